@@ -1,0 +1,31 @@
+"""What can go wrong, each kind with the exit code that scripts and schedulers may rely on."""
+
+
+class Error(Exception):
+    """A failure with a one-line explanation; `run.py` prints it and exits with `code`."""
+
+    code = 1
+
+
+class UsageError(Error):
+    """A wrong flag, config value or argument."""
+
+    code = 2
+
+
+class DataError(Error):
+    """A data set that is missing, incomplete or damaged."""
+
+    code = 3
+
+
+class DivergedError(Error):
+    """Training produced NaN or infinity."""
+
+    code = 4
+
+
+class CheckpointError(Error):
+    """A checkpoint that cannot be written, or does not fit the program that reads it."""
+
+    code = 5

@@ -1,0 +1,63 @@
+"""The small language of augmentations, schedules and protocols: `name(args)|name(args)|...`, read left to right.
+
+One string holds what a paper says in one line, so it can be overridden by a flag, quoted in a table and ablated.
+"""
+
+import ast
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from convnets.errors import UsageError
+
+
+class Call(NamedTuple):
+    """One parsed operation: its name, the registered function and the bound keyword arguments."""
+
+    name: str
+    function: Callable[..., Any]
+    kwargs: dict[str, Any]
+
+
+def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> list[Call]:
+    """Parses `text` into calls of the functions in `table`.
+
+    Arguments are Python literals and are bound to the function's parameters after the first `skip`, which the caller
+    supplies at run time. An empty string is an empty list.
+
+    Raises:
+        UsageError: an unknown operation (with the nearest right name), or arguments that do not fit its signature.
+    """
+    calls = []
+    for part in filter(None, (p.strip() for p in text.split("|"))):
+        try:
+            node = ast.parse(part if "(" in part else part + "()", mode="eval").body
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                raise SyntaxError
+            args = [ast.literal_eval(a) for a in node.args]
+            kwargs = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
+        except (SyntaxError, ValueError):
+            raise UsageError(f"cannot read operation '{part}': write name(arguments), for example crop(24)") from None
+        name = node.func.id
+        if name not in table:
+            raise UsageError(f"unknown operation '{name}' in '{text}'{suggest(name, table)}")
+        signature = inspect.signature(table[name])
+        free = signature.replace(parameters=list(signature.parameters.values())[skip:])
+        try:
+            bound = free.bind(*args, **kwargs)
+        except TypeError as e:
+            raise UsageError(f"operation '{part}': {e}; it takes {name}{free}") from None
+        bound.apply_defaults()
+        for key, value in bound.arguments.items():
+            kind = free.parameters[key].annotation
+            if kind in (int, float) and (isinstance(value, bool) or not isinstance(value, (int, kind))):
+                raise UsageError(f"operation '{part}': {key} must be {kind.__name__}, not {value!r}")
+        calls.append(Call(name, table[name], dict(bound.arguments)))
+    return calls
+
+
+def suggest(name: str, choices) -> str:
+    """'; did you mean x?' with the nearest of `choices`, or the choices themselves where none is near."""
+    near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(sorted(choices))}"

@@ -1,0 +1,48 @@
+"""Error rates and loss as {sum, count} pairs: adding them is merging, exact for any batch or device count."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def measure(scores: jax.Array, labels: jax.Array, losses: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    """Sums over the examples whose mask is 1.
+
+    Args:
+        scores: [n, classes]; the largest wins.
+        labels: [n] integers.
+        losses: [n].
+        mask: [n], 1 for an example that counts and 0 for one that only fills the batch.
+
+    Returns:
+        {'count', 'loss', 'top1', 'top5'}: the number of examples, the sum of their losses, and how many have the right
+        class not among the first one or five. A class that ties with the right one ranks before it, so a constant
+        output is never right by luck.
+    """
+    right = jnp.take_along_axis(scores, labels[:, None], axis=1)
+    others = jnp.arange(scores.shape[1])[None] != labels[:, None]
+    # Written so that a NaN score counts as an error.
+    rank = jnp.sum(~(scores < right) & others, axis=1)
+    return {
+        "count": jnp.sum(mask),
+        "loss": jnp.sum(jnp.where(mask > 0, losses, 0)),
+        "top1": jnp.sum(mask * (rank >= 1)),
+        "top5": jnp.sum(mask * (rank >= 5)),
+    }
+
+
+def summarise(sums: dict) -> dict[str, float]:
+    """{'loss', 'top1_error', 'top5_error', 'num_examples'} from (added) sums; errors in percent."""
+    count = float(sums["count"])
+    return {
+        "loss": float(sums["loss"]) / count,
+        "top1_error": 100 * float(sums["top1"]) / count,
+        "top5_error": 100 * float(sums["top5"]) / count,
+        "num_examples": round(count),
+    }
+
+
+def add(total: dict | None, sums: dict) -> dict:
+    """Adds on the host, in float64."""
+    sums = {k: np.float64(v) for k, v in sums.items()}
+    return sums if total is None else {k: total[k] + sums[k] for k in sums}

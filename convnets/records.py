@@ -1,0 +1,98 @@
+"""Random access to the TFRecord files of a prepared data set.
+
+TensorFlow reads TFRecords from front to back, so its shuffling is a buffer of neighbours and its position cannot be
+sought. With the offset of every record at hand a batch is any set of indices: the shuffle is a true permutation, takes
+no memory, can be resumed at any step, and does not depend on how many processes read.
+
+A record is: length (uint64), its checksum (uint32), the bytes, their checksum (uint32); both are masked CRC-32C.
+"""
+
+import os
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+
+from convnets.errors import DataError
+
+HEADER, FOOTER = 12, 4
+
+
+def _checksum(data: bytes) -> int:
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+class Records:
+    """The records of some TFRecord files, by index.
+
+    Args:
+        parts: for each file its path, how many records are wanted, and how many stand before them. The order of the
+            parts is the order of the indices.
+
+    Raises:
+        DataError: a file is missing, cut short or damaged, or holds fewer records than wanted.
+    """
+
+    def __init__(self, parts: Iterable[tuple[str, int, int]]):
+        self.paths, offsets, lengths, owners = [], [], [], []
+        self._files: dict[int, int] = {}
+        for number, (path, wanted, skip) in enumerate(parts):
+            self.paths.append(path)
+            where, size = _scan(Path(path))
+            if len(where) < skip + wanted:
+                raise DataError(f"{path}: holds {len(where)} records, {skip + wanted} expected; it was cut short")
+            offsets.append(where[skip : skip + wanted])
+            lengths.append(size[skip : skip + wanted])
+            owners.append(np.full(wanted, number, np.int32))
+        self.offsets, self.lengths = np.concatenate(offsets), np.concatenate(lengths)
+        self.owners = np.concatenate(owners)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """[n] indices to an [n] object array of bytes, checksums verified.
+
+        Raises:
+            DataError: names the file and the record.
+        """
+        records = np.empty(len(indices), object)
+        for i, index in enumerate(indices):
+            owner, length = int(self.owners[index]), int(self.lengths[index])
+            if owner not in self._files:
+                self._files[owner] = os.open(self.paths[owner], os.O_RDONLY)
+            raw = os.pread(self._files[owner], length + FOOTER, int(self.offsets[index]))
+            data = raw[:length]
+            if len(raw) < length + FOOTER or _checksum(data) != struct.unpack("<I", raw[length:])[0]:
+                raise DataError(f"{self.paths[owner]}: record {index} at byte {self.offsets[index]} is damaged")
+            records[i] = data
+        return records
+
+    def close(self) -> None:
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files.clear()
+
+
+def _scan(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets and lengths of a file's records, from their headers alone."""
+    offsets, lengths = [], []
+    try:
+        with path.open("rb", buffering=0) as file:
+            position, end = 0, file.seek(0, os.SEEK_END)
+            while position < end:
+                header = os.pread(file.fileno(), HEADER, position)
+                if len(header) < HEADER or _checksum(header[:8]) != struct.unpack("<I", header[8:])[0]:
+                    raise DataError(f"{path}: the record header at byte {position} is damaged")
+                (length,) = struct.unpack("<Q", header[:8])
+                if position + HEADER + length + FOOTER > end:
+                    raise DataError(f"{path}: the record at byte {position} is cut short")
+                offsets.append(position + HEADER)
+                lengths.append(length)
+                position += HEADER + length + FOOTER
+    except OSError as e:
+        raise DataError(f"{path}: {e.strerror}; the data set is only half prepared") from None
+    return np.array(offsets, np.int64), np.array(lengths, np.int64)
