@@ -41,6 +41,16 @@ def uniform_fan_in(scale: float) -> Init:
     return init
 
 
+def uniform_root_fan_in(scale: float) -> Init:
+    """U(-scale/sqrt(F), scale/sqrt(F)): Karpathy's reading of the same sentence (lecun1989-repro)."""
+
+    def init(key, shape, dtype=jnp.float32):
+        limit = scale / np.sqrt(np.prod(shape[:-1]))
+        return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+    return init
+
+
 def he_normal() -> Init:
     """N(0, 2/F), F the fan-in (He et al. 2015, Delving Deep into Rectifiers, eq. 10)."""
     return jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -139,17 +149,16 @@ class Dense(nn.Module):
 class Subsample(nn.Module):
     """The S-layers of LeNet: coefficient x (sum over a size x size window) + bias, one pair of them a map.
 
-    LeCun et al. 1998, section II.B. The squashing function that follows is the caller's.
+    LeCun et al. 1998, section II.B. The squashing function that follows is the caller's. Begins as an average.
     """
 
     size: int = 2
-    coefficient_init: Init = uniform_fan_in(2.4)
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels, fan_in = x.shape[-1], self.size**2
-        coefficient = self.param("coefficient", lambda k, s: self.coefficient_init(k, (fan_in, *s))[0], (channels,))
+        coefficient = self.param("coefficient", nn.initializers.constant(1 / fan_in), (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         total = pool(x.astype(self.dtype), "average", self.size, self.size) * fan_in
         return total * coefficient.astype(self.dtype) + bias.astype(self.dtype)

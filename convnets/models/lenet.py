@@ -1,0 +1,157 @@
+"""LeNet: the first convolutional networks trained by back-propagation, 1989 to 1998.
+
+LeNet-1989  LeCun, Boser, Denker, Henderson, Howard, Hubbard, Jackel: Backpropagation applied to handwritten zip code
+            recognition, Neural Computation 1(4), 1989.
+LeNet-1     LeCun et al.: Handwritten digit recognition with a back-propagation network, NIPS 1989; named in 1998.
+LeNet-5     LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, Proc. IEEE 86(11),
+            1998, section II.B.
+
+              LeNet-1989              LeNet-1               LeNet-5
+    input     16 x 16, [-1, 1]        28 x 28               32 x 32, background -0.1, ink 1.175
+              H1 conv 5/2, 12 @ 8     H1 conv 5, 4 @ 24     C1 conv 5, 6 @ 28
+                                      H2 subsample, 4 @ 12  S2 subsample, 6 @ 14
+              H2 conv 5/2, 12 @ 4     H3 conv 5, 12 @ 8     C3 conv 5, 16 @ 10 (table I)
+                                      H4 subsample, 12 @ 4  S4 subsample, 16 @ 5
+              H3 full, 30                                   C5 conv 5, 120 @ 1
+                                                            F6 full, 84
+              out full, 10            out full, 10          OUT 10 RBF units
+    weights   9,760                   2,578                 60,000
+
+What the papers leave open, and what stands here:
+- Which 8 of the 12 planes of H1 a plane of H2 sees (1989): Karpathy's scheme of three groups of four.
+- The RBF codes (1998) are only drawn in figure 3: ours are a re-drawing of 7 x 12 characters in its manner.
+- j of the loss (1998, eq. 9): 1 (`steps.LOSSES`). Biases begin at 0.
+- S2 and S4 begin as averages, the coefficient 1/4 (unsaid; U(-2.4/F, 2.4/F) with F = 4 gives maps that begin near 0).
+- The initial weights: the text says U(-2.4/F, 2.4/F); copies of the 1989 text may have lost a root, and Karpathy takes
+  2.4/sqrt(F). `init_root` chooses; each config says which.
+"""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from convnets.layers import RBF, Conv, Dense, Init, Pool, Subsample, scaled_tanh, uniform_fan_in, uniform_root_fan_in
+
+# For each map of the layer, the maps of the layer below that it sees.
+LENET1989_H2 = 4 * (tuple(range(0, 8)),) + 4 * (tuple(range(4, 12)),) + 4 * ((0, 1, 2, 3, 8, 9, 10, 11),)
+LENET1_H3 = (
+    (0,), (0, 1), (0, 1), (1,), (0, 1), (0, 1),
+    (2,), (2, 3), (2, 3), (3,), (2, 3), (2, 3),
+)  # fmt: skip
+LENET5_C3 = (
+    (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
+    (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5),
+    (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5),
+    (0, 1, 2, 3, 4, 5),
+)  # fmt: skip
+
+# 7 x 12 characters in the manner of figure 3 of LeCun et al. 1998.
+CHARACTERS = """
+. . . . . . .|. . . . . . .|. . . . . . .|# # # # # # #|. . . . . . .|. . . . . . .|. . . # # # #|# # # # # # #|. # # # # # .|. . # # # . .
+. . # # # . .|. . . # # . .|. # # # # # .|. . . . . # #|. # . . . # #|. # # # # # .|. . # # . . .|# # # # # # #|# # . . . # #|. # # . # # .
+. # . . . # .|. . # # # . .|# . . . . # #|. . . . . # .|# # . . . # #|# # . . . . .|. # # . . . .|. . . . . # #|# . . . . . #|# # . . . # #
+# # . . . # #|. # # # # . .|. . . . . # #|. . . . # # .|# # . . . # #|# # . . . . .|# # . . . . .|. . . . . # #|# # . . . # #|# . . . . . #
+# # . . . # #|. . . # # . .|. . . . . # .|. . . # # . .|# # . . . # #|# # . . . . .|# # . . . . .|. . . . # # .|. # # . # # .|# # . . . # #
+# # . . . # #|. . . # # . .|. . . . # # .|. . # # # # .|# # . . . # #|# # # # # . .|# # # # # # .|. . . . # # .|. # # # # . .|. # # . # # #
+# # . . . # #|. . . # # . .|. . . # # . .|. . . . . # #|. # # # # # #|. . . . # # .|# # # . # # #|. . . # # . .|. # # # # # .|. . # # # # #
+# # . . . # #|. . . # # . .|. . # # . . .|. . . . . # #|. . . . . # #|. . . . . # #|# # . . . # #|. . . # # . .|# # . . # # #|. . . . . # #
+# # . . . # #|. . . # # . .|. # # . . . .|. . . . . # #|. . . . . # #|. . . . . # #|# # . . . # #|. . # # . . .|# . . . . . #|. . . . . # #
+. # . . . # .|. . . # # . .|# # . . . . .|# . . . . # #|. . . . . # #|# # . . . # #|# # . . . # #|. . # # . . .|# # . . . # #|. . . . # # .
+. . # # # . .|. # # # # # #|# # # # # # #|# # # # # # .|. . . . # # .|. # # # # # .|. # # # # # .|. # # . . . .|. # # # # # .|# # # # # . .
+. . . . . . .|. . . . . . .|. . . . . . .|. . . . . . .|. . . . . . .|. . . . . . .|. . . . . . .|. # # . . . .|. . # # # . .|. # # # . . .
+"""
+
+
+def _codes() -> np.ndarray:
+    rows = [line.split("|") for line in CHARACTERS.strip().splitlines()]
+    return np.array([[1.0 if c == "#" else -1.0 for r in rows for c in r[digit].split()] for digit in range(10)],
+                    np.float32)  # fmt: skip
+
+
+CODES = _codes()  # [10, 84]
+
+
+def _init(root: bool) -> Init:
+    return uniform_root_fan_in(2.4) if root else uniform_fan_in(2.4)
+
+
+class LeNet1989(nn.Module):
+    """[n, 16, 16, 1] to [n, classes]: 9,760 parameters, a bias for every unit. Trained on squared error, targets +-1."""
+
+    num_classes: int = 10
+    init_root: bool = False
+    dtype: Any = jnp.float32
+    input_shape: ClassVar = (16, 16, 1)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        common: dict[str, Any] = {"kernel_init": _init(self.init_root), "dtype": self.dtype}
+        strided = {"stride": 2, "padding": 2, "pad_value": -1.0, "bias": "unit", **common}
+        x = scaled_tanh(Conv(12, 5, name="H1", **strided)(x))
+        x = scaled_tanh(Conv(12, 5, name="H2", table=LENET1989_H2, **strided)(x))
+        x = scaled_tanh(Dense(30, name="H3", **common)(x.reshape(x.shape[0], -1)))
+        return scaled_tanh(Dense(self.num_classes, name="out", **common)(x))
+
+
+class LeNet1(nn.Module):
+    """[n, 28, 28, 1] to [n, classes]: 2,578 parameters. The 1998 paper centres a 16 x 16 digit in the input."""
+
+    num_classes: int = 10
+    init_root: bool = False
+    dtype: Any = jnp.float32
+    input_shape: ClassVar = (28, 28, 1)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        common: dict[str, Any] = {"kernel_init": _init(self.init_root), "dtype": self.dtype}
+        x = scaled_tanh(Conv(4, 5, name="H1", **common)(x))
+        x = scaled_tanh(Subsample(name="H2", dtype=self.dtype)(x))
+        x = scaled_tanh(Conv(12, 5, name="H3", table=LENET1_H3, **common)(x))
+        x = scaled_tanh(Subsample(name="H4", dtype=self.dtype)(x))
+        return scaled_tanh(Dense(self.num_classes, name="out", **common)(x.reshape(x.shape[0], -1)))
+
+
+class LeNet5(nn.Module):
+    """[n, 32, 32, 1] to [n, 10] negative RBF distances: 60,000 parameters. Trained with eq. 9 (loss 'map')."""
+
+    num_classes: int = 10
+    init_root: bool = False
+    dtype: Any = jnp.float32
+    input_shape: ClassVar = (32, 32, 1)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        if self.num_classes != len(CODES):
+            raise ValueError(f"lenet5 has codes for {len(CODES)} classes, not {self.num_classes}; lenet5_modern takes any")
+        common: dict[str, Any] = {"kernel_init": _init(self.init_root), "dtype": self.dtype}
+        x = scaled_tanh(Conv(6, 5, name="C1", **common)(x))
+        x = scaled_tanh(Subsample(name="S2", dtype=self.dtype)(x))
+        x = scaled_tanh(Conv(16, 5, name="C3", table=LENET5_C3, **common)(x))
+        x = scaled_tanh(Subsample(name="S4", dtype=self.dtype)(x))
+        x = scaled_tanh(Conv(120, 5, name="C5", **common)(x))
+        x = scaled_tanh(Dense(84, name="F6", **common)(x.reshape(x.shape[0], -1)))
+        return RBF(CODES, name="OUT", dtype=self.dtype)(x)
+
+
+class LeNet5Modern(nn.Module):
+    """[n, 32, 32, 1] to [n, classes] logits: 61,706 parameters, LeNet-5 as it is usually built today.
+
+    Full C3, parameter-free pooling, ReLU, a linear output for softmax, He initialisation.
+    """
+
+    num_classes: int = 10
+    dtype: Any = jnp.float32
+    input_shape: ClassVar = (32, 32, 1)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        x = nn.relu(Conv(6, 5, name="C1", dtype=self.dtype)(x))
+        x = Pool("max", 2, 2, name="S2")(x)
+        x = nn.relu(Conv(16, 5, name="C3", dtype=self.dtype)(x))
+        x = Pool("max", 2, 2, name="S4")(x)
+        x = nn.relu(Conv(120, 5, name="C5", dtype=self.dtype)(x))
+        x = nn.relu(Dense(84, name="F6", dtype=self.dtype)(x.reshape(x.shape[0], -1)))
+        return Dense(self.num_classes, name="OUT", dtype=self.dtype)(x)

@@ -1,0 +1,128 @@
+"""The training and evaluation steps, and `parallel`, the only place that says pmap, pmean, scan and vmap."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from convnets import augment, metrics
+from convnets.language import Call
+from convnets.state import TrainState
+
+AXIS = "devices"
+
+
+def softmax(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross-entropy of the softmax, [n]."""
+    return optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+
+
+def mse(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean squared error against +1 for the right class and -1 for the others (LeCun et al. 1989), [n]."""
+    targets = 2 * jax.nn.one_hot(labels, scores.shape[1]) - 1
+    return jnp.mean(jnp.square(scores - targets), axis=1)
+
+
+def map(scores: jax.Array, labels: jax.Array, j: float = 1.0) -> jax.Array:
+    """Eq. 9 of LeCun et al. 1998, [n]: y_d + log(exp(-j) + sum_i exp(-y_i)) with penalties y = -scores.
+
+    That is a cross-entropy with one more class, the rubbish, of constant penalty j: the right class must come near its
+    code, not only nearer than the others.
+    """
+    rubbish = jnp.full_like(scores[:, :1], -j)
+    return softmax(jnp.concatenate([scores, rubbish], axis=1), labels)
+
+
+LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {f.__name__: f for f in (softmax, mse, map)}
+
+
+def fetch(batch: dict[str, jax.Array], constants: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Images and labels of a batch, gathered from device memory where they are resident."""
+    if constants:
+        return constants["images"][batch["index"]], constants["labels"][batch["index"]]
+    return batch["image"], batch["label"]
+
+
+def train_step(model: nn.Module, optimizer: optax.GradientTransformation, loss: str, ops: list[Call], seed: int):
+    """The step (state, batch, constants) -> (state, sums) on one device's share of a batch."""
+    loss_fn = LOSSES[loss]
+
+    def step(state: TrainState, batch, constants):
+        images, labels = fetch(batch, constants)
+        images = augment.apply(ops, augment.example_keys(seed, batch["epoch"], batch["index"]), images)
+        dropout = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), lax.axis_index(AXIS))
+
+        def objective(params):
+            variables = {**state.variables, "params": params}
+            scores, changed = model.apply(variables, images, train=True, mutable=["batch_stats"],
+                                          rngs={"dropout": dropout})  # fmt: skip
+            scores = scores.astype(jnp.float32)
+            losses = loss_fn(scores, labels)
+            return jnp.mean(losses), (scores, losses, changed)
+
+        grads, (scores, losses, changed) = jax.grad(objective, has_aux=True)(state.params)
+        grads, stats = lax.pmean((grads, changed.get("batch_stats", {})), AXIS)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        sums = lax.psum(metrics.measure(scores, labels, losses, batch["mask"]), AXIS)
+        return TrainState(state.step + 1, params, stats, opt_state), sums
+
+    return step
+
+
+def eval_step(model: nn.Module, loss: str, ops: list[Call]):
+    """The step (state, batch, constants) -> (sums, scores) without augmentation's randomness."""
+
+    def step(state: TrainState, batch, constants):
+        images, labels = fetch(batch, constants)
+        scores = model.apply(state.variables, augment.apply(ops, None, images), train=False).astype(jnp.float32)
+        sums = metrics.measure(scores, labels, LOSSES[loss](scores, labels), batch["mask"])
+        return lax.psum(sums, AXIS), scores
+
+    return step
+
+
+def steps_per_dispatch(requested: int) -> int:
+    """How many steps one dispatch runs; 0 asks for the platform's best.
+
+    Several in a scan keep small networks from waiting for Python on accelerators. XLA's CPU backend runs a convolution
+    inside a loop on one thread: 3 to 27 times slower, so there it is always one.
+    """
+    return 1 if jax.default_backend() == "cpu" else requested or 16
+
+
+def parallel(step: Callable[..., Any], *, train: bool, steps: int = 1) -> Callable[..., Any]:
+    """`step` on all local devices.
+
+    State and constants are the same on every device and have no device axis, before or after; the state of a training
+    step is donated. Batches come as [devices * steps * n, ...] host arrays (see `shard`). What a training step returns
+    besides is stacked to [steps].
+    """
+    if not train:
+        return jax.pmap(step, AXIS, in_axes=(None, 0, None), out_axes=(None, 0))
+
+    def several(state, batches, constants):
+        return lax.scan(lambda s, b: step(s, b, constants), state, batches)
+
+    def single(state, batch, constants):
+        state, sums = step(state, batch, constants)
+        return state, jax.tree.map(lambda v: v[None], sums)
+
+    return jax.pmap(several if steps > 1 else single, AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
+
+
+def shard(batches: list[dict[str, np.ndarray]], devices: int) -> dict[str, np.ndarray]:
+    """One or several batches {key: [n, ...]} to {key: [devices, (steps,) n / devices, ...]}."""
+    split = [{k: v.reshape(devices, -1, *v.shape[1:]) for k, v in b.items()} for b in batches]
+    return split[0] if len(split) == 1 else {k: np.stack([b[k] for b in split], axis=1) for k in split[0]}
+
+
+def replicate(tree: Any) -> Any:
+    """Host arrays to arrays that every local device holds a copy of."""
+    mesh = jax.sharding.Mesh(jax.local_devices(), (AXIS,))
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
