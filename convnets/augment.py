@@ -2,8 +2,8 @@
 
 Host operations work on one encoded image with TensorFlow and end in a uint8 image of fixed size. Device operations work
 on a whole batch of float32 pixels (0 to 255 until an operation says otherwise) inside the compiled step. Each operation
-exists once. A device operation is a function of (keys, images, arguments): `keys` holds one PRNG key an example, so what
-happens to an example depends on (seed, epoch, example) alone, not on its batch, device or process.
+exists once. A device operation is a function of (keys, images, arguments): `keys` holds one PRNG key an example, so
+what happens to an example depends on (seed, epoch, example) alone, not on its batch, device or process.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def distort(
     keys: jax.Array, x: jax.Array, translate: float = 0.0, scale: float = 0.0, squeeze: float = 0.0,
     shear: float = 0.0, rotate: float = 0.0, fill: float = 0.0,
 ) -> jax.Array:  # fmt: skip
-    """A random planar affine map of each image: LeCun et al. 1998, section III.B, which names the kinds, not the ranges.
+    """A random planar affine map of each image (LeCun et al. 1998, III.B, which names the kinds, not the ranges).
 
     Args:
         translate: horizontal and vertical shift, each U(-translate, translate) pixels.
@@ -108,17 +108,17 @@ def parse(text: str) -> tuple[list[language.Call], list[language.Call]]:
     host = [c for c in calls if c.name in HOST]
     if calls[: len(host)] != host:
         late = next(c.name for i, c in enumerate(calls) if c.name in HOST and i >= len(host))
-        raise UsageError(f"augmentation '{text}': '{late}' works on the host and must stand before the device operations")
+        raise UsageError(f"augmentation '{text}': '{late}' works on the host: put it before the device operations")
     return host, calls[len(host) :]
 
 
-def apply(calls: list[language.Call], keys: jax.Array | None, images: jax.Array) -> jax.Array:
+def apply(calls: list[language.Call], keys: jax.Array | None, images: jax.typing.ArrayLike) -> jax.Array:
     """Device operations on a batch: uint8 or float pixels [n, h, w, c] to float32.
 
     Args:
         keys: [n] typed PRNG keys; None where no operation is random.
     """
-    x = images.astype(jnp.float32)
+    x = jnp.asarray(images, jnp.float32)
     for position, call in enumerate(calls):
         own = None if keys is None else jax.vmap(lambda key, p=position: jax.random.fold_in(key, p))(keys)
         x = call.function(own, x, **call.kwargs)

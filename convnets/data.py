@@ -132,8 +132,9 @@ def _split(name, data_dir, loader, split, ops) -> Split:
         return Split(source.info, device_ops, {}, source)
     cached = _cached(name, directory, split, host_ops)
     if cached is None or not cached.exists():
-        source = _Source(name, directory, split, host_ops)
+        source = _Source(name, directory, split, host_ops)  # may prepare the data set first
         cached = _cached(name, directory, split, host_ops)
+        assert cached is not None
         _decode_all(source, cached)
     facts = json.loads((cached / "info.json").read_text())
     info = Info(**{**facts, "image_shape": tuple(facts["image_shape"])})

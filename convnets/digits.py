@@ -1,7 +1,7 @@
 """The 1,797 handwritten digits of 8 x 8 pixels that scikit-learn ships, as a TFDS builder: needs no download.
 
-UCI Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998), the part scikit-learn carries. The split is ours:
-36 test digits of each class, spread evenly over the class's digits in their order, which is by writer.
+UCI Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998), the part scikit-learn carries. The split is
+ours: 36 test digits of each class, spread evenly over the class's digits in their order, which is by writer.
 """
 
 import numpy as np
@@ -29,7 +29,8 @@ class Digits(tfds.core.GeneratorBasedBuilder):
             "image": tfds.features.Image(shape=(8, 8, 1)),
             "label": tfds.features.ClassLabel(num_classes=10),
         })  # fmt: skip
-        return self.dataset_info_from_configs(features=features, supervised_keys=("image", "label"), description=__doc__)
+        keys = ("image", "label")
+        return self.dataset_info_from_configs(features=features, supervised_keys=keys, description=__doc__)
 
     def _split_generators(self, dl_manager):
         from sklearn.datasets import load_digits

@@ -110,19 +110,19 @@ class Conv(nn.Module):
         return y + self.param("bias", self.bias_init, shape).astype(self.dtype)
 
     def _kernel(self, channels: int) -> jax.Array:
-        kh, kw = pair(self.kernel)
-        if self.table is None:
+        (kh, kw), table = pair(self.kernel), self.table
+        if table is None:
             return self.param("kernel", self.kernel_init, (kh, kw, channels // self.groups, self.features))
-        if len(self.table) != self.features or max(map(max, self.table)) >= channels:
+        if len(table) != self.features or max(map(max, table)) >= channels:
             raise ValueError(f"the table of {self.name} must list input maps below {channels} for {self.features} maps")
 
         def init(key, _):  # every map has its own fan-in
             keys = jax.random.split(key, self.features)
-            maps = [self.kernel_init(k, (kh, kw, len(row), 1)) for k, row in zip(keys, self.table, strict=True)]
+            maps = [self.kernel_init(k, (kh, kw, len(row), 1)) for k, row in zip(keys, table, strict=True)]
             return jnp.concatenate([m[..., 0] for m in maps], axis=-1)
 
-        inputs = np.concatenate([np.asarray(row) for row in self.table])
-        outputs = np.repeat(np.arange(self.features), [len(row) for row in self.table])
+        inputs = np.concatenate([np.asarray(row) for row in table])
+        outputs = np.repeat(np.arange(self.features), [len(row) for row in table])
         connected = self.param("kernel", init, (kh, kw, len(inputs)))
         # One-hot product rather than a scatter: its gradient is a product too, fast everywhere and exact.
         place = np.zeros((len(inputs), channels * self.features), np.float32)
@@ -180,6 +180,72 @@ class RBF(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         difference = x.astype(self.dtype)[:, None, :] - jnp.asarray(self.codes, self.dtype)
         return -jnp.sum(jnp.square(difference), axis=-1)
+
+
+# Normalization ------------------------------------------------------------------------------------------------------
+
+
+class BatchNorm(nn.Module):
+    """Batch normalization over all axes but the last (Ioffe & Szegedy 2015, algorithms 1 and 2).
+
+    In training by the statistics of this device's batch; else by running statistics, whose variance is the unbiased one
+    of algorithm 2. Statistics are float32.
+
+    Attributes:
+        momentum: weight of the OLD running value, as in Flax and Caffe; PyTorch states the weight of the new one.
+        epsilon: added to the variance inside the root.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    scale_init: Init = nn.initializers.ones_init()
+    bias_init: Init = nn.initializers.zeros_init()
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        shape = x.shape[-1:]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        scale = self.param("scale", self.scale_init, shape)
+        bias = self.param("bias", self.bias_init, shape)
+        x = x.astype(jnp.float32)
+        if train:
+            axes = tuple(range(x.ndim - 1))
+            mean, var = jnp.mean(x, axes), jnp.var(x, axes)
+            if not self.is_initializing():
+                n = x.size // x.shape[-1]
+                keep, take = self.momentum, 1 - self.momentum
+                running_mean.value = keep * running_mean.value + take * mean
+                running_var.value = keep * running_var.value + take * var * (n / max(n - 1, 1))
+        else:
+            mean, var = running_mean.value, running_var.value
+        factor = scale * lax.rsqrt(var + self.epsilon)
+        return ((x - mean) * factor + bias).astype(self.dtype)
+
+
+class LRN(nn.Module):
+    """Local response normalization across maps: x / (k + alpha * sum of squares of `size` neighbouring maps)^beta.
+
+    Krizhevsky et al. 2012, section 3.3, with alpha as printed there. cuda-convnet, Caffe and PyTorch divide alpha by
+    `size`: that is `divide`.
+    """
+
+    size: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 2.0
+    divide: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        half = self.size // 2
+        squares = jnp.square(x.astype(jnp.float32))
+        window = (1,) * (x.ndim - 1) + (self.size,)
+        edges = ((0, 0),) * (x.ndim - 1) + ((half, self.size - 1 - half),)
+        total = lax.reduce_window(squares, np.float32(0), lax.add, window, (1,) * x.ndim, edges)
+        scale = self.k + self.alpha / (self.size if self.divide else 1) * total
+        return (x.astype(jnp.float32) * scale**-self.beta).astype(x.dtype)
 
 
 # Pooling ------------------------------------------------------------------------------------------------------------

@@ -42,7 +42,6 @@ def summarise(sums: dict) -> dict[str, float]:
     }
 
 
-def add(total: dict | None, sums: dict) -> dict:
-    """Adds on the host, in float64."""
-    sums = {k: np.float64(v) for k, v in sums.items()}
-    return sums if total is None else {k: total[k] + sums[k] for k in sums}
+def add(total: dict, sums: dict) -> dict:
+    """Adds on the host, in float64; the total begins as {}."""
+    return {k: total.get(k, 0.0) + np.float64(v) for k, v in sums.items()}

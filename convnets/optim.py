@@ -1,5 +1,6 @@
 """Optimisers and learning-rate schedules as the papers state them: schedules in epochs, turned into steps here."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -70,12 +71,16 @@ def schedule(text: str, lr: float, steps_per_epoch: float) -> Callable[[Any], ja
     return rate
 
 
+def _swap(function, args, epoch):
+    return function(epoch, *args)
+
+
 def parse_schedule(text: str) -> list[tuple[language.Call, list[Any]]]:
     parts = []
     for call in language.parse(text, SCHEDULES, skip=1):
         args = [a for v in call.kwargs.values() for a in (v if isinstance(v, tuple) and call.name in VARIADIC else [v])]
         try:
-            call.function(jnp.float32(0), *args)
+            jax.eval_shape(functools.partial(_swap, call.function, args), jax.ShapeDtypeStruct((), jnp.float32))
         except (TypeError, IndexError, ValueError):
             raise UsageError(f"schedule '{text}': {call.name} cannot take {args}; see convnets/optim.py") from None
         parts.append((call, args))

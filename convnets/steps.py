@@ -80,7 +80,8 @@ def eval_step(model: nn.Module, loss: str, ops: list[Call]):
 
     def step(state: TrainState, batch, constants):
         images, labels = fetch(batch, constants)
-        scores = model.apply(state.variables, augment.apply(ops, None, images), train=False).astype(jnp.float32)
+        scores = model.apply(state.variables, augment.apply(ops, None, images), train=False)
+        scores = jnp.asarray(scores, jnp.float32)
         sums = metrics.measure(scores, labels, LOSSES[loss](scores, labels), batch["mask"])
         return lax.psum(sums, AXIS), scores
 

@@ -1,0 +1,113 @@
+"""What each layer of a network costs and sees, measured by intercepting the layers while the network is only traced."""
+
+import math
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+from convnets import layers
+
+
+class Layer(NamedTuple):
+    """One layer.
+
+    Attributes:
+        name: the paper's name, with the path where it lies in a block.
+        output: [height, width, maps], or [units].
+        multiply_adds: of convolutions and fully connected layers, without biases, for one image.
+        receptive_field: side of the square of input pixels that one output unit sees.
+    """
+
+    name: str
+    kind: str
+    output: list[int]
+    parameters: int
+    multiply_adds: int
+    receptive_field: int
+
+
+class Field(NamedTuple):
+    """Receptive field, distance of neighbouring units in input pixels, and side of the map."""
+
+    size: int
+    jump: int
+    side: int
+
+
+_layer = core.Primitive("layer")  # stands in the traced program for a layer: (its output, its input) -> its output
+_layer.def_abstract_eval(lambda y, x: y)
+
+
+def describe(model: nn.Module, input_shape: tuple[int, int, int], train: bool = False) -> list[Layer]:
+    """The layers of `model` in the order they run, for one image of `input_shape`; nothing is computed.
+
+    The receptive field follows the data through the program: through every layer by its kernel and stride, and as the
+    largest of the inputs through whatever joins them, so branches and shortcuts need no rule of their own.
+    """
+    found: list[tuple[nn.Module, tuple[int, ...], Any]] = []
+
+    def intercept(call, args, kwargs, context):
+        module = context.module
+        y = call(*args, **kwargs)
+        if type(module).__module__ != layers.__name__ or context.method_name != "__call__":
+            return y
+        found.append((module, y.shape, module.variables.get("params", {})))
+        return _layer.bind(y, args[0])
+
+    def program(x):
+        with nn.intercept_methods(intercept):
+            return model.init_with_output(jax.random.key(0), x, train=train)[0]
+
+    traced = jax.make_jaxpr(program)(jax.ShapeDtypeStruct((1, *input_shape), jnp.float32))
+    fields = _fields(traced.jaxpr, [module for module, _, _ in found], max(input_shape[:2]))
+    return [
+        Layer(
+            name="/".join(module.path),
+            kind=type(module).__name__,
+            output=list(shape[1:]),
+            parameters=sum(math.prod(v.shape) for v in jax.tree.leaves(weights)),
+            multiply_adds=_multiply_adds(module, weights, shape),
+            receptive_field=field.size,
+        )
+        for (module, shape, weights), field in zip(found, fields, strict=True)
+    ]
+
+
+def totals(rows: list[Layer]) -> dict[str, int]:
+    return {
+        "parameters": sum(r.parameters for r in rows),
+        "multiply_adds": sum(r.multiply_adds for r in rows),
+        "activations": sum(math.prod(r.output) for r in rows),
+    }
+
+
+def _multiply_adds(module: nn.Module, weights: Any, output: tuple[int, ...]) -> int:
+    if isinstance(module, layers.RBF):
+        return module.codes.size
+    return math.prod(weights["kernel"].shape) * math.prod(output[1:-1]) if "kernel" in weights else 0
+
+
+def _fields(jaxpr, modules: list[nn.Module], side: int) -> list[Field]:
+    known: dict[Any, Field] = {v: Field(1, 1, side) for v in jaxpr.invars}
+    fields: list[Field] = []
+    for equation in jaxpr.eqns:
+        (out, *_), inputs = equation.outvars, [v for v in equation.invars if not hasattr(v, "val") and v in known]
+        if equation.primitive is _layer:
+            known[out] = _through(modules[len(fields)], known[equation.invars[1]], out.aval.shape)
+            fields.append(known[out])
+        elif inputs:
+            joined = Field(*(max(v) for v in zip(*(known[v] for v in inputs), strict=True)))
+            known.update(dict.fromkeys(equation.outvars, joined))
+    return fields
+
+
+def _through(module: nn.Module, field: Field, output: tuple[int, ...]) -> Field:
+    if isinstance(module, layers.Dense) and len(output) == 2:  # sees the whole map
+        return Field(field.size + (field.side - 1) * field.jump, field.jump * field.side, 1)
+    kernel = getattr(module, "kernel", getattr(module, "size", 1))
+    stride = getattr(module, "stride", kernel if isinstance(module, layers.Subsample) else 1)
+    side = max(output[1:3]) if len(output) == 4 else field.side
+    return Field(field.size + (max(layers.pair(kernel)) - 1) * field.jump, field.jump * max(layers.pair(stride)), side)

@@ -1,0 +1,208 @@
+"""The loop, and the run around it: config and folder in, trained and tested network out."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from convnets import analytics, augment, data, evaluate, logs, metrics, models, optim, steps
+from convnets import state as states
+from convnets.checkpoint import Checkpoints
+from convnets.errors import DivergedError, UsageError
+from convnets.state import TrainState
+
+
+def fit(
+    step: dict[int, Callable[..., Any]], state: TrainState, batches: Iterator[data.Batch], constants: Any, *,
+    start: int, stop: int, pauses: Callable[[int], int], visit: Callable[[int, TrainState, list], None],
+) -> TrainState:  # fmt: skip
+    """Runs steps `start` to `stop`.
+
+    Args:
+        step: compiled steps by how many they run in one dispatch; 1 must be among them.
+        pauses: for a step, the next step after it at which `visit` is wanted.
+        visit: called there with the step, the state, and the device sums of the steps since the last visit. Nothing
+            else waits for the device.
+    """
+    devices, position, sums = jax.local_device_count(), start, []
+    while position < stop:
+        pause = min(pauses(position), stop)
+        while position < pause:
+            count = max(n for n in step if n <= pause - position)
+            state, result = step[count](state, steps.shard([next(batches) for _ in range(count)], devices), constants)
+            sums.append(result)
+            position += count
+        visit(position, state, sums)
+        sums = []
+    return state
+
+
+class Run:
+    """One run of a config in its folder.
+
+    Raises:
+        DataError, UsageError: from the parts that the config names.
+    """
+
+    def __init__(self, config: ConfigDict, workdir: Path, train: bool = True):
+        self.config, self.workdir = config, workdir
+        self.model = models.create(**config.model)
+        self.train_split, self.test_split = data.make(**config.data)
+        self._check()
+        self.batch_size, self.seed = config.train.batch_size, config.train.seed
+        self.steps_per_epoch = self.train_split.info.num_examples / self.batch_size
+        self.total = math.ceil(config.train.epochs * self.steps_per_epoch)
+        self.rate = optim.schedule(config.optim.schedule, config.optim.lr, self.steps_per_epoch)
+        self.optimizer = optim.make(**{**config.optim, "schedule": self.rate})
+        self.evaluator = evaluate.Evaluator(self.model, config.loss, self.test_split, **config.evaluate)
+        self.checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
+        self.state = states.create(self.model, self.optimizer, self.model.input_shape, self.seed)
+        self.seconds = 0.0  # of all sessions
+        self.speeds: list[float] = []  # images/s between visits
+        restored = self.checkpoints.restore(self.state)
+        if restored:
+            self.state, self.seconds = restored[0], restored[1]["seconds"]
+
+    def _check(self) -> None:
+        for split, key in ((self.train_split, "train_ops"), (self.test_split, "test_ops")):
+            keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+            image = jax.ShapeDtypeStruct((1, *split.info.image_shape), np.uint8)
+            shape = jax.eval_shape(lambda k, x, ops=split.device_ops: augment.apply(ops, k, x), keys, image).shape[1:]
+            if shape != self.model.input_shape:
+                raise UsageError(
+                    f"data.{key} gives images of {shape}, model {self.config.model.name} takes {self.model.input_shape}"
+                )
+            if split.info.num_classes != self.config.model.num_classes:
+                raise UsageError(
+                    f"model.num_classes is {self.config.model.num_classes}, "
+                    f"{split.info.name} has {split.info.num_classes} classes"
+                )
+        if self.config.train.batch_size > self.train_split.info.num_examples:
+            raise UsageError(
+                f"train.batch_size is {self.config.train.batch_size}, "
+                f"{self.train_split.info.name} has {self.train_split.info.num_examples} examples"
+            )
+
+    @property
+    def done(self) -> bool:
+        return int(self.state.step) >= self.total
+
+    def train(self) -> None:
+        """Trains from where the newest checkpoint stands to the end."""
+        start, config = int(self.state.step), self.config
+        model_step = steps.train_step(self.model, self.optimizer, config.loss, self.train_split.device_ops, self.seed)
+        several = steps.steps_per_dispatch(config.train.steps_per_dispatch)
+        compiled = {n: steps.parallel(model_step, train=True, steps=n) for n in {1, several}}
+        examples = self.train_split.info.num_examples
+        schedule = data.training_schedule(examples, self.batch_size, self.seed, start, self.total)
+        self.log = logs.Metrics(self.workdir, start)
+        self.progress = logs.Progress(self.total, start, self.batch_size)
+        self.mark, self.marked, self.began = time.monotonic(), start, time.monotonic() - self.seconds
+        try:
+            self.state = fit(
+                compiled, steps.replicate(self.state), self.train_split.feed(schedule),
+                steps.replicate(self.train_split.constants),
+                start=start, stop=self.total, pauses=self._next_pause, visit=self._visit,
+            )  # fmt: skip
+        finally:
+            self.progress.close()
+            self.log.close()
+
+    def _evaluates(self, step: int) -> bool:
+        every = self.config.train.eval_every_epochs * self.steps_per_epoch
+        return step == self.total or (every > 0 and math.floor(step / every) > math.floor((step - 1) / every))
+
+    def _saves(self, step: int) -> bool:
+        return step == self.total or step % self.config.checkpoint.every_steps == 0
+
+    def _next_pause(self, step: int) -> int:
+        every = self.config.train.eval_every_epochs * self.steps_per_epoch
+        log = (step // self.config.train.log_every_steps + 1) * self.config.train.log_every_steps
+        save = (step // self.config.checkpoint.every_steps + 1) * self.config.checkpoint.every_steps
+        test = math.ceil((math.floor(step / every) + 1) * every) if every > 0 else self.total
+        return min(log, save, test)
+
+    def _visit(self, step: int, state: TrainState, sums: list) -> None:
+        parts = jax.device_get(sums)
+        now = time.monotonic()
+        images = (step - self.marked) * self.batch_size
+        self.speeds.append(images / (now - self.mark))
+        rates = np.asarray(self.rate(np.arange(self.marked, step)))
+        rows = []
+        for at, rate, row in zip(
+            range(self.marked + 1, step + 1),
+            rates,
+            ({k: v[n] for k, v in part.items()} for part in parts for n in range(len(part["count"]))),
+            strict=True,
+        ):
+            summary = metrics.summarise(row)
+            rows.append({"step": at, "epoch": round(at / self.steps_per_epoch, 6), "loss": summary["loss"],
+                         "error": summary["top1_error"], "lr": float(rate)})  # fmt: skip
+        bad = next((r["step"] for r in rows if not math.isfinite(r["loss"])), None)
+        if bad is not None:
+            good = self.checkpoints.steps()
+            last = f"the last good checkpoint is step {good[-1]}" if good else "no checkpoint was written yet"
+            raise DivergedError(f"the loss is not finite at step {bad}; {last}; try a lower optim.lr")
+        mean = {k: float(np.mean([r[k] for r in rows])) for k in ("loss", "error")}
+        self.progress.update(step, step / self.steps_per_epoch, mean["loss"], mean["error"], images / (now - self.mark))
+        if self._evaluates(step):
+            test, _ = self.evaluator(state)
+            rows[-1] |= {"test_loss": test["loss"], "test_error": test["top1_error"]}
+            self.progress.say(
+                f"epoch {step / self.steps_per_epoch:.1f}  training loss {mean['loss']:.4f}"
+                f"  test error {test['top1_error']:.2f} %"
+            )
+        self.log.write(rows)
+        if self._saves(step):
+            self.checkpoints.save(jax.device_get(state), seconds=time.monotonic() - self.began)
+        self.seconds = time.monotonic() - self.began
+        self.mark, self.marked = time.monotonic(), step
+
+    def test(self) -> tuple[dict[str, Any], np.ndarray]:
+        """The content of result.json, and the scores [examples, classes]."""
+        summary, scores = self.evaluator(steps.replicate(self.state))
+        info = self.test_split.info
+        result = {
+            "config": self.config.to_dict(),
+            "dataset": f"{info.name}:{info.version}",
+            "split": info.split,
+            "protocol": self.config.evaluate.protocol,
+            **{k: summary[k] for k in ("num_examples", "top1_error", "top5_error", "loss")},
+            "seed": self.seed,
+            "steps": int(self.state.step),
+            "parameters": sum(v.size for v in jax.tree.leaves(self.state.params)),
+            "seconds": round(self.seconds, 2),
+            "images_per_second": round(float(np.median(self.speeds)), 1) if self.speeds else None,  # of this session
+            "commit": logs.commit(),
+            "versions": logs.versions(),
+        }
+        return result, scores
+
+    def draw(self, scores: np.ndarray) -> list[Path]:
+        """The figures of a finished run."""
+        from convnets import plots
+
+        info = self.test_split.info
+        labels = evaluate.images_and_labels(self.test_split)[1]
+        guesses = np.argmax(scores, axis=1)
+        wrong = np.flatnonzero(guesses != labels)
+        title = f"{self.config.model.name} on {info.name}"
+        paths = [self.workdir / name for name in ("curves.png", "filters.png", "confusion.png", "mistakes.png")]
+        plots.curves(logs.read_lines(self.workdir / "metrics.jsonl"), paths[0], title)
+        first = next(r for r in analytics.describe(self.model, self.model.input_shape) if r.parameters)
+        kernel = self.state.params
+        for part in first.name.split("/"):
+            kernel = kernel[part]
+        plots.filters(np.asarray(kernel["kernel"]), paths[1], f"{title}: filters of {first.name}")
+        error = f"{len(wrong)} of {len(labels)} wrong"
+        plots.confusion(labels, guesses, info.label_names, paths[2], f"{title}: {error}")
+        shown = wrong[:100]
+        images, _ = evaluate.images_and_labels(self.test_split, shown)
+        title = f"{title}: {error}, truth > guess"
+        plots.mistakes(images, labels[shown], guesses[shown], info.label_names, paths[3], title)
+        return paths

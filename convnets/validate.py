@@ -1,0 +1,167 @@
+"""Reading a config from the command line, and finding everything that is wrong with it before any work is done."""
+
+import difflib
+import json
+import math
+import re
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from convnets.errors import UsageError
+
+POSITIVE = ("optim.lr", "train.epochs", "train.batch_size", "train.log_every_steps", "checkpoint.every_steps",
+            "checkpoint.keep", "evaluate.batch_size", "model.num_classes")  # fmt: skip
+NOT_NEGATIVE = ("optim.weight_decay", "train.eval_every_epochs", "train.steps_per_dispatch", "train.seed")
+
+
+def split_arguments(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The `--config.key=value` arguments, each as one word, and the others."""
+    overrides: list[str] = []
+    others: list[str] = []
+    words = iter(range(len(argv)))
+    for i in words:
+        if not re.match(r"--?(no)?config\.", argv[i]):
+            others.append(argv[i])
+        elif "=" in argv[i] or i + 1 == len(argv) or re.match(r"--?[a-z]", argv[i + 1]):
+            overrides.append(argv[i])
+        else:
+            overrides.append(f"{argv[i]}={argv[next(words)]}")
+    return overrides, others
+
+
+def load(source: str | Path, overrides: list[str]) -> tuple[ConfigDict | None, list[str]]:
+    """The config of `source` with overrides applied, and what is wrong with them, a line each.
+
+    Args:
+        source: 'path.py' or 'path.py:argument', or the config.json of a run.
+    """
+    path = str(source)
+    file = path.split(":")[0]
+    if not Path(file).is_file():
+        near = difflib.get_close_matches(file, [str(p) for p in Path(file).parent.glob("*.py")], n=1)
+        return None, [f"config file {file} does not exist" + (f"; did you mean {near[0]}?" if near else "")]
+    if path.endswith(".json"):
+        config = ConfigDict(json.loads(Path(path).read_text()))
+    else:
+        sys.path.insert(0, str(Path(file).parent.parent.absolute()))  # configs import configs.base
+        try:
+            config = config_flags.config_flags.ConfigFileFlagParser("config").parse(path)
+        except (UsageError, AttributeError, KeyError, ValueError, TypeError) as e:
+            text = str(e).strip().splitlines()
+            return None, [f"{path}: {text[-1] if text else type(e).__name__}"]
+        finally:
+            sys.path.pop(0)
+    problems = []
+    for override in overrides:
+        problem = _override(config, override)
+        problems += [problem] if problem else []
+    return config, problems
+
+
+def _override(config: ConfigDict, override: str) -> str | None:
+    word, _, value = override.partition("=")
+    key = word.lstrip("-").removeprefix("no").removeprefix("config.")
+    leaves = leaf_keys(config)
+    if key not in leaves:
+        near = difflib.get_close_matches(key, leaves, n=1, cutoff=0.4)
+        last = key.split(".")[-1]
+        near = [k for k in leaves if k.split(".")[-1] == last] or near
+        return f"unknown config key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
+    values = flags.FlagValues()
+    command = ["run.py", override]
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=command)
+    try:
+        values(command)
+        config.update(values.config)
+    except (flags.Error, ValueError, TypeError):
+        return f"{key}: cannot read '{value}' as {type(_get(config, key)).__name__}"
+    return None
+
+
+def leaf_keys(config: ConfigDict, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key, value in config.items():
+        keys += leaf_keys(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [prefix + key]
+    return keys
+
+
+def _get(config: ConfigDict, key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def problems(config: ConfigDict) -> list[str]:
+    """Everything wrong with the values of a config, a line each. Touches no data and no accelerator."""
+    found = []
+    for key in POSITIVE:
+        value = _get(config, key)
+        if not (math.isfinite(value) and value > 0):
+            found.append(f"{key} is {value}: it must be a number above 0")
+    for key in NOT_NEGATIVE:
+        value = _get(config, key)
+        if not (math.isfinite(value) and value >= 0):
+            found.append(f"{key} is {value}: it must be 0 or more")
+    if not 0 <= config.optim.momentum < 1:
+        found.append(f"optim.momentum is {config.optim.momentum}: it must be at least 0 and less than 1")
+
+    from convnets import augment, data, evaluate, models, optim, steps
+
+    def attempt(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except UsageError as e:
+            found.append(str(e))
+
+    def choose(key: str, choices: Any) -> None:
+        if _get(config, key) not in choices:
+            found.append(f"{key} is '{_get(config, key)}': choose one of {', '.join(sorted(choices))}")
+
+    attempt(models.create, **config.model)
+    attempt(augment.parse, config.data.train_ops)
+    attempt(augment.parse, config.data.test_ops)
+    attempt(optim.parse_schedule, config.optim.schedule)
+    choose("data.loader", data.LOADERS)
+    choose("loss", steps.LOSSES)
+    choose("optim.decay", optim.DECAYED)
+    choose("evaluate.protocol", evaluate.PROTOCOLS)
+
+    # Counting accelerators starts them, so that is for a config that is right so far.
+    if config.train.batch_size > 0 and (not found or not metadata.entry_points(group="jax_plugins")):
+        import jax
+
+        devices, batch = jax.local_device_count(), config.train.batch_size
+        if batch % devices:
+            below = batch // devices * devices
+            near = f"{below} or {below + devices}" if below else str(devices)
+            found.append(f"train.batch_size is {batch}: it must be divisible by the {devices} devices, like {near}")
+    return found
+
+
+def workdir(path: Path) -> list[str]:
+    """What is wrong with a workdir; makes it where it does not exist."""
+    if path.exists() and not path.is_dir():
+        return [f"--workdir={path} is a file; give a folder"]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        return [f"--workdir={path} cannot be written: {e.strerror}"]
+    return []
+
+
+def changes(old: dict, new: dict) -> list[str]:
+    """The leaves in which two configs differ, as 'key: old -> new'."""
+    old, new = ConfigDict(old), ConfigDict(new)
+    keys = dict.fromkeys(leaf_keys(old) + leaf_keys(new))
+    value = lambda config, key: _get(config, key) if key in leaf_keys(config) else "absent"  # noqa: E731
+    return [f"{k}: {value(old, k)} -> {value(new, k)}" for k in keys if value(old, k) != value(new, k)]

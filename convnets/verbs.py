@@ -1,0 +1,169 @@
+"""What run.py does in each mode, and what it prints."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from convnets import analytics, augment, logs, models, state, validate
+from convnets.checkpoint import Checkpoints
+from convnets.errors import CheckpointError, UsageError
+from convnets.language import Call
+
+
+def train(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
+    """Trains, tests and draws; or resumes; or says that this is done already."""
+    from convnets.train import Run
+
+    kept = workdir / "config.json"
+    if kept.exists():
+        differ = validate.changes(json.loads(kept.read_text()), config.to_dict())
+        if differ and not allow_config_change:
+            raise UsageError(
+                f"{workdir} holds a run of another config ({'; '.join(differ)}); take another --workdir, or resume it"
+                " with --allow_config_change"
+            )
+        if differ:
+            (workdir / "result.json").unlink(missing_ok=True)
+    run = Run(config, workdir)
+    if run.done and (workdir / "result.json").exists():
+        print(f"already complete: {workdir}, step {run.total}")
+        _report(json.loads((workdir / "result.json").read_text()))
+        return
+    logs.write_json(kept, config.to_dict())
+    _manifest(workdir, run)
+    start = int(run.state.step)
+    info = run.train_split.info
+    print(f"{config.model.name} on {info.name}: {info.num_examples:,} images, {config.train.epochs:g} epochs of batch"
+          f" {run.batch_size} = {run.total:,} steps on {jax.local_device_count()} x {jax.devices()[0].device_kind}"
+          + (f", resumed at step {start:,}" if start else ""), flush=True)  # fmt: skip
+    if not run.done:
+        run.train()
+    result, scores = run.test()
+    figures = run.draw(scores)
+    logs.write_json(workdir / "result.json", result)
+    _report(result)
+    print(f"written to {workdir}:")
+    names = ["result.json", "config.json", "manifest.json", "metrics.jsonl", "events", "checkpoints"]
+    print("  " + "  ".join([*names, *(f.name for f in figures)]))
+
+
+def evaluate(config: ConfigDict, workdir: Path) -> None:
+    """Tests the newest checkpoint of a run and prints the result; the run's own result.json stays as it is."""
+    from convnets.train import Run
+
+    run = Run(config, workdir)
+    _trained(run.state, workdir)
+    result, _ = run.test()
+    logs.write_json(workdir / "evaluation.json", result)
+    _report(result)
+
+
+def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bool) -> None:
+    """Prints the most probable classes of image files."""
+    from PIL import Image, UnidentifiedImageError
+
+    facts = json.loads((workdir / "manifest.json").read_text())["dataset"]
+    height, width, channels = facts["image_shape"]
+    pixels = []
+    for name in images:
+        try:
+            image = Image.open(name).convert("L" if channels == 1 else "RGB")
+            image = image.resize((width, height), Image.Resampling.BOX)
+        except (UnidentifiedImageError, OSError) as e:
+            raise UsageError(f"{name} cannot be read as an image: {e}") from None
+        array = np.asarray(image, np.uint8).reshape(height, width, channels)
+        edge = np.concatenate([array[0], array[-1], array[:, 0], array[:, -1]])
+        if invert:
+            array = 255 - array
+        elif facts["dark_background"] and np.median(edge) > 127:
+            print(f"note: {name} has a light background, the training images a dark one; --invert turns it round")
+        pixels.append(array)
+    model = models.create(**config.model)
+    scores = _scores(model, config, workdir, np.stack(pixels))
+    if config.loss == "mse":  # outputs from -1 to 1 are no log-probabilities
+        print("this network was trained on squared error: its outputs are shown, not probabilities")
+        values, unit = scores, ""
+    else:
+        values, unit = 100 * np.asarray(jax.nn.softmax(scores, axis=1)), " %"
+    names = facts["label_names"]
+    table = Table("image", *(f"guess {i + 1}" for i in range(min(3, len(names)))))
+    for name, row in zip(images, values, strict=True):
+        best = np.argsort(-row)[: min(3, len(names))]
+        table.add_row(name, *(f"{names[i]}  {row[i]:.2f}{unit}" for i in best))
+    Console().print(table)
+
+
+def describe(config: ConfigDict, as_json: bool) -> None:
+    """Prints a network's layers: sizes, parameters, multiply-adds and receptive fields."""
+    model = models.create(**config.model)
+    rows = analytics.describe(model, model.input_shape)
+    totals = analytics.totals(rows)
+    if as_json:
+        print(json.dumps({"layers": [r._asdict() for r in rows], "totals": totals}, indent=2))
+        return
+    size = " x ".join(map(str, model.input_shape))
+    table = Table(title=f"{config.model.name}, input {size}", title_justify="left", show_footer=True)
+    right: dict[str, Any] = {"justify": "right"}
+    table.add_column("layer", footer="total")
+    table.add_column("kind")
+    table.add_column("output", **right)
+    table.add_column("parameters", footer=f"{totals['parameters']:,}", **right)
+    table.add_column("multiply-adds", footer=f"{totals['multiply_adds']:,}", **right)
+    table.add_column("receptive field", **right)
+    for r in rows:
+        table.add_row(r.name, r.kind, " x ".join(map(str, r.output)), f"{r.parameters:,}", f"{r.multiply_adds:,}",
+                      str(r.receptive_field))  # fmt: skip
+    Console(width=None if Console().is_terminal else 100).print(table)
+
+
+def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -> np.ndarray:
+    import optax
+
+    # Parameters alone are wanted, so the optimiser's part of the checkpoint is not asked for.
+    target = jax.eval_shape(lambda: state.create(model, optax.identity(), model.input_shape, 0))
+    restored = Checkpoints(workdir / "checkpoints").restore(target, part=True)
+    if restored is None:
+        raise CheckpointError(f"{workdir} holds no checkpoint yet")
+    ops: list[Call] = augment.parse(config.data.test_ops)[1]
+    return np.asarray(model.apply(restored[0].variables, augment.apply(ops, None, pixels), train=False), np.float32)
+
+
+def _trained(at: state.TrainState, workdir: Path) -> None:
+    if int(at.step) == 0:
+        raise CheckpointError(f"{workdir} holds no checkpoint yet")
+
+
+def _manifest(workdir: Path, run: Any) -> None:
+    path = workdir / "manifest.json"
+    info = run.train_split.info
+    device = jax.devices()[0]
+    sample = run.test_split.constants.get("images", np.full((1, 1, 1, 1), 255, np.uint8))[:256]
+    dark = info.image_shape[2] == 1 and np.median(sample[:, :, [0, -1]]) < 64
+    facts = logs.manifest(
+        device={"kind": device.device_kind, "platform": device.platform, "count": jax.local_device_count()},
+        prng={key: getattr(jax.config, key) for key in ("jax_default_prng_impl", "jax_threefry_partitionable")},
+        dataset={**info._asdict(), "dark_background": bool(dark)},
+    )
+    if path.exists():  # the first session's facts stay; later ones are listed
+        first = json.loads(path.read_text())
+        session = {k: facts[k] for k in ("command", "commit", "started")}
+        facts = {**first, "resumed": [*first.get("resumed", []), session]}
+    logs.write_json(path, facts)
+
+
+def _report(result: dict[str, Any]) -> None:
+    head = ("data set", "split", "images", "protocol", "top-1 error", "top-5 error", "parameters", "steps", "time")
+    table = Table(*head)
+    table.add_row(
+        result["dataset"], result["split"], f"{result['num_examples']:,}", result["protocol"],
+        f"{result['top1_error']:.2f} %", f"{result['top5_error']:.2f} %", f"{result['parameters']:,}",
+        f"{result['steps']:,}", f"{result['seconds']:.0f} s",
+    )  # fmt: skip
+    Console(width=None if Console().is_terminal else 120).print(table)

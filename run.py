@@ -1,0 +1,100 @@
+"""Train, test, use and describe the classic convolutional networks.
+
+    python run.py                                                          LeNet-5 on handwritten digits
+    python run.py --config=configs/lenet.py:mnist --workdir=runs/lenet5    another config, its run kept in a folder
+    python run.py --config=configs/lenet.py:mnist --config.optim.lr=0.002  any leaf of a config overridden
+    python run.py --mode=evaluate --workdir=runs/lenet5                    test a run again
+    python run.py --mode=predict --workdir=runs/lenet5 --images=a.png,b.png
+    python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
+
+The same command again resumes a run, or says that it is complete. Exit codes: 0 done, 1 crash, 2 wrong usage, 3 data,
+4 diverged, 5 checkpoint.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from convnets import validate
+from convnets.errors import Error, UsageError
+
+DEFAULT_CONFIG = "configs/lenet.py:digits"
+MODES = ("train", "evaluate", "predict", "describe")
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+flags.DEFINE_string("config", None, f"Config file and variant, FILE.py:VARIANT; {DEFAULT_CONFIG} where nothing says "
+                    "otherwise. --config.KEY=VALUE overrides a leaf.")  # fmt: skip
+flags.DEFINE_string("workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given.")
+flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
+flags.DEFINE_list("images", [], "For predict: image files.")
+flags.DEFINE_bool("invert", False, "For predict: the images are dark on light and the training set is light on dark.")
+flags.DEFINE_bool("json", False, "For describe: print JSON.")
+
+
+def main(argv: list[str]) -> int:
+    overrides, others = validate.split_arguments(argv)
+    if {"--help", "-h", "-help", "--helpfull"} & set(others):
+        print(__doc__ + "\nFlags:\n" + FLAGS.main_module_help())
+        return 0
+    try:
+        stray = FLAGS(others)[1:]
+    except flags.Error as e:
+        raise UsageError(str(e).replace("\n", " ")) from None
+    if stray:
+        raise UsageError(f"stray argument '{stray[0]}': every argument is a flag, --name=value")
+    given = Path(FLAGS.workdir).expanduser().absolute() if FLAGS.workdir is not None else None
+    if FLAGS.workdir == "":
+        raise UsageError("--workdir is empty; give a folder")
+
+    source: str | Path = FLAGS.config or DEFAULT_CONFIG
+    if FLAGS.mode in ("evaluate", "predict"):
+        if given is None:
+            raise UsageError(f"--mode={FLAGS.mode} needs --workdir, the folder of a trained run")
+        if not (given / "config.json").exists():
+            raise UsageError(f"--workdir={given} holds no run: there is no config.json")
+        source = FLAGS.config or given / "config.json"
+    if FLAGS.mode == "predict" and not FLAGS.images:
+        raise UsageError("--mode=predict needs --images=FILE[,FILE...]")
+    missing = [name for name in FLAGS.images if not Path(name).is_file()]
+    if missing:
+        raise UsageError(f"--images: {', '.join(missing)} does not exist")
+
+    config, problems = validate.load(source, overrides)
+    if config is not None:
+        problems += validate.problems(config)
+    workdir = given or Path("runs", str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")).absolute()
+    if FLAGS.mode == "train":
+        problems += validate.workdir(workdir)
+    if problems:
+        raise UsageError("\n".join(problems))
+
+    import jax
+
+    from convnets import verbs
+
+    jax.config.update("jax_default_prng_impl", "threefry2x32")
+    jax.config.update("jax_threefry_partitionable", True)
+    verb = {
+        "train": lambda: verbs.train(config, workdir, FLAGS.allow_config_change),
+        "evaluate": lambda: verbs.evaluate(config, workdir),
+        "predict": lambda: verbs.predict(config, workdir, FLAGS.images, FLAGS.invert),
+        "describe": lambda: verbs.describe(config, FLAGS.json),
+    }[FLAGS.mode]
+    verb()
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        code = main(sys.argv)
+    except Error as e:
+        print("\n".join(f"error: {line}" for line in str(e).splitlines()), file=sys.stderr)
+        code = e.code
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        code = 130
+    sys.exit(code)

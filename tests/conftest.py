@@ -1,0 +1,36 @@
+"""Tests are stricter than runs: two CPU devices so that pmap is real, no silent dtype mixing, warnings are errors."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "allow")
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("CONVNETS_SHARED", ROOT / ".." / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> str:
+    """The prepared TFDS data sets beside the project."""
+    path = SHARED / "tfds"
+    if not path.exists():
+        pytest.skip(f"no prepared data sets in {path}; set CONVNETS_SHARED")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory) -> Path:
+    """A folder for prepared data and caches that all tests of a session share."""
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _isolated(scratch):
+    os.environ["CONVNETS_CACHE"] = str(scratch / "cache")
+    os.environ["TFDS_DATA_DIR"] = str(scratch / "tfds")
