@@ -81,8 +81,8 @@ def distort(
     u = (u - slant * v) * jnp.exp(-size - narrow) + (w - 1) / 2
     v = v * jnp.exp(-size + narrow) + (h - 1) / 2
     n = x.shape[0]
-    hat_rows = jax.nn.relu(1 - jnp.abs(v.reshape(n, h * w, 1) - jnp.arange(h)))
-    hat_columns = jax.nn.relu(1 - jnp.abs(u.reshape(n, h * w, 1) - jnp.arange(w)))
+    hat_rows = jax.nn.relu(1 - jnp.abs(v.reshape(n, h * w, 1) - jnp.arange(h, dtype=jnp.float32)))
+    hat_columns = jax.nn.relu(1 - jnp.abs(u.reshape(n, h * w, 1) - jnp.arange(w, dtype=jnp.float32)))
     lines = jnp.einsum("npr,nrcm->npcm", hat_rows, x - fill)
     return jnp.einsum("npc,npcm->npm", hat_columns, lines).reshape(x.shape) + fill
 

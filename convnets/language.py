@@ -51,8 +51,10 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> 
         bound.apply_defaults()
         for key, value in bound.arguments.items():
             kind = free.parameters[key].annotation
-            if kind in (int, float) and (isinstance(value, bool) or not isinstance(value, (int, kind))):
-                raise UsageError(f"operation '{part}': {key} must be {kind.__name__}, not {value!r}")
+            several = free.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL
+            for v in value if several else [value]:
+                if kind in (int, float) and (isinstance(v, bool) or not isinstance(v, (int, kind))):
+                    raise UsageError(f"operation '{part}': {key} must be {kind.__name__}, not {v!r}")
         calls.append(Call(name, table[name], dict(bound.arguments)))
     return calls
 

@@ -26,8 +26,8 @@ def measure(scores: jax.Array, labels: jax.Array, losses: jax.Array, mask: jax.A
     return {
         "count": jnp.sum(mask),
         "loss": jnp.sum(jnp.where(mask > 0, losses, 0)),
-        "top1": jnp.sum(mask * (rank >= 1)),
-        "top5": jnp.sum(mask * (rank >= 5)),
+        "top1": jnp.sum(jnp.where(rank >= 1, mask, 0)),
+        "top5": jnp.sum(jnp.where(rank >= 5, mask, 0)),
     }
 
 

@@ -1,6 +1,5 @@
 """Optimisers and learning-rate schedules as the papers state them: schedules in epochs, turned into steps here."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -22,12 +21,12 @@ def constant(epoch: jax.Array) -> jax.Array:
 
 def steps(epoch: jax.Array, factor: float, *epochs: float) -> jax.Array:
     """Times `factor` at each of `epochs`: 'steps(0.1, 82, 123)'."""
-    return jnp.power(factor, jnp.sum(epoch[..., None] >= jnp.array(epochs), axis=-1, dtype=jnp.float32))
+    return jnp.power(factor, jnp.sum(epoch[..., None] >= jnp.array(epochs, jnp.float32), axis=-1, dtype=jnp.float32))
 
 
 def table(epoch: jax.Array, *rows: tuple[float, float]) -> jax.Array:
     """From each (epoch, factor) on, that factor; 1 before the first: 'table((2, 0.4), (5, 0.2))'."""
-    starts, factors = jnp.array([r[0] for r in rows]), jnp.array([1.0, *(r[1] for r in rows)])
+    starts, factors = jnp.array([r[0] for r in rows], jnp.float32), jnp.array([1, *(r[1] for r in rows)], jnp.float32)
     return factors[jnp.sum(epoch[..., None] >= starts, axis=-1)]
 
 
@@ -57,37 +56,29 @@ SCHEDULES: dict[str, Callable[..., jax.Array]] = {
 
 
 def schedule(text: str, lr: float, steps_per_epoch: float) -> Callable[[Any], jax.Array]:
-    """The learning rate as a function of the step.
+    """The learning rate as a function of the step; raises as `factor` does."""
+    of_epoch = factor(text)
+    return lambda step: lr * of_epoch(jnp.asarray(step, jnp.float32) / steps_per_epoch)
+
+
+def factor(text: str) -> Callable[[jax.Array], jax.Array]:
+    """What a schedule string multiplies the base rate with, as a function of the epoch.
 
     Raises:
         UsageError: an unknown schedule or wrong arguments.
     """
-    parts = parse_schedule(text)
+    calls = language.parse(text, SCHEDULES, skip=1)
+    parts = [(c.function, [a for v in c.kwargs.values() for a in (v if isinstance(v, tuple) else [v])]) for c in calls]
 
-    def rate(step):
-        epoch = jnp.asarray(step, jnp.float32) / steps_per_epoch
-        return lr * math.prod((call.function(epoch, *args) for call, args in parts), start=jnp.float32(1))
+    def of_epoch(epoch):
+        return math.prod((function(epoch, *args) for function, args in parts), start=jnp.float32(1))
 
-    return rate
+    try:
+        jax.eval_shape(of_epoch, jax.ShapeDtypeStruct((), jnp.float32))
+    except (TypeError, IndexError, ValueError):
+        raise UsageError(f"schedule '{text}': wrong kind of argument; convnets/optim.py has an example of each") from None
+    return of_epoch
 
-
-def _swap(function, args, epoch):
-    return function(epoch, *args)
-
-
-def parse_schedule(text: str) -> list[tuple[language.Call, list[Any]]]:
-    parts = []
-    for call in language.parse(text, SCHEDULES, skip=1):
-        args = [a for v in call.kwargs.values() for a in (v if isinstance(v, tuple) and call.name in VARIADIC else [v])]
-        try:
-            jax.eval_shape(functools.partial(_swap, call.function, args), jax.ShapeDtypeStruct((), jnp.float32))
-        except (TypeError, IndexError, ValueError):
-            raise UsageError(f"schedule '{text}': {call.name} cannot take {args}; see convnets/optim.py") from None
-        parts.append((call, args))
-    return parts
-
-
-VARIADIC = ("steps", "table")
 
 DECAYED = {"all": lambda name: True, "kernel": lambda name: name == "kernel"}
 

@@ -97,15 +97,18 @@ def steps_per_dispatch(requested: int) -> int:
     return 1 if jax.default_backend() == "cpu" else requested or 16
 
 
-def parallel(step: Callable[..., Any], *, train: bool, steps: int = 1) -> Callable[..., Any]:
-    """`step` on all local devices.
+def parallel(
+    step: Callable[..., Any], *, train: bool, steps: int = 1, devices: list[Any] | None = None
+) -> Callable[..., Any]:
+    """`step` on `devices`, all local ones where they are not given.
 
     State and constants are the same on every device and have no device axis, before or after; the state of a training
     step is donated. Batches come as [devices * steps * n, ...] host arrays (see `shard`). What a training step returns
     besides is stacked to [steps].
     """
+    common: dict[str, Any] = {"axis_name": AXIS, "in_axes": (None, 0, None), "devices": devices}
     if not train:
-        return jax.pmap(step, AXIS, in_axes=(None, 0, None), out_axes=(None, 0))
+        return jax.pmap(step, out_axes=(None, 0), **common)
 
     def several(state, batches, constants):
         return lax.scan(lambda s, b: step(s, b, constants), state, batches)
@@ -114,7 +117,7 @@ def parallel(step: Callable[..., Any], *, train: bool, steps: int = 1) -> Callab
         state, sums = step(state, batch, constants)
         return state, jax.tree.map(lambda v: v[None], sums)
 
-    return jax.pmap(several if steps > 1 else single, AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
+    return jax.pmap(several if steps > 1 else single, out_axes=None, donate_argnums=0, **common)
 
 
 def shard(batches: list[dict[str, np.ndarray]], devices: int) -> dict[str, np.ndarray]:
@@ -123,7 +126,7 @@ def shard(batches: list[dict[str, np.ndarray]], devices: int) -> dict[str, np.nd
     return split[0] if len(split) == 1 else {k: np.stack([b[k] for b in split], axis=1) for k in split[0]}
 
 
-def replicate(tree: Any) -> Any:
-    """Host arrays to arrays that every local device holds a copy of."""
-    mesh = jax.sharding.Mesh(jax.local_devices(), (AXIS,))
+def replicate(tree: Any, devices: list[Any] | None = None) -> Any:
+    """Arrays that every one of `devices` (all local ones where they are not given) holds a copy of."""
+    mesh = jax.sharding.Mesh(devices or jax.local_devices(), (AXIS,))
     return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))

@@ -127,7 +127,7 @@ def problems(config: ConfigDict) -> list[str]:
     attempt(models.create, **config.model)
     attempt(augment.parse, config.data.train_ops)
     attempt(augment.parse, config.data.test_ops)
-    attempt(optim.parse_schedule, config.optim.schedule)
+    attempt(optim.factor, config.optim.schedule)
     choose("data.loader", data.LOADERS)
     choose("loss", steps.LOSSES)
     choose("optim.decay", optim.DECAYED)

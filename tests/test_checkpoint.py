@@ -1,0 +1,82 @@
+import jax
+import numpy as np
+import optax
+import pytest
+
+from convnets import models, state
+from convnets.checkpoint import Checkpoints, flatten
+from convnets.errors import CheckpointError
+
+
+def make(name="lenet1", step=3, seed=0, optimizer=None):
+    model = models.create(name, 10, "float32")
+    at = state.create(model, optimizer or optax.sgd(0.1, momentum=0.9), model.input_shape, seed)
+    return jax.device_get(at.replace(step=at.step + step))
+
+
+def test_round_trip_is_exact(tmp_path):
+    saved = make()
+    Checkpoints(tmp_path).save(saved, seconds=1.5)
+    restored, facts = Checkpoints(tmp_path).restore(make(seed=1, step=0))
+    assert facts == {"seconds": 1.5}
+    for (name, a), b in zip(flatten(saved).items(), flatten(restored).values(), strict=True):
+        assert np.array_equal(a, b) and a.dtype == b.dtype, name
+
+
+def test_keeps_the_newest_and_restores_the_newest(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert checkpoints.restore(make()) is None
+    for step in (5, 10, 200):
+        checkpoints.save(make(step=step))
+    assert checkpoints.steps() == [10, 200]
+    assert int(checkpoints.restore(make())[0].step) == 200
+
+
+@pytest.mark.parametrize("harm", ["truncate", "flip", "remove"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tmp_path, capsys, harm):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(make(step=step))
+    files = [p for p in (tmp_path / "2" / "state").rglob("*") if p.is_file() and p.stat().st_size > 500]
+    assert files
+    for path in files:
+        content = bytearray(path.read_bytes())
+        if harm == "remove":
+            path.unlink()
+        else:
+            content[len(content) // 2] ^= 255
+            path.write_bytes(content if harm == "flip" else content[: len(content) // 2])
+    assert int(checkpoints.restore(make())[0].step) == 1
+    assert f"{tmp_path / '2'} is damaged" in capsys.readouterr().out
+
+
+def test_with_none_left_it_is_an_error(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(make())
+    for path in (tmp_path / "3" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="no checkpoint .* can be read"):
+        checkpoints.restore(make())
+
+
+def test_other_networks_shapes_and_types_are_refused(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(make())
+    with pytest.raises(CheckpointError, match="H2/kernel is missing; .*; and 15 more"):
+        checkpoints.restore(make("lenet1989"))
+    with pytest.raises(CheckpointError, match=r"opt_state/.* is not wanted"):
+        checkpoints.restore(make(optimizer=optax.sgd(0.1)))
+    other = make()
+    other.params["H1"]["kernel"] = other.params["H1"]["kernel"][..., :3]
+    with pytest.raises(CheckpointError, match=r"H1/kernel is float32\[5, 5, 1, 4\], float32\[5, 5, 1, 3\] wanted"):
+        checkpoints.restore(other)
+    other.params["H1"]["kernel"] = make().params["H1"]["kernel"].astype(np.float16)
+    with pytest.raises(CheckpointError, match="float16"):
+        checkpoints.restore(other)
+
+
+def test_a_save_that_fails_says_so(tmp_path):
+    (tmp_path / "blocked").write_text("a file")
+    with pytest.raises(CheckpointError, match="step 3 could not be written"):
+        Checkpoints(tmp_path / "blocked").save(make())
