@@ -6,6 +6,7 @@
     python run.py --mode=evaluate --workdir=runs/lenet5                    test a run again
     python run.py --mode=predict --workdir=runs/lenet5 --images=a.png,b.png
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
+    python run.py --mode=report --workdirs=runs/a,runs/b                   record runs, renew the README's table
 
 The same command again resumes a run, or says that it is complete. Exit codes: 0 done, 1 crash, 2 wrong usage, 3 data,
 4 diverged, 5 checkpoint.
@@ -21,7 +22,7 @@ from convnets import validate
 from convnets.errors import Error, UsageError
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
-MODES = ("train", "evaluate", "predict", "describe")
+MODES = ("train", "evaluate", "predict", "describe", "report")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
@@ -31,6 +32,7 @@ flags.DEFINE_string("workdir", None, "Folder of the run; runs/FILE-VARIANT for t
 flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
 flags.DEFINE_list("images", [], "For predict: image files.")
 flags.DEFINE_bool("invert", False, "For predict: the images are dark on light and the training set is light on dark.")
+flags.DEFINE_list("workdirs", [], "For report: folders of finished runs to record.")
 flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
 
@@ -61,6 +63,12 @@ def main(argv: list[str]) -> int:
     missing = [name for name in FLAGS.images if not Path(name).is_file()]
     if missing:
         raise UsageError(f"--images: {', '.join(missing)} does not exist")
+
+    if FLAGS.mode == "report":
+        from convnets import report
+
+        report.report([Path(name) for name in FLAGS.workdirs])
+        return 0
 
     config, problems = validate.load(source, overrides)
     if config is not None:

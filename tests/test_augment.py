@@ -36,7 +36,11 @@ def test_decode_gives_the_pixels_of_a_png():
 def test_deterministic_ops_by_hand():
     image = digit()[None]
     padded = run("pad(2)", image)
-    assert padded.shape == (1, 13, 13, 1) and padded[0, 2:-2, 2:-2].tolist() == image[0].tolist() and padded[0, 0].max() == 0
+    assert (
+        padded.shape == (1, 13, 13, 1)
+        and padded[0, 2:-2, 2:-2].tolist() == image[0].tolist()
+        and padded[0, 0].max() == 0
+    )
     np.testing.assert_array_equal(run("center(5)", image), image[:, 2:7, 2:7])
     np.testing.assert_allclose(run("value_range(-0.1, 1.175)", image), np.where(image > 0, 1.175, -0.1), rtol=1e-6)
     assert run("resize(18)", image).shape == (1, 18, 18, 1)

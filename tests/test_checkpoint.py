@@ -56,14 +56,14 @@ def test_with_none_left_it_is_an_error(tmp_path):
     for path in (tmp_path / "3" / "state").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="no checkpoint .* can be read"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint .* can be read"):
         checkpoints.restore(make())
 
 
 def test_other_networks_shapes_and_types_are_refused(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(make())
-    with pytest.raises(CheckpointError, match="H2/kernel is missing; .*; and 15 more"):
+    with pytest.raises(CheckpointError, match=r"H2/kernel is missing; .*; and 15 more"):
         checkpoints.restore(make("lenet1989"))
     with pytest.raises(CheckpointError, match=r"opt_state/.* is not wanted"):
         checkpoints.restore(make(optimizer=optax.sgd(0.1)))

@@ -22,7 +22,9 @@ def test_every_epoch_shows_every_example_once(n, batch):
     batches = schedule(n, batch, 0, steps)
     pairs = Counter((int(e), int(i)) for b in batches for e, i in zip(b["epoch"], b["index"], strict=True))
     assert pairs == {(e, i): 1 for e in range(6 * batch) for i in range(n)}
-    first, second = ([i for b in batches for e, i in zip(b["epoch"], b["index"], strict=True) if e == k] for k in (0, 1))
+    first, second = (
+        [i for b in batches for e, i in zip(b["epoch"], b["index"], strict=True) if e == k] for k in (0, 1)
+    )
     assert n == 1 or batch == 7 or first != second
 
 
@@ -124,7 +126,10 @@ def test_records_give_bytes_by_index_and_notice_damage(tmp_path):
 
 @pytest.mark.parametrize(
     "name, message",
-    [("no_such_set", "knows no data set"), ("imagenet2012", "tfds build imagenet2012 --data_dir=.*--manual_dir=FOLDER")],
+    [
+        ("no_such_set", "knows no data set"),
+        ("imagenet2012", "tfds build imagenet2012 --data_dir=.*--manual_dir=FOLDER"),
+    ],
 )
 def test_missing_data_sets_are_explained(name, message, tmp_path):
     with pytest.raises(DataError, match=message):

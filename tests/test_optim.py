@@ -43,7 +43,9 @@ def test_momentum_is_the_papers_across_a_change_of_rate(nesterov):
     w, b, vw, vb = np.array([1.0, -2.0]), np.array([0.5]), 0.0, 0.0
     for i, lr in enumerate(rates):
         gw, gb = np.sin(w + i), np.cos(b + i)
-        grads = {"layer": {"kernel": jnp.sin(params["layer"]["kernel"] + i), "bias": jnp.cos(params["layer"]["bias"] + i)}}
+        grads = {
+            "layer": {"kernel": jnp.sin(params["layer"]["kernel"] + i), "bias": jnp.cos(params["layer"]["bias"] + i)}
+        }
         updates, state = optimizer.update(grads, state, params)
         params = jax.tree.map(jnp.add, params, updates)
         sw, sb = -lr * (gw + d * w), -lr * gb  # the bias is not decayed

@@ -1,0 +1,33 @@
+# make run · make test · make lint; everything lives in .venv.
+VENV   := .venv
+BIN    := $(VENV)/bin
+# The newest Python from 3.11 to 3.13 that is here; PYTHON=... chooses another.
+PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
+	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: run test lint clean
+
+run: $(VENV)/installed
+	@$(BIN)/python run.py
+
+test: lint
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/installed: setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed: set PYTHON=..."; exit 2; }
+	@echo "installing into $(VENV) with $(PYTHON): some 70 packages, one to three minutes"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs

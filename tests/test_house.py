@@ -1,0 +1,118 @@
+"""The rules of the house that a program can check."""
+
+import ast
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from configs import base
+from convnets import checkpoint, data, evaluate, models, optim, validate
+from tests.conftest import ROOT
+
+FILES = sorted((ROOT / "convnets").rglob("*.py"))
+LEVELS = [
+    ["convnets", "errors", "language"],
+    ["layers", "metrics", "augment", "optim", "logs", "records", "digits"],
+    ["models.*", "data", "state"],
+    ["models", "steps", "checkpoint", "weights"],
+    ["analytics", "evaluate"],
+    ["train", "plots"],
+    ["validate", "verbs", "report"],
+]
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT / "convnets").with_suffix("").parts
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return ".".join(parts) or "convnets"
+
+
+def level(name: str) -> int:
+    for i, names in enumerate(LEVELS):
+        if name in names or ("models.*" in names and name.startswith("models.")):
+            return i
+    raise AssertionError(f"convnets/{name}.py has no level in {__file__}")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "convnets":
+            rest = node.module.removeprefix("convnets").lstrip(".")
+            for alias in node.names:
+                full = f"{rest}.{alias.name}".lstrip(".")
+                is_file = (ROOT / "convnets" / f"{full.replace('.', '/')}.py").exists()
+                is_package = (ROOT / "convnets" / full.replace(".", "/") / "__init__.py").exists()
+                found.add(full if is_file or is_package else rest or "convnets")
+        elif isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("convnets.") for a in node.names if a.name.startswith("convnets.")}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_point_down_or_sideways(path):
+    own = level(name_of(path))
+    for other in imports(path):
+        assert level(other) <= own, f"{name_of(path)} imports {other}, which lies above it"
+
+
+def test_nothing_imports_in_circles():
+    graph = {name_of(p): imports(p) for p in FILES}
+
+    def visit(name, path):
+        assert name not in path, " -> ".join([*path, name])
+        for other in graph.get(name, ()):
+            visit(other, [*path, name])
+
+    for name in graph:
+        visit(name, [])
+
+
+@pytest.mark.parametrize("word, home", [(r"\bpmap\b|\bpmean\b|lax\.scan", "steps"), ("matplotlib", "plots")])
+def test_some_words_have_one_home(word, home):
+    users = {name_of(p) for p in FILES if re.search(word, re.sub(r'"""[\s\S]*?"""|#.*', "", p.read_text()))}
+    assert users == {home}
+
+
+def test_tensorflow_is_imported_only_inside_functions():
+    for path in FILES:
+        if path.name == "digits.py":  # a TFDS builder, itself imported only where one is prepared
+            continue
+        for node in ast.parse(path.read_text()).body:
+            names = (
+                [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "") or ""]
+            )
+            assert not any(n.startswith("tensorflow") for n in names), path
+
+
+def test_base_config_is_the_arguments_of_functions():
+    config = base.get_config()
+    assert len(validate.leaf_keys(config)) <= 40
+    for section, function, own in [
+        ("model", models.create, {"options"}),
+        ("data", data.make, set()),
+        ("optim", optim.make, set()),
+        ("checkpoint", checkpoint.Checkpoints.__init__, {"self", "directory"}),
+        ("evaluate", evaluate.Evaluator.__init__, {"self", "model", "loss", "split"}),
+    ]:
+        parameters = inspect.signature(function).parameters
+        assert set(config[section]) - {"every_steps"} == set(parameters) - own, section
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
+def test_every_variant_of_every_config_is_right(path):
+    module = importlib.import_module(f"configs.{path.stem}")
+    for variant in getattr(module, "VARIANTS", {}):
+        config, problems = validate.load(f"{path}:{variant}", [])
+        assert problems == [] and [p for p in validate.problems(config) if "devices" not in p] == [], variant
+        assert set(validate.leaf_keys(base.get_config())) <= set(validate.leaf_keys(config))
+        assert re.search(rf"^    {re.escape(variant)}\b", module.__doc__, re.M), f"{variant} is not in the docstring"
+
+
+def test_no_machine_paths_in_the_tree():
+    for path in [*FILES, *ROOT.glob("*.md"), *(ROOT / "configs").glob("*.py"), *(ROOT / "experiments").glob("*")]:
+        if path.is_file():
+            assert not re.search(r"/work/|/root/|/home/|/tmp/", path.read_text()), path

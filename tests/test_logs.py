@@ -1,0 +1,34 @@
+import json
+
+import pytest
+
+from convnets import logs
+
+
+def test_a_resumed_log_has_every_step_once(tmp_path):
+    first = logs.Metrics(tmp_path, 0)
+    first.write({"step": i, "epoch": i / 2, "loss": 1.0 / i} for i in range(1, 8))
+    first.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')  # a crash in the middle of a line
+    second = logs.Metrics(tmp_path, 5)
+    second.write({"step": i, "epoch": i / 2, "loss": 1.0 / i} for i in range(6, 9))
+    second.close()
+    lines = logs.read_lines(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines] == list(range(1, 9))
+    assert lines[6]["loss"] == pytest.approx(1 / 7)
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    logs.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        logs.write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_the_manifest_tells_where_a_run_comes_from():
+    facts = logs.manifest(device="x")
+    assert facts["device"] == "x" and facts["command"].startswith("python ")
+    assert {"jax", "flax", "orbax-checkpoint", "python"} <= set(facts["versions"])
+    assert facts["commit"] == "unknown" or len(facts["commit"].removesuffix("+changes")) == 40

@@ -1,0 +1,200 @@
+"""run.py as a person or a scheduler meets it: real processes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convnets.checkpoint import Checkpoints
+from tests.conftest import ROOT
+
+SMALL = ("--config=configs/lenet.py:digits", "--config.model.name=lenet5", "--config.train.epochs=1.5",
+         "--config.train.batch_size=48", "--config.train.log_every_steps=4", "--config.checkpoint.every_steps=6")  # fmt: skip
+
+
+def start(*arguments, devices=1):
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen([sys.executable, "run.py", *map(str, arguments)], cwd=ROOT, env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
+
+def run(*arguments, code=0, devices=1) -> tuple[str, str]:
+    process = start(*arguments, devices=devices)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == code, (out, err)
+    return out, err
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A finished small run, never stopped."""
+    workdir = tmp_path_factory.mktemp("run")
+    run(*SMALL, f"--workdir={workdir}")
+    return workdir
+
+
+def arrays(workdir: Path) -> dict[str, np.ndarray]:
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    with checkpoints._open() as files:
+        return files.load(checkpoints.steps()[-1])
+
+
+def test_a_run_leaves_what_it_promises(finished):
+    result = json.loads((finished / "result.json").read_text())
+    assert set(result) >= {"config", "dataset", "split", "protocol", "num_examples", "top1_error", "top5_error", "seed",
+                           "steps", "parameters", "seconds", "images_per_second", "commit", "versions"}  # fmt: skip
+    assert (result["num_examples"], result["steps"], result["parameters"]) == (360, 45, 60000)
+    assert 0 <= result["top5_error"] <= result["top1_error"] < 90
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert {"command", "commit", "versions", "device", "prng", "dataset"} <= set(manifest)
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 46))
+    assert lines[-1]["test_error"] == pytest.approx(result["top1_error"])
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert [p.name for p in sorted((finished / "checkpoints").iterdir())] == ["42", "45"]
+    for name in ("curves", "filters", "confusion", "mistakes"):
+        with Image.open(finished / f"{name}.png") as figure:
+            assert figure.size[0] > 100
+    assert list((finished / "events").iterdir())
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_killed_and_started_again_is_the_run_never_stopped(finished, tmp_path, devices):
+    whole = finished
+    if devices > 1:
+        whole = tmp_path / "whole"
+        run(*SMALL, f"--workdir={whole}", devices=devices)
+    workdir, lines = tmp_path / "killed", tmp_path / "killed" / "metrics.jsonl"
+    killed = 0
+    for wanted in sorted(random.sample(range(1, 45), 2)):
+        process = start(*SMALL, f"--workdir={workdir}", devices=devices)
+        while process.poll() is None and (not lines.exists() or lines.read_text().count("\n") < wanted):
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+    assert killed, "no process was caught in time"
+    run(*SMALL, f"--workdir={workdir}", devices=devices)
+    ours, theirs = arrays(workdir), arrays(whole)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert np.array_equal(ours[name], theirs[name]), name
+    assert lines.read_text() == (whole / "metrics.jsonl").read_text()
+
+
+def test_the_same_command_again_says_complete(finished):
+    before = (finished / "result.json").read_text()
+    out, _ = run(*SMALL, f"--workdir={finished}")
+    assert "already complete" in out and (finished / "result.json").read_text() == before
+
+
+def test_a_changed_config_is_refused_unless_allowed(finished, tmp_path):
+    _, err = run(*SMALL, f"--workdir={finished}", "--config.optim.lr=0.02", "--config.loss=mse", code=2)
+    assert "loss: map -> mse; optim.lr: 0.01 -> 0.02" in err and err.count("\n") == 1
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    out, _ = run(*SMALL, f"--workdir={copy}", "--config.train.epochs=1.6", "--allow_config_change")
+    assert "resumed at step 45" in out
+    assert json.loads((copy / "result.json").read_text())["steps"] == 48
+
+
+def test_evaluate_finds_the_result_again(finished):
+    out, _ = run("--mode=evaluate", f"--workdir={finished}", "--config.evaluate.batch_size=7", devices=2)
+    result = json.loads((finished / "result.json").read_text())
+    assert json.loads((finished / "evaluation.json").read_text())["top1_error"] == pytest.approx(result["top1_error"])
+    assert f"{result['top1_error']:.2f} %" in out
+
+
+def test_predict_guesses_and_stream_scores_as_resident(finished, tmp_path):
+    from sklearn.datasets import load_digits
+
+    digits, names = load_digits(), []
+    for i in range(5):
+        names.append(tmp_path / f"{i}.png")
+        image = Image.fromarray(np.round(digits.images[i] * (255 / 16)).astype(np.uint8))
+        image.resize((40, 40), Image.Resampling.NEAREST).save(names[-1])
+    out, _ = run("--mode=predict", f"--workdir={finished}", f"--images={','.join(map(str, names))}")
+    assert out.count(".png") == 5 and out.count("%") == 15
+    run("--mode=evaluate", f"--workdir={finished}", "--config.data.loader=stream")
+    result, again = (json.loads((finished / f"{n}.json").read_text()) for n in ("result", "evaluation"))
+    assert again["top1_error"] == pytest.approx(result["top1_error"])
+    _, err = run("--mode=predict", f"--workdir={finished}", f"--images={ROOT / 'setup.cfg'}", code=2)
+    assert "cannot be read as an image" in err
+
+
+def test_describe_prints_the_papers_table():
+    out, _ = run("--mode=describe", "--config=configs/lenet.py:mnist", "--json")
+    assert json.loads(out)["totals"]["parameters"] == 60000
+    assert json.loads(out)["totals"]["multiply_adds"] == 326520
+    assert [r["name"] for r in json.loads(out)["layers"]] == ["C1", "S2", "C3", "S4", "C5", "F6", "OUT"]
+    out, _ = run("--mode=describe")
+    assert "60,000" in out and "10 x 10 x 16" in out
+
+
+def test_help_is_quick_and_shows_the_flags():
+    began = time.monotonic()
+    out, _ = run("--help")
+    assert time.monotonic() - began < 1.5
+    assert "--workdir" in out and "python run.py --mode=predict" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, messages",
+    [
+        (["--config.optim.lrr=1"], ["unknown config key 'optim.lrr'; did you mean 'optim.lr'?"]),
+        (["--config.lr=1"], ["unknown config key 'lr'; did you mean 'optim.lr'?"]),
+        (["--mod=train"], ["Unknown command line flag 'mod'. Did you mean: mode"]),
+        (["train"], ["stray argument 'train'"]),
+        (["--config.train.epochs=ten"], ["train.epochs: cannot read 'ten' as float"]),
+        (["--config.train.batch_size=1.5"], ["train.batch_size: cannot read '1.5' as int"]),
+        (["--config=configs/lenett.py"], ["configs/lenett.py does not exist; did you mean configs/lenet.py?"]),
+        (["--config=configs/lenet.py:minst"], ["unknown variant 'minst': choose one of"]),
+        (["--config.optim.lr=nan"], ["optim.lr is nan"]),
+        (["--config.train.batch_size=33"], ["train.batch_size is 33: it must be divisible by the 2 devices, like 32 or 34"]),
+        (["--workdir=setup.cfg"], ["setup.cfg is a file; give a folder"]),
+        (["--workdir=/proc/nothing"], ["--workdir=/proc/nothing cannot be written"]),
+        (["--mode=predict", "--workdir=/nowhere"], ["/nowhere holds no run"]),
+        (["--mode=evaluate"], ["--mode=evaluate needs --workdir"]),
+        (
+            ["--config.optim.lr=-1", "--config.train.epochs", "0", "--config.model.name=lenet6", "--config.data.x=1",
+             "--config.data.train_ops=decode|padd(2)", "--config.optim.schedule=steps", "--config.loss=hinge",
+             "--config.train.batch_size=15"],
+            ["unknown config key 'data.x'", "optim.lr is -1.0", "train.epochs is 0.0", "unknown model 'lenet6'",
+             "unknown operation 'padd'", "schedule", "loss is 'hinge'", "divisible by the 2 devices"],
+        ),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_line_each(arguments, messages):
+    began = time.monotonic()
+    out, err = run(*arguments, code=2, devices=2)
+    seconds = time.monotonic() - began
+    lines = err.splitlines()
+    assert not out and len(lines) == len(messages) and all(line.startswith("error: ") for line in lines), err
+    for message in messages:
+        assert message in err
+    assert seconds < 2 or os.getloadavg()[0] > 2, f"{seconds:.1f} s"  # a loaded machine says nothing
+
+
+def test_the_parts_that_do_not_fit_the_data_are_named(tmp_path):
+    _, err = run("--config.model.name=lenet1", "--config.loss=mse", f"--workdir={tmp_path / 'a'}", code=2)
+    assert "data.train_ops gives images of (32, 32, 1), model lenet1 takes (28, 28, 1)" in err
+    _, err = run(*SMALL, "--config.data.data_dir=/nowhere", "--config.data.name=imagenet2012",
+                 f"--workdir={tmp_path / 'b'}", code=3)  # fmt: skip
+    assert "tfds build imagenet2012 --data_dir=/nowhere --manual_dir=FOLDER" in err.splitlines()[-1]
+
+
+def test_divergence_ends_the_run_and_keeps_no_bad_checkpoint(tmp_path):
+    _, err = run("--config=configs/lenet.py:digits", "--config.loss=mse", "--config.optim.lr=1e30",
+                 "--config.train.log_every_steps=5", f"--workdir={tmp_path}", code=4)  # fmt: skip
+    assert "the loss is not finite at step" in err and "no checkpoint was written yet" in err
+    assert not Checkpoints(tmp_path / "checkpoints").steps()
