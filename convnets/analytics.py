@@ -105,6 +105,8 @@ def _fields(jaxpr, modules: list[nn.Module], side: int) -> list[Field]:
 
 
 def _through(module: nn.Module, field: Field, output: tuple[int, ...]) -> Field:
+    if isinstance(module, layers.LRN):  # its window runs over maps, not pixels
+        return field
     if isinstance(module, layers.Dense) and len(output) == 2:  # sees the whole map
         return Field(field.size + (field.side - 1) * field.jump, field.jump * field.side, 1)
     kernel = getattr(module, "kernel", getattr(module, "size", 1))

@@ -1,0 +1,170 @@
+"""GoogLeNet: Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich: Going deeper with convolutions,
+arXiv 1409.4842, 2014; CVPR 2015.
+
+Table 1, whose inception rows are `MODULES` below; names are those of Caffe's bvlc_googlenet:
+
+    conv1            7x7/2, 64           112 x 112 x 64
+    pool1, norm1     max 3x3/2            56 x  56 x 64
+    conv2            1x1 64, 3x3 192      56 x  56 x 192
+    norm2, pool2     max 3x3/2            28 x  28 x 192
+    inception_3a, b  max 3x3/2 behind     28 x  28 x 256, 480
+    inception_4a-e   max 3x3/2 behind     14 x  14 x 512, 512, 512, 528, 832
+    inception_5a, b                        7 x   7 x 832, 1024
+    pool5            average 7x7           1 x   1 x 1024
+    linear           40% dropout, 1000    softmax
+
+Two auxiliary heads, behind 4a (loss1) and 4d (loss2), only in training; their losses count 0.3 each (section 5).
+
+    parameters       6,998,552  with the heads 13,378,280; the column of table 1 adds to 6798K (its K is 1024)
+    multiply-adds    1,582,671,872
+
+The rows 4a, 4c, 4d, 5a, 5b of the table's parameter column differ by 1 to 7% from the arithmetic of its own widths; the
+widths stand here. Its 2.7K parameters and 34M operations of conv1 are those of a separable 7x7 convolution with eight
+maps a colour, of which the text says nothing: `separable` builds it (6,991,856 parameters; 1,498,677,248 multiply-adds,
+the text's 1.5 billion). Without it conv1 is the plain convolution of figure 3.
+
+What the paper leaves open, and what stands here:
+- Where the sizes are halved the windows hang over the edge (Caffe's ceil mode), without padding: 112, 56, 28, 14, 7.
+- Where local response normalization stands is drawn in figure 3; its constants are those of Krizhevsky et al. 2012.
+- The initial weights: Caffe's, "xavier" and biases of 0.2, of the classifiers 0.
+"""
+
+import functools
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from convnets.layers import LRN, Conv, Dense, Init, Pool, uniform_root_fan_in
+
+# Table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
+MODULES = {
+    "3a": (64, 96, 128, 16, 32, 32),
+    "3b": (128, 128, 192, 32, 96, 64),
+    "4a": (192, 96, 208, 16, 48, 64),
+    "4b": (160, 112, 224, 24, 64, 64),
+    "4c": (128, 128, 256, 24, 64, 64),
+    "4d": (112, 144, 288, 32, 64, 64),
+    "4e": (256, 160, 320, 32, 128, 128),
+    "5a": (256, 160, 320, 32, 128, 128),
+    "5b": (384, 192, 384, 48, 128, 128),
+}
+POOLED = {"3b": "pool3", "4e": "pool4"}  # the pooling that follows a module
+HEADS = {"4a": "loss1", "4d": "loss2"}  # the auxiliary head that a module feeds
+
+
+def caffe_xavier() -> Init:
+    """U(-sqrt(3/F), sqrt(3/F)), F the fan-in: Caffe's "xavier", whose variance is 1/F."""
+    return uniform_root_fan_in(3**0.5)
+
+
+def _conv(x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, dtype: Any = jnp.float32) -> jax.Array:
+    """A convolution that keeps the size but for its stride, and its ReLU; a layer of the module that calls."""
+    init: dict[str, Any] = {"kernel_init": caffe_xavier(), "bias_init": nn.initializers.constant(0.2)}
+    return nn.relu(Conv(maps, kernel, stride, kernel // 2, **init, dtype=dtype, name=name)(x))
+
+
+class Convs(nn.Module):
+    """Convolutions in a row under one name; each of `rows` is (name, maps, kernel, stride)."""
+
+    rows: tuple[tuple[str, int, int, int], ...]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for row in self.rows:
+            x = _conv(x, *row, dtype=self.dtype)
+        return x
+
+
+class Inception(nn.Module):
+    """Figure 2b: [n, h, w, c] to [n, h, w, #1x1 + #3x3 + #5x5 + pool proj] for one row of `MODULES`."""
+
+    row: tuple[int, int, int, int, int, int]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        conv = functools.partial(_conv, dtype=self.dtype)
+        n1, reduce3, n3, reduce5, n5, projected = self.row
+        branches = [
+            conv(x, "1x1", n1),
+            conv(conv(x, "3x3_reduce", reduce3), "3x3", n3, 3),
+            conv(conv(x, "5x5_reduce", reduce5), "5x5", n5, 5),
+            conv(Pool("max", 3, 1, 1, name="pool")(x), "pool_proj", projected),
+        ]
+        return jnp.concatenate(branches, axis=-1)
+
+
+class Head(nn.Module):
+    """An auxiliary classifier (section 5): [n, h, w, c] to scores [n, classes]; 4 x 4 positions of a 14 x 14 map."""
+
+    num_classes: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if min(x.shape[1:3]) < 5:
+            raise ValueError(
+                f"the auxiliary head {self.name} averages 5 x 5 windows but its map is {x.shape[1]} x {x.shape[2]}: "
+                "take images of 79 pixels and more, or aux=False"
+            )
+        dense = functools.partial(Dense, kernel_init=caffe_xavier(), dtype=self.dtype)
+        x = Pool("average", 5, 3, ceil=True, name="ave_pool")(x)
+        x = _conv(x, "conv", 128, dtype=self.dtype)
+        x = x.reshape(x.shape[0], -1)
+        x = nn.relu(dense(1024, bias_init=nn.initializers.constant(0.2), name="fc")(x))
+        x = nn.Dropout(0.7, deterministic=not train)(x)
+        return dense(self.num_classes, name="classifier")(x)
+
+
+class GoogLeNet(nn.Module):
+    """[n, 224, 224, 3] to scores [n, classes]; in training to (scores, {'loss1': scores, 'loss2': scores}).
+
+    Other sizes will do, from 79 pixels on or, without heads, 32; the heads' weights fit the size they were made for.
+    Training draws from the rng 'dropout'.
+
+    Attributes:
+        aux: with the two auxiliary heads. One tree of parameters serves training and evaluation, which does not run
+            them. Without heads training returns the scores alone.
+        separable: conv1 as table 1 counts it.
+    """
+
+    num_classes: int = 1000
+    aux: bool = True
+    separable: bool = False
+    dtype: Any = jnp.float32
+    input_shape: ClassVar = (224, 224, 3)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> Any:
+        half = functools.partial(Pool, "max", 3, 2, ceil=True)
+        x = LRN(name="norm1")(half(name="pool1")(self._conv1(x)))
+        x = Convs((("3x3_reduce", 64, 1, 1), ("3x3", 192, 3, 1)), self.dtype, name="conv2")(x)
+        x = half(name="pool2")(LRN(name="norm2")(x))
+        auxiliary = {}
+        for module, row in MODULES.items():
+            x = Inception(row, self.dtype, name=f"inception_{module}")(x)
+            if module in POOLED:
+                x = half(name=POOLED[module])(x)
+            if module in HEADS and self.aux and (train or self.is_initializing()):
+                head = Head(self.num_classes, self.dtype, name=HEADS[module])
+                auxiliary[HEADS[module]] = head(x, train=train)
+        x = Pool("average", (x.shape[1], x.shape[2]), 1, name="pool5")(x)
+        x = nn.Dropout(0.4, deterministic=not train)(x.reshape(x.shape[0], -1))
+        scores = Dense(self.num_classes, kernel_init=caffe_xavier(), dtype=self.dtype, name="linear")(x)
+        return (scores, auxiliary) if train and self.aux else scores
+
+    def _conv1(self, x: jax.Array) -> jax.Array:
+        if not self.separable:
+            return Convs((("7x7_s2", 64, 7, 2),), self.dtype, name="conv1")(x)
+        colours = x.shape[-1]
+        options: dict[str, Any] = {"bias": "none", "kernel_init": caffe_xavier(), "dtype": self.dtype}
+        x = Conv(8 * colours, 7, 2, 3, groups=colours, **options, name="conv1_depthwise")(x)
+        return Convs((("1x1", 64, 1, 1),), self.dtype, name="conv1")(x)
+
+
+def googlenet_main(**options: Any) -> GoogLeNet:
+    """GoogLeNet without its auxiliary heads."""
+    return GoogLeNet(aux=False, **options)

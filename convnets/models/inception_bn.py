@@ -1,0 +1,162 @@
+"""BN-Inception: Ioffe, Szegedy: Batch normalization: accelerating deep network training by reducing internal covariate
+shift, ICML 2015 (arXiv 1502.03167), section 4.2 and figure 5.
+
+Figure 5, whose inception rows are `MODULES` below; names are those of the public Caffe net:
+
+    conv1            7x7/2, 64            112 x 112 x 64
+    pool1            max 3x3/2             56 x  56 x 64
+    conv2            1x1 64, 3x3 192       56 x  56 x 192
+    pool2            max 3x3/2             28 x  28 x 192
+    inception_3a-c                         28 x  28 x 256, 320; 14 x 14 x 576
+    inception_4a-e                         14 x  14 x 576, 576, 608, 608; 7 x 7 x 1056
+    inception_5a, b                         7 x   7 x 1024, 1024
+    pool5            average 7x7            1 x   1 x 1024
+    linear           1000                 softmax
+
+    parameters       11,285,224
+    multiply-adds    2,032,600,064
+
+Against GoogLeNet: two 3x3 for every 5x5, three modules of 28 x 28 for two, average or max pooling inside the modules,
+and no pooling between them: 3c and 4e have stride 2, neither a 1x1 branch nor a projection, and pass their pooled input
+on. Every convolution is normalized before its nonlinearity, and has no bias, which the normalization would take away
+again (section 3.2); with biases the count would be 11,295,240.
+
+Where the paper contradicts itself, and what stands here:
+- Figure 5 prints 576 maps for 4c and 4d, but its widths add to 608 (and 4e to 1056): the widths, as in the public
+  weights. With 576 it would be 11,194,984 parameters.
+- It prints 28 x 28 and 14 x 14 for 3c and 4e in spite of their stride 2.
+- The text counts 13.6 million parameters; no reading of figure 5 gives them.
+- The first convolution is said to be separable with depth multiplier 8; the counts above and the public weights are
+  those of the plain one, which stands here.
+
+What it leaves open:
+- Where the sizes are halved the pooling windows hang over the edge (Caffe's ceil mode), without padding. Average
+  pooling inside the modules counts its padding as zeros, as Caffe does.
+- Epsilon and the weight of the running statistics: those of `layers.BatchNorm`.
+- Auxiliary heads: figure 5 has none, and none stand here.
+- The initial weights: Caffe's "xavier" and, without normalization, biases of 0.2, as for GoogLeNet.
+
+The networks of section 4.2 are options: Inception is norm=False, lrn=True, dropout=0.4; BN-Baseline the same with
+norm=True; BN-x5 and BN-x30 have neither of the two, as figure 5, which is the default; BN-x5-Sigmoid is
+activation='sigmoid'. The members of the ensemble have dropout of 0.05 or 0.1.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from convnets.errors import UsageError
+from convnets.language import suggest
+from convnets.layers import LRN, BatchNorm, Conv, Dense, Init, Pool, uniform_root_fan_in
+
+# Figure 5: #1x1, #3x3 reduce, #3x3, double #3x3 reduce, double #3x3, pool, pool proj. Rows without #1x1 have stride 2.
+MODULES = {
+    "3a": (64, 64, 64, 64, 96, "average", 32),
+    "3b": (64, 64, 96, 64, 96, "average", 64),
+    "3c": (0, 128, 160, 64, 96, "max", 0),
+    "4a": (224, 64, 96, 96, 128, "average", 128),
+    "4b": (192, 96, 128, 96, 128, "average", 128),
+    "4c": (160, 128, 160, 128, 160, "average", 128),
+    "4d": (96, 128, 192, 160, 192, "average", 128),
+    "4e": (0, 128, 192, 192, 256, "max", 0),
+    "5a": (352, 192, 320, 160, 224, "average", 128),
+    "5b": (352, 192, 320, 192, 224, "max", 128),
+}
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "sigmoid": nn.sigmoid}
+
+Unit = Callable[..., jax.Array]  # (x, name, maps, kernel=1, stride=1) -> y
+
+
+def caffe_xavier() -> Init:
+    """U(-sqrt(3/F), sqrt(3/F)), F the fan-in: Caffe's "xavier", whose variance is 1/F."""
+    return uniform_root_fan_in(3**0.5)
+
+
+def _unit(
+    x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, *, activation: str, norm: bool, dtype: Any,
+    train: bool,
+) -> jax.Array:  # fmt: skip
+    """Convolution, normalization, nonlinearity; layers of the module that calls."""
+    options: dict[str, Any] = {"kernel_init": caffe_xavier(), "dtype": dtype, "name": name}
+    if norm:
+        x = Conv(maps, kernel, stride, kernel // 2, bias="none", **options)(x)
+        x = BatchNorm(dtype=dtype, name=f"{name}_bn")(x, train=train)
+    else:
+        x = Conv(maps, kernel, stride, kernel // 2, bias_init=nn.initializers.constant(0.2), **options)(x)
+    return ACTIVATIONS[activation](x)
+
+
+class Units(nn.Module):
+    """Units in a row under one name; each of `rows` is (name, maps, kernel, stride)."""
+
+    rows: tuple[tuple[str, int, int, int], ...]
+    unit: Unit
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for row in self.rows:
+            x = self.unit(x, *row)
+        return x
+
+
+class Inception(nn.Module):
+    """[n, h, w, c] to [n, h, w, maps] for one row of `MODULES`; half the size and c maps passed on without #1x1."""
+
+    row: tuple[int, int, int, int, int, str, int]
+    unit: Unit
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        unit = self.unit
+        n1, reduce3, n3, reduce_double, n_double, kind, projected = self.row
+        stride = 1 if n1 else 2
+        branches = [unit(x, "1x1", n1)] if n1 else []
+        branches.append(unit(unit(x, "3x3_reduce", reduce3), "3x3", n3, 3, stride))
+        double = unit(unit(x, "double_3x3_reduce", reduce_double), "double_3x3_1", n_double, 3)
+        branches.append(unit(double, "double_3x3_2", n_double, 3, stride))
+        if n1:
+            pooled = Pool(kind, 3, 1, 1, count_include_pad=True, name="pool")(x)
+        else:
+            pooled = Pool(kind, 3, 2, ceil=True, name="pool")(x)
+        branches.append(unit(pooled, "pool_proj", projected) if projected else pooled)
+        return jnp.concatenate(branches, axis=-1)
+
+
+class BNInception(nn.Module):
+    """[n, 224, 224, 3] to scores [n, classes]; other sizes must be multiples of 32 pixels.
+
+    Attributes:
+        activation: 'relu' or 'sigmoid'.
+        norm: batch normalization; without it the convolutions have biases.
+        lrn: local response normalization where GoogLeNet has it.
+        dropout: share of the inputs of the classifier that training drops, drawn from the rng 'dropout'.
+    """
+
+    num_classes: int = 1000
+    activation: str = "relu"
+    norm: bool = True
+    lrn: bool = False
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+    input_shape: ClassVar = (224, 224, 3)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        if self.activation not in ACTIVATIONS:
+            raise UsageError(f"unknown activation '{self.activation}'{suggest(self.activation, ACTIVATIONS)}")
+        unit = functools.partial(_unit, activation=self.activation, norm=self.norm, dtype=self.dtype, train=train)
+        half = functools.partial(Pool, "max", 3, 2, ceil=True)
+        x = half(name="pool1")(Units((("7x7_s2", 64, 7, 2),), unit, name="conv1")(x))
+        x = LRN(name="norm1")(x) if self.lrn else x
+        x = Units((("3x3_reduce", 64, 1, 1), ("3x3", 192, 3, 1)), unit, name="conv2")(x)
+        x = LRN(name="norm2")(x) if self.lrn else x
+        x = half(name="pool2")(x)
+        for module, row in MODULES.items():
+            x = Inception(row, unit, name=f"inception_{module}")(x)
+        x = Pool("average", (x.shape[1], x.shape[2]), 1, name="pool5")(x)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x.reshape(x.shape[0], -1))
+        return Dense(self.num_classes, kernel_init=caffe_xavier(), dtype=self.dtype, name="linear")(x)
