@@ -7,13 +7,14 @@ import jax.numpy as jnp
 
 from convnets.errors import UsageError
 from convnets.language import suggest
-from convnets.models import lenet
+from convnets.models import alexnet, lenet
 
 MODELS: dict[str, Any] = {
     "lenet1989": lenet.LeNet1989,
     "lenet1": lenet.LeNet1,
     "lenet5": lenet.LeNet5,
     "lenet5_modern": lenet.LeNet5Modern,
+    **alexnet.NETS,
 }
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
