@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from convnets.pooling import root
+from convnets.pooling import pads, root
 
 Init = Callable[..., jax.Array]
 
@@ -110,6 +110,10 @@ class LocalContrast(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.border not in ("renormalize", "zero"):
             raise ValueError(f"border '{self.border}' is neither renormalize nor zero")
+        if self.size % 2 == 0:
+            raise ValueError(
+                f"the window of {self.name} has a pixel in its middle, so its size is odd, not {self.size}"
+            )
         values = x.astype(jnp.float32)
         inside = self._blur(jnp.ones((1, *x.shape[1:3], 1), jnp.float32)) if self.border == "renormalize" else 1
 
@@ -123,11 +127,8 @@ class LocalContrast(nn.Module):
 
     def _blur(self, x: jax.Array) -> jax.Array:
         """[n, h, w, 1] averaged by the Gaussian, zeros beyond the border."""
-        below, std = self.size // 2, self.std or self.size / 4
-        line = np.exp(-0.5 * ((np.arange(self.size) - (self.size - 1) / 2) / std) ** 2)
+        half, std = self.size // 2, self.std or self.size / 4
+        line = np.exp(-0.5 * (np.arange(-half, half + 1) / std) ** 2)
         plane = jnp.asarray(np.outer(line, line) / np.sum(line) ** 2, jnp.float32)[:, :, None, None]
-        edges = (below, self.size - 1 - below)
         numbers = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(
-            x, plane, (1, 1), (edges, edges), dimension_numbers=numbers, precision="highest"
-        )
+        return lax.conv_general_dilated(x, plane, (1, 1), pads(half), dimension_numbers=numbers, precision="highest")

@@ -368,6 +368,8 @@ def test_local_contrast_of_an_even_image_is_zero_with_finite_gradients():
     assert jnp.all(jnp.isfinite(jax.grad(lambda x: jnp.sum(LocalContrast(5).apply({}, x)))(jnp.zeros((1, 6, 6, 2)))))
     with pytest.raises(ValueError, match="border"):
         run(LocalContrast(border="mirror"), np.ones((1, 6, 6, 2), np.float32))
+    with pytest.raises(ValueError, match="odd"):
+        run(LocalContrast(4), np.ones((1, 6, 6, 2), np.float32))
 
 
 # Pooling --------------------------------------------------------------------------------------------------------------
