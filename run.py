@@ -12,7 +12,6 @@ The same command again resumes a run, or says that it is complete. Exit codes: 0
 4 diverged, 5 checkpoint.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -96,7 +95,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         code = main(sys.argv)
     except Error as e:

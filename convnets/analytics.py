@@ -52,7 +52,7 @@ def describe(model: nn.Module, input_shape: tuple[int, int, int], train: bool = 
     def intercept(call, args, kwargs, context):
         module = context.module
         y = call(*args, **kwargs)
-        if type(module).__module__ != layers.__name__ or context.method_name != "__call__":
+        if vars(layers).get(type(module).__name__) is not type(module) or context.method_name != "__call__":
             return y
         found.append((module, y.shape, module.variables.get("params", {})))
         return _layer.bind(y, args[0])
@@ -87,7 +87,8 @@ def totals(rows: list[Layer]) -> dict[str, int]:
 def _multiply_adds(module: nn.Module, weights: Any, output: tuple[int, ...]) -> int:
     if isinstance(module, layers.RBF):
         return module.codes.size
-    return math.prod(weights["kernel"].shape) * math.prod(output[1:-1]) if "kernel" in weights else 0
+    uses = 1 if isinstance(module, layers.LocallyConnected) else math.prod(output[1:-1])  # of every weight
+    return math.prod(weights["kernel"].shape) * uses if "kernel" in weights else 0
 
 
 def _fields(jaxpr, modules: list[nn.Module], side: int) -> list[Field]:
@@ -105,11 +106,17 @@ def _fields(jaxpr, modules: list[nn.Module], side: int) -> list[Field]:
 
 
 def _through(module: nn.Module, field: Field, output: tuple[int, ...]) -> Field:
-    if isinstance(module, layers.LRN):  # its window runs over maps, not pixels
-        return field
     if isinstance(module, layers.Dense) and len(output) == 2:  # sees the whole map
         return Field(field.size + (field.side - 1) * field.jump, field.jump * field.side, 1)
-    kernel = getattr(module, "kernel", getattr(module, "size", 1))
-    stride = getattr(module, "stride", kernel if isinstance(module, layers.Subsample) else 1)
+    window = _window(module)
+    stride = getattr(module, "stride", window if isinstance(module, layers.Subsample) else 1)
     side = max(output[1:3]) if len(output) == 4 else field.side
-    return Field(field.size + (max(layers.pair(kernel)) - 1) * field.jump, field.jump * max(layers.pair(stride)), side)
+    return Field(field.size + (window - 1) * field.jump, field.jump * max(layers.pair(stride)), side)
+
+
+def _window(module: nn.Module) -> int:
+    if isinstance(module, layers.LRN) and not module.within:
+        return 1
+    if isinstance(module, layers.LocalContrast):  # the deviation around a pixel of values less the mean around them
+        return 2 * module.size - 1
+    return max(layers.pair(getattr(module, "kernel", getattr(module, "size", 1))))

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -265,6 +266,7 @@ def _peek(iterable):
 def _builder(name: str, directory: Path):
     """The prepared TFDS builder `name`; downloads and prepares it where that is possible."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announces itself on the terminal; nothing here needs it
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
@@ -274,8 +276,7 @@ def _builder(name: str, directory: Path):
     try:
         builder = tfds.builder(name, data_dir=directory)
     except (tfds.core.DatasetNotFoundError, tfds.core.registered.DatasetNotFoundError):
-        raise DataError(f"TFDS knows no data set '{name}'; `tfds list` is not needed: see its catalog of image "
-                        "classification sets") from None  # fmt: skip
+        raise DataError(f"TFDS knows no data set '{name}'; its catalog lists the image classification sets") from None
     prepare = f"tfds build {name} --data_dir={directory}"
     if not builder.data_path.exists():
         manual = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
@@ -285,6 +286,8 @@ def _builder(name: str, directory: Path):
                 f" {prepare} --manual_dir=FOLDER"
             )
         print(f"preparing {name} in {directory}", flush=True)
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for every retry
+        tfds.core.download.downloader.MAX_RETRIES = 4  # the tenth is minutes away, without a network a useless wait
         try:
             builder.download_and_prepare()
         except Exception as e:

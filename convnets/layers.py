@@ -4,8 +4,7 @@ Parameters are float32; `dtype` is what a layer computes in. Every layer that ha
 module, so that `analytics` can list it under the paper's name; activations are plain functions.
 """
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -14,19 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-Pair = int | tuple[int, int]
-Padding = int | tuple[tuple[int, int], tuple[int, int]]
-Init = Callable[..., jax.Array]
-
-
-def pair(value: Pair) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value
-
-
-def pads(value: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
-    """((top, bottom), (left, right)) from one integer for all sides, or from that form itself."""
-    return ((value, value), (value, value)) if isinstance(value, int) else value
-
+# Pooling and normalization have files of their own; every layer is found here.
+from convnets.normalization import LRN, BatchNorm, Init, LocalContrast  # noqa: F401
+from convnets.pooling import Padding, Pair, Pool, pads, pair, pool, windows  # noqa: F401
 
 # Initialisers -------------------------------------------------------------------------------------------------------
 
@@ -56,12 +45,33 @@ def he_normal() -> Init:
     return jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
+def caffe_xavier() -> Init:
+    """U(-sqrt(3/F), sqrt(3/F)), F the fan-in: Caffe's 'xavier', without the fan-out of Glorot & Bengio 2010."""
+    return jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+
+
+glorot = jax.nn.initializers.glorot_uniform  # U(-sqrt(6/(F + fan-out)), ...), Glorot & Bengio 2010, eq. 16
+normal = jax.nn.initializers.normal  # normal(std): N(0, std^2)
+constant = jax.nn.initializers.constant
+
+
 # Activations --------------------------------------------------------------------------------------------------------
 
 
 def scaled_tanh(x: jax.Array) -> jax.Array:
     """1.7159 tanh(2x/3), so that f(1) = 1 and f(-1) = -1 (LeCun et al. 1998, appendix A)."""
     return 1.7159 * jnp.tanh(x * (2 / 3))
+
+
+ACTIVATIONS = {
+    "identity": lambda x: x,
+    "sigmoid": nn.sigmoid,
+    "tanh": jnp.tanh,
+    "scaled_tanh": scaled_tanh,
+    "relu": nn.relu,
+    "leaky_relu": nn.leaky_relu,  # slope 0.01 below 0
+    "abs": jnp.abs,  # the rectifier of Jarrett et al. 2009
+}
 
 
 # Layers with weights ------------------------------------------------------------------------------------------------
@@ -75,6 +85,8 @@ class Conv(nn.Module):
         kernel, stride: one integer or (height, width).
         padding: pixels on every side, or ((top, bottom), (left, right)).
         pad_value: what the padding holds; LeCun et al. 1989 pad with the background, -1.
+        ceil: the last window may hang over the right and bottom edge, as in cuda-convnet: 1 + ceil((224 - 11) / 4) = 55
+            positions for AlexNet's conv1, where the others drop it. The overhang holds what the padding holds.
         groups: the input and output maps are cut into this many independent groups (AlexNet's two GPUs).
         table: for each output map the input maps it sees (the C3 table of LeNet-5). Only the connected kernels exist:
             the kernel's shape is [kh, kw, connections], map after map.
@@ -86,6 +98,7 @@ class Conv(nn.Module):
     stride: Pair = 1
     padding: Padding = 0
     pad_value: float = 0.0
+    ceil: bool = False
     groups: int = 1
     table: Sequence[Sequence[int]] | None = None
     bias: str = "map"
@@ -95,8 +108,10 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        channels, padding = x.shape[-1], pads(self.padding)
-        x, kernel = x.astype(self.dtype), self._kernel(channels).astype(self.dtype)
+        padding = pads(self.padding)
+        if self.ceil:
+            padding = windows(x.shape, self.kernel, self.stride, padding, True)[1]
+        x, kernel = x.astype(self.dtype), self._kernel(x.shape[-1]).astype(self.dtype)
         if self.pad_value:
             edges = ((0, 0, 0), (*padding[0], 0), (*padding[1], 0), (0, 0, 0))
             x, padding = lax.pad(x, jnp.asarray(self.pad_value, self.dtype), edges), pads(0)
@@ -129,6 +144,39 @@ class Conv(nn.Module):
         place[np.arange(len(inputs)), inputs * self.features + outputs] = 1
         dense = jnp.matmul(connected, place, precision="highest")
         return dense.reshape(kh, kw, channels, self.features)
+
+
+class LocallyConnected(nn.Module):
+    """Convolution without sharing, a kernel for every output position: [n, h, w, c] to [n, h', w', features].
+
+    cuda-convnet's 'local' layers, with a bias for every unit. The kernel's shape is [h', w', kh, kw, c, features]; with
+    the same one at every position this is a convolution. Unlike a convolution it takes images of one size only.
+    """
+
+    features: int
+    kernel: Pair
+    stride: Pair = 1
+    padding: Padding = 0
+    kernel_init: Init = he_normal()
+    bias_init: Init = nn.initializers.zeros_init()
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        (kh, kw), (sh, sw), channels = pair(self.kernel), pair(self.stride), x.shape[-1]
+        (h, w), (rows, columns) = windows(x.shape, self.kernel, self.stride, self.padding, False)
+
+        def init(key, shape):  # the fan-in is that of one position
+            flat = self.kernel_init(key, (kh, kw, channels, h * w * self.features))
+            return jnp.transpose(flat.reshape(kh, kw, channels, h, w, self.features), (3, 4, 0, 1, 2, 5))
+
+        kernel = self.param("kernel", init, (h, w, kh, kw, channels, self.features)).astype(self.dtype)
+        bias = self.param("bias", self.bias_init, (h, w, self.features)).astype(self.dtype)
+        x = jnp.pad(x.astype(self.dtype), ((0, 0), rows, columns, (0, 0)))
+        down, right = (h - 1) * sh + 1, (w - 1) * sw + 1
+        patches = [x[:, i : i + down : sh, j : j + right : sw] for i in range(kh) for j in range(kw)]
+        weights = kernel.reshape(h, w, kh * kw, channels, self.features)
+        return jnp.einsum("nhwkc,hwkcf->nhwf", jnp.stack(patches, axis=3), weights) + bias
 
 
 class Dense(nn.Module):
@@ -164,6 +212,24 @@ class Subsample(nn.Module):
         return total * coefficient.astype(self.dtype) + bias.astype(self.dtype)
 
 
+class Gain(nn.Module):
+    """A trained factor for each map, c * x, and with `bias` c * x + b: the gain that follows a squashing function.
+
+    Jarrett et al. 2009: g_i tanh(convolution). Begins as the identity.
+    """
+
+    bias: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        gain = self.param("gain", nn.initializers.ones_init(), x.shape[-1:])
+        y = x.astype(self.dtype) * gain.astype(self.dtype)
+        if not self.bias:
+            return y
+        return y + self.param("bias", nn.initializers.zeros_init(), x.shape[-1:]).astype(self.dtype)
+
+
 class RBF(nn.Module):
     """Euclidean radial basis units with fixed centres: y_i = sum_j (x_j - w_ij)^2 (LeCun et al. 1998, eq. 7).
 
@@ -180,146 +246,3 @@ class RBF(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         difference = x.astype(self.dtype)[:, None, :] - jnp.asarray(self.codes, self.dtype)
         return -jnp.sum(jnp.square(difference), axis=-1)
-
-
-# Normalization ------------------------------------------------------------------------------------------------------
-
-
-class BatchNorm(nn.Module):
-    """Batch normalization over all axes but the last (Ioffe & Szegedy 2015, algorithms 1 and 2).
-
-    In training by the statistics of this device's batch; else by running statistics, whose variance is the unbiased one
-    of algorithm 2. Statistics are float32.
-
-    Attributes:
-        momentum: weight of the OLD running value, as in Flax and Caffe; PyTorch states the weight of the new one.
-        epsilon: added to the variance inside the root.
-    """
-
-    momentum: float = 0.9
-    epsilon: float = 1e-5
-    scale_init: Init = nn.initializers.ones_init()
-    bias_init: Init = nn.initializers.zeros_init()
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        shape = x.shape[-1:]
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
-        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
-        scale = self.param("scale", self.scale_init, shape)
-        bias = self.param("bias", self.bias_init, shape)
-        x = x.astype(jnp.float32)
-        if train:
-            axes = tuple(range(x.ndim - 1))
-            mean, var = jnp.mean(x, axes), jnp.var(x, axes)
-            if not self.is_initializing():
-                n = x.size // x.shape[-1]
-                keep, take = self.momentum, 1 - self.momentum
-                running_mean.value = keep * running_mean.value + take * mean
-                running_var.value = keep * running_var.value + take * var * (n / max(n - 1, 1))
-        else:
-            mean, var = running_mean.value, running_var.value
-        factor = scale * lax.rsqrt(var + self.epsilon)
-        return ((x - mean) * factor + bias).astype(self.dtype)
-
-
-class LRN(nn.Module):
-    """Local response normalization across maps: x / (k + alpha * sum of squares of `size` neighbouring maps)^beta.
-
-    Krizhevsky et al. 2012, section 3.3, with alpha as printed there. cuda-convnet, Caffe and PyTorch divide alpha by
-    `size`: that is `divide`.
-    """
-
-    size: int = 5
-    alpha: float = 1e-4
-    beta: float = 0.75
-    k: float = 2.0
-    divide: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        half = self.size // 2
-        squares = jnp.square(x.astype(jnp.float32))
-        window = (1,) * (x.ndim - 1) + (self.size,)
-        edges = ((0, 0),) * (x.ndim - 1) + ((half, self.size - 1 - half),)
-        total = lax.reduce_window(squares, np.float32(0), lax.add, window, (1,) * x.ndim, edges)
-        scale = self.k + self.alpha / (self.size if self.divide else 1) * total
-        return (x.astype(jnp.float32) * scale**-self.beta).astype(x.dtype)
-
-
-# Pooling ------------------------------------------------------------------------------------------------------------
-
-
-class Pool(nn.Module):
-    """`pool` as a named layer without parameters."""
-
-    kind: str
-    size: Pair
-    stride: Pair
-    padding: Padding = 0
-    ceil: bool = False
-    count_include_pad: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return pool(x, self.kind, self.size, self.stride, self.padding, self.ceil, self.count_include_pad)
-
-
-def pool(
-    x: jax.Array, kind: str, size: Pair, stride: Pair, padding: Padding = 0, ceil: bool = False,
-    count_include_pad: bool = False,
-) -> jax.Array:  # fmt: skip
-    """Pools windows of an [n, h, w, c] array, each map by itself.
-
-    Args:
-        kind: 'max', 'average', 'l1' (sum of absolute values) or 'l2' (root of the sum of squares).
-        ceil: the last window may hang over the edge (Caffe, cuda-convnet) instead of being dropped. As in Caffe, a
-            window that would start in the padding beyond the image is left out.
-        count_include_pad: an average counts the padding (never the overhang) as pixels of value 0.
-
-    The gradient of a maximum is shared equally between two tied values; that of 'l2' at 0 is 0.
-    """
-    size, stride, padding = pair(size), pair(stride), pads(padding)
-    outs, edges = [], []
-    for n, f, s, (low, high) in zip(x.shape[1:3], size, stride, padding, strict=True):
-        span = n + low + high - f
-        out = (-(-span // s) if ceil else span // s) + 1
-        if ceil and (out - 1) * s >= n + low:
-            out -= 1
-        outs.append(out)
-        edges.append((low, max((out - 1) * s + f - n - low, 0)))
-
-    if kind == "max":
-        # As maxima over strided slices, one axis after the other: on CPUs the gradient of a reduce_window costs 3 to 8
-        # times as much (measured), elsewhere the slices fuse.
-        x = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), ((0, 0, 0), (*edges[0], 0), (*edges[1], 0), (0, 0, 0)))
-        for axis in (1, 2):
-            x = _reduce(jnp.maximum, x, axis, size[axis - 1], stride[axis - 1], outs[axis - 1])
-        return x
-
-    def total(values):
-        window, strides = (1, *size, 1), (1, *stride, 1)
-        return lax.reduce_window(values, np.zeros((), values.dtype), lax.add, window, strides, ((0, 0), *edges, (0, 0)))
-
-    if kind == "average":
-        counts = [_counts(*a, count_include_pad) for a in zip(x.shape[1:3], size, stride, padding, outs, strict=True)]
-        return total(x) / jnp.asarray(np.outer(*counts)[:, :, None], x.dtype)
-    if kind == "l1":
-        return total(jnp.abs(x))
-    if kind == "l2":
-        squares = total(jnp.square(x))
-        positive = squares > 0
-        return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
-    raise ValueError(f"pooling kind '{kind}' is none of max, average, l1, l2")
-
-
-def _reduce(function, x, axis, size, stride, out):
-    ends = (out - 1) * stride + 1
-    return functools.reduce(function, [lax.slice_in_dim(x, i, i + ends, stride, axis) for i in range(size)])
-
-
-def _counts(n, f, s, padding, out, include_pad) -> np.ndarray:
-    start = np.arange(out) * s - padding[0]
-    low, high = (-padding[0], n + padding[1]) if include_pad else (0, n)
-    return np.minimum(start + f, high) - np.maximum(start, low)

@@ -15,6 +15,7 @@ from convnets.language import Call
 from convnets.state import TrainState
 
 AXIS = "devices"
+AUXILIARY = 0.3  # weight of each auxiliary classifier's loss (Szegedy et al. 2014, section 5)
 
 
 def softmax(scores: jax.Array, labels: jax.Array) -> jax.Array:
@@ -49,7 +50,11 @@ def fetch(batch: dict[str, jax.Array], constants: dict[str, jax.Array]) -> tuple
 
 
 def train_step(model: nn.Module, optimizer: optax.GradientTransformation, loss: str, ops: list[Call], seed: int):
-    """The step (state, batch, constants) -> (state, sums) on one device's share of a batch."""
+    """The step (state, batch, constants) -> (state, sums) on one device's share of a batch.
+
+    A network that returns (scores, {name: scores of an auxiliary classifier}) in training has their losses added to what
+    is minimised; the reported loss is the main one.
+    """
     loss_fn = LOSSES[loss]
 
     def step(state: TrainState, batch, constants):
@@ -59,11 +64,13 @@ def train_step(model: nn.Module, optimizer: optax.GradientTransformation, loss: 
 
         def objective(params):
             variables = {**state.variables, "params": params}
-            scores, changed = model.apply(variables, images, train=True, mutable=["batch_stats"],
+            output, changed = model.apply(variables, images, train=True, mutable=["batch_stats"],
                                           rngs={"dropout": dropout})  # fmt: skip
+            scores, heads = output if isinstance(output, tuple) else (output, {})
             scores = scores.astype(jnp.float32)
             losses = loss_fn(scores, labels)
-            return jnp.mean(losses), (scores, losses, changed)
+            extra = sum(jnp.mean(loss_fn(head.astype(jnp.float32), labels)) for head in heads.values())
+            return jnp.mean(losses) + AUXILIARY * extra, (scores, losses, changed)
 
         grads, (scores, losses, changed) = jax.grad(objective, has_aux=True)(state.params)
         grads, stats = lax.pmean((grads, changed.get("batch_stats", {})), AXIS)

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 FILES = sorted((ROOT / "convnets").rglob("*.py"))
 LEVELS = [
     ["convnets", "errors", "language"],
-    ["layers", "metrics", "augment", "optim", "logs", "records", "digits"],
+    ["layers", "normalization", "pooling", "metrics", "augment", "optim", "logs", "records", "digits"],
     ["models.*", "data", "state"],
     ["models", "steps", "checkpoint", "weights"],
     ["analytics", "evaluate"],

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 
 from convnets.errors import UsageError
 from convnets.language import suggest
-from convnets.models import googlenet, inception_bn, lenet
+from convnets.models import alexnet, googlenet, inception_bn, lenet
 
 MODELS: dict[str, Any] = {
     "lenet1989": lenet.LeNet1989,
     "lenet1": lenet.LeNet1,
     "lenet5": lenet.LeNet5,
     "lenet5_modern": lenet.LeNet5Modern,
+    **alexnet.NETS,
     "googlenet": googlenet.GoogLeNet,
     "googlenet_main": googlenet.googlenet_main,
     "bn_inception": inception_bn.BNInception,

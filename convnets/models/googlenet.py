@@ -36,7 +36,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from convnets.layers import LRN, Conv, Dense, Init, Pool, uniform_root_fan_in
+from convnets.layers import LRN, Conv, Dense, Pool, caffe_xavier
 
 # Table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
 MODULES = {
@@ -52,11 +52,6 @@ MODULES = {
 }
 POOLED = {"3b": "pool3", "4e": "pool4"}  # the pooling that follows a module
 HEADS = {"4a": "loss1", "4d": "loss2"}  # the auxiliary head that a module feeds
-
-
-def caffe_xavier() -> Init:
-    """U(-sqrt(3/F), sqrt(3/F)), F the fan-in: Caffe's "xavier", whose variance is 1/F."""
-    return uniform_root_fan_in(3**0.5)
 
 
 def _conv(x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, dtype: Any = jnp.float32) -> jax.Array:

@@ -51,7 +51,7 @@ import jax.numpy as jnp
 
 from convnets.errors import UsageError
 from convnets.language import suggest
-from convnets.layers import LRN, BatchNorm, Conv, Dense, Init, Pool, uniform_root_fan_in
+from convnets.layers import LRN, BatchNorm, Conv, Dense, Pool, caffe_xavier
 
 # Figure 5: #1x1, #3x3 reduce, #3x3, double #3x3 reduce, double #3x3, pool, pool proj. Rows without #1x1 have stride 2.
 MODULES = {
@@ -69,11 +69,6 @@ MODULES = {
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "sigmoid": nn.sigmoid}
 
 Unit = Callable[..., jax.Array]  # (x, name, maps, kernel=1, stride=1) -> y
-
-
-def caffe_xavier() -> Init:
-    """U(-sqrt(3/F), sqrt(3/F)), F the fan-in: Caffe's "xavier", whose variance is 1/F."""
-    return uniform_root_fan_in(3**0.5)
 
 
 def _unit(

@@ -1,0 +1,237 @@
+"""AlexNet, and the nets for CIFAR-10 that were published with the same program.
+
+AlexNet       Krizhevsky, Sutskever, Hinton: ImageNet classification with deep convolutional neural networks, NIPS 2012.
+One weird     Krizhevsky: One weird trick for parallelizing convolutional neural networks, arXiv 1404.5997, 2014.
+cuda-convnet  Krizhevsky's program of 2011-12, folder example-layers; section 3.3 quotes its 13% and 11% nets.
+
+                                    alexnet      ungrouped  one_gpu     owt
+    input     224 x 224
+    conv1     11/4, overhanging     96 @ 55      96         48          64, padding 2
+              LRN, pool 3/2            @ 27                             no LRN
+    conv2     5, padding 2          256, halves  256        128         192
+              LRN, pool 3/2            @ 13                             no LRN
+    conv3     3, padding 1          384          384        192         384
+    conv4     3, padding 1          384, halves  384        192         256
+    conv5     3, padding 1          256, halves  256        256         256
+              pool 3/2                 @ 6
+    fc6, fc7  full, dropout         4096         4096       4096        4096
+    fc8       full, softmax         1000         1000       1000        1000
+    parameters                      60,965,224   62,378,344 59,798,312  61,100,840
+    multiply-adds                   724,406,816  1,135.3 M  391.5 M     714.2 M
+
+    cuda_convnet_  26pct           19pct, 18pct     13pct           11pct
+    input          32 x 32         32 x 32          24 x 24         24 x 24
+    conv1          5, 32 @ 32      5, 32 @ 32       5, 64 @ 24      5, 64 @ 24
+                   max 3/2 @ 16    max (LRN in 18)  max 3/2 @ 12    max, LRN
+    conv2          5, 32 @ 16      5, 32 @ 16       5, 64 @ 12      5, 64 @ 12
+                   average 3/2     average (LRN)    max 3/2 @ 6     LRN, max
+    conv3, local3  conv 5, 64 @ 8  conv 5, 64 @ 8   local 3, 32     local 3, 64
+                   average 3/2     average 3/2
+    fc64, local4   full, 64                         local 3, 32     local 3, 32
+    fc10           full, softmax   full, softmax    full, softmax   full, softmax
+    parameters     145,578         89,578           1,116,490       2,112,970
+    multiply-adds  12,354,176      12,298,240       18,517,248      19,512,576
+
+ReLU follows every layer with weights but the last. 'halves': each GPU sees only its own half of the maps.
+`alexnet_one_gpu` is the control of section 3.2; `alexnet_owt` has the widths and the padding of torchvision's alexnet.
+
+What the papers leave open, and what stands here:
+- 224 pixels give 55 positions only if the last window hangs 3 pixels over the edge, as cuda-convnet lets it (`view` is
+  'ceil'). Caffe takes 227 pixels instead ('227'); others pad ('pad2'). The parameters are the same.
+- The formula of LRN does not divide alpha by n; every program does (`lrn` is 'paper', 'caffe', 'cuda_convnet2' or
+  'none'). It runs over all maps, also across the line between the halves, as in Caffe.
+- Caffe found that biases of 1 leave the loss flat and took 0.1 (`init_weights` is a row of INITS).
+- Caffe's CaffeNet pools before it normalizes (`pool_first`). `pool_size` 2 is section 3.4's control.
+- Dropout is inverted: training multiplies by 2, where the paper halves in the test.
+- One weird trick's layers exist as a file of cuda-convnet2 only, which has LRN before pooling and ReLU; the row here
+  has none, as in torchvision, but that file's initial weights (the biases of fc8 begin at -7).
+- The 11% net is the last version of its file. An earlier one has LRN over 5 maps before both poolings and a local3 of
+  32 maps; section 3.3 says only that LRN takes 13% to 11%.
+"""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from convnets.errors import UsageError
+from convnets.language import suggest
+from convnets.layers import ACTIVATIONS, LRN, Conv, Dense, Init, LocallyConnected, Pool, constant, he_normal, normal
+
+# How conv1 meets the image: input side, options of the convolution.
+VIEWS: dict[str, tuple[int, dict[str, Any]]] = {
+    "ceil": (224, {"ceil": True}),
+    "227": (227, {}),
+    "pad2": (224, {"padding": 2}),
+}
+
+LRNS: dict[str, dict[str, Any]] = {
+    "paper": {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0},
+    "caffe": {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0, "divide": True},
+    "cuda_convnet2": {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0, "divide": True},
+    # The constants of cuda-convnet's CIFAR-10 nets: within a map in the 18% net, across maps in the 11% net.
+    "within": {"size": 3, "alpha": 5e-5, "beta": 0.75, "k": 1.0, "divide": True, "within": True},
+    "across": {"size": 9, "alpha": 1e-3, "beta": 0.75, "k": 1.0, "divide": True},
+}
+
+# Standard deviations of the weights and values of the biases.
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+INITS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "paper": ((0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01), (0, 1, 0, 1, 1, 1, 1, 0)),
+    "caffe": ((0.01, 0.01, 0.01, 0.01, 0.01, 0.005, 0.005, 0.01), (0, 0.1, 0, 0.1, 0.1, 0.1, 0.1, 0)),
+    "one_weird_trick": ((0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01), (0, 1, 0, 1, 1, 1, 1, -7)),
+}
+
+
+def _row(table: dict[str, Any], what: str, name: str) -> Any:
+    if name not in table:
+        raise UsageError(f"unknown {what} '{name}'{suggest(name, table)}")
+    return table[name]
+
+
+class AlexNet(nn.Module):
+    """[n, 224, 224, 3] to [n, classes] logits; a larger image gives the map [n, h, w, classes] of the scores it has.
+
+    Attributes:
+        maps: of conv1 to conv5.
+        groups: into which conv2, conv4 and conv5 are cut.
+        units: of fc6 and fc7.
+        view, lrn, init_weights: rows of VIEWS, LRNS (or 'none') and INITS (or 'he'); see the top of the file.
+        dropout: share of the outputs of fc6 and fc7 that training drops.
+    """
+
+    maps: tuple[int, ...]
+    groups: int = 1
+    units: int = 4096
+    num_classes: int = 1000
+    view: str = "ceil"
+    lrn: str = "paper"
+    init_weights: str = "paper"
+    act: str = "relu"
+    pool_size: int = 3
+    pool_first: bool = False
+    dropout: float = 0.5
+    dtype: Any = jnp.float32
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        side, _ = _row(VIEWS, "view", self.view)
+        return (side, side, 3)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        act, halves = _row(ACTIVATIONS, "activation", self.act), {"groups": self.groups}
+        _, edge = _row(VIEWS, "view", self.view)
+        x = act(self._conv("conv1", self.maps[0], 11, stride=4, **edge)(x))
+        x = self._norm_and_pool(1, x)
+        x = act(self._conv("conv2", self.maps[1], 5, padding=2, **halves)(x))
+        x = self._norm_and_pool(2, x)
+        x = act(self._conv("conv3", self.maps[2], 3, padding=1)(x))
+        x = act(self._conv("conv4", self.maps[3], 3, padding=1, **halves)(x))
+        x = act(self._conv("conv5", self.maps[4], 3, padding=1, **halves)(x))
+        x = Pool("max", self.pool_size, 2, name="pool5")(x)
+        # Full layers as convolutions, so that the same parameters score a larger image densely.
+        for name, kernel in (("fc6", 6), ("fc7", 1)):
+            x = act(self._conv(name, self.units, kernel)(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = self._conv("fc8", self.num_classes, 1)(x)
+        return x[:, 0, 0] if x.shape[1:3] == (1, 1) else x
+
+    def _conv(self, name: str, features: int, kernel: int, **options: Any) -> Conv:
+        weights: Init = he_normal()
+        bias = 0.0
+        if self.init_weights != "he":
+            stds, biases = _row(INITS, "init_weights", self.init_weights)
+            weights, bias = normal(stds[LAYERS.index(name)]), biases[LAYERS.index(name)]
+        return Conv(
+            features, kernel, name=name, kernel_init=weights, bias_init=constant(bias), dtype=self.dtype, **options
+        )
+
+    def _norm_and_pool(self, stage: int, x: jax.Array) -> jax.Array:
+        steps: list[nn.Module] = [] if self.lrn == "none" else [LRN(name=f"norm{stage}", **_row(LRNS, "lrn", self.lrn))]
+        steps.insert(0 if self.pool_first else len(steps), Pool("max", self.pool_size, 2, name=f"pool{stage}"))
+        for step in steps:
+            x = step(x)
+        return x
+
+
+class CudaConvnet(nn.Module):
+    """[n, side, side, 3] to [n, classes] logits, side 32, or 24 where training crops; unshared layers need just that.
+
+    Stages of a 5 x 5 convolution that keeps the size, ReLU, 3/2 pooling that rounds up and perhaps LRN; then 3 x 3
+    locally connected layers, full layers, softmax. (The files put the first ReLU behind the maximum: the same.)
+
+    Attributes:
+        stages: for each the number of maps, then the order of its pooling ('max', 'average') and of LRN ('norm').
+        local: maps of the locally connected layers.
+        hidden: units of the full layers before the last.
+        lrn: a row of LRNS for the places marked 'norm', or 'none'.
+        init_weights: 'cuda_convnet', the standard deviations of the files with biases of 0, or 'he'.
+        shared: the locally connected layers become convolutions.
+        dropout: share of the last layer's inputs that training drops.
+    """
+
+    stages: tuple[tuple[Any, ...], ...]
+    local: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = ()
+    side: int = 32
+    num_classes: int = 10
+    lrn: str = "none"
+    init_weights: str = "cuda_convnet"
+    act: str = "relu"
+    pool_size: int = 3
+    shared: bool = False
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        return (self.side, self.side, 3)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        act = _row(ACTIVATIONS, "activation", self.act)
+        for n, (maps, *order) in enumerate(self.stages, 1):
+            x = act(Conv(maps, 5, padding=2, name=f"conv{n}", **self._weights(1e-4 if n == 1 else 0.01))(x))
+            for kind in order:
+                x = self._norm(n, x) if kind == "norm" else Pool(kind, self.pool_size, 2, 0, True, name=f"pool{n}")(x)
+        layer = Conv if self.shared else LocallyConnected
+        for n, maps in enumerate(self.local, len(self.stages) + 1):
+            x = act(layer(maps, 3, padding=1, name=f"local{n}", **self._weights(0.04))(x))
+        x = x.reshape(x.shape[0], -1)
+        for units in self.hidden:
+            x = act(Dense(units, name=f"fc{units}", **self._weights(0.1))(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return Dense(self.num_classes, name="fc10", **self._weights(0.1 if self.hidden else 0.01))(x)
+
+    def _norm(self, stage: int, x: jax.Array) -> jax.Array:
+        return x if self.lrn == "none" else LRN(name=f"rnorm{stage}", **_row(LRNS, "lrn", self.lrn))(x)
+
+    def _weights(self, std: float) -> dict[str, Any]:
+        inits = {"cuda_convnet": normal(std), "he": he_normal()}
+        return {"kernel_init": _row(inits, "init_weights", self.init_weights), "dtype": self.dtype}
+
+
+ALEXNETS: dict[str, dict[str, Any]] = {
+    "alexnet": {"maps": (96, 256, 384, 384, 256), "groups": 2},
+    "alexnet_ungrouped": {"maps": (96, 256, 384, 384, 256)},
+    "alexnet_one_gpu": {"maps": (48, 128, 192, 192, 256)},
+    "alexnet_owt": {"maps": (64, 192, 384, 256, 256), "view": "pad2", "lrn": "none", "init_weights": "one_weird_trick"},
+}
+
+_THREE = ((32, "max", "norm"), (32, "average", "norm"), (64, "average"))
+_TWO = ((64, "max", "norm"), (64, "norm", "max"))
+CUDA_CONVNETS: dict[str, dict[str, Any]] = {
+    "cuda_convnet_26pct": {"stages": _THREE, "hidden": (64,)},
+    "cuda_convnet_19pct": {"stages": _THREE},
+    "cuda_convnet_18pct": {"stages": _THREE, "lrn": "within"},
+    "cuda_convnet_13pct": {"stages": _TWO, "local": (32, 32), "side": 24},
+    "cuda_convnet_11pct": {"stages": _TWO, "local": (64, 32), "side": 24, "lrn": "across"},
+}
+
+NETS: dict[str, Any] = {
+    **{name: functools.partial(AlexNet, **row) for name, row in ALEXNETS.items()},
+    **{name: functools.partial(CudaConvnet, **row) for name, row in CUDA_CONVNETS.items()},
+}
