@@ -121,14 +121,13 @@ class Residual(nn.Module):
     def _unit(self, train: bool) -> tuple[Unit, Unit]:
         """Convolution and batch norm, and the same for the end of a block."""
 
-        def unit(x, name, maps, kernel, stride, scale_init=nn.initializers.ones_init()):
+        def unit(x, name, maps, kernel, stride, zero=False):
             conv, norm = (name, f"bn_{name}") if name == "conv1" else (f"res{name}", f"bn{name}")
             x = Conv(maps, kernel, stride, kernel // 2, bias="none", dtype=self.dtype, name=conv)(x)
-            constants = {"momentum": self.momentum, "epsilon": self.epsilon, "dtype": self.dtype}
-            return BatchNorm(scale_init=scale_init, name=norm, **constants)(x, train=train)
+            init = nn.initializers.zeros_init() if zero else nn.initializers.ones_init()
+            return BatchNorm(self.momentum, self.epsilon, init, dtype=self.dtype, name=norm)(x, train=train)
 
-        init = nn.initializers.zeros_init() if self.zero_init else nn.initializers.ones_init()
-        return unit, functools.partial(unit, scale_init=init)
+        return unit, functools.partial(unit, zero=self.zero_init)
 
     def _stages(self, x: jax.Array, block: Callable, lengths: tuple[int, ...], maps: int, train: bool) -> jax.Array:
         """The blocks; every stage but the first halves the map and doubles its channels."""
@@ -141,7 +140,7 @@ class Residual(nn.Module):
             if self.shortcut != "none":
                 y = y + shortcut(x, name, y.shape[-1], stride, self.shortcut, unit)
             x = nn.relu(y)
-        return Pool("average", x.shape[1:3], 1, name="pool5")(x)[:, 0, 0]
+        return Pool("average", (x.shape[1], x.shape[2]), 1, name="pool5")(x)[:, 0, 0]
 
 
 class ResNet(Residual):

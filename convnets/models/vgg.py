@@ -49,7 +49,7 @@ INITS: dict[str, Init] = {
 
 
 class VGG(nn.Module):
-    """[n, h, w, 3] to logits [n, classes] where pool5 is 7 x 7 (224 to 255 pixels), else to scores [n, h', w', classes].
+    """[n, h, w, 3] to logits [n, classes] where pool5 is 7 x 7 (224 to 255 pixels), else to a map [n, h', w', classes].
 
     Attributes:
         config: a row of TABLE.
