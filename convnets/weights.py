@@ -114,7 +114,7 @@ def names(model_name: str, ours: list[str]) -> dict[str, str]:
 
 
 def published_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Of our parameter `name`: OIHW of a convolution, [out, c * h * w] or [out, in] of a fully connected layer (fc...)."""
+    """OIHW of a convolution, [out, c * h * w] or [out, in] of a fully connected layer (fc...)."""
     if len(shape) != 4:
         return shape[::-1]
     h, w, c, out = shape
