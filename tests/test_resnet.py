@@ -147,9 +147,11 @@ def test_every_weight_reaches_the_scores(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("resnet20_cifar", {}), ("plain20_cifar", {}), ("resnet18", {"shortcut": "C"})]
+    ("name", "options"),
+    [("resnet20_cifar", {}), ("plain20_cifar", {}), ("resnet18", {"shortcut": "C"}), ("resnet50_v1_5", {})],
 )
-def test_every_weight_has_a_gradient(name, options):
+def test_every_weight_has_a_gradient(name, options, monkeypatch):
+    monkeypatch.setitem(resnet.IMAGENET, 50, (resnet.bottleneck, (1, 2, 1, 1)))  # the rest only compiles longer
     model = create(name, **options)
     variables = filled(shapes(model))
     image = np.random.default_rng(1).standard_normal((2, 64, 64, 3), np.float32)
