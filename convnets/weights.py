@@ -212,7 +212,7 @@ def read(path: Path | str) -> tuple[dict[str, np.ndarray], str | None]:
         else:
             arrays = _read_torch(path)
     except CheckpointError as e:
-        raise CheckpointError(f"{path}: {e}") from None
+        raise CheckpointError(f"{path}: {_line(e)}") from None
     except Exception as e:  # a damaged file can break any of the readers in any way
         raise CheckpointError(f"{path} cannot be read, it may be damaged or no file of weights: {_line(e)}") from e
     if arrays and all(k.startswith("module.") for k in arrays):
@@ -235,11 +235,17 @@ def _check(path: Path | str, arrays: dict[str, np.ndarray], shapes: dict[str, tu
     ]
     if differences:
         more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
-        raise CheckpointError(f"{path} does not fit this model: {'; '.join(differences[:SHOWN])}{more}")
+        shown = _printable("; ".join(differences[:SHOWN]))
+        raise CheckpointError(f"{path} does not fit this model: {shown}{more}")
 
 
 def _line(e: Exception) -> str:
-    return (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
+    return _printable(str(e).strip().split("\n")[0])[:200] or type(e).__name__
+
+
+def _printable(text: str) -> str:
+    """Names in a file may hold anything, also what moves a terminal's cursor."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 # PyTorch's files ----------------------------------------------------------------------------------------------------
@@ -321,8 +327,10 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
     unpickler = _Unpickler(file)
     tensors, keys, blocks = _tensors(unpickler.load()), _Unpickler(file).load(), {}
     for key in keys:  # each storage: its length, then its data
-        length = int.from_bytes(file.read(8), "little")
-        blocks[key] = file.read(length * np.dtype(unpickler.storages[key].dtype).itemsize)
+        _, dtype, length = unpickler.storages[key]
+        if int.from_bytes(file.read(8), "little") != length:
+            raise CheckpointError("it is damaged: a tensor has not the length it should have")
+        blocks[key] = file.read(length * np.dtype(dtype).itemsize)
     return {name: _array(t, blocks[t.storage.key]) for name, t in tensors.items()}
 
 

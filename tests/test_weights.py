@@ -212,6 +212,14 @@ def test_any_other_name_is_refused(name, tmp_path):
         weights.read(tmp_path / "a.pth")
 
 
+def test_a_hostile_name_cannot_write_on_the_terminal(small, tmp_path):
+    _, like, _ = small
+    zipped(tmp_path / "a.pth", pickle.dumps({"\x1b[2Jconv1\nweight": 1}))
+    assert "?[2Jconv1" in refused(tmp_path / "a.pth", "resnet20_cifar", like, "in it is no tensor|\\?")
+    safetensors.numpy.save_file({"\x1b[2Jconv1\nweight": np.zeros(1)}, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", "resnet20_cifar", like, "does not fit")
+
+
 def test_a_pickle_cannot_change_what_it_is_given(tmp_path):
     """BUILD sets attributes: on none of the few things that the unpickler hands out does it find any."""
     rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n"

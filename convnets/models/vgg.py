@@ -55,6 +55,7 @@ class VGG(nn.Module):
         config: a row of TABLE.
         batch_norm: after every convolution.
         init_weights: a row of INITS.
+        dropout: share of the outputs of fc6 and fc7 that training drops.
         epsilon: of the batch norms.
     """
 
