@@ -12,7 +12,9 @@ The argument picks the variant:
 Of the paper: the network, its loss (eq. 9), 20 passes, pixels from -0.1 to 1.175, the kinds of distortion. Ours: plain
 stochastic gradient descent in place of the stochastic diagonal Levenberg-Marquardt method, in batches of 16 instead of
 single digits, hence another base rate; a cosine over the passes (but for `passes`, where the paper's 0.0005, 0.0002,
-0.0001, 0.00005, 0.00001 stand as factors of the first); the ranges of the distortion, which are not published.
+0.0001, 0.00005, 0.00001 stand as factors of the first); initial weights from U(-2.4/sqrt(F), 2.4/sqrt(F)), which is
+Karpathy's reading of the 1989 text, where copies of the papers have 2.4/F (`--config.model.init_root=False`); the ranges
+of the distortion, which are not published.
 """
 
 from configs import base
@@ -23,7 +25,7 @@ PASSES = "table((2, 0.4), (5, 0.2), (8, 0.1), (12, 0.02))"  # the paper's own, 0
 
 def get_config(variant: str = "digits"):
     config = base.get_config()
-    config.model.update(name="lenet5", init_root=False)
+    config.model.update(name="lenet5", init_root=True)  # 2.4/sqrt(F)
     config.loss = "map"
     config.optim.update(lr=0.01, schedule="cosine(20)", momentum=0.0)
     config.train.update(epochs=20.0, batch_size=16)

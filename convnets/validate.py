@@ -114,20 +114,20 @@ def problems(config: ConfigDict) -> list[str]:
 
     from convnets import augment, data, evaluate, models, optim, steps
 
-    def attempt(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def attempt(key: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         try:
             function(*args, **kwargs)
         except UsageError as e:
-            found.append(str(e))
+            found.append(f"{key}: {e}")
 
     def choose(key: str, choices: Any) -> None:
         if _get(config, key) not in choices:
             found.append(f"{key} is '{_get(config, key)}': choose one of {', '.join(sorted(choices))}")
 
-    attempt(models.create, **config.model)
-    attempt(augment.parse, config.data.train_ops)
-    attempt(augment.parse, config.data.test_ops)
-    attempt(optim.factor, config.optim.schedule)
+    attempt("model", models.create, **config.model)
+    attempt("data.train_ops", augment.parse, config.data.train_ops)
+    attempt("data.test_ops", augment.parse, config.data.test_ops)
+    attempt("optim.schedule", optim.factor, config.optim.schedule)
     choose("data.loader", data.LOADERS)
     choose("loss", steps.LOSSES)
     choose("optim.decay", optim.DECAYED)

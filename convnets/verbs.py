@@ -1,6 +1,7 @@
 """What run.py does in each mode, and what it prints."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from convnets import analytics, augment, logs, models, state, validate
 from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.language import Call
+
+
+# A table is as wide as it needs to be, also where nobody measures the terminal.
+CONSOLE = Console(width=None if sys.stdout.isatty() else 200)
 
 
 def train(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
@@ -97,7 +102,7 @@ def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bo
     for name, row in zip(images, values, strict=True):
         best = np.argsort(-row)[: min(3, len(names))]
         table.add_row(name, *(f"{names[i]}  {row[i]:.2f}{unit}" for i in best))
-    Console().print(table)
+    CONSOLE.print(table)
 
 
 def describe(config: ConfigDict, as_json: bool) -> None:
@@ -120,7 +125,7 @@ def describe(config: ConfigDict, as_json: bool) -> None:
     for r in rows:
         table.add_row(r.name, r.kind, " x ".join(map(str, r.output)), f"{r.parameters:,}", f"{r.multiply_adds:,}",
                       str(r.receptive_field))  # fmt: skip
-    Console(width=None if Console().is_terminal else 100).print(table)
+    CONSOLE.print(table)
 
 
 def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -> np.ndarray:
@@ -166,4 +171,4 @@ def _report(result: dict[str, Any]) -> None:
         f"{result['top1_error']:.2f} %", f"{result['top5_error']:.2f} %", f"{result['parameters']:,}",
         f"{result['steps']:,}", f"{result['seconds']:.0f} s",
     )  # fmt: skip
-    Console(width=None if Console().is_terminal else 120).print(table)
+    CONSOLE.print(table)

@@ -1,0 +1,184 @@
+"""ResNet, and the plain networks it is compared with.
+
+He, Zhang, Ren, Sun: Deep residual learning for image recognition, CVPR 2016 (arXiv 1512.03385, 2015): table 1 for
+ImageNet, section 4.2 for CIFAR-10. Every convolution is followed by batch normalization and has no bias. Layers are
+named as in the authors' prototxt.
+
+               maps      18      34      50      101      152     CIFAR, 6n + 2         maps
+    conv1      112, 56   7x7/2, 64; pool1 3x3/2                   3x3, 16               32
+    conv2_x    56        2       3       3       3        3       n x (3x3, 3x3), 16    32
+    conv3_x    28        2       4       4       4        8       n x (3x3, 3x3), 32    16
+    conv4_x    14        2       6       6       23       36      n x (3x3, 3x3), 64    8
+    conv5_x    7         2       3       3       3        3
+    end        1         pool5, fc1000                            pool5, fc
+    block                3x3, 3x3        1x1, 3x3, 1x1 (four times as many maps)
+
+What the paper leaves open, and what stands here:
+- Shortcuts: the paper names its ImageNet results by option ('A' in table 2, 'A', 'B', 'C' for 34 layers in table 3, 'B'
+  for 50 and more). The default is B, which all published weights have; on CIFAR it is A (section 4.2). Where option
+  A puts its zero channels is unsaid, and makes no difference but the order of the maps: half before, half after, as in
+  the common PyTorch weights.
+- Bottlenecks halve the map in their first 1x1, as in the prototxt. `stride_on_3x3` is what Torch and torchvision do
+  ("v1.5"); the parameters are the same, the function is not.
+- pool1: the authors' Caffe pools without padding and rounds up, Torch pads by 1 and rounds down: the same 56 x 56, one
+  pixel apart. The default, 'torch', is that of the weights we can import.
+- Batch normalization: epsilon 1e-5 and momentum 0.9 (of the old value). `zero_init`, younger than the paper, starts the
+  last scale of each block at 0. The released ResNet-50 has biases in conv1; 101 and 152 have none, nor has ours.
+- The last layer is drawn by He's rule like the others (section 3.4), its bias is 0.
+- Layers of the CIFAR networks, which were never released: named like the others.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from convnets.errors import UsageError
+from convnets.language import suggest
+from convnets.layers import BatchNorm, Conv, Dense, Pool
+
+Unit = Callable[..., jax.Array]  # (x, name, maps, kernel, stride): convolution and batch norm
+POOL1: dict[str, dict[str, Any]] = {"torch": {"padding": 1}, "caffe": {"ceil": True}}
+SHORTCUTS = ("A", "B", "C", "none")
+
+
+def basic(x: jax.Array, name: str, maps: int, stride: int, unit: Unit, last: Unit) -> jax.Array:
+    """3x3, 3x3 (figure 5, left)."""
+    x = nn.relu(unit(x, f"{name}_branch2a", maps, 3, stride))
+    return last(x, f"{name}_branch2b", maps, 3, 1)
+
+
+def bottleneck(
+    x: jax.Array, name: str, maps: int, stride: int, unit: Unit, last: Unit, stride_on_3x3: bool = False
+) -> jax.Array:
+    """1x1, 3x3, 1x1 with four times as many maps (figure 5, right)."""
+    first, second = (1, stride) if stride_on_3x3 else (stride, 1)
+    x = nn.relu(unit(x, f"{name}_branch2a", maps, 1, first))
+    x = nn.relu(unit(x, f"{name}_branch2b", maps, 3, second))
+    return last(x, f"{name}_branch2c", 4 * maps, 1, 1)
+
+
+# Table 1: the block, how many of them in conv2_x to conv5_x.
+IMAGENET: dict[int, tuple[Callable, tuple[int, ...]]] = {
+    18: (basic, (2, 2, 2, 2)),
+    34: (basic, (3, 4, 6, 3)),
+    50: (bottleneck, (3, 4, 6, 3)),
+    101: (bottleneck, (3, 4, 23, 3)),
+    152: (bottleneck, (3, 8, 36, 3)),
+}
+
+
+def cifar(depth: int) -> tuple[Callable, tuple[int, ...]]:
+    """The row of the 6n + 2 layers of section 4.2."""
+    n, rest = divmod(depth - 2, 6)
+    if rest or n < 1:
+        raise UsageError(f"a CIFAR ResNet has 6n + 2 layers, not {depth}")
+    return basic, (n, n, n)
+
+
+def names(lengths: tuple[int, ...]) -> Iterator[tuple[int, int, str]]:
+    """(stage, index, name) of each block, both from 0: '2a', '2b', ..., in long stages '4a', '4b1', '4b2', ..."""
+    for stage, length in enumerate(lengths):
+        numbered = length > 3 and max(lengths) > 6  # so in the prototxts: '3b3' in 101 layers is '3d' in 50
+        for i in range(length):
+            yield stage, i, f"{stage + 2}" + (f"b{i}" if numbered and i else "abcdef"[i])
+
+
+def shortcut(x: jax.Array, name: str, maps: int, stride: int, option: str, unit: Unit) -> jax.Array:
+    """The way round a block (section 3.3): A and B are the identity where sizes agree.
+
+    Else A takes every second pixel and adds channels of zeros, without parameters; B projects, and C always does.
+    """
+    same = maps == x.shape[-1] and stride == 1
+    if option == "C" or (option == "B" and not same):
+        return unit(x, f"{name}_branch1", maps, 1, stride)
+    extra = maps - x.shape[-1]
+    edges = ((0, 0, 0), (0, 0, 0), (0, 0, 0), (extra // 2, extra - extra // 2, 0))
+    return x if same else lax.pad(x[:, ::stride, ::stride], jnp.zeros((), x.dtype), edges)
+
+
+class Residual(nn.Module):
+    """What the networks for ImageNet and CIFAR share.
+
+    Attributes:
+        shortcut: 'A', 'B' or 'C'; 'none' is the plain network.
+        zero_init: the last scale of each block starts at 0 instead of 1.
+        epsilon, momentum: of the batch norms; momentum is the weight of the old value.
+    """
+
+    depth: int
+    shortcut: str = "B"
+    zero_init: bool = False
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+    num_classes: int = 1000
+    dtype: Any = jnp.float32
+
+    def _unit(self, train: bool) -> tuple[Unit, Unit]:
+        """Convolution and batch norm, and the same for the end of a block."""
+
+        def unit(x, name, maps, kernel, stride, zero=False):
+            conv, norm = (name, f"bn_{name}") if name == "conv1" else (f"res{name}", f"bn{name}")
+            x = Conv(maps, kernel, stride, kernel // 2, bias="none", dtype=self.dtype, name=conv)(x)
+            init = nn.initializers.zeros_init() if zero else nn.initializers.ones_init()
+            return BatchNorm(self.momentum, self.epsilon, init, dtype=self.dtype, name=norm)(x, train=train)
+
+        return unit, functools.partial(unit, zero=self.zero_init)
+
+    def _stages(self, x: jax.Array, block: Callable, lengths: tuple[int, ...], maps: int, train: bool) -> jax.Array:
+        """The blocks; every stage but the first halves the map and doubles its channels."""
+        if self.shortcut not in SHORTCUTS:
+            raise UsageError(f"unknown shortcut '{self.shortcut}' of ResNet{suggest(self.shortcut, SHORTCUTS)}")
+        unit, last = self._unit(train)
+        for stage, i, name in names(lengths):
+            stride = 2 if stage and not i else 1
+            y = block(x, name, maps * 2**stage, stride, unit, last)
+            if self.shortcut != "none":
+                y = y + shortcut(x, name, y.shape[-1], stride, self.shortcut, unit)
+            x = nn.relu(y)
+        return Pool("average", (x.shape[1], x.shape[2]), 1, name="pool5")(x)[:, 0, 0]
+
+
+class ResNet(Residual):
+    """[n, h, w, 3] to logits [n, classes], of any size from 32 on: the scores of a larger image are averaged by pool5.
+
+    Attributes:
+        depth: a row of IMAGENET.
+        stride_on_3x3: where a bottleneck halves the map.
+        pool1: a row of POOL1.
+    """
+
+    stride_on_3x3: bool = False
+    pool1: str = "torch"
+    input_shape: ClassVar = (224, 224, 3)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        if self.pool1 not in POOL1:
+            raise UsageError(f"unknown pool1 '{self.pool1}' of ResNet{suggest(self.pool1, POOL1)}")
+        block, lengths = IMAGENET[self.depth]
+        if self.stride_on_3x3:
+            block = functools.partial(block, stride_on_3x3=True)
+        x = nn.relu(self._unit(train)[0](x, "conv1", 64, 7, 2))
+        x = Pool("max", 3, 2, name="pool1", **POOL1[self.pool1])(x)
+        x = self._stages(x, block, lengths, 64, train)
+        return Dense(self.num_classes, name="fc1000", dtype=self.dtype)(x)
+
+
+class CifarResNet(Residual):
+    """[n, h, w, 3] to logits [n, classes], 6n + 2 layers, made for 32 x 32."""
+
+    shortcut: str = "A"
+    num_classes: int = 10
+    input_shape: ClassVar = (32, 32, 3)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        block, lengths = cifar(self.depth)
+        x = nn.relu(self._unit(train)[0](x, "conv1", 16, 3, 1))
+        x = self._stages(x, block, lengths, 16, train)
+        return Dense(self.num_classes, name="fc", dtype=self.dtype)(x)

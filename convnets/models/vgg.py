@@ -1,0 +1,95 @@
+"""VGG: depth by stacks of 3x3 convolutions.
+
+Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition, ICLR 2015, table 1, which is
+TABLE below. Every convolution keeps the size of the map and is followed by ReLU; every stage ends in 2x2/2 max pooling;
+fc6 and fc7 have 4,096 units with dropout 0.5, fc8 the classes.
+
+             A            A-LRN        B            C            D            E
+    weights  132,863,336  132,863,336  133,047,848  133,638,952  138,357,544  143,667,240
+
+What the paper leaves open, and what stands here:
+- Initial weights. Section 3.1 draws A from N(0, variance 0.01), biases 0, and starts the deeper networks from A; its
+  footnote adds that after submission the authors found Glorot & Bengio's rule to make this unnecessary. The default is
+  'glorot', since it is the paper's own and serves every row without a network trained before; 'normal' is the first
+  rule (standard deviation 0.1, not the 0.01 of most code), 'he' that of He et al. 2015.
+- The 5x5 twin of B (section 2.3): one 5x5 in the place of each pair of 3x3, with that pair's output maps.
+- A-LRN: the constants of Krizhevsky et al. 2012, to which the paper refers; after the ReLU of conv1_1.
+- Batch normalization (`_bn`) is younger than the paper: between convolution and ReLU, the convolutions keep their
+  biases, as torchvision's do, whose weights can be imported. With LRN too, LRN comes after the ReLU.
+- Fully connected layers are always convolutions (section 3.2), 7x7 and 1x1 without padding: at 224 x 224 they see one
+  position, a larger image gives a map of class scores from the same parameters.
+"""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from convnets.errors import UsageError
+from convnets.language import suggest
+from convnets.layers import LRN, BatchNorm, Conv, Init, Pool, he_normal
+
+# Table 1, stage by stage; '3-64' is the paper's conv3-64, 64 maps of 3x3.
+TABLE = {
+    "A": ("3-64", "3-128", "3-256 3-256", "3-512 3-512", "3-512 3-512"),
+    "A-LRN": ("3-64 LRN", "3-128", "3-256 3-256", "3-512 3-512", "3-512 3-512"),
+    "B": ("3-64 3-64", "3-128 3-128", "3-256 3-256", "3-512 3-512", "3-512 3-512"),
+    "B-5x5": ("5-64", "5-128", "5-256", "5-512", "5-512"),
+    "C": ("3-64 3-64", "3-128 3-128", "3-256 3-256 1-256", "3-512 3-512 1-512", "3-512 3-512 1-512"),
+    "D": ("3-64 3-64", "3-128 3-128", "3-256 3-256 3-256", "3-512 3-512 3-512", "3-512 3-512 3-512"),
+    "E": ("3-64 3-64", "3-128 3-128", "3-256 " * 4, "3-512 " * 4, "3-512 " * 4),
+}
+
+INITS: dict[str, Init] = {
+    "glorot": nn.initializers.glorot_uniform(),
+    "he": he_normal(),
+    "normal": nn.initializers.normal(0.1),
+}
+
+
+class VGG(nn.Module):
+    """[n, h, w, 3] to logits [n, classes] where pool5 is 7 x 7 (224 to 255 pixels), else to a map [n, h', w', classes].
+
+    Attributes:
+        config: a row of TABLE.
+        batch_norm: after every convolution.
+        init_weights: a row of INITS.
+        dropout: share of the outputs of fc6 and fc7 that training drops.
+        epsilon: of the batch norms.
+    """
+
+    config: str = "D"
+    batch_norm: bool = False
+    init_weights: str = "glorot"
+    dropout: float = 0.5
+    epsilon: float = 1e-5
+    num_classes: int = 1000
+    dtype: Any = jnp.float32
+    input_shape: ClassVar = (224, 224, 3)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        if self.init_weights not in INITS:
+            raise UsageError(f"unknown init_weights '{self.init_weights}' of VGG{suggest(self.init_weights, INITS)}")
+        common: dict[str, Any] = {"kernel_init": INITS[self.init_weights], "dtype": self.dtype}
+        for stage, row in enumerate(TABLE[self.config], 1):
+            for i, word in enumerate(row.split(), 1):
+                if word == "LRN":
+                    x = LRN(name=f"norm{stage}")(x)
+                    continue
+                kernel, maps = map(int, word.split("-"))
+                x = Conv(maps, kernel, padding=kernel // 2, name=f"conv{stage}_{i}", **common)(x)
+                if self.batch_norm:
+                    x = BatchNorm(epsilon=self.epsilon, dtype=self.dtype, name=f"bn{stage}_{i}")(x, train=train)
+                x = nn.relu(x)
+            x = Pool("max", 2, 2, name=f"pool{stage}")(x)
+        if min(x.shape[1:3]) < 7:
+            raise UsageError(
+                f"VGG takes images from 224 x 224 on: fc6 needs 7 x 7, pool5 is {x.shape[1]} x {x.shape[2]}"
+            )
+        for name, kernel in (("fc6", 7), ("fc7", 1)):
+            x = nn.relu(Conv(4096, kernel, name=name, **common)(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = Conv(self.num_classes, 1, name="fc8", **common)(x)
+        return x[:, 0, 0] if x.shape[1:3] == (1, 1) else x

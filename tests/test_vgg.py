@@ -1,0 +1,141 @@
+"""VGG: the table's depths, dense evaluation from the same parameters, weights that learn."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from convnets import analytics, models
+from convnets.errors import UsageError
+from convnets.models import MODELS, vgg
+
+NAMES = [name for name in MODELS if name.startswith("vgg")]
+
+
+def shapes(model, size=224):
+    image = jnp.zeros((1, size, size, 3))
+    return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
+
+
+def filled(like, seed=0):
+    """Variables of He's variance; means, biases and scales that are neither 0 nor 1; drawn by NumPy, which is quick."""
+    rng = np.random.default_rng(seed)
+
+    def fill(path, leaf):
+        values = rng.standard_normal(leaf.shape, np.float32)
+        if len(leaf.shape) == 1:
+            return values * np.float32(0.1) + np.float32(path[-1].key in ("scale", "var"))
+        return values * np.float32(np.sqrt(2 / np.prod(leaf.shape[:-1])))
+
+    return jax.tree_util.tree_map_with_path(fill, like)
+
+
+def reached(jaxpr):
+    """Which inputs of a traced program its outputs depend on."""
+    needed = set(jaxpr.outvars)
+    for equation in reversed(jaxpr.eqns):
+        if not needed.isdisjoint(equation.outvars):
+            needed.update(v for v in equation.invars if not hasattr(v, "val"))
+    return [v in needed for v in jaxpr.invars]
+
+
+def test_depths_of_table_1():
+    depths = {"A": 11, "A-LRN": 11, "B": 13, "C": 16, "D": 16, "E": 19, "B-5x5": 8}
+    words = {row: sum(word != "LRN" for stage in stages for word in stage.split()) for row, stages in vgg.TABLE.items()}
+    assert {row: count + 3 for row, count in words.items()} == depths
+
+
+def test_order_of_layers():
+    rows = analytics.describe(models.create("vgg_a_lrn_bn", 1000, "float32"), (224, 224, 3))
+    assert [r.name for r in rows[:5]] == ["conv1_1", "bn1_1", "norm1", "pool1", "conv2_1"]
+    assert [r.name for r in rows[-4:]] == ["pool5", "fc6", "fc7", "fc8"]
+
+
+def test_pairs_of_3x3_see_what_a_5x5_sees():
+    fields = [
+        {r.name: r.receptive_field for r in analytics.describe(models.create(name, 1000, "float32"), (224, 224, 3))}
+        for name in ("vgg_b", "vgg_b_5x5")
+    ]
+    assert all(fields[0][f"pool{stage}"] == fields[1][f"pool{stage}"] for stage in range(1, 6))
+
+
+def test_dense_evaluation_has_the_same_parameters():
+    model = models.create("vgg_d", 1000, "float32")
+    like = shapes(model)
+    assert jax.tree.structure(like) == jax.tree.structure(shapes(model, 288))
+    assert [a.shape for a in jax.tree.leaves(like)] == [a.shape for a in jax.tree.leaves(shapes(model, 288))]
+    for size, side in ((256, 2), (288, 3), (384, 6), (512, 10)):
+        image = jax.ShapeDtypeStruct((2, size, size + 32, 3), jnp.float32)
+        scores = jax.eval_shape(functools.partial(model.apply, train=False), like, image)
+        assert scores.shape == (2, side, side + 1, 1000)
+
+
+def test_convolutions_at_the_end_are_fully_connected_layers():
+    model = models.create("vgg_d", 1000, "float32")
+    variables = filled(shapes(model))
+    image = np.random.default_rng(1).standard_normal((1, 224, 224, 3), np.float32)
+    keep = lambda module, _: module.name == "pool5"  # noqa: E731
+    scores, seen = jax.jit(functools.partial(model.apply, capture_intermediates=keep))(variables, image)
+    x = np.asarray(seen["intermediates"]["pool5"]["__call__"][0]).reshape(1, -1)
+    for name in ("fc6", "fc7", "fc8"):
+        layer = variables["params"][name]
+        x = x @ layer["kernel"].reshape(-1, layer["kernel"].shape[-1]) + layer["bias"]
+        x = x if name == "fc8" else np.maximum(x, 0)
+    assert scores.shape == (1, 1000)
+    np.testing.assert_allclose(scores, x, atol=1e-4 * np.ptp(x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_weight_reaches_the_scores(name):
+    model = models.create(name, 1000, "float32")
+    image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    program = jax.make_jaxpr(functools.partial(model.apply, train=False))(shapes(model), image)
+    assert all(reached(program.jaxpr))
+
+
+# In training the bias of a convolution has no effect before batch norm, so that network is taken as it is tested.
+# With a sixteenth of the maps; that the real networks depend on all their weights is the test above.
+@pytest.mark.parametrize(("name", "train"), [("vgg_a_lrn", True), ("vgg_a_lrn_bn", False), ("vgg_c", True)])
+def test_every_weight_has_a_gradient(name, train, monkeypatch):
+    narrow = lambda word: re.sub(r"\d+$", lambda maps: str(int(maps[0]) // 16), word)  # noqa: E731
+    for row, stages in vgg.TABLE.items():
+        monkeypatch.setitem(vgg.TABLE, row, tuple(" ".join(map(narrow, stage.split())) for stage in stages))
+    model = models.create(name, 10, "float32")
+    variables = filled(shapes(model))
+    image = np.random.default_rng(1).standard_normal((1, 224, 224, 3), np.float32)
+
+    def loss(params):
+        rest = {k: v for k, v in variables.items() if k != "params"}
+        scores = model.apply({"params": params, **rest}, image, train=train, rngs={"dropout": jax.random.key(0)})
+        return jnp.sum(jnp.square(scores))
+
+    for path, grad in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(variables["params"])):
+        assert bool(jnp.all(jnp.isfinite(grad))), path
+        assert bool(jnp.any(grad != 0)), path
+
+
+def test_initial_weights():
+    for rule, deviation in (
+        ("glorot", np.sqrt(2 / (9 * 512 + 9 * 512))),
+        ("he", np.sqrt(2 / (9 * 512))),
+        ("normal", 0.1),
+    ):
+        kernel = vgg.INITS[rule](jax.random.key(0), (3, 3, 512, 512))
+        np.testing.assert_allclose(np.std(kernel), deviation, rtol=0.01)
+    with pytest.raises(UsageError, match="did you mean 'glorot'"):
+        shapes(models.create("vgg_a", 10, "float32", init_weights="glorrot"))
+
+
+def test_too_small_an_image_is_explained():
+    with pytest.raises(UsageError, match="224 x 224"):
+        shapes(models.create("vgg_a", 10, "float32"), 192)
+
+
+def test_bfloat16():
+    model = models.create("vgg_a_lrn_bn", 10, "bfloat16")
+    image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.bfloat16)
+    assert jax.eval_shape(model.apply, shapes(model), image).dtype == jnp.bfloat16
+    assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(shapes(model)))

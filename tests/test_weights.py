@@ -1,0 +1,515 @@
+"""Weights in and out: PyTorch's networks give the same scores, files come back bit for bit, bad files are refused."""
+
+import collections
+import functools
+import io
+import os
+import pickle
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+
+from convnets import models, weights
+from convnets.errors import CheckpointError
+from convnets.models import MODELS
+
+
+def create(name):
+    return models.create(name, 10 if "cifar" in name else 1000, "float32")
+
+
+def shapes(model):
+    image = jnp.zeros((1, *model.input_shape))
+    return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
+
+
+def random(like, seed=0):
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda v: rng.standard_normal(v.shape, np.float32), like)
+
+
+def same(first, second):
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A network, its shapes and random variables."""
+    model = create("resnet20_cifar")
+    like = shapes(model)
+    return model, like, random(like)
+
+
+# Files of our own ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own_names", [False, True])
+def test_what_is_saved_comes_back(small, own_names, tmp_path):
+    _, like, variables = small
+    file = tmp_path / "weights.safetensors"
+    weights.save(file, "resnet20_cifar", variables, own_names=own_names)
+    same(weights.load(file, "resnet20_cifar", like), variables)
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
+    names = set(weights.read(file)[0])
+    assert ("params/res2a_branch2a/kernel" if own_names else "layer1.0.conv1.weight") in names
+
+
+@pytest.mark.parametrize("name", ["lenet5_modern", "plain20_cifar"])
+def test_every_model_can_be_saved_under_our_names(name, tmp_path):
+    variables = random(shapes(create(name)))
+    weights.save(tmp_path / "a.safetensors", name, variables, own_names=True)
+    same(weights.load(tmp_path / "a.safetensors", name, shapes(create(name))), variables)
+    with pytest.raises(CheckpointError, match=f"no table of published names for model '{name}'"):
+        weights.save(tmp_path / "b.safetensors", name, variables)
+
+
+def test_a_fully_connected_layer_is_flattened_map_after_map():
+    kernel = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    flat = weights.outward("params/fc6/kernel", kernel)
+    image = np.random.default_rng(0).standard_normal((2, 3, 4), np.float32)
+    np.testing.assert_allclose(
+        flat @ image.transpose(2, 0, 1).ravel(), np.einsum("hwc,hwco->o", image, kernel), rtol=1e-5
+    )
+    np.testing.assert_array_equal(weights.inward(flat, kernel.shape), kernel)
+
+
+@pytest.mark.parametrize("name", [name for name in weights.LAYERS if name in MODELS and "1202" not in name])
+def test_every_parameter_has_one_published_name(name):
+    keys = list(weights._named(shapes(create(name))))
+    found = weights.names(name, keys)
+    assert list(found) == keys and len(set(found.values())) == len(keys)
+
+
+def test_a_network_of_another_function_is_refused(tmp_path):
+    """Strides leave no trace in the parameters, so ResNet v1 and v1.5 are told apart by name."""
+    variables = {"params": {"conv1": {"kernel": np.zeros((7, 7, 3, 64), np.float32)}}}
+    with pytest.raises(CheckpointError, match="'resnet50_v1_5' has torchvision's function"):
+        weights.save(tmp_path / "a.safetensors", "resnet50", variables)
+    weights.save(tmp_path / "a.safetensors", "resnet50", variables, own_names=True)
+    with pytest.raises(CheckpointError, match="of model 'resnet50', not of 'resnet50_v1_5'"):
+        weights.load(tmp_path / "a.safetensors", "resnet50_v1_5", variables)
+
+
+def test_another_epsilon_is_refused(small, tmp_path):
+    _, like, variables = small
+    weights.save(tmp_path / "a.safetensors", "resnet20_cifar", variables)
+    with pytest.raises(CheckpointError, match=r"add 1e-05, this model's 0\.001"):
+        weights.load(tmp_path / "a.safetensors", "resnet20_cifar", like, epsilon=1e-3)
+
+
+# Files that do not fit ----------------------------------------------------------------------------------------------
+
+
+def refused(file, name, like, match):
+    with pytest.raises(CheckpointError, match=match) as caught:
+        weights.load(file, name, like)
+    assert "\n" not in str(caught.value) and str(file) in str(caught.value)
+    return str(caught.value)
+
+
+def published(arrays, file, change):
+    arrays = dict(arrays)
+    change(arrays)
+    safetensors.numpy.save_file(arrays, file)
+
+
+@pytest.fixture(scope="module")
+def arrays(small):
+    _, _, variables = small
+    named = weights._named(variables)
+    return {theirs: weights.outward(k, named[k]) for k, theirs in weights.names("resnet20_cifar", list(named)).items()}
+
+
+def test_differences_are_listed(small, arrays, tmp_path):
+    _, like, variables = small
+    file = tmp_path / "a.safetensors"
+    load = functools.partial(refused, file, "resnet20_cifar", like)
+
+    published(arrays, file, lambda a: a.pop("bn1.running_var"))
+    load(r"does not fit this model: bn1\.running_var is missing$")
+    published(arrays, file, lambda a: a.update({"layer9.0.conv1.weight": np.zeros(3, np.float32)}))
+    load(r"layer9\.0\.conv1\.weight is not wanted$")
+    published(arrays, file, lambda a: a.update({"linear.num_batches_tracked": np.zeros(1, np.int64)}))
+    load("linear.num_batches_tracked is not wanted")
+    published(arrays, file, lambda a: a.update({"linear.bias": np.zeros(100, np.float32)}))
+    load(r"linear\.bias is float32\[100\], \[10\] of a floating type wanted$")
+    published(arrays, file, lambda a: a.update({"linear.bias": np.zeros(10, np.int64)}))
+    load(r"linear\.bias is int64\[10\]")
+    published(arrays, file, lambda a: [a.pop(k) for k in list(a) if k.endswith("running_mean")])
+    assert load("and 14 more$").count("is missing") == 5
+    published(arrays, file, lambda a: a.update({"bn1.num_batches_tracked": np.zeros((), np.int64)}))
+    same(weights.load(file, "resnet20_cifar", like), variables)
+
+
+def test_another_network_or_number_of_classes_is_refused(arrays, tmp_path):
+    file = tmp_path / "a.safetensors"
+    published(arrays, file, lambda a: None)
+    refused(file, "resnet32_cifar", shapes(create("resnet32_cifar")), "does not fit this model: .* and .* more$")
+    refused(file, "resnet18", shapes(create("resnet18")), "does not fit this model")
+    like100 = shapes(models.create("resnet20_cifar", 100, "float32"))
+    refused(
+        file, "resnet20_cifar", like100, r"linear.weight is float32\[10, 64\], \[100, 64\] of a floating type wanted"
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_other_floating_types_are_converted(small, arrays, dtype, tmp_path):
+    _, like, variables = small
+    file = tmp_path / "a.safetensors"
+    published(arrays, file, lambda a: a.update({k: v.astype(dtype) for k, v in a.items()}))
+    same(
+        weights.load(file, "resnet20_cifar", like),
+        jax.tree.map(lambda v: v.astype(dtype).astype(np.float32), variables),
+    )
+
+
+# Damaged and hostile files ------------------------------------------------------------------------------------------
+
+
+class Attack:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.mark}",)
+
+
+def zipped(file, content):
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("form", ["zip", "legacy", "bare"])
+def test_a_pickle_that_runs_a_command_is_refused(small, form, protocol, tmp_path):
+    _, like, _ = small
+    file, mark = tmp_path / "evil.pth", tmp_path / "mark"
+    content = pickle.dumps({"conv1.weight": Attack(mark)}, protocol)
+    if form == "zip":
+        zipped(file, content)
+    else:
+        header = [weights.MAGIC, weights.PROTOCOL, {"little_endian": True}] if form == "legacy" else []
+        file.write_bytes(b"".join(pickle.dumps(part, 2) for part in header) + content)
+    message = refused(file, "resnet20_cifar", like, r"refused: it asks for (posix|nt)\.system")
+    assert "only tensors" in message and not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["builtins eval", "torch.nn.modules.linear Linear", "collections Counter", "torch load"]
+)
+def test_any_other_name_is_refused(name, tmp_path):
+    module, attribute = name.split()
+    zipped(tmp_path / "a.pth", f"c{module}\n{attribute}\n.".encode())
+    with pytest.raises(CheckpointError, match=f"asks for {module}.{attribute}"):
+        weights.read(tmp_path / "a.pth")
+
+
+def test_a_hostile_name_cannot_write_on_the_terminal(small, tmp_path):
+    _, like, _ = small
+    zipped(tmp_path / "a.pth", pickle.dumps({"\x1b[2Jconv1\nweight": 1}))
+    assert "?[2Jconv1" in refused(tmp_path / "a.pth", "resnet20_cifar", like, "in it is no tensor|\\?")
+    safetensors.numpy.save_file({"\x1b[2Jconv1\nweight": np.zeros(1)}, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", "resnet20_cifar", like, "does not fit")
+
+
+def test_a_pickle_cannot_change_what_it_is_given(tmp_path):
+    """BUILD sets attributes: on none of the few things that the unpickler hands out does it find any."""
+    rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n"
+    for target in (rebuild, b"ctorch\nFloatStorage\n", b"ccollections\nOrderedDict\n"):
+        zipped(tmp_path / "a.pth", target + b"N}X\x04\x00\x00\x00evilI1\ns\x86b.")
+        with pytest.raises(CheckpointError):
+            weights.read(tmp_path / "a.pth")
+    assert not hasattr(collections.OrderedDict, "evil")
+
+
+def test_damaged_files_are_explained(small, arrays, tmp_path):
+    _, like, _ = small
+    whole, file = tmp_path / "whole.safetensors", tmp_path / "a.safetensors"
+    published(arrays, whole, lambda a: None)
+    for content in (b"", b"\0" * 50, whole.read_bytes()[:-1], whole.read_bytes()[:1000]):
+        file.write_bytes(content)
+        refused(file, "resnet20_cifar", like, "cannot be read, it may be damaged")
+    torch_file = tmp_path / "a.pth"
+    for content in (b"", b"\0" * 50, b"PK\x03\x04 and no more", pickle.dumps([1, 2, 3])):
+        torch_file.write_bytes(content)
+        refused(torch_file, "resnet20_cifar", like, "cannot be read, it may be damaged")
+    zipped(torch_file, pickle.dumps([1, 2, 3]))
+    refused(torch_file, "resnet20_cifar", like, "holds no dictionary of tensors")
+    zipped(torch_file, pickle.dumps({"epoch": 3}))
+    refused(torch_file, "resnet20_cifar", like, "'epoch' in it is no tensor")
+    refused(tmp_path / "none.pth", "resnet20_cifar", like, "is no file")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        ("float32", 8, (2, 4), (4, 1), 1),  # begins too late
+        ("float32", 8, (3, 4), (4, 1), 0),  # too long
+        ("float32", 8, (2, 4), (-4, 1), 7),  # backwards
+        ("float32", 8, (2, 4), (4, 1), -1),
+        ("float32", 8, (10**6, 10**6), (0, 0), 0),  # a terabyte made of one number
+        ("float32", 9, (2, 4), (4, 1), 0),  # more than the file holds
+        ("float32", 8, (2, 4), (4,), 0),
+    ],
+)
+def test_a_tensor_beyond_its_data_is_refused(tensor):
+    dtype, length, shape, strides, offset = tensor
+    storage = weights._Storage("0", dtype, length)
+    with pytest.raises((CheckpointError, ValueError)):
+        weights._array(weights._Tensor(storage, offset, shape, strides), bytes(32))
+
+
+def test_only_safetensors_is_written(small, tmp_path):
+    _, _, variables = small
+    with pytest.raises(CheckpointError, match=r"written as \.safetensors"):
+        weights.save(tmp_path / "a.pth", "resnet20_cifar", variables)
+    with pytest.raises(CheckpointError, match="could not be written"):
+        weights.save(tmp_path / "none" / "a.safetensors", "resnet20_cifar", variables)
+
+
+# Against PyTorch ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch", reason="the references need PyTorch: pip install .[test-torch]")
+
+
+def classifier(nn, *sizes, first_dropout=False):
+    relu, drop = nn.ReLU, nn.Dropout
+    a, b = nn.Linear(sizes[0], 4096), nn.Linear(4096, 4096)
+    last = nn.Linear(4096, 1000)
+    return (
+        nn.Sequential(drop(), a, relu(), drop(), b, relu(), last)
+        if first_dropout
+        else nn.Sequential(a, relu(), drop(), b, relu(), drop(), last)
+    )
+
+
+def flat_network(torch, features, head):
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features, self.classifier = features, head
+
+        def forward(self, x):
+            return self.classifier(torch.flatten(self.features(x), 1))
+
+    return Network()
+
+
+def torch_alexnet(torch):
+    nn = torch.nn
+    pool, relu = lambda: nn.MaxPool2d(3, 2), nn.ReLU
+    features = nn.Sequential(
+        nn.Conv2d(3, 64, 11, 4, 2), relu(), pool(), nn.Conv2d(64, 192, 5, 1, 2), relu(), pool(),
+        nn.Conv2d(192, 384, 3, 1, 1), relu(), nn.Conv2d(384, 256, 3, 1, 1), relu(),
+        nn.Conv2d(256, 256, 3, 1, 1), relu(), pool(),
+    )  # fmt: skip
+    return flat_network(torch, features, classifier(nn, 9216, first_dropout=True))
+
+
+def torch_vgg(torch, lengths, batch_norm):
+    nn, layers, channels = torch.nn, [], 3
+    for maps, length in zip((64, 128, 256, 512, 512), lengths, strict=True):
+        for _ in range(length):
+            layers += [nn.Conv2d(channels, maps, 3, 1, 1), *[nn.BatchNorm2d(maps)] * batch_norm, nn.ReLU()]
+            channels = maps
+        layers.append(nn.MaxPool2d(2, 2))
+    return flat_network(torch, nn.Sequential(*layers), classifier(nn, 25088))
+
+
+def torch_resnet(torch, lengths, bottleneck=False, cifar=False):
+    nn = torch.nn
+    growth, first = (4 if bottleneck else 1), (16 if cifar else 64)
+    conv = functools.partial(nn.Conv2d, bias=False)
+
+    class Block(nn.Module):
+        def __init__(self, channels, maps, stride):
+            super().__init__()
+            out = maps * growth
+            if bottleneck:
+                self.conv1, self.conv2 = conv(channels, maps, 1), conv(maps, maps, 3, stride, 1)
+                self.conv3, self.bn3 = conv(maps, out, 1), nn.BatchNorm2d(out)
+            else:
+                self.conv1, self.conv2 = conv(channels, maps, 3, stride, 1), conv(maps, maps, 3, 1, 1)
+            self.bn1, self.bn2 = nn.BatchNorm2d(maps), nn.BatchNorm2d(maps)
+            self.same, self.extra = stride == 1 and channels == out, out - channels
+            if not self.same and not cifar:
+                self.downsample = nn.Sequential(conv(channels, out, 1, stride), nn.BatchNorm2d(out))
+
+        def forward(self, x):
+            y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+            if bottleneck:
+                y = self.bn3(self.conv3(torch.relu(y)))
+            if not self.same and cifar:
+                half = self.extra // 2
+                x = nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, half, half))
+            elif not self.same:
+                x = self.downsample(x)
+            return torch.relu(x + y)
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1 = conv(3, 16, 3, 1, 1) if cifar else conv(3, 64, 7, 2, 3)
+            self.bn1, channels = nn.BatchNorm2d(first), first
+            for stage, length in enumerate(lengths):
+                maps, blocks = first * 2**stage, []
+                for i in range(length):
+                    blocks.append(Block(channels, maps, 2 if stage and not i else 1))
+                    channels = maps * growth
+                setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+            setattr(self, "linear" if cifar else "fc", nn.Linear(channels, 10 if cifar else 1000))
+
+        def forward(self, x):
+            x = torch.relu(self.bn1(self.conv1(x)))
+            x = x if cifar else nn.functional.max_pool2d(x, 3, 2, 1)
+            for stage in range(len(lengths)):
+                x = getattr(self, f"layer{stage + 1}")(x)
+            return (self.linear if cifar else self.fc)(x.mean((2, 3)))
+
+    return Network()
+
+
+def _references():
+    vgg = {"a": (1, 1, 2, 2, 2), "b": (2, 2, 2, 2, 2), "d": (2, 2, 3, 3, 3), "e": (2, 2, 4, 4, 4)}
+    table = {f"vgg_{k}{bn}": functools.partial(torch_vgg, lengths=v, batch_norm=bool(bn))
+             for k, v in vgg.items() for bn in ("", "_bn")}  # fmt: skip
+    for depth, lengths in {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}.items():
+        table[f"resnet{depth}"] = functools.partial(torch_resnet, lengths=lengths)
+    for depth, lengths in {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}.items():
+        table[f"resnet{depth}_v1_5"] = functools.partial(torch_resnet, lengths=lengths, bottleneck=True)
+    for n in (3, 5, 7, 9, 18):
+        table[f"resnet{6 * n + 2}_cifar"] = functools.partial(torch_resnet, lengths=(n, n, n), cifar=True)
+    return table | {"alexnet_owt": torch_alexnet}
+
+
+REFERENCES = _references()
+
+
+def model_of(name):
+    if name not in MODELS:
+        pytest.skip(f"there is no model '{name}' yet")
+    return create(name)
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_names_and_shapes_are_pytorch_s(torch, name):
+    model = model_of(name)
+    with torch.device("meta"):
+        theirs = {k: tuple(v.shape) for k, v in REFERENCES[name](torch).state_dict().items()}
+    ours = {k: v.shape for k, v in weights._named(shapes(model)).items()}
+    found = {v: weights.published_shape(k, ours[k]) for k, v in weights.names(name, list(ours)).items()}
+    assert found == {k: v for k, v in theirs.items() if not k.endswith("num_batches_tracked")}
+
+
+def written(torch, state, file, form):
+    import safetensors.torch
+
+    if form == "safetensors":
+        safetensors.torch.save_file(state, file)
+    elif form == "checkpoint":  # of a training script on several devices
+        torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "best_prec1": 91.5, "epoch": 200}, file)
+    else:
+        torch.save(state, file, _use_new_zipfile_serialization=form == "zip")
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("resnet20_cifar", "checkpoint"),
+        ("resnet20_cifar", "safetensors"),
+        ("resnet18", "legacy"),
+        ("resnet50_v1_5", "zip"),
+        ("alexnet_owt", "zip"),
+        ("vgg_d", "safetensors"),
+        ("vgg_d_bn", "zip"),
+    ],
+)
+def test_scores_are_pytorch_s(torch, name, form, tmp_path):
+    model = model_of(name)
+    torch.manual_seed(0)
+    network = REFERENCES[name](torch).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+            torch.nn.init.normal_(module.running_mean, 0, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    image = np.random.default_rng(0).standard_normal((1, *model.input_shape), np.float32)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(image.transpose(0, 3, 1, 2))).numpy()
+
+    file = tmp_path / f"weights.{'safetensors' if form == 'safetensors' else 'pth'}"
+    written(torch, network.state_dict(), file, form)
+    variables = weights.load(file, name, shapes(model))
+    file.unlink()  # half a gigabyte
+    scores = np.asarray(jax.jit(model.apply)(variables, image))
+    assert np.abs(scores - expected).max() <= 1e-4 * np.ptp(expected)
+
+    if name.startswith("vgg"):  # the same again for half a gigabyte
+        return
+    named, state = weights._named(variables), network.state_dict()
+    for ours, theirs in weights.names(name, list(named)).items():
+        np.testing.assert_array_equal(weights.outward(ours, named[ours]), state[theirs].numpy())
+
+
+def test_pytorch_takes_what_is_saved(torch, small, tmp_path):
+    import safetensors.torch
+
+    model, _, variables = small
+    variables = jax.tree_util.tree_map_with_path(lambda p, v: abs(v) if p[-1].key == "var" else v * 0.1, variables)
+    weights.save(tmp_path / "a.safetensors", "resnet20_cifar", variables)
+    network = REFERENCES["resnet20_cifar"](torch).eval()
+    network.load_state_dict(safetensors.torch.load_file(tmp_path / "a.safetensors"), strict=True)
+    image = np.random.default_rng(0).standard_normal((1, 32, 32, 3), np.float32)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(image.transpose(0, 3, 1, 2))).numpy()
+    scores = np.asarray(jax.jit(model.apply)(variables, image))
+    assert np.abs(scores - expected).max() <= 1e-4 * np.ptp(expected)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_tensors_of_every_kind_are_read(torch, new, tmp_path):
+    base = torch.arange(24.0).reshape(4, 6)
+    tensors = {
+        "whole": base,
+        "transposed": base.t(),
+        "part": base[1:3, 2:5],
+        "every_second": base[:, ::2],
+        "scalar": torch.tensor(7.0),
+        "parameter": torch.nn.Linear(2, 3).state_dict()["weight"],
+        **{str(d): torch.arange(5).to(d) for d in (torch.float64, torch.float16, torch.bfloat16, torch.int64)},
+    }
+    torch.save(tensors, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
+    found, _ = weights.read(tmp_path / "a.pth")
+    assert list(found) == list(tensors)
+    for name, tensor in tensors.items():
+        assert str(found[name].dtype) == str(tensor.dtype).removeprefix("torch.")
+        np.testing.assert_array_equal(found[name].astype(np.float64), tensor.to(torch.float64).numpy())
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_truncated_pytorch_file_is_refused(torch, new, tmp_path):
+    buffer = io.BytesIO()
+    torch.save({"a": torch.ones(1000), "b": torch.ones(1000)}, buffer, _use_new_zipfile_serialization=new)
+    content = buffer.getvalue()
+    for length in (10, 100, len(content) // 2, len(content) - 1):
+        (tmp_path / "a.pth").write_bytes(content[:length])
+        with pytest.raises(CheckpointError, match="damaged"):
+            weights.read(tmp_path / "a.pth")
+
+
+def test_a_whole_pickled_network_is_refused(torch, tmp_path):
+    torch.save(torch.nn.Linear(2, 3), tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"refused: it asks for torch\.nn\.modules\.linear\.Linear"):
+        weights.read(tmp_path / "a.pth")
