@@ -4,6 +4,7 @@
     python run.py --config=configs/lenet.py:mnist --workdir=runs/lenet5    another config, its run kept in a folder
     python run.py --config=configs/lenet.py:mnist --config.optim.lr=0.002  any leaf of a config overridden
     python run.py --mode=evaluate --workdir=runs/lenet5                    test a run again
+    python run.py --mode=evaluate --config=FILE.py:VARIANT --weights=FILE  test published weights
     python run.py --mode=predict --workdir=runs/lenet5 --images=a.png,b.png
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
     python run.py --mode=report --workdirs=runs/a,runs/b                   record runs, renew the README's table
@@ -29,6 +30,7 @@ flags.DEFINE_string("config", None, f"Config file and variant, FILE.py:VARIANT; 
                     "otherwise. --config.KEY=VALUE overrides a leaf.")  # fmt: skip
 flags.DEFINE_string("workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given.")
 flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
+flags.DEFINE_string("weights", "", "For evaluate: a file of weights (.safetensors, .pth) in place of a run.")
 flags.DEFINE_list("images", [], "For predict: image files.")
 flags.DEFINE_bool("invert", False, "For predict: the images are dark on light and the training set is light on dark.")
 flags.DEFINE_list("workdirs", [], "For report: folders of finished runs to record.")
@@ -51,7 +53,9 @@ def main(argv: list[str]) -> int:
         raise UsageError("--workdir is empty; give a folder")
 
     source: str | Path = FLAGS.config or DEFAULT_CONFIG
-    if FLAGS.mode in ("evaluate", "predict"):
+    if FLAGS.weights and not Path(FLAGS.weights).is_file():
+        raise UsageError(f"--weights={FLAGS.weights} does not exist")
+    if FLAGS.mode == "predict" or (FLAGS.mode == "evaluate" and not FLAGS.weights):
         if given is None:
             raise UsageError(f"--mode={FLAGS.mode} needs --workdir, the folder of a trained run")
         if not (given / "config.json").exists():
@@ -86,7 +90,7 @@ def main(argv: list[str]) -> int:
     jax.config.update("jax_threefry_partitionable", True)
     verb = {
         "train": lambda: verbs.train(config, workdir, FLAGS.allow_config_change),
-        "evaluate": lambda: verbs.evaluate(config, workdir),
+        "evaluate": lambda: verbs.evaluate(config, workdir, FLAGS.weights),
         "predict": lambda: verbs.predict(config, workdir, FLAGS.images, FLAGS.invert),
         "describe": lambda: verbs.describe(config, FLAGS.json),
     }[FLAGS.mode]

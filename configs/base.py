@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
         "model": {  # convnets.models.create
             "name": "lenet5_modern",
             "num_classes": 10,
+            "init_from": "",  # a file of weights to begin from, .safetensors or .pth (convnets.weights)
             "dtype": "float32",  # what the layers compute in: float32 or bfloat16; parameters are float32
         },
         "data": {  # convnets.data.make

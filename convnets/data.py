@@ -269,6 +269,7 @@ def _builder(name: str, directory: Path):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announces itself on the terminal; nothing here needs it
     import tensorflow as tf
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download import downloader
 
     tf.config.set_visible_devices([], "GPU")  # the accelerator is JAX's
     if name.split(":")[0] == "digits":
@@ -287,7 +288,7 @@ def _builder(name: str, directory: Path):
             )
         print(f"preparing {name} in {directory}", flush=True)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for every retry
-        tfds.core.download.downloader.MAX_RETRIES = 4  # the tenth is minutes away, without a network a useless wait
+        downloader.MAX_RETRIES = 4  # the tenth is minutes away, without a network a useless wait
         try:
             builder.download_and_prepare()
         except Exception as e:

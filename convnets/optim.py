@@ -76,9 +76,7 @@ def factor(text: str) -> Callable[[jax.Array], jax.Array]:
     try:
         jax.eval_shape(of_epoch, jax.ShapeDtypeStruct((), jnp.float32))
     except (TypeError, IndexError, ValueError):
-        raise UsageError(
-            f"schedule '{text}': wrong kind of argument; convnets/optim.py has an example of each"
-        ) from None
+        raise UsageError(f"'{text}': wrong kind of argument; convnets/optim.py has an example of each") from None
     return of_epoch
 
 

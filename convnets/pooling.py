@@ -37,9 +37,9 @@ def windows(
     counts, edges = [], []
     for n, f, s, (low, high) in zip(shape[1:3], pair(size), pair(stride), pads(padding), strict=True):
         span = n + low + high - f
-        if span < 0:
-            raise ValueError(f"a window of {f} pixels does not fit on {n} pixels padded by {low} and {high}")
         count = (-(-span // s) if ceil else span // s) + 1
+        if count < 1:
+            raise ValueError(f"a window of {f} pixels does not fit on {n} pixels padded by {low} and {high}")
         if ceil and (count - 1) * s >= n + low:
             count -= 1
         counts.append(count)

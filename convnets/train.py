@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from convnets import analytics, augment, data, evaluate, logs, metrics, models, optim, steps
+from convnets import analytics, augment, data, evaluate, logs, metrics, models, optim, steps, weights
 from convnets import state as states
 from convnets.checkpoint import Checkpoints
 from convnets.errors import DivergedError, UsageError
@@ -67,6 +67,14 @@ class Run:
         restored = self.checkpoints.restore(self.state)
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
+        elif config.model.init_from:
+            self.begin_from(config.model.init_from)
+
+    def begin_from(self, path: str) -> None:
+        """Takes the parameters and running statistics of a file of weights."""
+        state, epsilon = self.state, getattr(self.model, "epsilon", weights.EPSILON)
+        found = weights.load(path, self.config.model.name, state.variables, epsilon)
+        self.state = state.replace(params=found["params"], batch_stats=found["batch_stats"])
 
     def _check(self) -> None:
         for split, key in ((self.train_split, "train_ops"), (self.test_split, "test_ops")):

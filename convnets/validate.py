@@ -125,6 +125,8 @@ def problems(config: ConfigDict) -> list[str]:
             found.append(f"{key} is '{_get(config, key)}': choose one of {', '.join(sorted(choices))}")
 
     attempt("model", models.create, **config.model)
+    if config.model.init_from and not Path(config.model.init_from).is_file():
+        found.append(f"model.init_from: {config.model.init_from} does not exist")
     attempt("data.train_ops", augment.parse, config.data.train_ops)
     attempt("data.test_ops", augment.parse, config.data.test_ops)
     attempt("optim.schedule", optim.factor, config.optim.schedule)

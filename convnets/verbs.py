@@ -17,7 +17,6 @@ from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.language import Call
 
-
 # A table is as wide as it needs to be, also where nobody measures the terminal.
 CONSOLE = Console(width=None if sys.stdout.isatty() else 200)
 
@@ -59,14 +58,21 @@ def train(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
     print("  " + "  ".join([*names, *(f.name for f in figures)]))
 
 
-def evaluate(config: ConfigDict, workdir: Path) -> None:
-    """Tests the newest checkpoint of a run and prints the result; the run's own result.json stays as it is."""
+def evaluate(config: ConfigDict, workdir: Path, weights: str) -> None:
+    """Tests the newest checkpoint of a run, or a file of weights, and prints the result.
+
+    It is written to evaluation.json in the workdir; the run's own result.json stays as it is.
+    """
     from convnets.train import Run
 
     run = Run(config, workdir)
-    _trained(run.state, workdir)
+    if weights:
+        run.begin_from(weights)
+    elif int(run.state.step) == 0:
+        raise CheckpointError(f"{workdir} holds no checkpoint yet")
     result, _ = run.test()
-    logs.write_json(workdir / "evaluation.json", result)
+    if not weights:
+        logs.write_json(workdir / "evaluation.json", result)
     _report(result)
 
 
@@ -138,11 +144,6 @@ def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
     ops: list[Call] = augment.parse(config.data.test_ops)[1]
     return np.asarray(model.apply(restored[0].variables, augment.apply(ops, None, pixels), train=False), np.float32)
-
-
-def _trained(at: state.TrainState, workdir: Path) -> None:
-    if int(at.step) == 0:
-        raise CheckpointError(f"{workdir} holds no checkpoint yet")
 
 
 def _manifest(workdir: Path, run: Any) -> None:

@@ -14,7 +14,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from convnets import models, weights
+from convnets import models, torchfile, weights
 from convnets.errors import CheckpointError
 from convnets.models import MODELS
 
@@ -262,9 +262,9 @@ def test_damaged_files_are_explained(small, arrays, tmp_path):
 )
 def test_a_tensor_beyond_its_data_is_refused(tensor):
     dtype, length, shape, strides, offset = tensor
-    storage = weights._Storage("0", dtype, length)
+    storage = torchfile._Storage("0", dtype, length)
     with pytest.raises((CheckpointError, ValueError)):
-        weights._array(weights._Tensor(storage, offset, shape, strides), bytes(32))
+        torchfile._array(torchfile._Tensor(storage, offset, shape, strides), bytes(32))
 
 
 def test_only_safetensors_is_written(small, tmp_path):

@@ -1,0 +1,135 @@
+"""PyTorch's files without PyTorch: the zip format, and the one before 1.6, through an unpickler that can build tensors
+and nothing else."""
+
+import collections
+import math
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from convnets.errors import CheckpointError
+
+STORAGES = {"FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16",
+            "BFloat16Storage": "bfloat16", "LongStorage": "int64"}  # fmt: skip
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the format before 1.6
+
+
+class _Storage(NamedTuple):
+    key: str
+    dtype: str
+    length: int
+
+
+class _Tensor(NamedTuple):
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class _Rebuild:
+    """Stands for torch._utils._rebuild_tensor_v2 and, of old files, _rebuild_tensor: the rest of their arguments says
+    nothing about values. An object without attributes, so that a pickle cannot change it."""
+
+    __slots__ = ()
+
+    def __call__(self, storage, offset, shape, strides, *_):
+        return _Tensor(storage, offset, shape, strides)
+
+
+class _Parameter:
+    """Stands for torch._utils._rebuild_parameter: the tensor itself."""
+
+    __slots__ = ()
+
+    def __call__(self, tensor, *_):
+        return tensor
+
+
+class _Unpickler(pickle.Unpickler):
+    ALLOWED: dict[tuple[str, str], Any] = {
+        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("torch._utils", "_rebuild_tensor"): _Rebuild(),
+        ("torch._utils", "_rebuild_tensor_v2"): _Rebuild(),
+        ("torch._utils", "_rebuild_parameter"): _Parameter(),
+        **{("torch", storage): dtype for storage, dtype in STORAGES.items()},
+    }
+
+    def __init__(self, file: Any):
+        super().__init__(file)
+        self.storages: dict[str, _Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.ALLOWED:
+            raise CheckpointError(f"refused: it asks for {module}.{name}, a file of weights holds only tensors")
+        return self.ALLOWED[module, name]
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, dtype, key, _, length, *view = pid
+        if kind != "storage" or dtype not in STORAGES.values() or any(view):
+            raise CheckpointError("it holds a kind of storage that is not known here")
+        return self.storages.setdefault(str(key), _Storage(str(key), dtype, int(length)))
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a file by name; a dictionary under 'state_dict' is opened.
+
+    Raises:
+        CheckpointError: it holds anything but tensors. A damaged file can raise anything else besides.
+    """
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+        file.seek(0)
+        return _read_zip(path) if zipped else _read_legacy(file)
+
+
+def _read_zip(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        files = set(archive.namelist())
+        (index,) = (f for f in files if f.split("/", 1)[-1] == "data.pkl")
+        folder = index.removesuffix("data.pkl")
+        if f"{folder}byteorder" in files and archive.read(f"{folder}byteorder") != b"little":
+            raise CheckpointError("it was written on a big-endian machine")
+        with archive.open(index) as file:
+            tensors = _tensors(_Unpickler(file).load())
+        blocks = {t.storage: archive.read(f"{folder}data/{t.storage.key}") for t in tensors.values()}
+    return {name: _array(t, blocks[t.storage]) for name, t in tensors.items()}
+
+
+def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
+    magic, protocol, system = (_Unpickler(file).load() for _ in range(3))
+    if (magic, protocol) != (MAGIC, PROTOCOL) or not system["little_endian"]:
+        raise CheckpointError("it is neither .safetensors nor a file that PyTorch wrote")
+    unpickler = _Unpickler(file)
+    tensors, keys, blocks = _tensors(unpickler.load()), _Unpickler(file).load(), {}
+    for key in keys:  # each storage: its length, then its data
+        _, dtype, length = unpickler.storages[key]
+        if int.from_bytes(file.read(8), "little") != length:
+            raise CheckpointError("it is damaged: a tensor has not the length it should have")
+        blocks[key] = file.read(length * np.dtype(dtype).itemsize)
+    return {name: _array(t, blocks[t.storage.key]) for name, t in tensors.items()}
+
+
+def _tensors(found: Any) -> dict[str, _Tensor]:
+    if isinstance(found, dict) and "state_dict" in found:
+        found = found["state_dict"]
+    if not isinstance(found, dict) or not all(isinstance(k, str) for k in found):
+        raise CheckpointError("it holds no dictionary of tensors by name")
+    for name, value in found.items():
+        if not isinstance(value, _Tensor) or not isinstance(value.storage, _Storage):
+            raise CheckpointError(f"'{name}' in it is no tensor")
+    return dict(found)
+
+
+def _array(tensor: _Tensor, block: bytes) -> np.ndarray:
+    storage, offset, shape, strides = tensor
+    dtype = np.dtype(storage.dtype)
+    last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    sound = min((offset, *shape, *strides)) >= 0 and last < storage.length and math.prod(shape) <= storage.length
+    if not sound or len(block) != storage.length * dtype.itemsize:
+        raise CheckpointError("it is damaged: a tensor reaches beyond its data")
+    flat = np.frombuffer(block, dtype)[offset:]
+    return np.lib.stride_tricks.as_strided(flat, shape, [s * dtype.itemsize for s in strides], writeable=False)
