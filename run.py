@@ -13,6 +13,7 @@ The same command again resumes a run, or says that it is complete. Exit codes: 0
 4 diverged, 5 checkpoint.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -85,9 +86,13 @@ def main(argv: list[str]) -> int:
     import jax
 
     from convnets import verbs
+    from convnets.data import cache_dir
 
     jax.config.update("jax_default_prng_impl", "threefry2x32")
     jax.config.update("jax_threefry_partitionable", True)
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):  # what was compiled once is not compiled again
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     verb = {
         "train": lambda: verbs.train(config, workdir, FLAGS.allow_config_change),
         "evaluate": lambda: verbs.evaluate(config, workdir, FLAGS.weights),

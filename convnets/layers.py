@@ -131,10 +131,14 @@ class Conv(nn.Module):
         if len(table) != self.features or max(map(max, table)) >= channels:
             raise ValueError(f"the table of {self.name} must list input maps below {channels} for {self.features} maps")
 
-        def init(key, _):  # every map has its own fan-in
-            keys = jax.random.split(key, self.features)
-            maps = [self.kernel_init(k, (kh, kw, len(row), 1)) for k, row in zip(keys, table, strict=True)]
-            return jnp.concatenate([m[..., 0] for m in maps], axis=-1)
+        def init(key, _):  # every map has its own fan-in; maps of the same are drawn together
+            drawn: dict[int, Any] = {}
+            for seen in sorted(set(map(len, table))):
+                maps = sum(len(row) == seen for row in table)
+                drawn[seen] = iter(
+                    jnp.moveaxis(self.kernel_init(jax.random.fold_in(key, seen), (kh, kw, seen, maps)), -1, 0)
+                )
+            return jnp.concatenate([next(drawn[len(row)]) for row in table], axis=-1)
 
         inputs = np.concatenate([np.asarray(row) for row in table])
         outputs = np.repeat(np.arange(self.features), [len(row) for row in table])

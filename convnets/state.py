@@ -1,5 +1,6 @@
 """What training carries from step to step."""
 
+import functools
 from typing import Any
 
 import flax
@@ -26,7 +27,8 @@ class TrainState:
 def create(model: nn.Module, optimizer: optax.GradientTransformation, input_shape: tuple[int, ...], seed: int):
     """The state before the first step, a pure function of the seed. `input_shape` is (height, width, channels)."""
 
-    @jax.jit
+    # Runs once, so compiling it well would cost ten times what it takes to run.
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def init():
         variables = model.init(jax.random.key(seed), jnp.zeros((1, *input_shape)), train=False)
         params = variables["params"]

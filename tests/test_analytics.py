@@ -47,6 +47,7 @@ def test_receptive_field_is_where_the_gradient_reaches(layer):
         return jnp.sum(y[0, y.shape[1] // 2, y.shape[2] // 2])
 
     # A maximum passes its gradient to one pixel, so several images are needed to see all of the field.
-    reached = sum(jnp.abs(jax.grad(middle)(x + jax.random.normal(jax.random.key(i), x.shape))) for i in range(60))
+    gradient = jax.jit(jax.grad(middle))
+    reached = sum(jnp.abs(gradient(x + jax.random.normal(jax.random.key(i), x.shape))) for i in range(60))
     seen = np.argwhere(np.asarray(reached[0, :, :, 0]) > 0)
     assert (seen.max(0) - seen.min(0) + 1).tolist() == [size, size]
