@@ -20,10 +20,11 @@ def pick(variants: dict[str, Callable], name: str) -> Callable:
     return variants[name]
 
 
-def get_config() -> ConfigDict:
+def get_config(network: str = "lenet5_modern") -> ConfigDict:
+    """Everything at its default, with any network by name: `--config=configs/base.py:resnet50`."""
     return ConfigDict({
         "model": {  # convnets.models.create
-            "name": "lenet5_modern",
+            "name": network,
             "num_classes": 10,
             "init_from": "",  # a file of weights to begin from, .safetensors or .pth (convnets.weights)
             "dtype": "float32",  # what the layers compute in: float32 or bfloat16; parameters are float32

@@ -16,6 +16,7 @@ from convnets import analytics, augment, logs, models, state, validate
 from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.language import Call
+from convnets.models.stated import STATED, Stated
 
 # A table is as wide as it needs to be, also where nobody measures the terminal.
 CONSOLE = Console(width=None if sys.stdout.isatty() else 200)
@@ -112,26 +113,28 @@ def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bo
 
 
 def describe(config: ConfigDict, as_json: bool) -> None:
-    """Prints a network's layers: sizes, parameters, multiply-adds and receptive fields."""
+    """Prints a network's layers: sizes, parameters, multiply-adds and receptive fields, the paper's figures below ours."""
     model = models.create(**config.model)
     rows = analytics.describe(model, model.input_shape)
-    totals = analytics.totals(rows)
+    totals, paper = analytics.totals(rows), STATED.get(config.model.name, Stated())
     if as_json:
-        print(json.dumps({"layers": [r._asdict() for r in rows], "totals": totals}, indent=2))
+        content = {"layers": [r._asdict() for r in rows], "totals": totals, "paper": paper._asdict()}
+        print(json.dumps(content, indent=2))
         return
     size = " x ".join(map(str, model.input_shape))
-    table = Table(title=f"{config.model.name}, input {size}", title_justify="left", show_footer=True)
-    right: dict[str, Any] = {"justify": "right"}
-    table.add_column("layer", footer="total")
-    table.add_column("kind")
-    table.add_column("output", **right)
-    table.add_column("parameters", footer=f"{totals['parameters']:,}", **right)
-    table.add_column("multiply-adds", footer=f"{totals['multiply_adds']:,}", **right)
-    table.add_column("receptive field", **right)
+    table = Table(title=f"{config.model.name}, input {size}", title_justify="left")
+    for name in ("layer", "kind", "output", "parameters", "multiply-adds", "receptive field"):
+        table.add_column(name, justify="left" if name in ("layer", "kind") else "right")
     for r in rows:
         table.add_row(r.name, r.kind, " x ".join(map(str, r.output)), f"{r.parameters:,}", f"{r.multiply_adds:,}",
                       str(r.receptive_field))  # fmt: skip
+    table.add_section()
+    table.add_row("total", "", "", f"{totals['parameters']:,}", f"{totals['multiply_adds']:,}")
+    if paper.parameters or paper.multiply_adds:
+        table.add_row("the paper", "", "", paper.parameters, paper.multiply_adds)
     CONSOLE.print(table)
+    if paper.why:
+        print(f"the paper's figures: {paper.why}")
 
 
 def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -> np.ndarray:

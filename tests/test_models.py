@@ -11,6 +11,7 @@ import pytest
 from convnets import analytics, models
 from convnets.errors import UsageError
 from convnets.models import MODELS
+from convnets.models.stated import STATED
 
 # {name: {"classes", "parameters", "multiply_adds", "sizes": {layer: output}}}; the numbers are those of the papers' own
 # tables or of arithmetic on them, never this program's output.
@@ -23,6 +24,7 @@ def create(name):
 
 def test_every_model_has_a_golden():
     assert sorted(GOLDEN) == sorted(MODELS)
+    assert set(STATED) <= set(MODELS)
 
 
 @pytest.mark.parametrize("name", GOLDEN)

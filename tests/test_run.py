@@ -137,6 +137,8 @@ def test_describe_prints_the_papers_table():
     assert json.loads(out)["totals"]["parameters"] == 60000
     assert json.loads(out)["totals"]["multiply_adds"] == 326520
     assert [r["name"] for r in json.loads(out)["layers"]] == ["C1", "S2", "C3", "S4", "C5", "F6", "OUT"]
+    out, _ = run("--mode=describe", "--config=configs/base.py:alexnet", "--config.model.num_classes=1000")
+    assert "724,406,816" in out and "832 million" in out and "takes conv4 for ungrouped" in out
     out, _ = run("--mode=describe")
     assert "60,000" in out and "10 x 10 x 16" in out
 

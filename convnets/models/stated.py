@@ -1,0 +1,48 @@
+"""What the papers say their networks cost, and why that differs from arithmetic where it does."""
+
+from typing import NamedTuple
+
+
+class Stated(NamedTuple):
+    """In the paper's words; '' where it says nothing."""
+
+    parameters: str = ""
+    multiply_adds: str = ""
+    why: str = ""
+
+
+CONV_ONLY = "the multiply-adds are those of the convolutions alone (He et al. 2015, who state them)"
+
+STATED: dict[str, Stated] = {
+    "lenet1989": Stated("9,760"),
+    "lenet1": Stated("2,578", "about 100,000", "the paper counts connections, 98,442 with biases and subsampling"),
+    "lenet5": Stated("60,000", "401,000", "figure 11 of the paper; its own tables give 340,908 connections with biases"
+                     " and subsampling"),
+    "alexnet": Stated("60 million", "832 million", "832 million is a sum that takes conv4 for ungrouped; with every layer"
+                      " as the paper describes it, it is 724 million"),
+    "vgg_a": Stated("133 million"),
+    "vgg_a_lrn": Stated("133 million"),
+    "vgg_b": Stated("133 million"),
+    "vgg_c": Stated("134 million"),
+    "vgg_d": Stated("138 million", "15.3 billion", CONV_ONLY),
+    "vgg_e": Stated("144 million", "19.6 billion"),
+    "googlenet": Stated("5 million", "1.5 billion", "without the two auxiliary heads it is 6,998,552 parameters, without"
+                        " the classifier too 5.97 million; 1.5 billion multiply-adds need a separable 7x7 stem"),
+    "googlenet_main": Stated("5 million", "1.5 billion", "without the classifier it is 5.97 million parameters; 1.5"
+                             " billion multiply-adds need a separable 7x7 stem"),
+    "bn_inception": Stated("13.6 million", "", "no reading of figure 5 gives 13.6 million; ours is that with 608 maps in"
+                           " 4c and 4d, where the figure prints 576"),
+    "resnet18": Stated("", "1.8 billion"),
+    "resnet34": Stated("", "3.6 billion"),
+    "resnet50": Stated("", "3.8 billion"),
+    "resnet101": Stated("", "7.6 billion"),
+    "resnet152": Stated("", "11.3 billion"),
+    "plain18": Stated("", "1.8 billion"),
+    "plain34": Stated("", "3.6 billion"),
+    "resnet20_cifar": Stated("0.27 million"),
+    "resnet32_cifar": Stated("0.46 million"),
+    "resnet44_cifar": Stated("0.66 million"),
+    "resnet56_cifar": Stated("0.85 million"),
+    "resnet110_cifar": Stated("1.7 million"),
+    "resnet1202_cifar": Stated("19.4 million"),
+}  # fmt: skip
