@@ -20,7 +20,7 @@ lint: $(VENV)/installed-test
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed: set PYTHON=..."; exit 2; }
-	@echo "installing into $(VENV) with $(PYTHON): some 70 packages, one to three minutes"
+	@echo "installing into $(VENV) with $(PYTHON): some 85 packages, one to three minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
