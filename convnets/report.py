@@ -53,7 +53,9 @@ def record(workdir: Path) -> dict[str, Any]:
     original, _ = validate.load(source, [])
     if original is None:
         raise UsageError(f"{workdir}: its config {source} does not exist any more")
-    differ = [c for c in validate.changes(original.to_dict(), result["config"]) if not c.startswith("data.data_dir:")]
+    # Where the data lay is the machine's matter, and a leaf younger than the run could not be overridden in it.
+    differ = [c for c in validate.changes(original.to_dict(), result["config"])
+              if not c.startswith("data.data_dir:") and not c.endswith(" -> absent")]  # fmt: skip
     changed = [f"--config.{re.sub(': .* -> ', '=', c)}" for c in differ]
     overrides = [c for c in changed if not c.startswith("--config.train.seed=")]
     kept = {k: v for k, v in result.items() if k != "config"}
