@@ -16,7 +16,7 @@ from PIL import Image
 from convnets.checkpoint import Checkpoints
 from tests.conftest import ROOT
 
-SMALL = ("--config=configs/lenet.py:digits", "--config.model.name=lenet5", "--config.train.epochs=1.5",
+SMALL = ("--config=configs/lenet.py:digits", "--config.optim.lr=0.003", "--config.train.epochs=1.5",
          "--config.train.batch_size=48", "--config.train.log_every_steps=4", "--config.checkpoint.every_steps=6")  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def test_a_run_leaves_what_it_promises(finished):
     assert set(result) >= {"config", "dataset", "split", "protocol", "num_examples", "top1_error", "top5_error", "seed",
                            "steps", "parameters", "seconds", "images_per_second", "commit", "versions"}  # fmt: skip
     assert (result["num_examples"], result["steps"], result["parameters"]) == (360, 45, 60000)
-    assert 0 <= result["top5_error"] <= result["top1_error"] < 90
+    assert 0 <= result["top5_error"] <= result["top1_error"] < 60
     manifest = json.loads((finished / "manifest.json").read_text())
     assert {"command", "commit", "versions", "device", "prng", "dataset"} <= set(manifest)
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
@@ -98,7 +98,7 @@ def test_the_same_command_again_says_complete(finished):
 
 def test_a_changed_config_is_refused_unless_allowed(finished, tmp_path):
     _, err = run(*SMALL, f"--workdir={finished}", "--config.optim.lr=0.02", "--config.loss=mse", code=2)
-    assert "loss: map -> mse; optim.lr: 0.01 -> 0.02" in err and err.count("\n") == 1
+    assert "loss: map -> mse; optim.lr: 0.003 -> 0.02" in err and err.count("\n") == 1
     import shutil
 
     copy = tmp_path / "copy"
