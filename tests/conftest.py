@@ -1,5 +1,6 @@
 """Tests are stricter than runs: two CPU devices so that pmap is real, no silent dtype mixing, warnings are errors."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -10,6 +11,9 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "allow")
+
+# For programs that run once: compiling them well would take most of a test's time.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("CONVNETS_SHARED", ROOT / ".." / "shared"))

@@ -12,6 +12,7 @@ from convnets import analytics, models
 from convnets.errors import UsageError
 from convnets.models import MODELS
 from convnets.models.stated import STATED
+from tests.conftest import quick_jit
 
 # {name: {"classes", "parameters", "multiply_adds", "sizes": {layer: output}}}; the numbers are those of the papers' own
 # tables or of arithmetic on them, never this program's output.
@@ -51,8 +52,8 @@ def test_layers_hold_all_parameters(name):
 def test_every_weight_has_a_gradient(name):
     model = create(name)
     x = jax.random.normal(jax.random.key(1), (4, *model.input_shape))
-    params = model.init(jax.random.key(0), x, train=False)["params"]
-    grads = jax.jit(jax.grad(lambda p: jnp.sum(jnp.square(model.apply({"params": p}, x, train=True)))))(params)
+    params = quick_jit(model.init)(jax.random.key(0), x)["params"]
+    grads = quick_jit(jax.grad(lambda p: jnp.sum(jnp.square(model.apply({"params": p}, x, train=True)))))(params)
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         assert bool(jnp.all(jnp.isfinite(grad))), path
         assert bool(jnp.any(grad != 0)), path
@@ -91,7 +92,7 @@ def test_alexnet_scores_larger_images_densely(side, shape):
 def test_alexnet_begins_with_the_weights_of_its_table():
     for name, biases, std in (("paper", 1.0, 0.01), ("caffe", 0.1, 0.005)):
         model = models.create("alexnet", 5, "float32", **TINY | {"units": 64}, init_weights=name)
-        params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 224, 224, 3)))["params"]
+        params = quick_jit(model.init)(jax.random.key(0), jnp.zeros((1, 224, 224, 3)))["params"]
         for layer, weights in params.items():
             expected = biases if layer in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0
             assert jnp.all(weights["bias"] == jnp.float32(expected)), layer
@@ -102,8 +103,8 @@ def test_alexnet_begins_with_the_weights_of_its_table():
 def test_dropout_is_random_in_training_only():
     model = models.create("cuda_convnet_13pct", 10, "float32", dropout=0.5, init_weights="he")
     x = jax.random.normal(jax.random.key(0), (2, 24, 24, 3))
-    variables = jax.jit(model.init)(jax.random.key(1), x)
-    apply = jax.jit(model.apply, static_argnames="train")
+    variables = quick_jit(model.init)(jax.random.key(1), x)
+    apply = quick_jit(model.apply, static_argnames="train")
     one, other = (apply(variables, x, train=True, rngs={"dropout": jax.random.key(k)}) for k in (2, 3))
     assert not jnp.allclose(one, other)
     assert jnp.array_equal(apply(variables, x, train=False), apply(variables, x, train=False))
