@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from convnets import weights
 from convnets.checkpoint import Checkpoints
 from tests.conftest import ROOT
 
@@ -113,6 +114,29 @@ def test_evaluate_finds_the_result_again(finished):
     result = json.loads((finished / "result.json").read_text())
     assert json.loads((finished / "evaluation.json").read_text())["top1_error"] == pytest.approx(result["top1_error"])
     assert f"{result['top1_error']:.2f} %" in out
+
+
+def test_weights_from_a_file_score_as_the_run_they_are_from(finished, tmp_path):
+    saved = arrays(finished)
+    params = {k.removeprefix("params/"): v for k, v in saved.items() if k.startswith("params/")}
+    tree: dict = {}
+    for name, value in params.items():
+        layer, leaf = name.split("/")
+        tree.setdefault(layer, {})[leaf] = value
+    file = tmp_path / "lenet5.safetensors"
+    weights.save(file, "lenet5", {"params": tree, "batch_stats": {}}, own_names=True)
+    result = json.loads((finished / "result.json").read_text())
+    out, _ = run("--mode=evaluate", *SMALL, f"--weights={file}")
+    assert f"{result['top1_error']:.2f} %" in out
+    begun = ("--config.train.epochs=0.05", f"--config.model.init_from={file}", "--config.optim.lr=1e-9")
+    run(*SMALL, *begun, f"--workdir={tmp_path / 'begun'}")
+    assert json.loads((tmp_path / "begun" / "result.json").read_text())["top1_error"] == pytest.approx(
+        result["top1_error"]
+    )
+    _, err = run("--mode=evaluate", *SMALL, "--weights=setup.cfg", code=5)
+    assert "setup.cfg" in err and err.startswith("error: ")
+    _, err = run("--mode=evaluate", "--weights=/nowhere.pth", code=2)
+    assert "--weights=/nowhere.pth does not exist" in err
 
 
 def test_predict_guesses_and_stream_scores_as_resident(finished, tmp_path):

@@ -93,3 +93,14 @@ class VGG(nn.Module):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = Conv(self.num_classes, 1, name="fc8", **common)(x)
         return x[:, 0, 0] if x.shape[1:3] == (1, 1) else x
+
+
+def copy_from_a(params: dict, a: dict) -> dict:
+    """The initial parameters of a deeper net with A's first four convolutions and three fully connected layers in place.
+
+    Simonyan & Zisserman 2015, section 3.1; the layers between keep what they have. Both are trees {layer: weights}.
+    """
+    return {
+        **params,
+        **{layer: a[layer] for layer in ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")},
+    }
