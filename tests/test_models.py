@@ -54,9 +54,6 @@ ALEXNETS = dict.fromkeys(("alexnet", "alexnet_ungrouped", "alexnet_one_gpu", "al
 CUDA_CONVNETS: dict = {name: {} for name in GOLDEN if name.startswith("cuda_convnet")}
 GRADIENTS: dict = {name: {} for name in LENETS}
 GRADIENTS |= {name: {**options, "init_weights": "he"} for name, options in (ALEXNETS | CUDA_CONVNETS).items()}
-    **dict.fromkeys(LENETS, {}),
-    **{k: {**v, "init_weights": "he"} for k, v in (ALEXNETS | CUDA_CONVNETS).items()},
-}
 
 
 @pytest.mark.parametrize("name", GRADIENTS)  # those of the other families are in their own files
