@@ -196,7 +196,7 @@ def test_a_pickle_that_runs_a_command_is_refused(small, form, protocol, tmp_path
     if form == "zip":
         zipped(file, content)
     else:
-        header = [weights.MAGIC, weights.PROTOCOL, {"little_endian": True}] if form == "legacy" else []
+        header = [torchfile.MAGIC, torchfile.PROTOCOL, {"little_endian": True}] if form == "legacy" else []
         file.write_bytes(b"".join(pickle.dumps(part, 2) for part in header) + content)
     message = refused(file, "resnet20_cifar", like, r"refused: it asks for (posix|nt)\.system")
     assert "only tensors" in message and not mark.exists()
