@@ -94,14 +94,12 @@ def training_schedule(
     for step in range(start, stop):
         position = step * batch_size + process * share + np.arange(share)
         epoch, place = position // num_examples, position % num_examples
-        for e in {int(epoch[0]), int(epoch[-1])} - set(epochs):
-            epochs = {k: v for k, v in epochs.items() if k == e - 1}
-            epochs[e] = np.random.Generator(np.random.Philox(key=[seed, e])).permutation(num_examples)
         index = np.empty(share, np.int32)
-        for e in np.unique(epoch):
-            if int(e) not in epochs:  # an epoch shorter than a batch
-                epochs[int(e)] = np.random.Generator(np.random.Philox(key=[seed, int(e)])).permutation(num_examples)
-            index[epoch == e] = epochs[int(e)][place[epoch == e]]
+        for e in np.unique(epoch).tolist():
+            if e not in epochs:  # the one before may still be needed, older ones never
+                order = np.random.Generator(np.random.Philox(key=[seed, e])).permutation(num_examples)
+                epochs = {k: v for k, v in epochs.items() if k == e - 1} | {e: order}
+            index[epoch == e] = epochs[e][place[epoch == e]]
         yield {"index": index, "epoch": epoch.astype(np.int32), "mask": np.ones(share, np.float32)}
 
 

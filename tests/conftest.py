@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 jax.config.update("jax_platforms", "cpu")
@@ -38,3 +39,25 @@ def scratch(tmp_path_factory) -> Path:
 def _isolated(scratch):
     os.environ["CONVNETS_CACHE"] = str(scratch / "cache")
     os.environ["TFDS_DATA_DIR"] = str(scratch / "tfds")
+
+
+def filled(like, seed=0):
+    """Variables of He's variance; scales and biases that are neither 0 nor 1; drawn by NumPy, which is quick."""
+    rng = np.random.default_rng(seed)
+
+    def fill(path, leaf):
+        values = rng.standard_normal(leaf.shape, np.float32)
+        if len(leaf.shape) == 1:
+            return values * np.float32(0.1) + np.float32(path[-1].key in ("scale", "var"))
+        return values * np.float32(np.sqrt(2 / np.prod(leaf.shape[:-1])))
+
+    return jax.tree_util.tree_map_with_path(fill, like)
+
+
+def reached(jaxpr):
+    """Which inputs of a traced program its outputs depend on."""
+    needed = set(jaxpr.outvars)
+    for equation in reversed(jaxpr.eqns):
+        if not needed.isdisjoint(equation.outvars):
+            needed.update(v for v in equation.invars if not hasattr(v, "val"))
+    return [v in needed for v in jaxpr.invars]

@@ -11,6 +11,7 @@ import pytest
 from convnets import analytics, models
 from convnets.errors import UsageError
 from convnets.models import MODELS, vgg
+from tests.conftest import filled, reached
 
 NAMES = [name for name in MODELS if name.startswith("vgg")]
 
@@ -18,28 +19,6 @@ NAMES = [name for name in MODELS if name.startswith("vgg")]
 def shapes(model, size=224):
     image = jnp.zeros((1, size, size, 3))
     return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
-
-
-def filled(like, seed=0):
-    """Variables of He's variance; means, biases and scales that are neither 0 nor 1; drawn by NumPy, which is quick."""
-    rng = np.random.default_rng(seed)
-
-    def fill(path, leaf):
-        values = rng.standard_normal(leaf.shape, np.float32)
-        if len(leaf.shape) == 1:
-            return values * np.float32(0.1) + np.float32(path[-1].key in ("scale", "var"))
-        return values * np.float32(np.sqrt(2 / np.prod(leaf.shape[:-1])))
-
-    return jax.tree_util.tree_map_with_path(fill, like)
-
-
-def reached(jaxpr):
-    """Which inputs of a traced program its outputs depend on."""
-    needed = set(jaxpr.outvars)
-    for equation in reversed(jaxpr.eqns):
-        if not needed.isdisjoint(equation.outvars):
-            needed.update(v for v in equation.invars if not hasattr(v, "val"))
-    return [v in needed for v in jaxpr.invars]
 
 
 def test_depths_of_table_1():
