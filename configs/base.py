@@ -45,7 +45,8 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "momentum": 0.9,
             "nesterov": False,
             "weight_decay": 0.0,
-            "decay": "kernel",  # what weight_decay applies to: kernel or all
+            "decay": "*/kernel",  # what weight_decay applies to, with factors: '*', 'conv*/kernel, fc10/kernel=250'
+            "rates": "",  # factors of lr in the same form, '*, */bias=2'; '' is 1 for all
         },
         "train": {  # convnets.train.Run
             "epochs": 10.0,

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convnets import augment
+from convnets import augment, pixels
 from convnets.errors import DataError, UsageError
 from convnets.language import Call
 
@@ -46,16 +46,22 @@ class Split:
     Attributes:
         constants: {'images': uint8 [n, h, w, c], 'labels': int32 [n]} where resident, else empty. They go to the
             compiled step beside each batch.
+        statistics: of the training set, where an operation wants them; the operations hold them already.
     """
 
     info: Info
     device_ops: list[Call]
     constants: dict[str, np.ndarray]
     source: Any = None
+    statistics: pixels.Statistics | None = None
 
-    def feed(self, schedule: Iterable[Batch]) -> Iterator[Batch]:
-        """Adds 'image' and 'label' to the batches of a schedule, unless the constants hold them already."""
-        return iter(schedule) if self.constants else _stream(self.source, schedule)
+    def feed(self, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
+        """Adds 'image' and 'label' to the batches of a schedule, unless the constants hold them already.
+
+        Args:
+            seed: of the random host operations, together with epoch and index.
+        """
+        return iter(schedule) if self.constants else _stream(self.source, schedule, seed)
 
 
 def make(
@@ -71,10 +77,22 @@ def make(
     Raises:
         DataError: the data set is not there, is damaged, or cannot be prepared; tells the command that prepares it.
     """
-    return (
-        _split(name, data_dir, loader, train_split, train_ops),
-        _split(name, data_dir, loader, test_split, test_ops),
+    train = _split(name, data_dir, loader, train_split, train_ops, test=False)
+    test = _split(name, data_dir, loader, test_split, test_ops, test=True)
+    if not augment.needs_statistics(train.device_ops + test.device_ops):
+        return train, test
+    found = statistics(train)
+    train, test = (
+        dataclasses.replace(s, device_ops=augment.bind(s.device_ops, found), statistics=found) for s in (train, test)
     )
+    return train, test
+
+
+def statistics(train: Split) -> pixels.Statistics:
+    """Of the images of a training split after its host operations."""
+    if not train.constants:
+        raise UsageError("statistics of the training set need data.loader=resident")
+    return pixels.measure([train.constants["images"]])
 
 
 # Schedules: which examples make up a batch --------------------------------------------------------------------------
@@ -121,10 +139,10 @@ def cache_dir() -> Path:
     return Path(os.environ.get("CONVNETS_CACHE", default)).expanduser().absolute()
 
 
-def _split(name, data_dir, loader, split, ops) -> Split:
+def _split(name, data_dir, loader, split, ops, test) -> Split:
     if loader not in LOADERS:
         raise UsageError(f"data.loader is '{loader}': choose one of {', '.join(LOADERS)}")
-    host_ops, device_ops = augment.parse(ops)
+    host_ops, device_ops = augment.parse(ops, test)
     directory = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser().absolute()
     if loader == "stream":
         source = _Source(name, directory, split, host_ops)
@@ -218,7 +236,7 @@ class _Source:
         return {"image": pixels, "label": tf.cast(example[self.label_key], tf.int32)}
 
 
-def _stream(source: _Source, schedule: Iterable[Batch]) -> Iterator[Batch]:
+def _stream(source: _Source, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
     """Batches with 'image' and 'label', read and decoded ahead of time by tf.data."""
     import tensorflow as tf
 

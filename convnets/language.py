@@ -13,18 +13,29 @@ from convnets.errors import UsageError
 
 
 class Call(NamedTuple):
-    """One parsed operation: its name, the registered function and the bound keyword arguments."""
+    """One parsed operation: its name, the registered function and the bound arguments by name."""
 
     name: str
     function: Callable[..., Any]
     kwargs: dict[str, Any]
+
+    def __call__(self, *first: Any) -> Any:
+        """The function of what is known at run time and then the arguments."""
+        signature = inspect.signature(self.function).parameters.values()
+        several = next((p.name for p in signature if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
+        if several is None:
+            return self.function(*first, **self.kwargs)
+        named = {k: v for k, v in self.kwargs.items() if k != several}
+        inner = [named.pop(p.name) for p in list(signature)[len(first) :]
+                 if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD and p.name in named]  # fmt: skip
+        return self.function(*first, *inner, *self.kwargs.get(several, ()), **named)
 
 
 def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> list[Call]:
     """Parses `text` into calls of the functions in `table`.
 
     Arguments are Python literals and are bound to the function's parameters after the first `skip`, which the caller
-    supplies at run time. An empty string is an empty list.
+    supplies at run time, as it does keyword-only ones. An empty string is an empty list.
 
     Raises:
         UsageError: an unknown operation (with the nearest right name), or arguments that do not fit its signature.
@@ -43,7 +54,8 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> 
         if name not in table:
             raise UsageError(f"unknown operation '{name}' in '{text}'{suggest(name, table)}")
         signature = inspect.signature(table[name])
-        free = signature.replace(parameters=list(signature.parameters.values())[skip:])
+        given = [p for p in list(signature.parameters.values())[skip:] if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+        free = signature.replace(parameters=given)
         try:
             bound = free.bind(*args, **kwargs)
         except TypeError as e:

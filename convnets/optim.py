@@ -1,5 +1,6 @@
 """Optimisers and learning-rate schedules as the papers state them: schedules in epochs, turned into steps here."""
 
+import fnmatch
 import math
 from collections.abc import Callable
 from typing import Any
@@ -68,10 +69,9 @@ def factor(text: str) -> Callable[[jax.Array], jax.Array]:
         UsageError: an unknown schedule or wrong arguments.
     """
     calls = language.parse(text, SCHEDULES, skip=1)
-    parts = [(c.function, [a for v in c.kwargs.values() for a in (v if isinstance(v, tuple) else [v])]) for c in calls]
 
     def of_epoch(epoch):
-        return math.prod((function(epoch, *args) for function, args in parts), start=jnp.float32(1))
+        return math.prod((call(epoch) for call in calls), start=jnp.float32(1))
 
     try:
         jax.eval_shape(of_epoch, jax.ShapeDtypeStruct((), jnp.float32))
@@ -80,12 +80,49 @@ def factor(text: str) -> Callable[[jax.Array], jax.Array]:
     return of_epoch
 
 
-DECAYED = {"all": lambda name: True, "kernel": lambda name: name == "kernel"}
+def multipliers(text: str) -> Callable[[Any], Any]:
+    """What 'conv*/kernel, fc10/kernel=250, */bias=0' says of each parameter: a tree of factors like the parameters'.
+
+    Each item is a pattern of 'layer/parameter' with a factor, 1 where none is given; `*` stands for anything. The last
+    item that fits counts; what none fits has the factor 0.
+
+    Raises:
+        UsageError: a factor that is no number.
+    """
+    rules = []
+    for item in filter(None, (i.strip() for i in text.split(","))):
+        pattern, _, number = item.partition("=")
+        try:
+            rules.append((pattern.strip(), float(number or 1)))
+        except ValueError:
+            raise UsageError(f"'{item}': write pattern=number, for example fc10/kernel=250") from None
+
+    def of(path: Any, _: Any) -> float:
+        name = "/".join(p.key for p in path)
+        return next((factor for pattern, factor in reversed(rules) if fnmatch.fnmatchcase(name, pattern)), 0.0)
+
+    return lambda params: jax.tree_util.tree_map_with_path(of, params)
+
+
+def scale_by(text: str) -> optax.GradientTransformation:
+    """Updates times their multipliers."""
+    tree = multipliers(text)
+    return optax.stateless(lambda updates, params: jax.tree.map(lambda u, m: u * m, updates, tree(updates)))
+
+
+def add_decay(rate: float, text: str) -> optax.GradientTransformation:
+    """Gradients plus rate x multiplier x parameter."""
+    tree = multipliers(text)
+
+    def update(updates, params):
+        return jax.tree.map(lambda u, p, m: u + rate * m * p, updates, params, tree(params))
+
+    return optax.stateless(update)
 
 
 def make(
     lr: float, schedule: Callable[[Any], jax.Array], momentum: float, nesterov: bool, weight_decay: float,
-    decay: str,
+    decay: str, rates: str,
 ) -> optax.GradientTransformation:  # fmt: skip
     """Stochastic gradient descent with momentum in the papers' form, v <- m v - lr (g + d w); w <- w + v.
 
@@ -93,10 +130,11 @@ def make(
     two differ after each change of the rate.
 
     Args:
-        decay: what weight decay applies to, 'all' parameters or only each 'kernel'.
+        decay: `multipliers` of weight_decay, '*/kernel' (kernels alone) or '*' (everything) in most papers.
+        rates: `multipliers` of the learning rate; '' is 1 for all, '*, */bias=2' Caffe's and cuda-convnet's.
     """
-    mask = lambda params: jax.tree_util.tree_map_with_path(lambda p, _: DECAYED[decay](p[-1].key), params)  # noqa: E731
-    parts = [optax.add_decayed_weights(weight_decay, mask)] if weight_decay else []
+    parts = [add_decay(weight_decay, decay)] if weight_decay else []
+    parts += [scale_by(rates)] if rates else []
     parts += [optax.scale_by_learning_rate(schedule)]
     parts += [optax.trace(momentum, nesterov)] if momentum else []
     return optax.chain(*parts)

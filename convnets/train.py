@@ -113,7 +113,7 @@ class Run:
         self.mark, self.marked, self.began = time.monotonic(), start, time.monotonic() - self.seconds
         try:
             self.state = fit(
-                compiled, steps.replicate(self.state), self.train_split.feed(schedule),
+                compiled, steps.replicate(self.state), self.train_split.feed(schedule, self.seed),
                 steps.replicate(self.train_split.constants),
                 start=start, stop=self.total, pauses=self._next_pause, visit=self._visit,
             )  # fmt: skip

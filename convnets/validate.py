@@ -128,11 +128,12 @@ def problems(config: ConfigDict) -> list[str]:
     if config.model.init_from and not Path(config.model.init_from).is_file():
         found.append(f"model.init_from: {config.model.init_from} does not exist")
     attempt("data.train_ops", augment.parse, config.data.train_ops)
-    attempt("data.test_ops", augment.parse, config.data.test_ops)
+    attempt("data.test_ops", augment.parse, config.data.test_ops, test=True)
     attempt("optim.schedule", optim.factor, config.optim.schedule)
     choose("data.loader", data.LOADERS)
     choose("loss", steps.LOSSES)
-    choose("optim.decay", optim.DECAYED)
+    attempt("optim.decay", optim.multipliers, config.optim.decay)
+    attempt("optim.rates", optim.multipliers, config.optim.rates)
     choose("evaluate.protocol", evaluate.PROTOCOLS)
 
     # Counting accelerators starts them, so that is for a config that is right so far.

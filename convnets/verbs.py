@@ -17,6 +17,7 @@ from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.language import Call
 from convnets.models.stated import STATED, Stated
+from convnets.pixels import Statistics
 
 # A table is as wide as it needs to be, also where nobody measures the terminal.
 CONSOLE = Console(width=None if sys.stdout.isatty() else 200)
@@ -42,6 +43,8 @@ def train(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
         _report(json.loads((workdir / "result.json").read_text()))
         return
     logs.write_json(kept, config.to_dict())
+    if run.train_split.statistics:  # predict has no training set to take them from
+        np.savez(workdir / "statistics.npz", **run.train_split.statistics._asdict())
     _manifest(workdir, run)
     start = int(run.state.step)
     info = run.train_split.info
@@ -146,6 +149,8 @@ def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -
     if restored is None:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
     ops: list[Call] = augment.parse(config.data.test_ops)[1]
+    if augment.needs_statistics(ops):
+        ops = augment.bind(ops, Statistics(**np.load(workdir / "statistics.npz")))
     return np.asarray(model.apply(restored[0].variables, augment.apply(ops, None, pixels), train=False), np.float32)
 
 

@@ -15,7 +15,20 @@ from tests.conftest import ROOT
 FILES = sorted((ROOT / "convnets").rglob("*.py"))
 LEVELS = [
     ["convnets", "errors", "language"],
-    ["layers", "normalization", "pooling", "metrics", "augment", "optim", "logs", "records", "torchfile", "digits"],
+    [
+        "layers",
+        "normalization",
+        "pooling",
+        "metrics",
+        "augment",
+        "pixels",
+        "views",
+        "optim",
+        "logs",
+        "records",
+        "torchfile",
+        "digits",
+    ],
     ["models.*", "data", "state"],
     ["models", "steps", "checkpoint", "weights"],
     ["analytics", "evaluate"],

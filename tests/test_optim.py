@@ -37,7 +37,7 @@ def test_momentum_is_the_papers_across_a_change_of_rate(nesterov):
     """AlexNet section 5: v <- m v - lr d w - lr g; w <- w + v, the rate inside the velocity."""
     rates, m, d = [0.1, 0.1, 0.01, 0.01], 0.9, 0.05
     rate = optim.schedule("steps(0.1, 2)", 0.1, 1.0)
-    optimizer = optim.make(0.1, rate, m, nesterov, d, "kernel")
+    optimizer = optim.make(0.1, rate, m, nesterov, d, "*/kernel", "")
     params = {"layer": {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([0.5])}}
     state = optimizer.init(params)
     w, b, vw, vb = np.array([1.0, -2.0]), np.array([0.5]), 0.0, 0.0
@@ -56,7 +56,23 @@ def test_momentum_is_the_papers_across_a_change_of_rate(nesterov):
 
 
 def test_decay_on_all_reaches_biases():
-    optimizer = optim.make(1.0, optim.schedule("constant", 1.0, 1.0), 0.0, False, 0.1, "all")
+    optimizer = optim.make(1.0, optim.schedule("constant", 1.0, 1.0), 0.0, False, 0.1, "*", "")
     params = {"layer": {"bias": jnp.array([2.0])}}
     updates, _ = optimizer.update({"layer": {"bias": jnp.array([0.0])}}, optimizer.init(params), params)
+    assert float(updates["layer"]["bias"][0]) == pytest.approx(-0.2)
+
+
+def test_multipliers_the_last_rule_that_fits_counts():
+    tree = {"conv1": {"kernel": 0, "bias": 0}, "fc10": {"kernel": 0, "bias": 0}}
+    got = optim.multipliers("*/kernel, fc10/kernel=250, */bias=0.5")(tree)
+    assert got == {"conv1": {"kernel": 1.0, "bias": 0.5}, "fc10": {"kernel": 250.0, "bias": 0.5}}
+    with pytest.raises(UsageError, match="pattern=number"):
+        optim.multipliers("fc10/kernel=much")
+
+
+def test_rates_are_factors_of_the_learning_rate():
+    optimizer = optim.make(0.1, optim.schedule("constant", 0.1, 1.0), 0.0, False, 0.0, "", "*, */bias=2")
+    params = {"layer": {"kernel": jnp.array([1.0]), "bias": jnp.array([1.0])}}
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    assert float(updates["layer"]["kernel"][0]) == pytest.approx(-0.1)
     assert float(updates["layer"]["bias"][0]) == pytest.approx(-0.2)

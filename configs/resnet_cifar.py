@@ -1,0 +1,47 @@
+"""ResNet on CIFAR-10, and the plain networks beside it: He et al. 2015, section 4.2, table 6 and figure 6.
+
+    python run.py --config=configs/resnet_cifar.py:20 --config.data.data_dir=DIR --workdir=runs/resnet20
+
+The argument is the depth, with 'plain' in front for the network without shortcuts:
+    20        8.75 %
+    32        7.51 %
+    44        7.17 %
+    56        6.97 %
+    110       6.61 +- 0.16 % (five runs; the best 6.43). Begins at a tenth of the rate, until the training error is
+              below 80 %: in the paper about 400 iterations, here just 400.
+    1202      7.93 %, begins like 110
+    plain20   curves only (figure 6): the deeper, the worse, in training and test.
+    plain32
+    plain44
+    plain56
+    plain110  above 60 %, not drawn in the paper
+
+Of the paper: batch 128, momentum 0.9, decay 1e-4, rate 0.1 divided by 10 after 32k and 48k of 64k iterations, 4 zeros on
+every side of the mean-subtracted image and a random crop, mirror images, test of the single view, He's initial weights.
+The epochs below are those iterations exactly (128 x 64,000 / 50,000 = 163.84), trained on all 50,000 images as table 6.
+
+Unspecified: whether decay applies to scales and biases (here to kernels alone, as in the authors' advice to
+fb.resnet.torch); the range of the pixels, which batch normalization takes away: 0 to 255.
+"""
+
+from configs import base
+
+EPOCHS = 128 / 50_000  # an iteration in epochs
+
+
+def get_config(variant: str = "20"):
+    config = base.get_config()
+    depth = base.pick(VARIANTS, variant)
+    config.model.name = f"{'plain' if variant.startswith('plain') else 'resnet'}{depth}_cifar"
+    config.data.update(name="cifar10", train_ops="decode|subtract_mean|pad_crop(4)|flip",
+                       test_ops="decode|subtract_mean")  # fmt: skip
+    config.optim.update(lr=0.1, schedule=f"steps(0.1, {32_000 * EPOCHS}, {48_000 * EPOCHS})", momentum=0.9,
+                        weight_decay=1e-4, decay="*/kernel")  # fmt: skip
+    config.train.update(epochs=64_000 * EPOCHS, batch_size=128)
+    if depth >= 110:
+        config.optim.schedule = f"table((0, 0.1), ({400 * EPOCHS}, 1))|{config.optim.schedule}"
+    return config
+
+
+VARIANTS = {"20": 20, "32": 32, "44": 44, "56": 56, "110": 110, "1202": 1202,
+            "plain20": 20, "plain32": 32, "plain44": 44, "plain56": 56, "plain110": 110}  # fmt: skip
