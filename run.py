@@ -4,6 +4,8 @@
     python run.py --config=configs/lenet.py:mnist --workdir=runs/lenet5    another config, its run kept in a folder
     python run.py --config=configs/lenet.py:mnist --config.optim.lr=0.002  any leaf of a config overridden
     python run.py --mode=evaluate --workdir=runs/lenet5                    test a run again
+    python run.py --mode=evaluate --workdir=runs/a --config.evaluate.protocol=ten_crop    by another protocol
+    python run.py --mode=evaluate --workdirs=runs/a,runs/b                 test runs and their ensemble
     python run.py --mode=evaluate --config=FILE.py:VARIANT --weights=FILE  test published weights
     python run.py --mode=predict --workdir=runs/lenet5 --images=a.png,b.png
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
@@ -34,7 +36,7 @@ flags.DEFINE_bool("allow_config_change", False, "Resume a run although its confi
 flags.DEFINE_string("weights", "", "For evaluate: a file of weights (.safetensors, .pth) in place of a run.")
 flags.DEFINE_list("images", [], "For predict: image files.")
 flags.DEFINE_bool("invert", False, "For predict: the images are dark on light and the training set is light on dark.")
-flags.DEFINE_list("workdirs", [], "For report: folders of finished runs to record.")
+flags.DEFINE_list("workdirs", [], "For report: folders of finished runs to record. For evaluate: an ensemble.")
 flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
 
@@ -56,7 +58,15 @@ def main(argv: list[str]) -> int:
     source: str | Path = FLAGS.config or DEFAULT_CONFIG
     if FLAGS.weights and not Path(FLAGS.weights).is_file():
         raise UsageError(f"--weights={FLAGS.weights} does not exist")
-    if FLAGS.mode == "predict" or (FLAGS.mode == "evaluate" and not FLAGS.weights):
+    members = [Path(name).expanduser().absolute() for name in FLAGS.workdirs]
+    if FLAGS.mode == "evaluate" and members:
+        if FLAGS.config or FLAGS.weights:
+            raise UsageError("--workdirs: every run has its own config and weights; leave out --config and --weights")
+        without = [str(m) for m in members if not (m / "config.json").exists()]
+        if without:
+            raise UsageError(f"--workdirs: {', '.join(without)} holds no run: there is no config.json")
+        source = members[0] / "config.json"
+    elif FLAGS.mode == "predict" or (FLAGS.mode == "evaluate" and not FLAGS.weights):
         if given is None:
             raise UsageError(f"--mode={FLAGS.mode} needs --workdir, the folder of a trained run")
         if not (given / "config.json").exists():
@@ -71,14 +81,14 @@ def main(argv: list[str]) -> int:
     if FLAGS.mode == "report":
         from convnets import report
 
-        report.report([Path(name) for name in FLAGS.workdirs])
+        report.report(members)
         return 0
 
     config, problems = validate.load(source, overrides)
     if config is not None:
         problems += validate.problems(config)
     workdir = given or Path("runs", str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")).absolute()
-    if FLAGS.mode == "train":
+    if FLAGS.mode == "train" or (FLAGS.mode == "evaluate" and members and given):
         problems += validate.workdir(workdir)
     if problems:
         raise UsageError("\n".join(problems))
@@ -95,7 +105,9 @@ def main(argv: list[str]) -> int:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     verb = {
         "train": lambda: verbs.train(config, workdir, FLAGS.allow_config_change),
-        "evaluate": lambda: verbs.evaluate(config, workdir, FLAGS.weights),
+        "evaluate": lambda: (
+            verbs.ensemble(members, overrides, given) if members else verbs.evaluate(config, workdir, FLAGS.weights)
+        ),
         "predict": lambda: verbs.predict(config, workdir, FLAGS.images, FLAGS.invert),
         "describe": lambda: verbs.describe(config, FLAGS.json),
     }[FLAGS.mode]

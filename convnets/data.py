@@ -7,13 +7,14 @@ order: which examples make up a batch is a pure function of (seed, step).
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +48,8 @@ class Split:
         constants: {'images': uint8 [n, h, w, c], 'labels': int32 [n]} where resident, else empty. They go to the
             compiled step beside each batch.
         statistics: of the training set, where an operation wants them; the operations hold them already.
+        ops: the augmentation string.
+        reopen: gives the source of the same examples with other host operations.
     """
 
     info: Info
@@ -54,6 +57,23 @@ class Split:
     constants: dict[str, np.ndarray]
     source: Any = None
     statistics: pixels.Statistics | None = None
+    ops: str = ""
+    reopen: Callable[[list[Call]], Any] | None = None
+
+    def through(self, ops: str) -> "Split":
+        """The same examples through another test string.
+
+        Images in memory serve again where the host operations are the same; where not, images are streamed.
+        """
+        if ops == self.ops:
+            return self
+        host, device = augment.parse(ops, test=True)
+        changed: dict[str, Any] = {"ops": ops, "device_ops": augment.bind(device, self.statistics)}
+        if host != augment.parse(self.ops)[0]:
+            assert self.reopen
+            source = self.reopen(host)
+            changed |= {"source": source, "info": source.info, "constants": {}}
+        return dataclasses.replace(self, **changed)
 
     def feed(self, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
         """Adds 'image' and 'label' to the batches of a schedule, unless the constants hold them already.
@@ -144,18 +164,20 @@ def _split(name, data_dir, loader, split, ops, test) -> Split:
         raise UsageError(f"data.loader is '{loader}': choose one of {', '.join(LOADERS)}")
     host_ops, device_ops = augment.parse(ops, test)
     directory = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser().absolute()
+    reopen = functools.partial(_Source, name, directory, split)
     if loader == "stream":
-        source = _Source(name, directory, split, host_ops)
-        return Split(source.info, device_ops, {}, source)
+        source = reopen(host_ops)
+        return Split(source.info, device_ops, {}, source, ops=ops, reopen=reopen)
     cached = _cached(name, directory, split, host_ops)
     if cached is None or not cached.exists():
-        source = _Source(name, directory, split, host_ops)  # may prepare the data set first
+        source = reopen(host_ops)  # may prepare the data set first
         cached = _cached(name, directory, split, host_ops)
         assert cached is not None
         _decode_all(source, cached)
     facts = json.loads((cached / "info.json").read_text())
     info = Info(**{**facts, "image_shape": tuple(facts["image_shape"])})
-    return Split(info, device_ops, {key: np.load(cached / f"{key}.npy") for key in ("images", "labels")})
+    constants = {key: np.load(cached / f"{key}.npy") for key in ("images", "labels")}
+    return Split(info, device_ops, constants, ops=ops, reopen=reopen)
 
 
 def _cached(name: str, directory: Path, split: str, host_ops: list[Call]) -> Path | None:

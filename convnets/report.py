@@ -38,13 +38,16 @@ def record(workdir: Path) -> dict[str, Any]:
     """What results.jsonl keeps of a finished run: its result, where it comes from, and the command that repeats it.
 
     Raises:
-        UsageError: the run is not finished, or its code was not committed.
+        UsageError: the run is not finished, its code was not committed, or it was not tested on the whole split.
     """
     try:
         result = json.loads((workdir / "result.json").read_text())
         manifest = json.loads((workdir / "manifest.json").read_text())
     except FileNotFoundError as e:
         raise UsageError(f"{workdir} holds no finished run: {Path(e.filename).name} is missing") from None
+    expected = result.get("split_examples", result["num_examples"])  # runs before September 2026 do not say
+    if result["num_examples"] != expected:
+        raise UsageError(f"{workdir} was tested on {result['num_examples']} of the {expected} examples of its split")
     commits = {manifest["commit"], result["commit"], *(r["commit"] for r in manifest.get("resumed", []))}
     if len(commits) > 1 or not re.fullmatch("[0-9a-f]{40}", result["commit"]):
         raise UsageError(f"{workdir} was made by {', '.join(sorted(commits))}: only runs of one commit are recorded")
