@@ -147,8 +147,8 @@ def center(seed: Any, image: Image, n: int) -> Image:
 def crop(seed: Any, image: Image, n: int) -> Image:
     """n x n pixels from a random place.
 
-    The window is moved to whole pixels of the source, by at most half of one, which makes sampling twice as fast; every
-    place is as likely as any other.
+    The window is moved to whole pixels of the source, by at most half of one, and sees nothing beyond them; that makes
+    sampling twice as fast. Every place is as likely as any other.
     """
     import tensorflow as tf
 
