@@ -75,6 +75,11 @@ class Split:
             changed |= {"source": source, "info": source.info, "constants": {}}
         return dataclasses.replace(self, **changed)
 
+    @property
+    def varies(self) -> bool:
+        """Whether images have different sizes, so that batches can only be of one."""
+        return self.source is not None and self.source.varies
+
     def feed(self, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
         """Adds 'image' and 'label' to the batches of a schedule, unless the constants hold them already.
 
@@ -233,6 +238,7 @@ class _Source:
             raise DataError(f"{name} is not a classification data set: it has no (image, label) pair")
         self.image_key, self.label_key = keys
         self.features, self.host_ops = builder.info.features, host_ops
+        self.varies = host_ops[-1].name == "whole"  # every image has its own size; a batch is of one image then
         self.records = Records(
             (f.filename, f.take if f.take >= 0 else f.examples_in_shard - f.skip, f.skip)
             for f in facts.file_instructions
@@ -272,6 +278,8 @@ def _stream(source: _Source, schedule: Iterable[Batch], seed: int = 0) -> Iterat
     if first is None:
         return
     failure: list[DataError] = []
+    *sides, channels = source.info.image_shape
+    shape = [*([None] * len(sides) if source.varies else sides), channels]
 
     def read(index):
         try:
@@ -283,7 +291,7 @@ def _stream(source: _Source, schedule: Iterable[Batch], seed: int = 0) -> Iterat
     def example(batch):
         record = batch.pop("record")
         made = source.decode(record, example_seed(seed, batch["epoch"], batch["index"]))
-        return {**batch, **made, "image": tf.ensure_shape(made["image"], source.info.image_shape)}
+        return {**batch, **made, "image": tf.ensure_shape(made["image"], shape)}
 
     signature = {k: tf.TensorSpec(v.shape, v.dtype) for k, v in first.items()}
     size = len(first["index"])

@@ -86,7 +86,7 @@ class Evaluator:
 
     def _batches(self, split: data.Split) -> Iterator[data.Batch]:
         size = functools.cache(functools.partial(self._images_a_step, split))
-        if protocols.varies(split.ops):
+        if split.varies:
             return by_size(split.feed(data.evaluation_schedule(split.info.num_examples, 1)), size)
         return split.feed(data.evaluation_schedule(split.info.num_examples, size(split.info.image_shape)))
 

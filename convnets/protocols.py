@@ -171,11 +171,6 @@ def parts(text: str, test_ops: str) -> list[Part]:
     return [call(_read(test_ops)) for call in parse(text)]
 
 
-def varies(ops: str) -> bool:
-    """Whether a test string gives images of different sizes."""
-    return "whole" in map(_name, ops.split("|"))
-
-
 def _read(text: str) -> Ops:
     words = [w.strip() for w in text.split("|")]
     names = [_name(w) for w in words]

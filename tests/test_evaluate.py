@@ -1,7 +1,9 @@
 """The protocols on small networks: each against the network applied by hand."""
 
 import functools
+import io
 import re
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -9,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from PIL import Image
 
-from convnets import augment, data, evaluate, metrics, models, state, steps
+from convnets import augment, data, evaluate, metrics, models, protocols, state, steps, views
 from convnets.models import vgg
 from tests.conftest import filled
 
@@ -23,12 +26,13 @@ LABELS = RNG.integers(0, CLASSES, N).astype(np.int32)
 class Tiny(nn.Module):
     """A convolution and a fully connected layer as another, without bias: 8 x 8 to scores, larger images to a map."""
 
-    input_shape = (8, 8, 3)
+    classes: int = CLASSES
+    input_shape: ClassVar = (8, 8, 3)
 
     @nn.compact
     def __call__(self, x, *, train=False):
         x = nn.relu(nn.Conv(4, (3, 3), padding="SAME", name="conv1")(x / 255))
-        x = nn.Conv(CLASSES, (8, 8), padding="VALID", name="fc")(x)
+        x = nn.Conv(self.classes, (8, 8), padding="VALID", name="fc")(x)
         return x[:, 0, 0] if x.shape[1:3] == (1, 1) else x
 
 
@@ -98,6 +102,70 @@ def test_dense_is_the_mean_of_the_map_then_of_the_mirror_image(network):
     assert maps[0].shape == (N, 5, 5, CLASSES)
     expected = np.mean([probabilities(m.mean((1, 2))) for m in maps], axis=0)
     np.testing.assert_allclose(probabilities(scores), expected, rtol=1e-4, atol=1e-7)
+
+
+def seen(ops, encoded):
+    """What a test string shows of an encoded image: float32 [views, h, w, c]."""
+    host, device = augment.parse(ops, test=True)
+    return np.asarray(augment.apply(device, None, views.apply(host, np.zeros(2, np.int64), encoded, 3).numpy()[None]))
+
+
+def test_144_views_of_a_drawn_image_are_where_the_paper_says():
+    rows, columns = np.mgrid[:256, :320]
+    drawn = np.stack([rows, np.minimum(columns, 255), np.maximum(columns - 255, 0)], -1).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(drawn).save(buffer, "png")
+    (part,) = protocols.parts("crops_144", "decode|resize_short(256)|center(224)")
+    assert len(part.passes) == 4
+    count = 0
+    for side, ops in zip((256, 288, 320, 352), part.passes, strict=True):
+        shown = seen(ops, buffer.getvalue())
+        assert shown.shape == (36, 224, 224, 3)
+        count += len(shown)
+        place = np.stack([shown[..., 0], shown[..., 1] + shown[..., 2]], -1)
+        np.testing.assert_array_equal(place[1::2], place[::2, :, ::-1])
+        room, edge, zoom = side * 320 // 256 - side, side - 224, 256 / side
+        corners = [(0, 0), (0, edge), (edge, 0), (edge, edge), (edge // 2, edge // 2)]
+        wanted = []
+        for left in (0, room // 2, room):
+            wanted += [[(top, left + x), (top + 223, left + x + 223)] for top, x in corners]
+            wanted += [
+                [(side / 448 - 0.5, left + side / 448 - 0.5), (side - side / 448 - 0.5, left + side - side / 448 - 0.5)]
+            ]
+        wanted = np.clip((np.array(wanted) + 0.5) * zoom - 0.5, 0, [255, 319])
+        found = np.stack([place[::2, 0, 0], place[::2, -1, -1]], 1)
+        assert np.abs(found - wanted).max() <= 1.01  # of three channels rounded each
+    assert count == 144
+
+
+@pytest.mark.parametrize(
+    "protocol, ops, count",
+    [
+        ("dense(64)", "decode|resize_short(16)|center(8)|value_range(0, 9)", 2),
+        ("multi_scale(32, 64)|multi_crop(16)", "decode|square(16)|value_range(0, 9)|center(8)", 54),
+        ("crops_144", "decode|resize_short(16)|center(8)", 144),
+    ],
+)
+def test_photographs_of_every_size_count_once(shared_data, protocol, ops, count):
+    name = "validation[:13]"
+    _, split = data.make("imagenet2012", shared_data, "stream", name, name, ops, ops)
+    model = Tiny(1000)
+    like = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    at = state.TrainState(jnp.int32(0), filled(like)["params"], {}, ())
+    evaluator = evaluate.Evaluator(model, "softmax", split, protocol=protocol, batch_size=200)
+    summary, scores = evaluator(steps.replicate(at))
+    assert evaluator.views == count and summary["num_examples"] == len(scores) == 13
+    features = split.source.features
+    for i, record in enumerate(split.source.records.read(np.array([0, 7, 12]))):
+        import tensorflow_datasets as tfds
+
+        encoded = features.deserialize_example(record, decoders={"image": tfds.decode.SkipDecoding()})["image"]
+        parts = []
+        for part in protocols.parts(protocol, ops):
+            found = [np.asarray(model.apply(at.variables, seen(p, encoded))) for p in part.passes]
+            found = [f.mean((1, 2)) if f.ndim == 4 else f for f in found]
+            parts.append(probabilities(np.concatenate(found)).mean(0))
+        np.testing.assert_allclose(probabilities(scores[[0, 7, 12][i]]), np.mean(parts, 0), rtol=2e-3, atol=1e-6)
 
 
 def test_several_protocols_average_their_probabilities(network):
