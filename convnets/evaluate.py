@@ -37,13 +37,14 @@ class Evaluator:
         self.constants = steps.replicate(split.constants)
         self.parts = []
         for average, passes, _ in protocols.parts(protocol, split.ops):
-            splits = [split.through(ops) for ops in passes]
+            splits = [split if ops == split.ops else split.through(ops) for ops in passes]
             compiled = [
                 steps.parallel(steps.eval_step(model, loss, s.device_ops, average), train=False) for s in splits
             ]
             self.parts.append((average, list(zip(splits, compiled, strict=True))))
         everything = [split for _, passes in self.parts for split, _ in passes]
-        self.views = sum(augment.output_shape(s.device_ops, s.info.image_shape)[0] for s in everything)
+        own = [tuple(n or protocols.STEP for n in s.info.image_shape) for s in everything]
+        self.views = sum(augment.output_shape(s.device_ops, o)[0] for s, o in zip(everything, own, strict=True))
 
     def __call__(self, state: TrainState) -> tuple[dict[str, Any], np.ndarray]:
         """{'loss', 'top1_error', 'top5_error', 'num_examples'} and the scores [examples, classes], in order.
@@ -86,7 +87,7 @@ class Evaluator:
 
     def _batches(self, split: data.Split) -> Iterator[data.Batch]:
         size = functools.cache(functools.partial(self._images_a_step, split))
-        if split.varies:
+        if None in split.info.image_shape:
             return by_size(split.feed(data.evaluation_schedule(split.info.num_examples, 1)), size)
         return split.feed(data.evaluation_schedule(split.info.num_examples, size(split.info.image_shape)))
 
