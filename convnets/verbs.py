@@ -225,8 +225,8 @@ def _report(*results: dict[str, Any]) -> None:
     table = Table(*["run"] * ("workdir" in results[0]), *head)
     for r in results:
         table.add_row(
-            *[Path(r["workdir"]).name] * ("workdir" in r), r["dataset"], r["split"], f"{r['num_examples']:,}",
-            r["protocol"], f"{r['top1_error']:.2f} %", f"{r['top5_error']:.2f} %", f"{r['parameters']:,}",
-            f"{r['steps']:,}", f"{r['seconds']:.0f} s",
+            *([Path(r["workdir"]).name] if "workdir" in r else []), r["dataset"], r["split"],
+            f"{r['num_examples']:,}", r["protocol"], f"{r['top1_error']:.2f} %", f"{r['top5_error']:.2f} %",
+            f"{r['parameters']:,}", f"{r['steps']:,}", f"{r['seconds']:.0f} s",
         )  # fmt: skip
     CONSOLE.print(table)

@@ -7,12 +7,12 @@ from convnets.errors import UsageError
 from tests.conftest import ROOT
 
 
-def finished(folder, commit="a" * 40, seed=0, error=1.5, lr=0.01):
+def finished(folder, commit="a" * 40, seed=0, error=1.5, lr=0.01, counted=9):
     """A folder like a finished run's."""
     from convnets import validate
 
     config, _ = validate.load("configs/lenet.py:mnist", [f"--config.train.seed={seed}", f"--config.optim.lr={lr}"])
-    result = {"config": config.to_dict(), "dataset": "mnist:3", "protocol": "single", "num_examples": 9, "seed": seed,
+    result = {"config": config.to_dict(), "dataset": "mnist:3", "protocol": "single", "num_examples": counted, "split_examples": 9, "seed": seed,
               "top1_error": error, "seconds": 7.0, "commit": commit}  # fmt: skip
     manifest = {"command": "python run.py --config=configs/lenet.py:mnist --workdir=x", "commit": commit,
                 "device": {"kind": "cpu", "count": 1, "platform": "cpu"}}  # fmt: skip
@@ -49,6 +49,11 @@ def test_a_run_is_recorded_once_and_only_of_committed_code(results):
         report.add([finished(results / "dirty", commit="a" * 40 + "+changes")])
     with pytest.raises(UsageError, match="holds no finished run"):
         report.add([results])
+
+
+def test_a_run_tested_on_a_part_of_its_split_is_refused(results):
+    with pytest.raises(UsageError, match="tested on 8 of the 9 examples"):
+        report.add([finished(results / "part", counted=8)])
 
 
 def test_the_table_has_mean_spread_and_n_of_the_newest_commit(results):
