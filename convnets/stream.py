@@ -66,7 +66,7 @@ class Stream:
         import tensorflow as tf
 
         rest, seen = iter(schedule), 0
-        skipped: list[str] = []
+        skipped: dict[tuple[int, int], str] = {}  # by epoch and index
         while (first := next(rest, None)) is not None:
             waiting: deque[Batch] = deque()  # scheduled, not yet given out
             failure: list[DataError] = []
@@ -131,7 +131,7 @@ class Stream:
         pixels = views.apply(self.calls, example_seed(seed, epoch, index), encoded, self.channels)
         return tf.ensure_shape(pixels, self.shape)
 
-    def _repair(self, broken: Batch, seed: int, seen: int, skipped: list[str]) -> Batch:
+    def _repair(self, broken: Batch, seed: int, seen: int, skipped: dict) -> Batch:
         """A batch decoded one by one, with replacements; `skipped` gets what was wrong."""
         import tensorflow as tf
 
@@ -146,13 +146,16 @@ class Stream:
                 row += 1
             except tf.errors.OpError as e:
                 reason = re.sub(r"\{\{.*?\}\} | \[Op:.*", "", e.message.splitlines()[0])
-                skipped.append(f"{info.split}, {reader.name(int(one[0]))}: {reason}")
+                what = f"{info.split}, {reader.name(int(one[0]))}: {reason}"
                 if self.on_error == "error":
-                    raise DataError(skipped[-1]) from None
-                count = f"{len(skipped)} of {seen:,} examples skipped"
-                if len(skipped) > LIMIT * max(seen, info.num_examples):
-                    raise DataError(f"{skipped[-1]}; {count}, more than {100 * LIMIT:g} %") from None
-                print(f"{skipped[-1]}; {count}", flush=True)
+                    raise DataError(what) from None
+                case = (int(broken["epoch"][row]), int(one[0]))
+                if case not in skipped:
+                    skipped[case] = what
+                    count = f"{len(skipped)} of {seen:,} examples skipped"
+                    if len(skipped) > LIMIT * max(seen, info.num_examples):
+                        raise DataError(f"{what}; {count}, more than {100 * LIMIT:g} %") from None
+                    print(f"{what}; {count}", flush=True)
                 index[row] = (index[row] + 1) % info.num_examples
         images, labels = (np.stack(part) for part in zip(*examples, strict=True))
         return {**broken, "index": index, "image": images, "label": labels.astype(np.int32)}
