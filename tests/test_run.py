@@ -244,7 +244,7 @@ def test_a_folder_of_images_trains_and_a_bad_one_is_named(tmp_path):
             Image.new("RGB", (40 + i, 50), (5 * i, 99, 0)).convert("CMYK" if i % 8 == 3 else "L").save(
                 place / f"{i}.jpg"
             )
-    birds = ("--config=configs/base.py:cifar_resnet20", f"--config.data.name=folder:{tmp_path / 'birds'}", "--config.data.test_split=val",
+    birds = ("--config=configs/base.py:resnet20_cifar", f"--config.data.name=folder:{tmp_path / 'birds'}", "--config.data.test_split=val",
              "--config.data.loader=stream", "--config.data.train_ops=decode|inception_crop(32)|flip|standardize",
              "--config.data.test_ops=decode|square(32)|standardize", "--config.model.num_classes=2",
              "--config.train.batch_size=20", "--config.train.epochs=1", "--config.evaluate.batch_size=8")  # fmt: skip
