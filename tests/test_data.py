@@ -298,6 +298,17 @@ def test_skipped_images_are_replaced_counted_and_limited(tmp_path, capsys):
         list(train.feed(data.training_schedule(2100, 70, 5, 0, 30), 5))
 
 
+def test_a_resident_set_replaces_what_it_skips(tmp_path):
+    name = photographs(tmp_path / "birds", {"train": 1000, "test": 2}, size=(16, 16))
+    damage(sorted((tmp_path / "birds" / "train").glob("*/*"))[999], "text")  # the last: the first stands in
+    with pytest.raises(DataError, match=r"train, .*0999\.jpg"):
+        folder(name, "decode|square(12)", loader="resident")
+    train, _ = folder(name, "decode|square(12)", loader="resident", on_error="skip")
+    images, labels = train.constants["images"], train.constants["labels"]
+    np.testing.assert_array_equal(images[999], images[0])
+    assert labels[999] == labels[0] != labels[998] and len(np.unique(images, axis=0)) == 999
+
+
 def test_real_imagenet_is_read_by_index_with_its_labels(shared_data):
     train, test = data.make("imagenet2012", shared_data, "stream", "train", "validation",
                             "decode|resize_short(64, 80)|crop(56)", "decode|resize_short(64)|five(56)", "error")  # fmt: skip
