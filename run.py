@@ -9,6 +9,7 @@
     python run.py --mode=evaluate --config=FILE.py:VARIANT --weights=FILE  test published weights
     python run.py --mode=predict --workdir=runs/lenet5 --images=a.png,b.png
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
+    python run.py --mode=prepare --config=... [--manual_dir=DIR]           make its data set ready, count it
     python run.py --mode=report --workdirs=runs/a,runs/b                   record runs, renew the README's table
 
 The same command again resumes a run, or says that it is complete. Exit codes: 0 done, 1 crash, 2 wrong usage, 3 data,
@@ -25,7 +26,7 @@ from convnets import validate
 from convnets.errors import Error, UsageError
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
-MODES = ("train", "evaluate", "predict", "describe", "report")
+MODES = ("train", "evaluate", "predict", "describe", "prepare", "report")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
@@ -36,6 +37,7 @@ flags.DEFINE_bool("allow_config_change", False, "Resume a run although its confi
 flags.DEFINE_string("weights", "", "For evaluate: a file of weights (.safetensors, .pth) in place of a run.")
 flags.DEFINE_list("images", [], "For predict: image files.")
 flags.DEFINE_bool("invert", False, "For predict: the images are dark on light and the training set is light on dark.")
+flags.DEFINE_string("manual_dir", "", "For prepare: the folder of archives that were downloaded by hand.")
 flags.DEFINE_list("workdirs", [], "For report: folders of finished runs to record. For evaluate: an ensemble.")
 flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
@@ -95,7 +97,7 @@ def main(argv: list[str]) -> int:
 
     import jax
 
-    from convnets import verbs
+    from convnets import prepare, verbs
     from convnets.data import cache_dir
 
     jax.config.update("jax_default_prng_impl", "threefry2x32")
@@ -110,6 +112,7 @@ def main(argv: list[str]) -> int:
         ),
         "predict": lambda: verbs.predict(config, workdir, FLAGS.images, FLAGS.invert),
         "describe": lambda: verbs.describe(config, FLAGS.json),
+        "prepare": lambda: prepare.prepare(config, FLAGS.manual_dir),
     }[FLAGS.mode]
     verb()
     return 0

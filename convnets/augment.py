@@ -4,15 +4,13 @@ Host operations (views.py) work on one encoded image with TensorFlow and end in 
 operations (pixels.py) work on a batch of float32 pixels inside the compiled step. Each operation exists once.
 """
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 
 from convnets import language, views
 from convnets.errors import UsageError
 from convnets.language import Call
-from convnets.pixels import DEVICE, RANDOM, VIEWS, Statistics
+from convnets.pixels import DEVICE, RANDOM, VIEWS, Statistics, wants_statistics
 from convnets.views import HOST
 
 
@@ -63,14 +61,14 @@ def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
 
 
 def needs_statistics(calls: list[Call]) -> bool:
-    """Whether an operation wants the statistics of the training set."""
-    return any("statistics" in inspect.signature(c.function).parameters for c in calls)
+    """Whether an operation wants the statistics of the training set, and was not given numbers in their place."""
+    return any(wants_statistics(c) for c in calls)
 
 
 def bind(calls: list[Call], statistics: Statistics | None) -> list[Call]:
     """The operations, those that want them with the statistics among their arguments."""
     return [
-        c._replace(kwargs={**c.kwargs, "statistics": statistics}) if needs_statistics([c]) else c for c in calls
+        c._replace(kwargs={**c.kwargs, "statistics": statistics}) if wants_statistics(c) else c for c in calls
     ]  # fmt: skip
 
 
@@ -92,9 +90,13 @@ def apply(calls: list[Call], keys: jax.Array | None, images: jax.typing.ArrayLik
 
 
 def output_shape(calls: list[Call], image_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(views, h, w, c) that device operations make of an image of `image_shape`; nothing is computed."""
+    """(views, h, w, c) that device operations make of an image of `image_shape`; nothing is computed.
+
+    Args:
+        image_shape: of the host's images; where None stands for a size that varies, h and w of the result mean nothing.
+    """
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
-    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)
+    image = jax.ShapeDtypeStruct((1, *(n or 1 for n in image_shape)), jnp.uint8)
     return jax.eval_shape(lambda k, x: apply(calls, k, x), keys, image).shape
 
 

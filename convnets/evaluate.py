@@ -43,8 +43,7 @@ class Evaluator:
             ]
             self.parts.append((average, list(zip(splits, compiled, strict=True))))
         everything = [split for _, passes in self.parts for split, _ in passes]
-        own = [tuple(n or protocols.STEP for n in s.info.image_shape) for s in everything]
-        self.views = sum(augment.output_shape(s.device_ops, o)[0] for s, o in zip(everything, own, strict=True))
+        self.views = sum(augment.output_shape(s.device_ops, s.info.image_shape)[0] for s in everything)
 
     def __call__(self, state: TrainState) -> tuple[dict[str, Any], np.ndarray]:
         """{'loss', 'top1_error', 'top5_error', 'num_examples'} and the scores [examples, classes], in order.

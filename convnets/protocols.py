@@ -24,6 +24,7 @@ from convnets.language import Call
 from convnets.metrics import AVERAGES
 
 STEP = 32  # whole images have sides of so many pixels, times an integer
+OURS = ("five", "six", "squares", "grid", "whole", "mirror")  # what protocols put into a test string
 
 
 class Part(NamedTuple):
@@ -174,6 +175,9 @@ def parts(text: str, test_ops: str) -> list[Part]:
 def _read(text: str) -> Ops:
     words = [w.strip() for w in text.split("|")]
     names = [_name(w) for w in words]
+    if own := set(names) & set(OURS):
+        raise UsageError(f"data.test_ops has '{min(own)}', which is for evaluate.protocol to put there: show one view of "
+                         "one size, and choose a protocol")  # fmt: skip
     at = names.index("center") if "center" in names else len(words)
     resize = next((w for w in words if _name(w) in ("resize_short", "square")), "")
     before, after = (

@@ -34,7 +34,7 @@ LEVELS = [
     ["models", "steps", "checkpoint", "weights"],
     ["analytics", "evaluate"],
     ["train", "plots"],
-    ["validate", "verbs", "report"],
+    ["validate", "verbs", "prepare", "report"],
 ]
 
 

@@ -69,6 +69,8 @@ COLOUR, CROP = "subtract_mean('colour')", "center(24)"
         ("ten_crop(average='logit')", CIFAR, "average is 'logit': choose one of score, softmax"),
         ("ten_crop", "decode|standardize", "'decode|standardize' has none: add |center(n)"),
         ("multi_crop(32)", "decode|standardize", "add |center(n)"),
+        ("single", "decode|five(24)|mirror", "data.test_ops has 'five', which is for evaluate.protocol"),
+        ("dense", "decode|resize_short(40)|whole(32)", "data.test_ops has 'whole', which is for evaluate.protocol"),
         ("multi_scale", CIFAR, "give the shorter sides"),
         ("multi_crop", CIFAR, "give the shorter sides"),
         ("multi_scale(24.5)", CIFAR, "sizes must be int"),
