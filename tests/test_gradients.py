@@ -23,16 +23,16 @@ SIDES = {"googlenet": 80, "bn_inception": 64, "resnet": 64, "plain": 64}
 LEAST = 1e-4
 
 
-def create(name):
-    return models.create(name, GOLDEN[name]["classes"], "float32")
+def create(name, **options):
+    return models.create(name, GOLDEN[name]["classes"], "float32", **options)
 
 
 SLOW = [name for name in MODELS if create(name).input_shape[0] > 100 or "1202" in name]
 
 
-def example(name):
+def example(name, **options):
     """The network, the shapes of its variables, and two random images; one, where it needs a large one."""
-    model = create(name)
+    model = create(name, **options)
     side = min([model.input_shape[0], *(s for start, s in SIDES.items() if name.startswith(start))])
     shape = (1 if side > 100 else 2, side, side, model.input_shape[2])
     images = np.random.default_rng(1).standard_normal(shape, np.float32)
@@ -74,17 +74,34 @@ def gradients(model, variables, images, train):
     return found, {k for k, g in found.items() if np.abs(g).max() < LEAST}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.gradients] * (n in SLOW)) for n in MODELS])
-def test_every_array_has_a_gradient(name):
-    model, like, images = example(name)
+def check(name, **options):
+    model, like, images = example(name, **options)
     variables = filled(like)
     found, silent = gradients(model, variables, images, train=True)
-    assert sum(g.size for g in found.values()) == GOLDEN[name]["parameters"]
     # In training the mean takes the bias of a convolution away again; in a test the running mean does not.
     hidden = {k for k in silent if k.endswith("/bias") and k.replace("bias", "kernel") in found}
     assert silent == (hidden if "batch_stats" in variables else set())
     if hidden:
         assert gradients(model, variables, images, train=False)[1] == set()
+    return found
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.gradients] * (n in SLOW)) for n in MODELS])
+def test_every_array_has_a_gradient(name):
+    assert sum(g.size for g in check(name).values()) == GOLDEN[name]["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("cuda_convnet_13pct", {"batch_norm": True, "pooling": "l2", "width": 0.25}),
+        ("cuda_convnet_18pct", {"pooling": "stride", "act": "leaky_relu"}),
+        ("resnet20_cifar", {"shortcut": "C", "zero_init": True}),
+    ],
+    ids=str,
+)
+def test_every_array_has_a_gradient_with_options(name, options):
+    check(name, **options)
 
 
 @pytest.mark.parametrize("name", [n for n in SLOW if "1202" not in n])  # 110 layers say the same sooner

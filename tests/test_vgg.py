@@ -88,21 +88,9 @@ def test_bfloat16():
     assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(shapes(model)))
 
 
-@pytest.mark.parametrize("name", ["vgg_b", "vgg_c", "vgg_d", "vgg_e"])
-def test_deeper_nets_can_begin_with_layers_of_a(name):
-    def shapes(name):
-        model = models.create(name, 1000, "float32")
-        return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))["params"]
-
-    before, a = shapes(name), shapes("vgg_a")
-    after = vgg.copy_from_a(before, a)
-    assert jax.tree.map(lambda v: v.shape, after) == jax.tree.map(lambda v: v.shape, before)
-    assert {k for k in after if after[k] is a.get(k)} == {
-        "conv1_1",
-        "conv2_1",
-        "conv3_1",
-        "conv3_2",
-        "fc6",
-        "fc7",
-        "fc8",
-    }
+def test_a_quarter_of_the_width():
+    model = models.create("vgg_a", 10, "float32", width=0.25)
+    maps = (16, 32, 64, 64, 128, 128, 128, 128)
+    expected = sum(9 * a * b + b for a, b in zip((3, *maps), maps, strict=False))
+    expected += 49 * 128 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 10 + 10
+    assert analytics.totals(analytics.describe(model, (224, 224, 3)))["parameters"] == expected
