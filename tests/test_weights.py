@@ -86,6 +86,7 @@ def test_every_parameter_has_one_published_name(name):
     keys = list(weights._named(shapes(create(name))))
     found = weights.names(name, keys)
     assert list(found) == keys and len(set(found.values())) == len(keys)
+    assert weights._table("a.pth", dict.fromkeys(found.values())) == weights.LAYERS[name]()
 
 
 def test_a_network_of_another_function_is_refused(tmp_path):
