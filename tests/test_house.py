@@ -20,7 +20,7 @@ LEVELS = [
     ["models", "steps", "checkpoint", "weights"],
     ["analytics", "evaluate"],
     ["train", "plots"],
-    ["validate", "verbs", "ledger", "report"],
+    ["validate", "verbs", "ledger", "trials", "sweep", "report"],
 ]
 
 
