@@ -188,15 +188,19 @@ def _slurm(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
         import submitit
     except ImportError:
         raise UsageError("--launcher=slurm needs submitit: pip install -e '.[sweep]'") from None
+    wrong = [option for option in options if "=" not in option]
+    if wrong:
+        raise UsageError(f"--slurm={wrong[0]}: give KEY=VALUE, as in #SBATCH --KEY=VALUE")
     kept = workdir / "slurm.json"
     known = json.loads(kept.read_text()) if kept.exists() else {}
     alive = _queue()
     known = {name: job for name, job in known.items() if job in alive}
     new = [f for f in todo if f.name not in known]
     executor = submitit.SlurmExecutor(folder=workdir / "slurm", max_num_timeout=1000)
+    given = dict(option.split("=", 1) for option in options)
     executor.update_parameters(
         job_name="sweep", array_parallelism=jobs, setup=[f"export PYTHONPATH={shlex.quote(str(ROOT))}"],
-        additional_parameters={"requeue": True, **dict(option.split("=", 1) for option in options)},
+        time=given.pop("time", 24 * 60), additional_parameters={"requeue": True, **given},
     )  # fmt: skip
     submitted = executor.map_array(Work(), [str(f) for f in new]) if new else []
     known |= {f.name: job.job_id for f, job in zip(new, submitted, strict=True)}
