@@ -1,13 +1,14 @@
-"""The statistics of a claim: an effect, its 95 % confidence interval, and what that says. Nothing here is typed by hand."""
+"""What was measured of the experiments: a value for each row, a verdict for each claim. Nothing here is typed by hand."""
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from scipy.special import stdtrit
 
-from convnets.ledger import Claim, sides
+from convnets import ledger, results
+from convnets.ledger import SIZES, Claim, Experiment, Row, Size, sides
 
 ENOUGH = 3  # runs a row for a verdict
 LEVEL = 0.95
@@ -27,6 +28,64 @@ class Verdict(NamedTuple):
     low: float | None = None
     high: float | None = None
     n: int = 0
+
+
+class Line(NamedTuple):
+    """A row of an experiment, or one of its tests, with what was measured of it."""
+
+    row: Row
+    test: str
+    paper: float | None
+    where: str
+    x: float | None
+    runs: Sequence[Mapping[str, Any]]
+    values: Mapping[int, float]
+
+    @property
+    def label(self) -> str:
+        return f"{self.row.label}, {self.test}" if self.test else self.row.label
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.values.values())
+
+
+class Table(NamedTuple):
+    """One size of an experiment, measured."""
+
+    name: str
+    size: str
+    experiment: Experiment
+    lines: Sequence[Line]
+    verdicts: Sequence[Verdict]
+
+    @property
+    def claims(self) -> Sequence[ledger.Claim]:
+        chosen: Size = getattr(self.experiment, self.size)
+        return chosen.claims
+
+    @property
+    def command(self) -> str:
+        return (f"python run.py --mode=sweep --experiment=experiments/{self.name}.py --size={self.size}"
+                f" --workdir=runs/{self.name}-{self.size}")  # fmt: skip
+
+
+def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+    """Every experiment in every size that it has."""
+    for name, experiment in experiments.items():
+        for size, chosen in ((s, getattr(experiment, s)) for s in SIZES if getattr(experiment, s)):
+            rows = {row.label: (row, results.runs(row, recorded)) for row in chosen.rows}
+            lines = []
+            for row, runs in rows.values():
+                value = results.values(row, "", experiment.metric, runs)
+                lines.append(Line(row, "", row.paper, row.where, row.x, runs, value))
+                for test, t in row.tests.items():
+                    # At a test only what a test has is measured; in an experiment about training its error is shown.
+                    metric = experiment.metric if experiment.metric in ledger.AT_TESTS else "test_error"
+                    value = results.values(row, test, metric, runs)
+                    lines.append(Line(row, test, t.paper, t.where, t.x, runs, value))
+            verdicts = [judge(claim, _values(rows, claim.metric or experiment.metric)) for claim in chosen.claims]
+            yield Table(name, size, experiment, lines, verdicts)
 
 
 def judge(claim: Claim, values: Callable[[str, str], Mapping[int, float]]) -> Verdict:
@@ -82,3 +141,8 @@ def _half_width(samples: list[list[float]]) -> float:
         return 0.0
     freedom = sum(parts) ** 2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, samples, strict=True))
     return float(stdtrit(freedom, 0.5 + LEVEL / 2) * math.sqrt(sum(parts)))
+
+
+def _values(rows: Mapping[str, tuple[Row, Sequence[Mapping[str, Any]]]], metric: str):
+    """What a verdict asks: the metric by seed, for a label and a test."""
+    return lambda label, test: results.values(rows[label][0], test, metric, rows[label][1])

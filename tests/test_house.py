@@ -20,7 +20,7 @@ LEVELS = [
     ["models", "steps", "checkpoint", "weights"],
     ["analytics", "evaluate"],
     ["train", "plots"],
-    ["validate", "verbs", "ledger", "verdict", "trials", "sweep", "report"],
+    ["validate", "verbs", "ledger", "verdict", "trials", "sweep", "results", "report"],
 ]
 
 
