@@ -20,7 +20,7 @@ LEVELS = [
     ["models", "steps", "checkpoint", "weights"],
     ["analytics", "evaluate"],
     ["train", "plots"],
-    ["validate", "verbs", "ledger", "verdict", "trials", "sweep", "results", "report"],
+    ["validate", "verbs", "ledger", "results", "verdict", "trials", "sweep", "report"],
 ]
 
 
