@@ -39,7 +39,7 @@ flags.DEFINE_bool("invert", False, "For predict: the images are dark on light an
 flags.DEFINE_list("workdirs", [], "For report: folders of finished runs and of sweeps to record.")
 flags.DEFINE_string("experiment", None, "For sweep: a file of experiments/.")
 flags.DEFINE_enum("size", "cpu", ("cpu", "full"), "For sweep: minutes on two cores, or the paper's own size.")
-flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given.")
+flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given.", 1)
 flags.DEFINE_enum(
     "launcher", "local", ("local", "slurm", "print"), "For sweep: this machine, Slurm, or the commands only."
 )
