@@ -41,12 +41,15 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
         "loss": "softmax",  # convnets.steps.LOSSES: softmax, mse, map
         "optim": {  # convnets.optim.make
             "lr": 0.01,
+            "lr_batch": 0,  # lr is meant for batches of this size and in proportion for others; 0: for any size
             "schedule": "constant",  # factors of lr over the epochs, see convnets/optim.py
             "momentum": 0.9,
             "nesterov": False,
             "weight_decay": 0.0,
             "decay": "*/kernel",  # what weight_decay applies to, with factors: '*', 'conv*/kernel, fc10/kernel=250'
             "rates": "",  # factors of lr in the same form, '*, */bias=2'; '' is 1 for all
+            "max_norm": 0.0,  # the longest that the weights coming into a unit may become; 0: no limit
+            "average": "",  # of the parameters, tested in their place: 'ema(0.9999)', 'polyak(200)' (from that epoch on)
         },
         "train": {  # convnets.train.Run
             "epochs": 10.0,

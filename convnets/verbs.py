@@ -144,7 +144,7 @@ def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -
     import optax
 
     # Parameters alone are wanted, so the optimiser's part of the checkpoint is not asked for.
-    target = state.create(model, optax.identity(), model.input_shape, 0)
+    target = state.create(model, optax.identity(), model.input_shape, 0, average=bool(config.optim.average))
     restored = Checkpoints(workdir / "checkpoints").restore(target, part=True)
     if restored is None:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
