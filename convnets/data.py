@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convnets import augment, pixels
+from convnets import augment, pixels, views
 from convnets.errors import DataError, UsageError
 from convnets.language import Call
 
@@ -218,22 +218,28 @@ class _Source:
         if len(self.records) != facts.num_examples:
             raise DataError(f"{name}: {len(self.records)} records found, {facts.num_examples} expected")
         label = self.features[self.label_key]
-        shape = tuple(self.decode(self.records.read(np.array([0]))[0])["image"].shape)
+        first = self.decode(self.records.read(np.array([0]))[0], example_seed(0, 0, 0))
+        shape = tuple(first["image"].shape)
         self.info = Info(builder.name, str(builder.version), split, facts.num_examples, label.num_classes,
                          list(label.names), shape)  # fmt: skip
 
-    def decode(self, record) -> dict:
-        """One serialized example to {'image': uint8 [h, w, c], 'label': int32} through the host operations."""
+    def decode(self, record, seed) -> dict:
+        """One serialized example to {'image': uint8 pixels, 'label': int32} through the host operations."""
         import tensorflow as tf
         import tensorflow_datasets as tfds
 
-        image = self.features[self.image_key]
+        channels = self.features[self.image_key].shape[-1]
         example = self.features.deserialize_example(record, decoders={self.image_key: tfds.decode.SkipDecoding()})
-        pixels = example[self.image_key]
-        for call in self.host_ops:
-            extra = {"channels": image.shape[-1]} if call.name == "decode" else {}
-            pixels = call.function(pixels, **extra, **call.kwargs)
+        pixels = views.apply(self.host_ops, seed, example[self.image_key], channels)
         return {"image": pixels, "label": tf.cast(example[self.label_key], tf.int32)}
+
+
+def example_seed(seed: int, epoch: Any, index: Any) -> Any:
+    """int64 [2], different for every (seed, epoch, example); room is left for 256 operations."""
+    import tensorflow as tf
+
+    epoch, index = tf.cast(epoch, tf.int64), tf.cast(index, tf.int64)
+    return tf.stack([(seed << 32) + epoch, index << 8])
 
 
 def _stream(source: _Source, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
@@ -254,7 +260,8 @@ def _stream(source: _Source, schedule: Iterable[Batch], seed: int = 0) -> Iterat
 
     def example(batch):
         record = batch.pop("record")
-        return {**batch, **source.decode(record)}
+        made = source.decode(record, example_seed(seed, batch["epoch"], batch["index"]))
+        return {**batch, **made, "image": tf.ensure_shape(made["image"], source.info.image_shape)}
 
     signature = {k: tf.TensorSpec(v.shape, v.dtype) for k, v in first.items()}
     size = len(first["index"])

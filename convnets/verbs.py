@@ -148,7 +148,7 @@ def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -
     restored = Checkpoints(workdir / "checkpoints").restore(target, part=True)
     if restored is None:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
-    ops: list[Call] = augment.parse(config.data.test_ops)[1]
+    ops: list[Call] = augment.parse(config.data.test_ops, test=True)[1]
     if augment.needs_statistics(ops):
         ops = augment.bind(ops, Statistics(**np.load(workdir / "statistics.npz")))
     return np.asarray(model.apply(restored[0].variables, augment.apply(ops, None, pixels), train=False), np.float32)
