@@ -68,3 +68,17 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "batch_size": 1000,
         },
     })  # fmt: skip
+
+
+IMAGENET_TRAIN = 1_281_167  # images of ILSVRC-2012's training set, for papers that count iterations
+
+
+def imagenet(network: str, train_ops: str, test_ops: str) -> ConfigDict:
+    """A network on ILSVRC-2012, decoded while training; its 50,000 validation images are the test."""
+    config = get_config(network)
+    config.model.num_classes = 1000
+    config.data.update(
+        name="imagenet2012", loader="stream", test_split="validation", train_ops=train_ops, test_ops=test_ops
+    )
+    config.evaluate.batch_size = 256
+    return config

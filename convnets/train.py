@@ -112,9 +112,9 @@ class Run:
         compiled = {n: steps.parallel(model_step, train=True, steps=n) for n in {1, several}}
         examples = self.train_split.info.num_examples
         schedule = data.training_schedule(examples, self.batch_size, self.seed, start, self.total)
-        self.log = logs.Metrics(self.workdir, start)
         if self.recipe.reaction:
             self.state = self._react(self.state, self._logged(start))
+        self.log = logs.Metrics(self.workdir, start)
         self.progress = logs.Progress(self.total, start, self.batch_size)
         self.mark, self.marked, self.began = time.monotonic(), start, time.monotonic() - self.seconds
         try:
@@ -142,11 +142,11 @@ class Run:
         return min(log, save, test)
 
     def _logged(self, start: int) -> list[dict[str, float]]:
-        """The lines of the steps before `start`, on which reactions look back."""
+        """The lines of the steps up to `start`, on which reactions look back."""
         path = self.workdir / "metrics.jsonl"
-        lines = logs.read_lines(path)
+        lines = [line for line in logs.read_lines(path) if line["step"] <= start]
         if len(lines) != start:
-            raise CheckpointError(f"{path} holds {len(lines)} of the {start} steps before the checkpoint; the schedule"
+            raise CheckpointError(f"{path} holds {len(lines)} of the {start} steps up to the checkpoint; the schedule"
                                   f" '{self.config.optim.schedule}' needs all of them")  # fmt: skip
         return lines
 
