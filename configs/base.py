@@ -30,13 +30,14 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "dtype": "float32",  # what the layers compute in: float32 or bfloat16; parameters are float32
         },
         "data": {  # convnets.data.make
-            "name": "digits",  # a TFDS data set
+            "name": "digits",  # a TFDS data set, or folder:PATH with one's own images as PATH/split/class/image
             "data_dir": "",  # where TFDS finds or prepares it; '' is TFDS's default
             "loader": "resident",  # resident: decoded once, kept in device memory; stream: decoded while training
             "train_split": "train",
             "test_split": "test",
             "train_ops": "decode",  # augmentation, see convnets/augment.py
             "test_ops": "decode",
+            "on_error": "error",  # a training image that cannot be decoded: error, or skip up to one in a thousand
         },
         "loss": "softmax",  # convnets.steps.LOSSES: softmax, mse, map
         "optim": {  # convnets.optim.make

@@ -51,6 +51,8 @@ def train(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
     print(f"{config.model.name} on {info.name}: {info.num_examples:,} images, {config.train.epochs:g} epochs of batch"
           f" {run.batch_size} = {run.total:,} steps on {jax.local_device_count()} x {jax.devices()[0].device_kind}"
           + (f", resumed at step {start:,}" if start else ""), flush=True)  # fmt: skip
+    batches = ((run.train_split, run.batch_size), (run.test_split, run.evaluator.batch_size))
+    print(f"data: {'; '.join(split.memory(size) for split, size in batches)}", flush=True)
     if not run.done:
         run.train()
     result, scores = run.test()

@@ -265,6 +265,17 @@ def is_random(call: Call) -> bool:
     return call.name in ("crop", "inception_crop") or (call.name == "resize_short" and call.kwargs["b"] > 0)
 
 
+def still(call: Call) -> Call:
+    """The operation with chance taken out of it: the middle of what it may show."""
+    if call.name == "resize_short" and call.kwargs["b"]:
+        side = (call.kwargs["a"] + call.kwargs["b"]) // 2
+        return call._replace(kwargs={**call.kwargs, "a": side, "b": 0})
+    if call.name == "inception_crop":
+        given = {k: call.kwargs[k] for k in ("n", "antialias")}
+        return Call("square", square, given)
+    return Call("center", center, call.kwargs) if call.name == "crop" else call
+
+
 def check(calls: Sequence[Call]) -> None:
     """Looks at arguments, as far as one can without an image.
 

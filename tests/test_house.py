@@ -29,7 +29,7 @@ LEVELS = [
         "torchfile",
         "digits",
     ],
-    ["models.*", "data", "state"],
+    ["models.*", "sources", "stream", "data", "state"],
     ["models", "steps", "checkpoint", "weights"],
     ["analytics", "evaluate"],
     ["train", "plots"],
