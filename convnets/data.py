@@ -191,7 +191,11 @@ def _cached(name: str, data_dir: str, split: str, host: list[Call], on_error: st
     """Where the decoded split is cached: named by what it was made from, found without TensorFlow."""
     digest = sources.digest(name, data_dir, split, _facts(host), on_error)
     words = [Path(name).name if name.startswith("folder:") else name, split, digest]
-    return digest if digest is None else cache_dir() / "data" / "-".join(map(str, words)).replace("/", "-").replace(":", "-")
+    return (
+        digest
+        if digest is None
+        else cache_dir() / "data" / "-".join(map(str, words)).replace("/", "-").replace(":", "-")
+    )
 
 
 def _decode_all(stream: Stream, target: Path) -> None:
