@@ -258,7 +258,7 @@ def _room(name: str, x: jax.Array, n: int) -> tuple[int, int]:
     """By how much the image is higher and wider than n."""
     h, w = x.shape[1:3]
     if not 0 < n <= min(h, w):
-        raise UsageError(f"{name}({n}): the image is {h} x {w}")
+        raise UsageError(f"{name}({n}): the image is only {h} x {w}")
     return h - n, w - n
 
 

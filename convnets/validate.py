@@ -128,6 +128,8 @@ def problems(config: ConfigDict) -> list[str]:
     attempt("model", models.create, **config.model)
     if config.model.init_from and not Path(config.model.init_from).is_file():
         found.append(f"model.init_from: {config.model.init_from} does not exist")
+    if config.model.get("init_layers") and not config.model.init_from:
+        found.append("model.init_layers: give the file that they come from, model.init_from")
     attempt("data.train_ops", data.operations, config.data.train_ops, config.data.loader, test=False)
     attempt("data.test_ops", data.operations, config.data.test_ops, config.data.loader, test=True)
     attempt("optim.schedule", lambda text: (optim.factor(text), optim.reaction(text)), config.optim.schedule)

@@ -125,7 +125,8 @@ def test_a_leaf_that_nobody_reads_is_noticed():
 
 def test_what_a_section_hands_over_is_used():
     """Every argument of the functions that take a section is used there, or is read by the run itself."""
-    by_run = set(re.findall(r"config\.(\w+\.\w+)", inspect.getsource(train)))
+    source = re.sub(r'\.get\("(\w+)"', r".\1", inspect.getsource(train))
+    by_run = set(re.findall(r"config\.(\w+\.\w+)", source))
     for section, function in [
         ("model", models.create), ("data", data.make), ("optim", optim.make), ("evaluate", evaluate.Evaluator.__init__),
     ]:  # fmt: skip
