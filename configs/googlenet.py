@@ -5,8 +5,8 @@
 
 The argument picks the variant:
     paper       top-5 errors on the validation set: 10.07 % for one crop, 9.15 % for ten, 7.89 % for 144 (table 3).
-    caffe       BVLC GoogLeNet's quick_solver: 60 epochs, the rate times (1 - epoch / 60)^0.5, no colours, no scales:
-                31.3 / 11.1 % top-1 / top-5 for one crop (its readme).
+    caffe       BVLC GoogLeNet's quick_solver: 60 epochs, the rate times (1 - epoch / 60)^0.5, Caffe's LRN, no colours,
+                no scales: 31.3 / 11.1 % top-1 / top-5 for one crop (its readme).
 
 Of the paper: momentum 0.9, the rate times 0.96 every 8 epochs, the average of the parameters for the test (Polyak);
 windows of 8 to 100 % of the area with sides of 3:4 to 4:3, photometric distortions after Howard 2013; losses of the two
@@ -43,6 +43,7 @@ def paper(config):
 
 def caffe(config):
     square = "decode|square(256)|subtract_mean(123, 117, 104)"
+    config.model.lrn = "caffe"
     config.data.update(train_ops=f"{square}|crop(224)|flip", test_ops=f"{square}|center(224)")
     config.train.epochs = 2_400_000 * EPOCHS
     config.optim.update(schedule=f"poly({config.train.epochs}, 0.5)", average="")
