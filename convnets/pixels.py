@@ -268,3 +268,4 @@ DEVICE: dict[str, Callable[..., jax.Array]] = {
               subtract_mean, standardize, lighting, photometric, noise)
 }  # fmt: skip
 RANDOM = {"crop", "pad_crop", "flip", "distort", "rotate", "scale", "lighting", "photometric", "noise"}
+VIEWS = {"five", "mirror"}

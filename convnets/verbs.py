@@ -51,6 +51,8 @@ def train(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
     print(f"{config.model.name} on {info.name}: {info.num_examples:,} images, {config.train.epochs:g} epochs of batch"
           f" {run.batch_size} = {run.total:,} steps on {jax.local_device_count()} x {jax.devices()[0].device_kind}"
           + (f", resumed at step {start:,}" if start else ""), flush=True)  # fmt: skip
+    batches = ((run.train_split, run.batch_size), (run.test_split, run.evaluator.batch_size))
+    print(f"data: {'; '.join(split.memory(size) for split, size in batches)}", flush=True)
     if not run.done:
         run.train()
     result, scores = run.test()
@@ -121,7 +123,7 @@ def export(config: ConfigDict, workdir: Path, file: Path) -> None:
     Under published names where there are some for this network, under ours elsewhere.
     """
     name, model = config.model.name, models.create(**config.model)
-    restored = _restored(model, workdir)
+    restored = _restored(model, config, workdir)
     variables = weights.without_heads(restored.variables)
     own = weights.unpublished(name, model)
     weights.save(file, name, variables, own_names=bool(own), model=model)
@@ -158,18 +160,18 @@ def describe(config: ConfigDict, as_json: bool) -> None:
 
 
 def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -> np.ndarray:
-    variables = _restored(model, workdir).variables
-    ops: list[Call] = augment.parse(config.data.test_ops)[1]
+    variables = _restored(model, config, workdir).variables
+    ops: list[Call] = augment.parse(config.data.test_ops, test=True)[1]
     if augment.needs_statistics(ops):
         ops = augment.bind(ops, Statistics(**np.load(workdir / "statistics.npz")))
     return np.asarray(model.apply(variables, augment.apply(ops, None, pixels), train=False), np.float32)
 
 
-def _restored(model: Any, workdir: Path) -> state.TrainState:
+def _restored(model: Any, config: ConfigDict, workdir: Path) -> state.TrainState:
     import optax
 
     # Parameters alone are wanted, so the optimiser's part of the checkpoint is not asked for.
-    target = state.create(model, optax.identity(), model.input_shape, 0)
+    target = state.create(model, optax.identity(), model.input_shape, 0, average=bool(config.optim.average))
     restored = Checkpoints(workdir / "checkpoints").restore(target, part=True)
     if restored is None:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")

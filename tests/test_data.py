@@ -51,7 +51,7 @@ def test_evaluation_counts_every_example_once(n, batch):
 
 
 def digits(loader, ops="decode|pad(1)"):
-    return data.make("digits", "", loader, "train", "test", ops, ops)
+    return data.make("digits", "", loader, "train", "test", ops, ops, "error")
 
 
 def test_digits_split_is_fixed_and_balanced():
@@ -86,7 +86,7 @@ def test_stream_and_resident_give_the_same_batches():
 
 
 def test_real_mnist(shared_data):
-    train, test = data.make("mnist", shared_data, "resident", "train", "test[:1000]", "decode", "decode")
+    train, test = data.make("mnist", shared_data, "resident", "train", "test[:1000]", "decode", "decode", "error")
     assert train.constants["images"].shape == (60000, 28, 28, 1) and test.info.num_examples == 1000
     assert train.constants["images"].mean() / 255 == pytest.approx(0.13066, abs=1e-5)
 
@@ -95,7 +95,7 @@ def test_second_run_of_a_resident_set_does_not_import_tensorflow():
     digits("resident")
     program = (
         "import sys; from convnets import data; t, _ = data.make('digits', '', 'resident', 'train', 'test', 'decode',"
-        " 'decode'); assert len(t.constants['images']) == 1437; assert 'tensorflow' not in sys.modules"
+        " 'decode', 'error'); assert len(t.constants['images']) == 1437; assert 'tensorflow' not in sys.modules"
     )
     digits("resident", "decode")
     subprocess.run([sys.executable, "-c", program], check=True, env=dict(os.environ))
@@ -128,21 +128,21 @@ def test_records_give_bytes_by_index_and_notice_damage(tmp_path):
     "name, message",
     [
         ("no_such_set", "knows no data set"),
-        ("imagenet2012", "tfds build imagenet2012 --data_dir=.*--manual_dir=FOLDER"),
+        ("imagenet2012", "imagenet2012 is not in .* add --mode=prepare --manual_dir=FOLDER"),
     ],
 )
 def test_missing_data_sets_are_explained(name, message, tmp_path):
     with pytest.raises(DataError, match=message):
-        data.make(name, str(tmp_path), "resident", "train", "test", "decode", "decode")
+        data.make(name, str(tmp_path), "resident", "train", "test", "decode", "decode", "error")
 
 
 def test_a_half_prepared_set_and_a_wrong_split_are_explained(tmp_path):
-    data.make("digits", str(tmp_path), "resident", "train", "test", "decode", "decode")
+    data.make("digits", str(tmp_path), "resident", "train", "test", "decode", "decode", "error")
     with pytest.raises(DataError, match="no split 'validation'; it has train, test"):
-        data.make("digits", str(tmp_path), "stream", "validation", "test", "decode", "decode")
+        data.make("digits", str(tmp_path), "stream", "validation", "test", "decode", "decode", "error")
     version = tmp_path / "digits" / "1.0.0"
     facts = json.loads((version / "dataset_info.json").read_text())
     assert facts["name"] == "digits"
     next(version.glob("*train.tfrecord*")).unlink()
     with pytest.raises(DataError, match="half prepared"):
-        data.make("digits", str(tmp_path), "stream", "train", "test", "decode", "decode")
+        data.make("digits", str(tmp_path), "stream", "train", "test", "decode", "decode", "error")

@@ -238,7 +238,7 @@ def test_the_parts_that_do_not_fit_the_data_are_named(tmp_path):
     assert "data.train_ops gives images of (32, 32, 1), model lenet1 takes (28, 28, 1)" in err
     _, err = run(*SMALL, "--config.data.data_dir=/nowhere", "--config.data.name=imagenet2012",
                  f"--workdir={tmp_path / 'b'}", code=3)  # fmt: skip
-    assert "tfds build imagenet2012 --data_dir=/nowhere --manual_dir=FOLDER" in err.splitlines()[-1]
+    assert "imagenet2012 is not in /nowhere and must be downloaded by hand" in err.splitlines()[-1]
 
 
 def test_divergence_ends_the_run_and_keeps_no_bad_checkpoint(tmp_path):
