@@ -4,15 +4,13 @@ Host operations (views.py) work on one encoded image with TensorFlow and end in 
 operations (pixels.py) work on a batch of float32 pixels inside the compiled step. Each operation exists once.
 """
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 
 from convnets import language, views
 from convnets.errors import UsageError
 from convnets.language import Call
-from convnets.pixels import DEVICE, RANDOM, VIEWS, Statistics
+from convnets.pixels import DEVICE, RANDOM, VIEWS, Statistics, wants_statistics
 from convnets.views import HOST
 
 
@@ -63,14 +61,14 @@ def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
 
 
 def needs_statistics(calls: list[Call]) -> bool:
-    """Whether an operation wants the statistics of the training set."""
-    return any("statistics" in inspect.signature(c.function).parameters for c in calls)
+    """Whether an operation wants the statistics of the training set, and was not given numbers in their place."""
+    return any(wants_statistics(c) for c in calls)
 
 
 def bind(calls: list[Call], statistics: Statistics | None) -> list[Call]:
     """The operations, those that want them with the statistics among their arguments."""
     return [
-        c._replace(kwargs={**c.kwargs, "statistics": statistics}) if needs_statistics([c]) else c for c in calls
+        c._replace(kwargs={**c.kwargs, "statistics": statistics}) if wants_statistics(c) else c for c in calls
     ]  # fmt: skip
 
 

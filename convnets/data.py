@@ -56,7 +56,7 @@ class Split:
         """What the loader will take."""
         if self.stream is None:
             size = sum(v.nbytes for v in self.constants.values())
-            return f"{self.info.split} resident, {size / 2**20:,.0f} MiB on each device"
+            return f"{self.info.split} resident, {size / 2**20:,.1f} MiB on each device"
         decoded = batch_size * np.prod([n or 500 for n in self.info.image_shape])
         held = (AHEAD + 1) * decoded + (AHEAD + 1) * batch_size * 2**17  # an encoded photograph is about 110 kB
         return f"{self.info.split} streamed, about {held / 2**20:,.0f} MiB of memory for {AHEAD} batches ahead"

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -26,6 +27,29 @@ def example_seed(seed: int, epoch: Any, index: Any) -> Any:
 
     epoch, index = tf.cast(epoch, tf.int64), tf.cast(index, tf.int64)
     return tf.stack([(seed << 32) + epoch, index * 256])
+
+
+class _Ahead:
+    """A schedule that remembers what tf.data has taken and not yet given back."""
+
+    def __init__(self, schedule: Iterator[Batch]):
+        self.schedule, self.waiting, self.ended = schedule, deque[Batch](), False
+        self.lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            with self.lock:
+                batch = None if self.ended else next(self.schedule, None)
+                if batch is None:
+                    return
+                self.waiting.append(batch)
+            yield batch
+
+    def end(self) -> list[Batch]:
+        """What waits; tf.data, whose threads may still run, gets nothing more."""
+        with self.lock:
+            self.ended = True
+            return list(self.waiting)
 
 
 class Stream:
@@ -66,34 +90,29 @@ class Stream:
         import tensorflow as tf
 
         rest, seen = iter(schedule), 0
-        skipped: list[str] = []
+        skipped: dict[tuple[int, int], str] = {}  # by epoch and index
         while (first := next(rest, None)) is not None:
-            waiting: deque[Batch] = deque()  # scheduled, not yet given out
+            ahead = _Ahead(itertools.chain([first], rest))
             failure: list[DataError] = []
             try:
-                for batch in self._pipeline(itertools.chain([first], rest), seed, waiting, failure):
-                    waiting.popleft()
+                for batch in self._pipeline(first, ahead, seed, failure):
+                    ahead.waiting.popleft()
                     seen += len(batch["index"])
                     yield batch
                 return
             except tf.errors.OpError as e:
                 if failure:
                     raise failure[0] from None
-                broken, known = waiting.popleft(), len(skipped)
-                seen += len(broken["index"])
+                broken, *later = ahead.end()
+                known, seen = len(skipped), seen + len(broken["index"])
                 batch = self._repair(broken, seed, seen, skipped)
                 if len(skipped) == known:  # not an example's fault
                     raise DataError(f"{self.source.info.name}: {e.message.splitlines()[0]}") from None
             yield batch
-            rest = itertools.chain(waiting, rest)
+            rest = itertools.chain(later, rest)
 
-    def _pipeline(self, schedule: Iterator[Batch], seed: int, waiting: deque, failure: list) -> Iterator[Batch]:
+    def _pipeline(self, first: Batch, schedule: Iterable[Batch], seed: int, failure: list) -> Iterator[Batch]:
         import tensorflow as tf
-
-        def scheduled():
-            for batch in schedule:
-                waiting.append(batch)
-                yield batch
 
         def read(index):
             try:
@@ -110,13 +129,12 @@ class Stream:
         def decode(example):
             return {**example, "image": self._pixels(example["image"], seed, example["epoch"], example["index"])}
 
-        first = next(schedule)
-        schedule, size = itertools.chain([first], schedule), len(first["index"])
+        size = len(first["index"])
         if size > 1 and None in self.shape:
             raise UsageError("images of different sizes come one at a time: set the batch size to 1")
         signature = {k: tf.TensorSpec(v.shape, v.dtype) for k, v in first.items()}
         dataset = (
-            tf.data.Dataset.from_generator(scheduled, output_signature=signature)
+            tf.data.Dataset.from_generator(lambda: schedule, output_signature=signature)
             .map(load, num_parallel_calls=AHEAD, deterministic=True)
             .unbatch()
             .map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -131,7 +149,7 @@ class Stream:
         pixels = views.apply(self.calls, example_seed(seed, epoch, index), encoded, self.channels)
         return tf.ensure_shape(pixels, self.shape)
 
-    def _repair(self, broken: Batch, seed: int, seen: int, skipped: list[str]) -> Batch:
+    def _repair(self, broken: Batch, seed: int, seen: int, skipped: dict) -> Batch:
         """A batch decoded one by one, with replacements; `skipped` gets what was wrong."""
         import tensorflow as tf
 
@@ -146,13 +164,16 @@ class Stream:
                 row += 1
             except tf.errors.OpError as e:
                 reason = re.sub(r"\{\{.*?\}\} | \[Op:.*", "", e.message.splitlines()[0])
-                skipped.append(f"{info.split}, {reader.name(int(one[0]))}: {reason}")
+                what = f"{info.split}, {reader.name(int(one[0]))}: {reason}"
                 if self.on_error == "error":
-                    raise DataError(skipped[-1]) from None
-                count = f"{len(skipped)} of {seen:,} examples skipped"
-                if len(skipped) > LIMIT * max(seen, info.num_examples):
-                    raise DataError(f"{skipped[-1]}; {count}, more than {100 * LIMIT:g} %") from None
-                print(f"{skipped[-1]}; {count}", flush=True)
+                    raise DataError(what) from None
+                case = (int(broken["epoch"][row]), int(one[0]))
+                if case not in skipped:
+                    skipped[case] = what
+                    count = f"{len(skipped)} of {seen:,} examples skipped"
+                    if len(skipped) > LIMIT * max(seen, info.num_examples):
+                        raise DataError(f"{what}; {count}, more than {100 * LIMIT:g} %") from None
+                    print(f"{what}; {count}", flush=True)
                 index[row] = (index[row] + 1) % info.num_examples
         images, labels = (np.stack(part) for part in zip(*examples, strict=True))
         return {**broken, "index": index, "image": images, "label": labels.astype(np.int32)}

@@ -85,9 +85,10 @@ class Run:
     def _check(self) -> None:
         for split, key in ((self.train_split, "train_ops"), (self.test_split, "test_ops")):
             keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
-            image = jax.ShapeDtypeStruct((1, *split.info.image_shape), np.uint8)
+            varies = None in split.info.image_shape  # whole images, for dense evaluation
+            image = jax.ShapeDtypeStruct((1, *(n or 1 for n in split.info.image_shape)), np.uint8)
             shape = jax.eval_shape(lambda k, x, ops=split.device_ops: augment.apply(ops, k, x), keys, image).shape[1:]
-            if shape != self.model.input_shape:
+            if shape != self.model.input_shape and not varies:
                 raise UsageError(
                     f"data.{key} gives images of {shape}, model {self.config.model.name} takes {self.model.input_shape}"
                 )

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from convnets import analytics, augment, logs, models, state, validate, weights
+from convnets import analytics, augment, logs, models, state, validate, views, weights
 from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.language import Call
@@ -88,20 +88,22 @@ def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bo
 
     facts = json.loads((workdir / "manifest.json").read_text())["dataset"]
     height, width, channels = facts["image_shape"]
+    host, _ = augment.parse(config.data.test_ops, test=True)
     pixels = []
     for name in images:
         try:
             image = Image.open(name).convert("L" if channels == 1 else "RGB")
-            image = image.resize((width, height), Image.Resampling.BOX)
+            if len(host) == 1:  # nothing but decode, which gives images of one size; others are seen as test images are
+                image = image.resize((width, height), Image.Resampling.BOX)
         except (UnidentifiedImageError, OSError) as e:
             raise UsageError(f"{name} cannot be read as an image: {e}") from None
-        array = np.asarray(image, np.uint8).reshape(height, width, channels)
+        array = np.asarray(image, np.uint8).reshape(*image.size[::-1], channels)
         edge = np.concatenate([array[0], array[-1], array[:, 0], array[:, -1]])
         if invert:
             array = 255 - array
         elif facts["dark_background"] and np.median(edge) > 127:
             print(f"note: {name} has a light background, the training images a dark one; --invert turns it round")
-        pixels.append(array)
+        pixels.append(array if len(host) == 1 else views.show(host, array))
     model = models.create(**config.model)
     scores = _scores(model, config, workdir, np.stack(pixels))
     if config.loss == "mse":  # outputs from -1 to 1 are no log-probabilities
@@ -109,6 +111,7 @@ def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bo
         values, unit = scores, ""
     else:
         values, unit = 100 * np.asarray(jax.nn.softmax(scores, axis=1)), " %"
+    values = values.reshape(len(images), -1, values.shape[1]).mean(1)  # over the views of an image
     names = facts["label_names"]
     table = Table("image", *(f"guess {i + 1}" for i in range(min(3, len(names)))))
     for name, row in zip(images, values, strict=True):

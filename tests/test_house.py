@@ -33,7 +33,7 @@ LEVELS = [
     ["models", "steps", "checkpoint", "weights"],
     ["analytics", "evaluate"],
     ["train", "plots"],
-    ["validate", "verbs", "ledger", "results", "verdict", "trials", "sweep", "report"],
+    ["validate", "verbs", "prepare", "ledger", "results", "verdict", "trials", "sweep", "report"],
 ]
 
 
