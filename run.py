@@ -11,7 +11,8 @@
     python run.py --mode=export --workdir=runs/lenet5 --weights=FILE       write its weights as .safetensors
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
     python run.py --mode=prepare --config=... [--manual_dir=DIR]           make its data set ready, count it
-    python run.py --mode=report --workdirs=runs/a,runs/b                   record runs, renew the README's table
+    python run.py --mode=sweep --experiment=experiments/lenet.py           every row of a table, with every seed
+    python run.py --mode=report --workdirs=runs/a,runs/b                   record runs and sweeps, renew the tables
 
 The same command again resumes a run, or says that it is complete. Exit codes: 0 done, 1 crash, 2 wrong usage, 3 data,
 4 diverged, 5 checkpoint.
@@ -28,7 +29,7 @@ from convnets import validate
 from convnets.errors import Error, UsageError
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
-MODES = ("train", "evaluate", "predict", "export", "describe", "prepare", "report")
+MODES = ("train", "evaluate", "predict", "export", "describe", "prepare", "sweep", "report")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
@@ -38,10 +39,20 @@ flags.DEFINE_string("workdir", None, "Folder of the run; runs/FILE-VARIANT for t
 flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
 flags.DEFINE_string("weights", "", "For evaluate: a file of weights (.safetensors, .pth) in place of a run. For "
                     "export: the .safetensors file to write.")  # fmt: skip
+flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests.")
 flags.DEFINE_list("images", [], "For predict: image files.")
 flags.DEFINE_bool("invert", False, "For predict: the images are dark on light and the training set is light on dark.")
 flags.DEFINE_string("manual_dir", "", "For prepare: the folder of archives that were downloaded by hand.")
-flags.DEFINE_list("workdirs", [], "For report: folders of finished runs to record. For evaluate: an ensemble.")
+flags.DEFINE_list("workdirs", [], "For report: folders of finished runs and of sweeps to record. "
+                  "For evaluate: an ensemble of runs.")  # fmt: skip
+flags.DEFINE_string("experiment", None, "For sweep: a file of experiments/.")
+flags.DEFINE_enum("size", "cpu", ("cpu", "full"), "For sweep: minutes on two cores, or the paper's own size.")
+flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given.", 1)
+flags.DEFINE_enum(
+    "launcher", "local", ("local", "slurm", "print"), "For sweep: this machine, Slurm, or the commands only."
+)
+flags.DEFINE_integer("jobs", 1, "For sweep: trials at a time; they share the cores and an accelerator's memory.", 1)
+flags.DEFINE_list("slurm", [], "For sweep: KEY=VALUE for sbatch, such as partition=gpu,gres=gpu:1.")
 flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
 
@@ -93,7 +104,7 @@ def main(argv: list[str]) -> int:
             raise UsageError(f"--mode={FLAGS.mode} needs --workdir, the folder of a trained run")
         if not (given / "config.json").exists():
             raise UsageError(f"--workdir={given} holds no run: there is no config.json")
-    if given is not None and FLAGS.mode in ("evaluate", "predict", "export") and (given / "config.json").exists():
+    if given and not members and FLAGS.mode in ("evaluate", "predict", "export") and (given / "config.json").exists():
         source = FLAGS.config or given / "config.json"
     if FLAGS.mode == "predict" and not FLAGS.images:
         raise UsageError("--mode=predict needs --images=FILE[,FILE...]")
@@ -106,6 +117,15 @@ def main(argv: list[str]) -> int:
 
         report.report(members)
         return 0
+
+    if FLAGS.mode == "sweep":
+        from convnets import sweep
+
+        if not FLAGS.experiment:
+            raise UsageError("--mode=sweep needs --experiment, such as experiments/lenet.py")
+        folder = given or Path("runs", f"{Path(FLAGS.experiment).stem}-{FLAGS.size}").absolute()
+        return sweep.sweep(FLAGS.experiment, FLAGS.size, folder, FLAGS.seeds, overrides, FLAGS.launcher, FLAGS.jobs,
+                           FLAGS.slurm)  # fmt: skip
 
     config, problems = validate.load(source, overrides)
     if config is not None:
@@ -129,7 +149,9 @@ def main(argv: list[str]) -> int:
     verb = {
         "train": lambda: verbs.train(config, workdir, FLAGS.allow_config_change),
         "evaluate": lambda: (
-            verbs.ensemble(members, overrides, given) if members else verbs.evaluate(config, workdir, FLAGS.weights)
+            verbs.ensemble(members, overrides, given, FLAGS.name)
+            if members
+            else verbs.evaluate(config, workdir, FLAGS.weights, FLAGS.name)
         ),
         "predict": lambda: verbs.predict(config, workdir, FLAGS.images, FLAGS.invert),
         "export": lambda: verbs.export(config, workdir, Path(FLAGS.weights)),

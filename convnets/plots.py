@@ -1,6 +1,6 @@
 """Figures, as PNG files. The only file that imports matplotlib."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -18,7 +18,7 @@ plt.rcParams.update({
 
 
 def _save(figure, path: Path) -> None:
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Software": None})  # the same figure is the same file
     plt.close(figure)
 
 
@@ -94,3 +94,64 @@ def mistakes(
             axis.set_title(f"{names[labels[i]]} > {names[guesses[i]]}", fontsize=7, loc="center", pad=2)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     _save(figure, path)
+
+
+def experiment(
+    curves: Mapping[str, tuple[Sequence[tuple[float, float]], float | None]],
+    bars: Sequence[tuple[str, str, float, float, float | None]],
+    lines: Mapping[str, Sequence[tuple[float, float, float, float | None]]],
+    path: Path, *, title: str, metric: str, error: str, x: str,
+) -> None:  # fmt: skip
+    """A paper's table as it was measured; a panel is left out where there is nothing for it.
+
+    Args:
+        curves: by row, [(epoch, mean error)] and the paper's number, a dashed line of the same colour.
+        bars: (row, label, mean, half of the 95 % interval, the paper's number, a diamond).
+        lines: by name, [(x, mean, half of the interval, the paper's number)], against `x`.
+    """
+    names = list(dict.fromkeys([*curves, *(bar[0] for bar in bars), *lines]))
+    palette = plt.get_cmap("tab10" if len(names) <= 10 else "tab20")
+    colour = {name: palette(i % palette.N) for i, name in enumerate(names)}
+    panels, height = sum(map(bool, (curves, lines, bars))), max(3.2, 0.24 * len(bars) + 1)
+    figure, axes = plt.subplots(1, panels, figsize=(4.6 * panels, height), squeeze=False, layout="constrained")
+    free = iter(axes[0])
+    axes[0][0].set_title(title)
+    if curves:
+        axis = next(free)
+        for name, (points, paper) in curves.items():
+            axis.plot(*zip(*points, strict=True), color=colour[name], lw=1.2, label=name)
+            if paper is not None:
+                axis.axhline(paper, color=colour[name], lw=0.8, ls="--")
+        axis.set(xlabel="epoch", ylabel=f"{error}; dashed: the paper" if any(c[1] for c in curves.values()) else error)
+        _wide(axis, "y", [v for points, _ in curves.values() for _, v in points])
+        axis.legend(fontsize=6 if len(curves) > 6 else 7)
+    if lines:
+        axis = next(free)
+        for name, marks in lines.items():
+            at, values, around, _ = zip(*sorted(marks, key=lambda m: m[0]), strict=True)
+            axis.errorbar(at, values, around, fmt="o-", ms=3, lw=1.2, capsize=2, color=colour[name], label=name)
+            known = sorted((m[0], m[3]) for m in marks if m[3] is not None)
+            if known:
+                axis.plot(*zip(*known, strict=True), "D--", ms=4, lw=0.8, color=colour[name], mfc="none")
+        axis.set(xlabel=x, ylabel=metric)
+        _wide(axis, "x", [m[0] for marks in lines.values() for m in marks])
+        if any(lines):
+            axis.legend(fontsize=7)
+    if bars:
+        axis = next(free)
+        for i, (name, _, mean, half, paper) in enumerate(bars):
+            axis.barh(i, mean, xerr=half, color=colour[name], height=0.7, error_kw={"lw": 0.9, "capsize": 2})
+            if paper is not None:
+                axis.plot(paper, i, "D", ms=5, mfc="white", mec=INK)
+        axis.set_yticks(range(len(bars)), [bar[1] for bar in bars], fontsize=7)
+        axis.invert_yaxis()
+        axis.set(xlabel=f"{metric}; diamond: the paper" if any(bar[4] is not None for bar in bars) else metric)
+    _save(figure, path)
+
+
+def _wide(axis, which: str, values: Sequence[float]) -> None:
+    """A logarithmic axis where the values span more than a factor of 20, else one with few ticks."""
+    if min(values) > 0 and max(values) > 20 * min(values):
+        axis.set(**{f"{which}scale": "log"})
+    else:
+        axis.locator_params(axis=which, nbins=6)

@@ -176,6 +176,8 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
     try:
         made.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
     except Exception as e:
+        if made.data_path.exists():  # another trial of a sweep was first
+            return builder(name, where)
         reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
         raise DataError(f"{name} is not in {where} and could not be prepared ({reason}); where there is a network add"
                         " --mode=prepare to this command") from None  # fmt: skip

@@ -17,7 +17,8 @@ from convnets.errors import UsageError
 
 POSITIVE = ("optim.lr", "train.epochs", "train.batch_size", "train.log_every_steps", "checkpoint.every_steps",
             "checkpoint.keep", "evaluate.batch_size", "model.num_classes")  # fmt: skip
-NOT_NEGATIVE = ("optim.weight_decay", "train.eval_every_epochs", "train.steps_per_dispatch", "train.seed")
+NOT_NEGATIVE = ("optim.weight_decay", "optim.lr_batch", "optim.max_norm", "train.eval_every_epochs",
+                "train.steps_per_dispatch", "train.seed")  # fmt: skip
 
 
 def split_arguments(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -131,7 +132,10 @@ def problems(config: ConfigDict) -> list[str]:
         found.append("model.init_layers: give the file that they come from, model.init_from")
     attempt("data.train_ops", data.operations, config.data.train_ops, config.data.loader, test=False)
     attempt("data.test_ops", data.operations, config.data.test_ops, config.data.loader, test=True)
-    attempt("optim.schedule", optim.factor, config.optim.schedule)
+    attempt("optim.schedule", lambda text: (optim.factor(text), optim.reaction(text)), config.optim.schedule)
+    attempt("optim.average", optim.averaging, config.optim.average, 1.0)
+    if "plateau" in config.optim.schedule and not config.train.eval_every_epochs:
+        found.append("train.eval_every_epochs is 0: the plateau of optim.schedule needs tests on the way")
     choose("data.loader", data.LOADERS)
     choose("data.on_error", data.POLICIES)
     choose("loss", steps.LOSSES)
@@ -175,3 +179,13 @@ def changes(old: dict, new: dict) -> list[str]:
     keys = dict.fromkeys(leaf_keys(old) + leaf_keys(new))
     value = lambda config, key: _get(config, key) if key in leaf_keys(config) else "absent"  # noqa: E731
     return [f"{k}: {value(old, k)} -> {value(new, k)}" for k in keys if value(old, k) != value(new, k)]
+
+
+def overrides(old: dict, new: dict) -> list[str]:
+    """The '--config.KEY=VALUE' arguments that make the new config of the old one.
+
+    Where the data lies is the machine's matter, and a leaf that only the old one has could not be overridden: neither
+    is among them.
+    """
+    differ = [c for c in changes(old, new) if not c.startswith("data.data_dir:") and not c.endswith(" -> absent")]
+    return [f"--config.{re.sub(': .* -> ', '=', c)}" for c in differ]

@@ -55,8 +55,15 @@ def apply(calls: Sequence[Call], seed: Any, encoded: Any, channels: int) -> Any:
 
     image = begin(encoded, channels)
     for place, call in enumerate(calls):
-        image = call(tf.add(seed, [0, place]), image)
+        image = call(tf.add(tf.cast(seed, tf.int64), [0, place]), image)
     return sample(image)
+
+
+def show(calls: Sequence[Call], pixels: Any) -> Any:
+    """What the host operations of a test show of uint8 pixels [h, w, channels], a NumPy array."""
+    import tensorflow as tf
+
+    return apply(calls, [0, 0], tf.io.encode_png(pixels), pixels.shape[-1]).numpy()
 
 
 def begin(encoded: Any, channels: int) -> Image:
