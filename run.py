@@ -33,6 +33,7 @@ flags.DEFINE_string("config", None, f"Config file and variant, FILE.py:VARIANT; 
 flags.DEFINE_string("workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given.")
 flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
 flags.DEFINE_string("weights", "", "For evaluate: a file of weights (.safetensors, .pth) in place of a run.")
+flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests.")
 flags.DEFINE_list("images", [], "For predict: image files.")
 flags.DEFINE_bool("invert", False, "For predict: the images are dark on light and the training set is light on dark.")
 flags.DEFINE_list("workdirs", [], "For report: folders of finished runs to record.")
@@ -111,7 +112,7 @@ def main(argv: list[str]) -> int:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     verb = {
         "train": lambda: verbs.train(config, workdir, FLAGS.allow_config_change),
-        "evaluate": lambda: verbs.evaluate(config, workdir, FLAGS.weights),
+        "evaluate": lambda: verbs.evaluate(config, workdir, FLAGS.weights, FLAGS.name),
         "predict": lambda: verbs.predict(config, workdir, FLAGS.images, FLAGS.invert),
         "describe": lambda: verbs.describe(config, FLAGS.json),
     }[FLAGS.mode]

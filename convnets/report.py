@@ -1,37 +1,20 @@
 """Measured results beside the papers': experiments/results.jsonl holds every recorded run, the README a table of them."""
 
 import difflib
-import importlib
 import json
 import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from convnets import validate
+from convnets import ledger, validate
 from convnets.errors import UsageError
+from convnets.ledger import Row
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results.jsonl"
 BEGIN, END = "<!-- results: python run.py --mode=report -->", "<!-- end of results -->"
-
-
-class Row(NamedTuple):
-    """One line of a paper's table and the config that reproduces it.
-
-    Attributes:
-        config: FILE.py:VARIANT.
-        paper: the paper's error in percent; None where it gives none.
-        where: the place of that number.
-        overrides: '--config.KEY=VALUE' arguments that belong to the row; the seed is never among them.
-    """
-
-    label: str
-    config: str
-    paper: float | None
-    where: str
-    overrides: tuple[str, ...] = ()
 
 
 def record(workdir: Path) -> dict[str, Any]:
@@ -105,9 +88,8 @@ def table(rows: Sequence[Row], results: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def rows() -> list[Row]:
-    """The rows of all experiments, file after file."""
-    names = sorted(p.stem for p in RESULTS.parent.glob("*.py") if not p.stem.startswith("_"))
-    return [row for name in names for row in importlib.import_module(f"experiments.{name}").ROWS]
+    """The rows of all experiments at the papers' size, file after file."""
+    return [row for experiment in ledger.load().values() if experiment.full for row in experiment.full.rows]
 
 
 def readme(text: str) -> str:

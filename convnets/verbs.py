@@ -62,10 +62,10 @@ def train(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
     print("  " + "  ".join([*names, *(f.name for f in figures)]))
 
 
-def evaluate(config: ConfigDict, workdir: Path, weights: str) -> None:
+def evaluate(config: ConfigDict, workdir: Path, weights: str, name: str = "") -> None:
     """Tests the newest checkpoint of a run, or a file of weights, and prints the result.
 
-    It is written to evaluation.json in the workdir; the run's own result.json stays as it is.
+    It is written to evaluation.json in the workdir, or evaluation-NAME.json; the run's own result.json stays as it is.
     """
     from convnets.train import Run
 
@@ -76,7 +76,7 @@ def evaluate(config: ConfigDict, workdir: Path, weights: str) -> None:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
     result, _ = run.test()
     if not weights:
-        logs.write_json(workdir / "evaluation.json", result)
+        logs.write_json(workdir / f"evaluation{'-' * bool(name)}{name}.json", result)
     _report(result)
 
 

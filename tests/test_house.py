@@ -33,7 +33,7 @@ LEVELS = [
     ["models", "steps", "checkpoint", "weights"],
     ["analytics", "evaluate"],
     ["train", "plots"],
-    ["validate", "verbs", "report"],
+    ["validate", "verbs", "ledger", "report"],
 ]
 
 
