@@ -33,16 +33,17 @@ def record(workdir: Path) -> dict[str, Any]:
         raise UsageError(f"{workdir} was made by {', '.join(sorted(commits))}: only runs of one commit are recorded")
     found = re.search(r"--config[= ](\S+)", manifest["command"])
     source = found[1] if found else "configs/lenet.py:digits"
-    original, _ = validate.load(source, [])
+    # With the run's seed, so that what follows the seed, such as a subset of its own, is no override.
+    seed = f"--config.train.seed={result['seed']}"
+    original, _ = validate.load(source, [seed])
     if original is None:
         raise UsageError(f"{workdir}: its config {source} does not exist any more")
     # Where the data lay is the machine's matter, and a leaf younger than the run could not be overridden in it.
     differ = [c for c in validate.changes(original.to_dict(), result["config"])
               if not c.startswith("data.data_dir:") and not c.endswith(" -> absent")]  # fmt: skip
-    changed = [f"--config.{re.sub(': .* -> ', '=', c)}" for c in differ]
-    overrides = [c for c in changed if not c.startswith("--config.train.seed=")]
+    overrides = [f"--config.{re.sub(': .* -> ', '=', c)}" for c in differ]
     kept = {k: v for k, v in result.items() if k != "config"}
-    command = " ".join(["python run.py", f"--config={source}", *changed])
+    command = " ".join(["python run.py", f"--config={source}", *overrides, *([seed] if result["seed"] else [])])
     device = {k: manifest["device"][k] for k in ("kind", "count")}
     return {"config": source, "overrides": overrides, "command": command, **kept, "device": device}
 
