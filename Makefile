@@ -1,17 +1,21 @@
-# make run · make test · make test-torch · make lint; everything lives in .venv.
+# make run · make test · make test-gradients · make test-torch · make lint; everything lives in .venv.
 VENV   := .venv
 BIN    := $(VENV)/bin
 # The newest Python from 3.11 to 3.13 that is here; PYTHON=... chooses another.
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: run test test-torch lint clean
+.PHONY: run test test-gradients test-torch lint clean
 
 run: $(VENV)/installed
 	@$(BIN)/python run.py
 
 test: lint
 	$(BIN)/python -m pytest -q
+
+# Gradients of the networks for ImageNet and of ResNet-1202, at full size: minutes, and some 4 GB of memory.
+test-gradients: $(VENV)/installed-test
+	$(BIN)/python -m pytest -q -m gradients
 
 # Against reference networks in PyTorch, which is large and only wanted here.
 test-torch: $(VENV)/installed-test

@@ -6,6 +6,7 @@
     python run.py --mode=evaluate --workdir=runs/lenet5                    test a run again
     python run.py --mode=evaluate --config=FILE.py:VARIANT --weights=FILE  test published weights
     python run.py --mode=predict --workdir=runs/lenet5 --images=a.png,b.png
+    python run.py --mode=export --workdir=runs/lenet5 --weights=FILE       write its weights as .safetensors
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
     python run.py --mode=report --workdirs=runs/a,runs/b                   record runs, renew the README's table
 
@@ -24,7 +25,7 @@ from convnets import validate
 from convnets.errors import Error, UsageError
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
-MODES = ("train", "evaluate", "predict", "describe", "report")
+MODES = ("train", "evaluate", "predict", "export", "describe", "report")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
@@ -32,7 +33,8 @@ flags.DEFINE_string("config", None, f"Config file and variant, FILE.py:VARIANT; 
                     "otherwise. --config.KEY=VALUE overrides a leaf.")  # fmt: skip
 flags.DEFINE_string("workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given.")
 flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
-flags.DEFINE_string("weights", "", "For evaluate: a file of weights (.safetensors, .pth) in place of a run.")
+flags.DEFINE_string("weights", "", "For evaluate: a file of weights (.safetensors, .pth) in place of a run. For "
+                    "export: the .safetensors file to write.")  # fmt: skip
 flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests.")
 flags.DEFINE_list("images", [], "For predict: image files.")
 flags.DEFINE_bool("invert", False, "For predict: the images are dark on light and the training set is light on dark.")
@@ -71,13 +73,16 @@ def main(argv: list[str]) -> int:
         raise UsageError("--workdir is empty; give a folder")
 
     source: str | Path = FLAGS.config or DEFAULT_CONFIG
-    if FLAGS.weights and not Path(FLAGS.weights).is_file():
+    if FLAGS.mode == "export":
+        _check_new(FLAGS.weights)
+    elif FLAGS.weights and not Path(FLAGS.weights).is_file():
         raise UsageError(f"--weights={FLAGS.weights} does not exist")
-    if FLAGS.mode == "predict" or (FLAGS.mode == "evaluate" and not FLAGS.weights):
+    if FLAGS.mode in ("predict", "export") or (FLAGS.mode == "evaluate" and not FLAGS.weights):
         if given is None:
             raise UsageError(f"--mode={FLAGS.mode} needs --workdir, the folder of a trained run")
         if not (given / "config.json").exists():
             raise UsageError(f"--workdir={given} holds no run: there is no config.json")
+    if given is not None and FLAGS.mode in ("evaluate", "predict", "export") and (given / "config.json").exists():
         source = FLAGS.config or given / "config.json"
     if FLAGS.mode == "predict" and not FLAGS.images:
         raise UsageError("--mode=predict needs --images=FILE[,FILE...]")
@@ -114,10 +119,21 @@ def main(argv: list[str]) -> int:
         "train": lambda: verbs.train(config, workdir, FLAGS.allow_config_change),
         "evaluate": lambda: verbs.evaluate(config, workdir, FLAGS.weights, FLAGS.name),
         "predict": lambda: verbs.predict(config, workdir, FLAGS.images, FLAGS.invert),
+        "export": lambda: verbs.export(config, workdir, Path(FLAGS.weights)),
         "describe": lambda: verbs.describe(config, FLAGS.json),
     }[FLAGS.mode]
     verb()
     return 0
+
+
+def _check_new(file: str) -> None:
+    """That a file of weights can be written here."""
+    if not file.endswith(".safetensors"):
+        raise UsageError("--mode=export needs --weights=FILE.safetensors, the file to write")
+    if Path(file).exists():
+        raise UsageError(f"--weights={file} exists already; export writes a new file")
+    if not Path(file).absolute().parent.is_dir():
+        raise UsageError(f"--weights={file}: there is no such folder")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "name": network,
             "num_classes": 10,
             "init_from": "",  # a file of weights to begin from, .safetensors or .pth (convnets.weights)
+            "init_layers": "",  # the layers taken from it, with commas; '' is all of them, of the same network
             "dtype": "float32",  # what the layers compute in: float32 or bfloat16; parameters are float32
         },
         "data": {  # convnets.data.make

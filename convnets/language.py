@@ -71,6 +71,17 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> 
     return calls
 
 
+def row(table: Mapping[str, Any], what: str, name: str) -> Any:
+    """The row `name` of a table of options.
+
+    Raises:
+        UsageError: there is none; `what` says of what, for example 'lrn'.
+    """
+    if name not in table:
+        raise UsageError(f"unknown {what} '{name}'{suggest(name, table)}")
+    return table[name]
+
+
 def suggest(name: str, choices) -> str:
     """'; did you mean x?' with the nearest of `choices`, or the choices themselves where none is near."""
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from convnets.errors import UsageError
+
 # Pooling and normalization have files of their own; every layer is found here.
 from convnets.normalization import LRN, BatchNorm, Init, LocalContrast  # noqa: F401
 from convnets.pooling import Padding, Pair, Pool, pads, pair, pool, windows  # noqa: F401
@@ -72,6 +74,17 @@ ACTIVATIONS = {
     "leaky_relu": nn.leaky_relu,  # slope 0.01 below 0
     "abs": jnp.abs,  # the rectifier of Jarrett et al. 2009
 }
+
+
+def scaled(count: int, width: float) -> int:
+    """Maps or units of a network of another width, 1 at least.
+
+    Raises:
+        UsageError: the width is not above 0.
+    """
+    if not width > 0:
+        raise UsageError(f"width is {width}: it must be a number above 0")
+    return max(1, round(count * width))
 
 
 # Layers with weights ------------------------------------------------------------------------------------------------

@@ -68,12 +68,15 @@ class Run:
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
         elif config.model.init_from:
-            self.begin_from(config.model.init_from)
+            self.begin_from(config.model.init_from, config.model.get("init_layers", ""))
 
-    def begin_from(self, path: str) -> None:
-        """Takes the parameters and running statistics of a file of weights."""
-        state, epsilon = self.state, getattr(self.model, "epsilon", weights.EPSILON)
-        found = weights.load(path, self.config.model.name, state.variables, epsilon)
+    def begin_from(self, path: str, layers: str = "") -> None:
+        """Takes the parameters and running statistics of a file of weights; of all layers, or of those in a list."""
+        state, name = self.state, self.config.model.name
+        if chosen := [layer.strip() for layer in layers.split(",") if layer.strip()]:
+            found = weights.load_layers(path, name, state.variables, chosen)
+        else:
+            found = weights.load(path, name, state.variables, self.model)
         self.state = state.replace(params=found["params"], batch_stats=found["batch_stats"])
 
     def _check(self) -> None:

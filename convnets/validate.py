@@ -126,6 +126,8 @@ def problems(config: ConfigDict) -> list[str]:
     attempt("model", models.create, **config.model)
     if config.model.init_from and not Path(config.model.init_from).is_file():
         found.append(f"model.init_from: {config.model.init_from} does not exist")
+    if config.model.get("init_layers") and not config.model.init_from:
+        found.append("model.init_layers: give the file that they come from, model.init_from")
     attempt("data.train_ops", augment.parse, config.data.train_ops)
     attempt("data.test_ops", augment.parse, config.data.test_ops, test=True)
     attempt("optim.schedule", optim.factor, config.optim.schedule)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from convnets import analytics, augment, logs, models, state, validate
+from convnets import analytics, augment, logs, models, state, validate, weights
 from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.language import Call
@@ -62,7 +62,7 @@ def train(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
     print("  " + "  ".join([*names, *(f.name for f in figures)]))
 
 
-def evaluate(config: ConfigDict, workdir: Path, weights: str, name: str = "") -> None:
+def evaluate(config: ConfigDict, workdir: Path, file: str, name: str = "") -> None:
     """Tests the newest checkpoint of a run, or a file of weights, and prints the result.
 
     It is written to evaluation.json in the workdir, or evaluation-NAME.json; the run's own result.json stays as it is.
@@ -70,12 +70,12 @@ def evaluate(config: ConfigDict, workdir: Path, weights: str, name: str = "") ->
     from convnets.train import Run
 
     run = Run(config, workdir)
-    if weights:
-        run.begin_from(weights)
+    if file:
+        run.begin_from(file)
     elif int(run.state.step) == 0:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
     result, _ = run.test()
-    if not weights:
+    if not file:
         logs.write_json(workdir / f"evaluation{'-' * bool(name)}{name}.json", result)
     _report(result)
 
@@ -115,6 +115,23 @@ def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bo
     CONSOLE.print(table)
 
 
+def export(config: ConfigDict, workdir: Path, file: Path) -> None:
+    """Writes the newest checkpoint's parameters and running statistics as .safetensors, without auxiliary heads.
+
+    Under published names where there are some for this network, under ours elsewhere.
+    """
+    name, model = config.model.name, models.create(**config.model)
+    restored = _restored(model, workdir)
+    variables = weights.without_heads(restored.variables)
+    own = weights.unpublished(name, model)
+    weights.save(file, name, variables, own_names=bool(own), model=model)
+    count = {k: sum(v.size for v in jax.tree.leaves(tree)) for k, tree in variables.items()}
+    print(f"{name} of step {int(restored.step):,}: {count['params']:,} parameters"
+          + (f" and {count['batch_stats']:,} running statistics" if count["batch_stats"] else "")
+          + (f", under our own names ({own})" if own else ", under their published names"))  # fmt: skip
+    print(f"written to {file}; to test it: python run.py --mode=evaluate --workdir={workdir} --weights={file}")
+
+
 def describe(config: ConfigDict, as_json: bool) -> None:
     """Prints a network's layers: sizes, parameters, multiply-adds and receptive fields, the paper's figures below ours."""
     model = models.create(**config.model)
@@ -141,6 +158,14 @@ def describe(config: ConfigDict, as_json: bool) -> None:
 
 
 def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -> np.ndarray:
+    variables = _restored(model, workdir).variables
+    ops: list[Call] = augment.parse(config.data.test_ops)[1]
+    if augment.needs_statistics(ops):
+        ops = augment.bind(ops, Statistics(**np.load(workdir / "statistics.npz")))
+    return np.asarray(model.apply(variables, augment.apply(ops, None, pixels), train=False), np.float32)
+
+
+def _restored(model: Any, workdir: Path) -> state.TrainState:
     import optax
 
     # Parameters alone are wanted, so the optimiser's part of the checkpoint is not asked for.
@@ -148,10 +173,7 @@ def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -
     restored = Checkpoints(workdir / "checkpoints").restore(target, part=True)
     if restored is None:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
-    ops: list[Call] = augment.parse(config.data.test_ops)[1]
-    if augment.needs_statistics(ops):
-        ops = augment.bind(ops, Statistics(**np.load(workdir / "statistics.npz")))
-    return np.asarray(model.apply(restored[0].variables, augment.apply(ops, None, pixels), train=False), np.float32)
+    return restored[0]
 
 
 def _manifest(workdir: Path, run: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from convnets import analytics, models
 from convnets.errors import UsageError
-from convnets.layers import pool
+from convnets.layers import LRN, pool
 from convnets.models import googlenet, inception_bn
 
 # The "output size" column of table 1 of Szegedy et al. 2014, and of figure 5 of Ioffe & Szegedy 2015 with the sums of
@@ -160,29 +160,6 @@ def filled(model, x):
     return jax.tree_util.tree_map_with_path(fill, init(model, x))
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_every_weight_has_a_gradient(name):
-    model, x = (
-        models.create(name, 10, "float32"),
-        jax.random.normal(jax.random.key(1), (2, SMALL[name], SMALL[name], 3)),
-    )
-    variables = filled(model, x)
-
-    def loss(params):
-        y, _ = model.apply({**variables, "params": params}, x, train=True, rngs={"dropout": jax.random.key(2)},
-                           mutable=["batch_stats"])  # fmt: skip
-        main, heads = y if isinstance(y, tuple) else (y, {})
-        return jnp.sum(jnp.square(main)) + 0.3 * sum((jnp.sum(jnp.square(v)) for v in heads.values()), jnp.zeros(()))
-
-    grads = leaves(quick(jax.grad(loss))(variables["params"]))
-    assert {k.split("/")[0] for k in grads if k.startswith("loss")} == {"googlenet": {"loss1", "loss2"}}.get(
-        name, set()
-    )
-    for path, grad in grads.items():
-        assert bool(np.all(np.isfinite(grad))), path
-        assert bool(np.any(np.asarray(grad) != 0)), path
-
-
 def test_evaluation_does_not_depend_on_the_heads():
     model, x = models.create("googlenet", 10, "float32"), jax.random.normal(jax.random.key(1), (2, 80, 80, 3))
     params = filled(model, x)["params"]
@@ -194,6 +171,48 @@ def test_evaluation_does_not_depend_on_the_heads():
     assert y.shape == (2, 10)
     assert np.isfinite(y).all() and (y != 0).any()
     np.testing.assert_array_equal(y, evaluate(params))
+
+
+def test_options_of_googlenet():
+    def create(**options):
+        return models.create("googlenet_main", 10, "float32", **options)
+
+    x = image(32)
+    like = leaves(init(create(), x))
+    for options in ({"lrn": "caffe"}, {"lrn": "none"}, {"init_weights": "normal"}, {"init_weights": "he"}):
+        assert leaves(init(create(**options), x)) == like
+    seen = {}
+
+    def intercept(call, args, kwargs, context):
+        if isinstance(context.module, LRN):
+            seen[context.module.name] = (context.module.k, context.module.alpha, context.module.divide)
+        return call(*args, **kwargs)
+
+    for lrn, constants in {"paper": (2.0, 1e-4, False), "caffe": (1.0, 1e-4, True), "none": None}.items():
+        seen.clear()
+        with nn.intercept_methods(intercept):
+            init(create(lrn=lrn), x)
+        assert seen == ({"norm1": constants, "norm2": constants} if constants else {})
+    for rule, std in (("caffe", 147**-0.5), ("normal", 0.01), ("he", (2 / 147) ** 0.5)):
+        drawn = googlenet.INITS[rule](jax.random.key(0), (7, 7, 3, 640))
+        assert float(drawn.std()) == pytest.approx(std, rel=0.02)
+    for option in ("lrn", "init_weights"):
+        with pytest.raises(UsageError, match="did you mean 'caffe'"):
+            init(create(**{option: "cafe"}), x)
+
+
+def test_the_initial_weights_reach_every_layer():
+    model = models.create("googlenet", 10, "float32", init_weights="normal")
+    drawn = []
+
+    def constant_init(key, shape, dtype=jnp.float32):
+        drawn.append(shape)
+        return jnp.zeros(shape, dtype)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(googlenet.INITS, "normal", constant_init)
+        like = leaves(init(model, image(80)))
+    assert len(drawn) == sum(k.endswith("kernel") for k in like)
 
 
 def test_networks_of_the_ablation():

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,8 +101,6 @@ def test_the_same_command_again_says_complete(finished):
 def test_a_changed_config_is_refused_unless_allowed(finished, tmp_path):
     _, err = run(*SMALL, f"--workdir={finished}", "--config.optim.lr=0.02", "--config.loss=mse", code=2)
     assert "loss: map -> mse; optim.lr: 0.003 -> 0.02" in err and err.count("\n") == 1
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
     out, _ = run(*SMALL, f"--workdir={copy}", "--config.train.epochs=1.6", "--allow_config_change")
@@ -116,27 +115,49 @@ def test_evaluate_finds_the_result_again(finished):
     assert f"{result['top1_error']:.2f} %" in out
 
 
-def test_weights_from_a_file_score_as_the_run_they_are_from(finished, tmp_path):
-    saved = arrays(finished)
-    params = {k.removeprefix("params/"): v for k, v in saved.items() if k.startswith("params/")}
-    tree: dict = {}
-    for name, value in params.items():
-        layer, leaf = name.split("/")
-        tree.setdefault(layer, {})[leaf] = value
+def test_exported_weights_score_as_the_run_they_are_from(finished, tmp_path):
     file = tmp_path / "lenet5.safetensors"
-    weights.save(file, "lenet5", {"params": tree, "batch_stats": {}}, own_names=True)
+    out, _ = run("--mode=export", f"--workdir={finished}", f"--weights={file}")
+    assert "lenet5 of step 45: 60,000 parameters, under our own names" in out and str(file) in out
+    saved, exported = arrays(finished), weights.read(file)[0]
+    assert exported.keys() == {k for k in saved if k.startswith("params/")}
+    for name in exported:
+        assert exported[name].dtype == saved[name].dtype and np.array_equal(exported[name], saved[name]), name
     result = json.loads((finished / "result.json").read_text())
-    out, _ = run("--mode=evaluate", *SMALL, f"--weights={file}")
+    out, _ = run("--mode=evaluate", *SMALL, f"--weights={file}", f"--workdir={tmp_path / 'none'}")
     assert f"{result['top1_error']:.2f} %" in out
     begun = ("--config.train.epochs=0.05", f"--config.model.init_from={file}", "--config.optim.lr=1e-9")
     run(*SMALL, *begun, f"--workdir={tmp_path / 'begun'}")
     assert json.loads((tmp_path / "begun" / "result.json").read_text())["top1_error"] == pytest.approx(
         result["top1_error"]
     )
+    part = (*SMALL, *begun, "--config.model.init_layers=C1, C3,C5", f"--workdir={tmp_path / 'part'}")
+    run(*part, "--config.checkpoint.every_steps=1")
+    first = arrays(tmp_path / "part")
+    same = {k.split("/")[1] for k in exported if np.allclose(first[k], saved[k], rtol=0, atol=1e-6)}
+    assert same == {"C1", "C3", "C5"}
     _, err = run("--mode=evaluate", *SMALL, "--weights=setup.cfg", code=5)
     assert "setup.cfg" in err and err.startswith("error: ")
     _, err = run("--mode=evaluate", "--weights=/nowhere.pth", code=2)
     assert "--weights=/nowhere.pth does not exist" in err
+
+
+def test_export_without_a_run_or_a_place_is_refused(finished, tmp_path):
+    shutil.copy(finished / "config.json", tmp_path)
+    there = f"--weights={tmp_path / 'a.safetensors'}"
+    for arguments, code, message in [
+        ([f"--workdir={tmp_path}", there], 5, "holds no checkpoint yet"),
+        ([f"--workdir={tmp_path / 'none'}", there], 2, "holds no run"),
+        ([there], 2, "--mode=export needs --workdir"),
+        ([f"--workdir={finished}"], 2, "needs --weights=FILE.safetensors"),
+        ([f"--workdir={finished}", "--weights=a.pth"], 2, "needs --weights=FILE.safetensors"),
+        ([f"--workdir={finished}", f"--weights={tmp_path}/none/a.safetensors"], 2, "there is no such folder"),
+    ]:
+        _, err = run("--mode=export", *arguments, code=code)
+        assert message in err and err.count("\n") == 1, err
+    (tmp_path / "a.safetensors").touch()
+    _, err = run("--mode=export", f"--workdir={finished}", there, code=2)
+    assert "exists already" in err
 
 
 def test_predict_guesses_and_stream_scores_as_resident(finished, tmp_path):
@@ -185,6 +206,7 @@ def test_help_is_quick_and_shows_the_flags():
         (["--config.train.batch_size=1.5"], ["train.batch_size: cannot read '1.5' as int"]),
         (["--config=configs/lenett.py"], ["configs/lenett.py does not exist; did you mean configs/lenet.py?"]),
         (["--config=configs/lenet.py:minst"], ["unknown variant 'minst': choose one of"]),
+        (["--config.model.init_layers=C1"], ["model.init_layers: give the file that they come from, model.init_from"]),
         (["--config.optim.lr=nan"], ["optim.lr is nan"]),
         (["--config.train.batch_size=33"], ["train.batch_size is 33: it must be divisible by the 2 devices, like 32 or 34"]),
         (["--workdir=setup.cfg"], ["setup.cfg is a file; give a folder"]),

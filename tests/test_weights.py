@@ -15,8 +15,8 @@ import safetensors
 import safetensors.numpy
 
 from convnets import models, torchfile, weights
-from convnets.errors import CheckpointError
-from convnets.models import MODELS
+from convnets.errors import CheckpointError, UsageError
+from convnets.models import MODELS, vgg
 
 
 def create(name):
@@ -86,6 +86,7 @@ def test_every_parameter_has_one_published_name(name):
     keys = list(weights._named(shapes(create(name))))
     found = weights.names(name, keys)
     assert list(found) == keys and len(set(found.values())) == len(keys)
+    assert weights._table("a.pth", dict.fromkeys(found.values())) == weights.LAYERS[name]()
 
 
 def test_a_network_of_another_function_is_refused(tmp_path):
@@ -98,11 +99,98 @@ def test_a_network_of_another_function_is_refused(tmp_path):
         weights.load(tmp_path / "a.safetensors", "resnet50_v1_5", variables)
 
 
-def test_another_epsilon_is_refused(small, tmp_path):
+def test_options_of_another_function_are_refused(small, tmp_path):
     _, like, variables = small
-    weights.save(tmp_path / "a.safetensors", "resnet20_cifar", variables)
-    with pytest.raises(CheckpointError, match=r"add 1e-05, this model's 0\.001"):
-        weights.load(tmp_path / "a.safetensors", "resnet20_cifar", like, epsilon=1e-3)
+    file = tmp_path / "a.safetensors"
+    other = models.create("resnet20_cifar", 10, "float32", epsilon=1e-3, zero_init=True)
+    weights.save(file, "resnet20_cifar", variables)  # without a note of options: those of the name
+    with pytest.raises(CheckpointError, match=r"'resnet20_cifar' has epsilon 1e-05, not 0\.001$"):
+        weights.load(file, "resnet20_cifar", like, other)
+    assert "epsilon" in weights.unpublished("resnet20_cifar", other)
+    assert weights.unpublished("resnet20_cifar", create("resnet20_cifar")) == ""
+    weights.save(file, "resnet20_cifar", variables, own_names=True, model=other)
+    same(weights.load(file, "resnet20_cifar", like, other), variables)
+    with pytest.raises(CheckpointError, match=r"has epsilon 0\.001, not 1e-05$"):
+        weights.load(file, "resnet20_cifar", like, create("resnet20_cifar"))
+
+
+def test_options_of_training_change_no_function():
+    for name in MODELS:
+        assert weights.function(create(name)) == weights.function(
+            create(name).clone(num_classes=7, dtype=jnp.bfloat16)
+        ), name
+    plain = weights.function(create("vgg_d"))
+    assert plain == weights.function(models.create("vgg_d", 10, "float32", dropout=0.1, init_weights="he"))
+    for options in ({"pool1": "caffe"}, {"shortcut": "A"}, {"stride_on_3x3": True}):
+        other = models.create("resnet18", 10, "float32", **options)
+        assert weights._other(weights.function(create("resnet18")), weights.function(other)), options
+
+
+def test_heads_need_not_be_in_a_file(tmp_path):
+    like = random(shapes(create("googlenet")))
+    variables = weights.without_heads(random(like, seed=1))
+    file = tmp_path / "a.safetensors"
+    weights.save(file, "googlenet", variables, own_names=True)
+    found = weights.load(file, "googlenet", like)
+    same(weights.without_heads(found), variables)
+    same({k: found["params"][k] for k in ("loss1", "loss2")}, {k: like["params"][k] for k in ("loss1", "loss2")})
+    same(weights.load(file, "googlenet_main", shapes(create("googlenet_main"))), variables)
+    arrays, _ = weights.read(file)
+    safetensors.numpy.save_file(arrays | {"params/loss1/fc/bias": np.zeros(1024, np.float32)}, file)
+    refused(file, "googlenet", like, r"loss1/conv/bias is missing.*; and 6 more$")  # of the other 11 of the heads
+
+
+# Some layers of a file ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """VGG of a sixteenth of the width: (create, its variables)."""
+
+    def make(name, seed=0):
+        model = models.create(name, 10, "float32", width=1 / 16)
+        return model, random(shapes(model), seed)
+
+    return make
+
+
+@pytest.mark.parametrize("form", ["published", "published, without a note", "our own"])
+def test_a_deeper_vgg_begins_with_layers_of_a(narrow, form, tmp_path):
+    (model, a), (_, d) = narrow("vgg_a"), narrow("vgg_d", seed=1)
+    file = tmp_path / "a.safetensors"
+    weights.save(file, "vgg_a", a, own_names=form == "our own", model=model)
+    if "without" in form:
+        safetensors.numpy.save_file(weights.read(file)[0], file)
+    found = weights.load_layers(file, "vgg_d", d, list(vgg.COPIED_FROM_A))["params"]
+    assert len(found) == 16 and set(vgg.COPIED_FROM_A) < set(found)
+    for layer, parameters in found.items():
+        same(parameters, (a if layer in vgg.COPIED_FROM_A else d)["params"][layer])
+
+
+def test_layers_that_cannot_be_taken_are_listed(narrow, tmp_path):
+    (_, a), (_, d) = narrow("vgg_a"), narrow("vgg_d", seed=1)
+    file = tmp_path / "a.safetensors"
+    weights.save(file, "vgg_a", a)
+    with pytest.raises(UsageError, match="'conv1_3' is no layer of 'vgg_d'; did you mean 'conv"):
+        weights.load_layers(file, "vgg_d", d, ["conv1_1", "conv1_3"])
+    with pytest.raises(CheckpointError, match=r"conv1_2\.bias is missing; conv1_2\.weight is missing$"):
+        weights.load_layers(file, "vgg_d", d, ["conv1_1", "conv1_2"])
+    with pytest.raises(CheckpointError, match=r"features\.3\.weight is float32\[8, 4, 3, 3\], \[8, 4, 5, 5\] of a"):
+        weights.load_layers(file, "vgg_b_5x5", narrow("vgg_b_5x5")[1], ["conv1_1", "conv2_1"])
+    with pytest.raises(CheckpointError, match=r"; and 5 more$"):
+        weights.load_layers(file, "vgg_d", d, [k for k in d["params"] if k not in a["params"]])
+
+
+def test_a_layer_may_hold_layers(tmp_path):
+    like = random(shapes(create("googlenet_main")))
+    variables = random(like, seed=1)
+    file = tmp_path / "a.safetensors"
+    weights.save(file, "googlenet_main", variables, own_names=True)
+    found = weights.load_layers(file, "googlenet_main", like, ["inception_3a", "conv2/3x3"])["params"]
+    same(found["inception_3a"], variables["params"]["inception_3a"])
+    same(found["conv2"]["3x3"], variables["params"]["conv2"]["3x3"])
+    same(found["conv2"]["3x3_reduce"], like["params"]["conv2"]["3x3_reduce"])
+    same(found["inception_3b"], like["params"]["inception_3b"])
 
 
 # Files that do not fit ----------------------------------------------------------------------------------------------

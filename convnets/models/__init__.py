@@ -60,12 +60,15 @@ MODELS: dict[str, Any] = {
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def create(name: str, num_classes: int, dtype: str, init_from: str = "", **options: Any) -> nn.Module:
+def create(
+    name: str, num_classes: int, dtype: str, init_from: str = "", init_layers: str = "", **options: Any
+) -> nn.Module:
     """The network `name`; its `input_shape` is the (height, width, channels) it takes.
 
     Args:
         dtype: 'float32' or 'bfloat16', what the layers compute in; parameters are float32.
-        init_from: a file of weights that a run begins from: the run's matter, here so that this takes the whole section.
+        init_from, init_layers: a file of weights that a run begins from, and which layers take theirs from it: the run's
+            matter, here so that this takes the whole section.
         options: what that network's constructor takes besides.
 
     Raises:

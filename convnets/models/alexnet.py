@@ -57,8 +57,21 @@ import jax
 import jax.numpy as jnp
 
 from convnets.errors import UsageError
-from convnets.language import suggest
-from convnets.layers import ACTIVATIONS, LRN, Conv, Dense, Init, LocallyConnected, Pool, constant, he_normal, normal
+from convnets.language import row, suggest
+from convnets.layers import (
+    ACTIVATIONS,
+    LRN,
+    BatchNorm,
+    Conv,
+    Dense,
+    Init,
+    LocallyConnected,
+    Pool,
+    constant,
+    he_normal,
+    normal,
+    scaled,
+)
 
 # How conv1 meets the image: input side, options of the convolution.
 VIEWS: dict[str, tuple[int, dict[str, Any]]] = {
@@ -85,10 +98,7 @@ INITS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
-def _row(table: dict[str, Any], what: str, name: str) -> Any:
-    if name not in table:
-        raise UsageError(f"unknown {what} '{name}'{suggest(name, table)}")
-    return table[name]
+POOLINGS = ("", "max", "average", "l1", "l2", "stride")
 
 
 class AlexNet(nn.Module):
@@ -117,13 +127,13 @@ class AlexNet(nn.Module):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        side, _ = _row(VIEWS, "view", self.view)
+        side, _ = row(VIEWS, "view", self.view)
         return (side, side, 3)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        act, halves = _row(ACTIVATIONS, "activation", self.act), {"groups": self.groups}
-        _, edge = _row(VIEWS, "view", self.view)
+        act, halves = row(ACTIVATIONS, "activation", self.act), {"groups": self.groups}
+        _, edge = row(VIEWS, "view", self.view)
         x = act(self._conv("conv1", self.maps[0], 11, stride=4, **edge)(x))
         x = self._norm_and_pool(1, x)
         x = act(self._conv("conv2", self.maps[1], 5, padding=2, **halves)(x))
@@ -143,14 +153,14 @@ class AlexNet(nn.Module):
         weights: Init = he_normal()
         bias = 0.0
         if self.init_weights != "he":
-            stds, biases = _row(INITS, "init_weights", self.init_weights)
+            stds, biases = row(INITS, "init_weights", self.init_weights)
             weights, bias = normal(stds[LAYERS.index(name)]), biases[LAYERS.index(name)]
         return Conv(
             features, kernel, name=name, kernel_init=weights, bias_init=constant(bias), dtype=self.dtype, **options
         )
 
     def _norm_and_pool(self, stage: int, x: jax.Array) -> jax.Array:
-        steps: list[nn.Module] = [] if self.lrn == "none" else [LRN(name=f"norm{stage}", **_row(LRNS, "lrn", self.lrn))]
+        steps: list[nn.Module] = [] if self.lrn == "none" else [LRN(name=f"norm{stage}", **row(LRNS, "lrn", self.lrn))]
         steps.insert(0 if self.pool_first else len(steps), Pool("max", self.pool_size, 2, name=f"pool{stage}"))
         for step in steps:
             x = step(x)
@@ -169,6 +179,11 @@ class CudaConvnet(nn.Module):
         hidden: units of the full layers before the last.
         lrn: a row of LRNS for the places marked 'norm', or 'none'.
         init_weights: 'cuda_convnet', the standard deviations of the files with biases of 0, or 'he'.
+        act: a row of ACTIVATIONS, after all layers with weights but the last.
+        batch_norm: before the activation of every convolution and locally connected layer, which keep their biases.
+        pooling: 'max', 'average', 'l1' or 'l2' in the place of every stage's; 'stride' is none at all, the convolution
+            moves by two pixels (Springenberg et al. 2015), which gives maps of the same size; '' is the net's own.
+        width: factor on the numbers of maps and hidden units; the names stay.
         shared: the locally connected layers become convolutions.
         dropout: share of the last layer's inputs that training drops.
     """
@@ -181,7 +196,10 @@ class CudaConvnet(nn.Module):
     lrn: str = "none"
     init_weights: str = "cuda_convnet"
     act: str = "relu"
+    batch_norm: bool = False
+    pooling: str = ""
     pool_size: int = 3
+    width: float = 1.0
     shared: bool = False
     dropout: float = 0.0
     dtype: Any = jnp.float32
@@ -192,26 +210,39 @@ class CudaConvnet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        act = _row(ACTIVATIONS, "activation", self.act)
+        if self.pooling not in POOLINGS:
+            raise UsageError(f"unknown pooling '{self.pooling}'{suggest(self.pooling, POOLINGS)}")
+        strides = self.pooling == "stride"
         for n, (maps, *order) in enumerate(self.stages, 1):
-            x = act(Conv(maps, 5, padding=2, name=f"conv{n}", **self._weights(1e-4 if n == 1 else 0.01))(x))
+            weights = self._weights(1e-4 if n == 1 else 0.01)
+            x = Conv(scaled(maps, self.width), 5, 2 if strides else 1, 2, name=f"conv{n}", **weights)(x)
+            x = self._activate(n, x, train)
             for kind in order:
-                x = self._norm(n, x) if kind == "norm" else Pool(kind, self.pool_size, 2, 0, True, name=f"pool{n}")(x)
+                if kind == "norm":
+                    x = self._norm(n, x)
+                elif not strides:
+                    x = Pool(self.pooling or kind, self.pool_size, 2, 0, True, name=f"pool{n}")(x)
         layer = Conv if self.shared else LocallyConnected
         for n, maps in enumerate(self.local, len(self.stages) + 1):
-            x = act(layer(maps, 3, padding=1, name=f"local{n}", **self._weights(0.04))(x))
+            x = layer(scaled(maps, self.width), 3, padding=1, name=f"local{n}", **self._weights(0.04))(x)
+            x = self._activate(n, x, train)
         x = x.reshape(x.shape[0], -1)
         for units in self.hidden:
-            x = act(Dense(units, name=f"fc{units}", **self._weights(0.1))(x))
+            x = Dense(scaled(units, self.width), name=f"fc{units}", **self._weights(0.1))(x)
+            x = row(ACTIVATIONS, "activation", self.act)(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return Dense(self.num_classes, name="fc10", **self._weights(0.1 if self.hidden else 0.01))(x)
 
+    def _activate(self, n: int, x: jax.Array, train: bool) -> jax.Array:
+        x = BatchNorm(dtype=self.dtype, name=f"bn{n}")(x, train=train) if self.batch_norm else x
+        return row(ACTIVATIONS, "activation", self.act)(x)
+
     def _norm(self, stage: int, x: jax.Array) -> jax.Array:
-        return x if self.lrn == "none" else LRN(name=f"rnorm{stage}", **_row(LRNS, "lrn", self.lrn))(x)
+        return x if self.lrn == "none" else LRN(name=f"rnorm{stage}", **row(LRNS, "lrn", self.lrn))(x)
 
     def _weights(self, std: float) -> dict[str, Any]:
         inits = {"cuda_convnet": normal(std), "he": he_normal()}
-        return {"kernel_init": _row(inits, "init_weights", self.init_weights), "dtype": self.dtype}
+        return {"kernel_init": row(inits, "init_weights", self.init_weights), "dtype": self.dtype}
 
 
 ALEXNETS: dict[str, dict[str, Any]] = {
@@ -232,6 +263,6 @@ CUDA_CONVNETS: dict[str, dict[str, Any]] = {
 }
 
 NETS: dict[str, Any] = {
-    **{name: functools.partial(AlexNet, **row) for name, row in ALEXNETS.items()},
-    **{name: functools.partial(CudaConvnet, **row) for name, row in CUDA_CONVNETS.items()},
+    **{name: functools.partial(AlexNet, **options) for name, options in ALEXNETS.items()},
+    **{name: functools.partial(CudaConvnet, **options) for name, options in CUDA_CONVNETS.items()},
 }

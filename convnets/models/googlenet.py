@@ -25,8 +25,10 @@ the text's 1.5 billion). Without it conv1 is the plain convolution of figure 3.
 
 What the paper leaves open, and what stands here:
 - Where the sizes are halved the windows hang over the edge (Caffe's ceil mode), without padding: 112, 56, 28, 14, 7.
-- Where local response normalization stands is drawn in figure 3; its constants are those of Krizhevsky et al. 2012.
-- The initial weights: Caffe's, "xavier" and biases of 0.2, of the classifiers 0.
+- Where local response normalization stands is drawn in figure 3; its constants are those of Krizhevsky et al. 2012, whose
+  formula does not divide alpha by n; Caffe's bvlc_googlenet does, with k = 1 (`lrn` is a row of LRNS or 'none').
+- The initial weights: Caffe's, "xavier" and biases of 0.2, of the classifiers 0 (`init_weights` is a row of INITS; all
+  have these biases).
 """
 
 import functools
@@ -36,7 +38,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from convnets.layers import LRN, Conv, Dense, Pool, caffe_xavier
+from convnets.language import row
+from convnets.layers import LRN, Conv, Dense, Init, Pool, caffe_xavier, he_normal, normal
+from convnets.models.alexnet import LRNS
 
 # Table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
 MODULES = {
@@ -54,22 +58,27 @@ POOLED = {"3b": "pool3", "4e": "pool4"}  # the pooling that follows a module
 HEADS = {"4a": "loss1", "4d": "loss2"}  # the auxiliary head that a module feeds
 
 
-def _conv(x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, dtype: Any = jnp.float32) -> jax.Array:
+INITS: dict[str, Init] = {"caffe": caffe_xavier(), "normal": normal(0.01), "he": he_normal()}
+BIAS = nn.initializers.constant(0.2)
+
+
+def _conv(x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, *, init: Init, dtype: Any) -> jax.Array:
     """A convolution that keeps the size but for its stride, and its ReLU; a layer of the module that calls."""
-    init: dict[str, Any] = {"kernel_init": caffe_xavier(), "bias_init": nn.initializers.constant(0.2)}
-    return nn.relu(Conv(maps, kernel, stride, kernel // 2, **init, dtype=dtype, name=name)(x))
+    options: dict[str, Any] = {"kernel_init": init, "bias_init": BIAS, "dtype": dtype, "name": name}
+    return nn.relu(Conv(maps, kernel, stride, kernel // 2, **options)(x))
 
 
 class Convs(nn.Module):
     """Convolutions in a row under one name; each of `rows` is (name, maps, kernel, stride)."""
 
     rows: tuple[tuple[str, int, int, int], ...]
+    kernel_init: Init
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        for row in self.rows:
-            x = _conv(x, *row, dtype=self.dtype)
+        for convolution in self.rows:
+            x = _conv(x, *convolution, init=self.kernel_init, dtype=self.dtype)
         return x
 
 
@@ -77,11 +86,12 @@ class Inception(nn.Module):
     """Figure 2b: [n, h, w, c] to [n, h, w, #1x1 + #3x3 + #5x5 + pool proj] for one row of `MODULES`."""
 
     row: tuple[int, int, int, int, int, int]
+    kernel_init: Init
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        conv = functools.partial(_conv, dtype=self.dtype)
+        conv = functools.partial(_conv, init=self.kernel_init, dtype=self.dtype)
         n1, reduce3, n3, reduce5, n5, projected = self.row
         branches = [
             conv(x, "1x1", n1),
@@ -96,6 +106,7 @@ class Head(nn.Module):
     """An auxiliary classifier (section 5): [n, h, w, c] to scores [n, classes]; 4 x 4 positions of a 14 x 14 map."""
 
     num_classes: int
+    kernel_init: Init
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -105,11 +116,11 @@ class Head(nn.Module):
                 f"the auxiliary head {self.name} averages 5 x 5 windows but its map is {x.shape[1]} x {x.shape[2]}: "
                 "take images of 79 pixels and more, or aux=False"
             )
-        dense = functools.partial(Dense, kernel_init=caffe_xavier(), dtype=self.dtype)
+        dense = functools.partial(Dense, kernel_init=self.kernel_init, dtype=self.dtype)
         x = Pool("average", 5, 3, ceil=True, name="ave_pool")(x)
-        x = _conv(x, "conv", 128, dtype=self.dtype)
+        x = _conv(x, "conv", 128, init=self.kernel_init, dtype=self.dtype)
         x = x.reshape(x.shape[0], -1)
-        x = nn.relu(dense(1024, bias_init=nn.initializers.constant(0.2), name="fc")(x))
+        x = nn.relu(dense(1024, bias_init=BIAS, name="fc")(x))
         x = nn.Dropout(0.7, deterministic=not train)(x)
         return dense(self.num_classes, name="classifier")(x)
 
@@ -124,40 +135,47 @@ class GoogLeNet(nn.Module):
         aux: with the two auxiliary heads. One tree of parameters serves training and evaluation, which does not run
             them. Without heads training returns the scores alone.
         separable: conv1 as table 1 counts it.
+        lrn, init_weights: rows of alexnet.LRNS (or 'none') and of INITS; see the top of the file.
     """
 
     num_classes: int = 1000
     aux: bool = True
     separable: bool = False
+    lrn: str = "paper"
+    init_weights: str = "caffe"
     dtype: Any = jnp.float32
     input_shape: ClassVar = (224, 224, 3)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Any:
         half = functools.partial(Pool, "max", 3, 2, ceil=True)
-        x = LRN(name="norm1")(half(name="pool1")(self._conv1(x)))
-        x = Convs((("3x3_reduce", 64, 1, 1), ("3x3", 192, 3, 1)), self.dtype, name="conv2")(x)
-        x = half(name="pool2")(LRN(name="norm2")(x))
+        init = row(INITS, "init_weights", self.init_weights)
+        x = self._norm("norm1", half(name="pool1")(self._conv1(x, init)))
+        x = Convs((("3x3_reduce", 64, 1, 1), ("3x3", 192, 3, 1)), init, self.dtype, name="conv2")(x)
+        x = half(name="pool2")(self._norm("norm2", x))
         auxiliary = {}
-        for module, row in MODULES.items():
-            x = Inception(row, self.dtype, name=f"inception_{module}")(x)
+        for module, widths in MODULES.items():
+            x = Inception(widths, init, self.dtype, name=f"inception_{module}")(x)
             if module in POOLED:
                 x = half(name=POOLED[module])(x)
             if module in HEADS and self.aux and (train or self.is_initializing()):
-                head = Head(self.num_classes, self.dtype, name=HEADS[module])
+                head = Head(self.num_classes, init, self.dtype, name=HEADS[module])
                 auxiliary[HEADS[module]] = head(x, train=train)
         x = Pool("average", (x.shape[1], x.shape[2]), 1, name="pool5")(x)
         x = nn.Dropout(0.4, deterministic=not train)(x.reshape(x.shape[0], -1))
-        scores = Dense(self.num_classes, kernel_init=caffe_xavier(), dtype=self.dtype, name="linear")(x)
+        scores = Dense(self.num_classes, kernel_init=init, dtype=self.dtype, name="linear")(x)
         return (scores, auxiliary) if train and self.aux else scores
 
-    def _conv1(self, x: jax.Array) -> jax.Array:
+    def _norm(self, name: str, x: jax.Array) -> jax.Array:
+        return x if self.lrn == "none" else LRN(name=name, **row(LRNS, "lrn", self.lrn))(x)
+
+    def _conv1(self, x: jax.Array, init: Init) -> jax.Array:
         if not self.separable:
-            return Convs((("7x7_s2", 64, 7, 2),), self.dtype, name="conv1")(x)
+            return Convs((("7x7_s2", 64, 7, 2),), init, self.dtype, name="conv1")(x)
         colours = x.shape[-1]
-        options: dict[str, Any] = {"bias": "none", "kernel_init": caffe_xavier(), "dtype": self.dtype}
+        options: dict[str, Any] = {"bias": "none", "kernel_init": init, "dtype": self.dtype}
         x = Conv(8 * colours, 7, 2, 3, groups=colours, **options, name="conv1_depthwise")(x)
-        return Convs((("1x1", 64, 1, 1),), self.dtype, name="conv1")(x)
+        return Convs((("1x1", 64, 1, 1),), init, self.dtype, name="conv1")(x)
 
 
 def googlenet_main(**options: Any) -> GoogLeNet:

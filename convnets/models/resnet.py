@@ -38,7 +38,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from convnets.errors import UsageError
-from convnets.language import suggest
+from convnets.language import row, suggest
 from convnets.layers import BatchNorm, Conv, Dense, Pool
 
 Unit = Callable[..., jax.Array]  # (x, name, maps, kernel, stride): convolution and batch norm
@@ -105,7 +105,7 @@ class Residual(nn.Module):
     """What the networks for ImageNet and CIFAR share.
 
     Attributes:
-        shortcut: 'A', 'B' or 'C'; 'none' is the plain network.
+        shortcut: 'A', 'B' or 'C'; 'none' is the plain network. The default is B for ImageNet and A for CIFAR.
         zero_init: the last scale of each block starts at 0 instead of 1.
         epsilon, momentum: of the batch norms; momentum is the weight of the old value.
     """
@@ -158,13 +158,12 @@ class ResNet(Residual):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        if self.pool1 not in POOL1:
-            raise UsageError(f"unknown pool1 '{self.pool1}' of ResNet{suggest(self.pool1, POOL1)}")
+        pooling = row(POOL1, "pool1", self.pool1)
         block, lengths = IMAGENET[self.depth]
         if self.stride_on_3x3:
             block = functools.partial(block, stride_on_3x3=True)
         x = nn.relu(self._unit(train)[0](x, "conv1", 64, 7, 2))
-        x = Pool("max", 3, 2, name="pool1", **POOL1[self.pool1])(x)
+        x = Pool("max", 3, 2, name="pool1", **pooling)(x)
         x = self._stages(x, block, lengths, 64, train)
         return Dense(self.num_classes, name="fc1000", dtype=self.dtype)(x)
 

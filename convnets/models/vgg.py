@@ -11,7 +11,8 @@ What the paper leaves open, and what stands here:
 - Initial weights. Section 3.1 draws A from N(0, variance 0.01), biases 0, and starts the deeper networks from A; its
   footnote adds that after submission the authors found Glorot & Bengio's rule to make this unnecessary. The default is
   'glorot', since it is the paper's own and serves every row without a network trained before; 'normal' is the first
-  rule (standard deviation 0.1, not the 0.01 of most code), 'he' that of He et al. 2015.
+  rule (standard deviation 0.1, not the 0.01 of most code), 'he' that of He et al. 2015. The layers that a deeper net
+  took from A are COPIED_FROM_A, for `--config.model.init_from=FILE --config.model.init_layers=LIST`.
 - The 5x5 twin of B (section 2.3): one 5x5 in the place of each pair of 3x3, with that pair's output maps.
 - A-LRN: the constants of Krizhevsky et al. 2012, to which the paper refers; after the ReLU of conv1_1.
 - Batch normalization (`_bn`) is younger than the paper: between convolution and ReLU, the convolutions keep their
@@ -27,8 +28,8 @@ import jax
 import jax.numpy as jnp
 
 from convnets.errors import UsageError
-from convnets.language import suggest
-from convnets.layers import LRN, BatchNorm, Conv, Init, Pool, he_normal
+from convnets.language import row
+from convnets.layers import LRN, BatchNorm, Conv, Init, Pool, he_normal, scaled
 
 # Table 1, stage by stage; '3-64' is the paper's conv3-64, 64 maps of 3x3.
 TABLE = {
@@ -40,6 +41,9 @@ TABLE = {
     "D": ("3-64 3-64", "3-128 3-128", "3-256 3-256 3-256", "3-512 3-512 3-512", "3-512 3-512 3-512"),
     "E": ("3-64 3-64", "3-128 3-128", "3-256 " * 4, "3-512 " * 4, "3-512 " * 4),
 }
+
+# Section 3.1: the first four convolutions and the three fully connected layers.
+COPIED_FROM_A = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 
 INITS: dict[str, Init] = {
     "glorot": nn.initializers.glorot_uniform(),
@@ -57,6 +61,7 @@ class VGG(nn.Module):
         init_weights: a row of INITS.
         dropout: share of the outputs of fc6 and fc7 that training drops.
         epsilon: of the batch norms.
+        width: factor on the numbers of maps and of units of fc6 and fc7.
     """
 
     config: str = "D"
@@ -64,22 +69,21 @@ class VGG(nn.Module):
     init_weights: str = "glorot"
     dropout: float = 0.5
     epsilon: float = 1e-5
+    width: float = 1.0
     num_classes: int = 1000
     dtype: Any = jnp.float32
     input_shape: ClassVar = (224, 224, 3)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        if self.init_weights not in INITS:
-            raise UsageError(f"unknown init_weights '{self.init_weights}' of VGG{suggest(self.init_weights, INITS)}")
-        common: dict[str, Any] = {"kernel_init": INITS[self.init_weights], "dtype": self.dtype}
-        for stage, row in enumerate(TABLE[self.config], 1):
-            for i, word in enumerate(row.split(), 1):
+        common: dict[str, Any] = {"kernel_init": row(INITS, "init_weights", self.init_weights), "dtype": self.dtype}
+        for stage, words in enumerate(TABLE[self.config], 1):
+            for i, word in enumerate(words.split(), 1):
                 if word == "LRN":
                     x = LRN(name=f"norm{stage}")(x)
                     continue
                 kernel, maps = map(int, word.split("-"))
-                x = Conv(maps, kernel, padding=kernel // 2, name=f"conv{stage}_{i}", **common)(x)
+                x = Conv(scaled(maps, self.width), kernel, padding=kernel // 2, name=f"conv{stage}_{i}", **common)(x)
                 if self.batch_norm:
                     x = BatchNorm(epsilon=self.epsilon, dtype=self.dtype, name=f"bn{stage}_{i}")(x, train=train)
                 x = nn.relu(x)
@@ -89,18 +93,7 @@ class VGG(nn.Module):
                 f"VGG takes images from 224 x 224 on: fc6 needs 7 x 7, pool5 is {x.shape[1]} x {x.shape[2]}"
             )
         for name, kernel in (("fc6", 7), ("fc7", 1)):
-            x = nn.relu(Conv(4096, kernel, name=name, **common)(x))
+            x = nn.relu(Conv(scaled(4096, self.width), kernel, name=name, **common)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = Conv(self.num_classes, 1, name="fc8", **common)(x)
         return x[:, 0, 0] if x.shape[1:3] == (1, 1) else x
-
-
-def copy_from_a(params: dict, a: dict) -> dict:
-    """The initial parameters of a deeper net with A's first four convolutions and three fully connected layers in place.
-
-    Simonyan & Zisserman 2015, section 3.1; the layers between keep what they have. Both are trees {layer: weights}.
-    """
-    return {
-        **params,
-        **{layer: a[layer] for layer in ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")},
-    }
