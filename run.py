@@ -8,7 +8,8 @@
     python run.py --mode=predict --workdir=runs/lenet5 --images=a.png,b.png
     python run.py --mode=export --workdir=runs/lenet5 --weights=FILE       write its weights as .safetensors
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
-    python run.py --mode=report --workdirs=runs/a,runs/b                   record runs, renew the README's table
+    python run.py --mode=sweep --experiment=experiments/lenet.py           every row of a table, with every seed
+    python run.py --mode=report --workdirs=runs/a,runs/b                   record runs and sweeps, renew the tables
 
 The same command again resumes a run, or says that it is complete. Exit codes: 0 done, 1 crash, 2 wrong usage, 3 data,
 4 diverged, 5 checkpoint.
@@ -25,7 +26,7 @@ from convnets import validate
 from convnets.errors import Error, UsageError
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
-MODES = ("train", "evaluate", "predict", "export", "describe", "report")
+MODES = ("train", "evaluate", "predict", "export", "describe", "sweep", "report")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
@@ -38,7 +39,15 @@ flags.DEFINE_string("weights", "", "For evaluate: a file of weights (.safetensor
 flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests.")
 flags.DEFINE_list("images", [], "For predict: image files.")
 flags.DEFINE_bool("invert", False, "For predict: the images are dark on light and the training set is light on dark.")
-flags.DEFINE_list("workdirs", [], "For report: folders of finished runs to record.")
+flags.DEFINE_list("workdirs", [], "For report: folders of finished runs and of sweeps to record.")
+flags.DEFINE_string("experiment", None, "For sweep: a file of experiments/.")
+flags.DEFINE_enum("size", "cpu", ("cpu", "full"), "For sweep: minutes on two cores, or the paper's own size.")
+flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given.")
+flags.DEFINE_enum(
+    "launcher", "local", ("local", "slurm", "print"), "For sweep: this machine, Slurm, or the commands only."
+)
+flags.DEFINE_integer("jobs", 1, "For sweep: trials at a time; they share the cores and an accelerator's memory.", 1)
+flags.DEFINE_list("slurm", [], "For sweep: KEY=VALUE for sbatch, such as partition=gpu,gres=gpu:1.")
 flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
 
@@ -95,6 +104,15 @@ def main(argv: list[str]) -> int:
 
         report.report([Path(name) for name in FLAGS.workdirs])
         return 0
+
+    if FLAGS.mode == "sweep":
+        from convnets import sweep
+
+        if not FLAGS.experiment:
+            raise UsageError("--mode=sweep needs --experiment, such as experiments/lenet.py")
+        folder = given or Path("runs", f"{Path(FLAGS.experiment).stem}-{FLAGS.size}").absolute()
+        return sweep.sweep(FLAGS.experiment, FLAGS.size, folder, FLAGS.seeds, overrides, FLAGS.launcher, FLAGS.jobs,
+                           FLAGS.slurm)  # fmt: skip
 
     config, problems = validate.load(source, overrides)
     if config is not None:

@@ -308,6 +308,8 @@ def _builder(name: str, directory: Path):
         try:
             builder.download_and_prepare()
         except Exception as e:
+            if builder.data_path.exists():  # another trial of a sweep was first
+                return _builder(name, directory)
             reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
             raise DataError(f"{name} is not in {directory} and could not be prepared ({reason}); where there is a "
                             f"network run: {prepare}") from None  # fmt: skip

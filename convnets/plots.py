@@ -1,6 +1,6 @@
 """Figures, as PNG files. The only file that imports matplotlib."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -18,7 +18,7 @@ plt.rcParams.update({
 
 
 def _save(figure, path: Path) -> None:
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Software": None})  # the same figure is the same file
     plt.close(figure)
 
 
@@ -93,4 +93,62 @@ def mistakes(
             axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray_r", vmin=0, vmax=255)
             axis.set_title(f"{names[labels[i]]} > {names[guesses[i]]}", fontsize=7, loc="center", pad=2)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    _save(figure, path)
+
+
+def experiment(
+    curves: Mapping[str, tuple[Sequence[tuple[float, float]], float | None]],
+    bars: Sequence[tuple[str, float, float, float | None]],
+    lines: Mapping[str, Sequence[tuple[float, float, float, float | None]]],
+    path: Path, *, title: str, metric: str, error: str, x: str,
+) -> None:  # fmt: skip
+    """A paper's table as it was measured; a panel is left out where there is nothing for it.
+
+    Args:
+        curves: by row, [(epoch, mean error)] and the paper's number, a dashed line of the same colour.
+        bars: (label, mean, half of the 95 % interval, the paper's number, a diamond).
+        lines: by name, [(x, mean, half of the interval, the paper's number)], against `x`.
+    """
+    panels = [bool(curves), bool(lines), True]
+    height = max(3.2, 0.24 * len(bars) + 1)
+    figure, axes = plt.subplots(
+        1, sum(panels), figsize=(4.6 * sum(panels), height), squeeze=False, layout="constrained"
+    )
+    free = iter(axes[0])
+    colours = [plt.get_cmap("tab10" if len(bars) <= 10 else "tab20")(i % 20) for i in range(max(len(bars), 1))]
+    of_row = dict(zip((b[0] for b in bars), colours, strict=False))
+    axes[0][0].set_title(title)
+    if curves:
+        axis = next(free)
+        for label, (points, paper) in curves.items():
+            axis.plot(*zip(*points, strict=True), color=of_row.get(label, QUIET), lw=1.2, label=label)
+            if paper is not None:
+                axis.axhline(paper, color=of_row.get(label, QUIET), lw=0.8, ls="--")
+        seen = [v for points, _ in curves.values() for _, v in points if v > 0]
+        if seen and max(seen) > 10 * min(seen):
+            axis.set_yscale("log")
+        axis.set(xlabel="epoch", ylabel=error)
+        if not lines and len(curves) <= 10:
+            axis.legend(fontsize=7)
+    if lines:
+        axis = next(free)
+        for (name, marks), colour in zip(lines.items(), colours, strict=False):
+            at, values, around, _ = zip(*sorted(marks, key=lambda m: m[0]), strict=True)
+            axis.errorbar(at, values, around, fmt="o-", ms=3, lw=1.2, capsize=2, color=colour, label=name)
+            known = sorted((m[0], m[3]) for m in marks if m[3] is not None)
+            if known:
+                axis.plot(*zip(*known, strict=True), "D--", ms=4, lw=0.8, color=colour, mfc="none")
+        axis.set(xlabel=x, ylabel=metric)
+        if any(lines):
+            axis.legend(fontsize=7)
+    axis = next(free)
+    for i, (label, mean, half, paper) in enumerate(bars):
+        axis.barh(
+            i, mean, xerr=half, color=of_row[label], height=0.7, error_kw={"lw": 0.9, "capsize": 2, "ecolor": INK}
+        )
+        if paper is not None:
+            axis.plot(paper, i, "D", ms=5, mfc="white", mec=INK)
+    axis.set_yticks(range(len(bars)), [b[0] for b in bars], fontsize=7)
+    axis.invert_yaxis()
+    axis.set(xlabel=f"{metric}; diamond: the paper" if any(b[3] is not None for b in bars) else metric)
     _save(figure, path)

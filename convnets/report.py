@@ -1,100 +1,145 @@
-"""Measured results beside the papers': experiments/results.jsonl holds every recorded run, the README a table of them."""
+"""Measured results beside the papers': RESULTS.md, the README's block, a table for programs, and figures.
 
+All of it is made from experiments/*.py and experiments/results.jsonl; nothing is typed by hand.
+"""
+
+import csv
 import difflib
-import json
-import re
+import functools
+import io
 import statistics
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convnets import ledger, validate
+from convnets import ledger, results
 from convnets.errors import UsageError
-from convnets.ledger import Row
+from convnets.ledger import ROOT
+from convnets.verdict import Line, Table, interval, tables
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "experiments" / "results.jsonl"
 BEGIN, END = "<!-- results: python run.py --mode=report -->", "<!-- end of results -->"
+FIGURES = Path("docs", "figures")  # below ROOT
+MODE = {"cpu": "two cores", "full": "the paper's size"}
 
 
-def record(workdir: Path) -> dict[str, Any]:
-    """What results.jsonl keeps of a finished run: its result, where it comes from, and the command that repeats it.
-
-    Raises:
-        UsageError: the run is not finished, or its code was not committed.
-    """
-    try:
-        result = json.loads((workdir / "result.json").read_text())
-        manifest = json.loads((workdir / "manifest.json").read_text())
-    except FileNotFoundError as e:
-        raise UsageError(f"{workdir} holds no finished run: {Path(e.filename).name} is missing") from None
-    commits = {manifest["commit"], result["commit"], *(r["commit"] for r in manifest.get("resumed", []))}
-    if len(commits) > 1 or not re.fullmatch("[0-9a-f]{40}", result["commit"]):
-        raise UsageError(f"{workdir} was made by {', '.join(sorted(commits))}: only runs of one commit are recorded")
-    found = re.search(r"--config[= ](\S+)", manifest["command"])
-    source = found[1] if found else "configs/lenet.py:digits"
-    # With the run's seed, so that what follows the seed, such as a subset of its own, is no override.
-    seed = f"--config.train.seed={result['seed']}"
-    original, _ = validate.load(source, [seed])
-    if original is None:
-        raise UsageError(f"{workdir}: its config {source} does not exist any more")
-    # Where the data lay is the machine's matter, and a leaf younger than the run could not be overridden in it.
-    differ = [c for c in validate.changes(original.to_dict(), result["config"])
-              if not c.startswith("data.data_dir:") and not c.endswith(" -> absent")]  # fmt: skip
-    overrides = [f"--config.{re.sub(': .* -> ', '=', c)}" for c in differ]
-    kept = {k: v for k, v in result.items() if k != "config"}
-    command = " ".join(["python run.py", f"--config={source}", *overrides, *([seed] if result["seed"] else [])])
-    device = {k: manifest["device"][k] for k in ("kind", "count")}
-    return {"config": source, "overrides": overrides, "command": command, **kept, "device": device}
+def number(metric: str, value: float, sign: str = "") -> str:
+    return format(
+        value, f"{sign},.0f" if metric.startswith("steps") else f"{sign}.2f" if "error" in metric else f"{sign}.4g"
+    )
 
 
-def add(workdirs: Sequence[Path]) -> int:
-    """Records runs that are not recorded yet; returns how many are new."""
-    known = read()
-    new = [r for r in map(record, workdirs) if _identity(r) not in map(_identity, known)]
-    RESULTS.write_text("".join(json.dumps(r) + "\n" for r in [*known, *new]))
-    return len(new)
+def unit(metric: str) -> str:
+    return "%" if metric.endswith("_error") else "steps" if metric.startswith("steps") else metric.replace("_", " ")
 
 
-def read() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-
-
-def _identity(r: dict[str, Any]) -> tuple:
-    return (r["command"], r["commit"], r["protocol"])
-
-
-def table(rows: Sequence[Row], results: Sequence[dict[str, Any]]) -> list[str]:
-    """Markdown lines: each row with the paper's error and ours over the seeds of the newest commit that ran it."""
-    lines = ["| network and recipe | test set | protocol | paper (%) | ours (%), mean ± std (n) | difference | time a run"
-             " | commit |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
-    for row in rows:
-        paper = f"{row.paper:.2f} ({row.where})" if row.paper is not None else "none"
-        runs = [r for r in results if r["config"] == row.config and tuple(r["overrides"]) == row.overrides]
-        if not runs:
-            command = " ".join(["python run.py", f"--config={row.config}", *row.overrides])
-            lines.append(f"| {row.label} | | | {paper} | not run: `{command}` | | | |")
-            continue
-        runs = [r for r in runs if r["commit"] == runs[-1]["commit"]]
-        errors = [r["top1_error"] for r in runs]
-        spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
-        difference = f"{statistics.mean(errors) - row.paper:+.2f}" if row.paper is not None else ""
-        seconds, device = statistics.median(r["seconds"] for r in runs), runs[-1]["device"]
-        lines.append(
-            f"| {row.label} | {runs[0]['dataset'].split(':')[0]}, {runs[0]['num_examples']:,} | {runs[0]['protocol']}"
-            f" | {paper} | **{statistics.mean(errors):.2f}**{spread} ({len(errors)}) | {difference}"
-            f" | {seconds:.0f} s, {device['count']} x {device['kind']} | {runs[0]['commit'][:7]} |"
+def row_lines(table: Table, lines: Sequence[Line]) -> list[str]:
+    """Markdown lines, without a head: paper, ours, difference, time and commit of each line of a table."""
+    out, metric = [], table.experiment.metric
+    for line in lines:
+        paper = (
+            f"{number(metric, line.paper)}{f' ({line.where})' * bool(line.where)}" if line.paper is not None else "none"
         )
-    return lines
+        bad = sum("diverged" in run for run in line.runs)
+        note = f", {bad} of {len(line.runs)} diverged" if bad else ""
+        if not line.values:
+            what = f"not run{f': {line.row.cost} a run' * bool(line.row.cost)}" if not line.runs else f"no value{note}"
+            out.append(f"| {_cell(line.label)} | | | {paper} | {what} | | | |")
+            continue
+        spread = f" ± {number(metric, statistics.stdev(line.values.values()))}" if len(line.values) > 1 else ""
+        difference = number(metric, line.mean - line.paper, "+") if line.paper is not None else ""
+        facts = line.runs[-1].get("tests", {}).get(line.test, {}) if line.test else {}
+        facts = {**line.runs[-1], **facts}
+        seconds, device = statistics.median(r["seconds"] for r in line.runs), facts["device"]
+        images = f", {facts['num_examples']:,}" if "num_examples" in facts else ""
+        out.append(
+            f"| {_cell(line.label)} | {facts['dataset'].split(':')[0]}{images} | {facts['protocol']} | {paper}"
+            f" | **{number(metric, line.mean)}**{spread} ({len(line.values)}{note}) | {difference}"
+            f" | {seconds:.0f} s, {device['count']} x {device['kind']} | {facts['commit'][:7]} |"
+        )
+    return out
 
 
-def rows() -> list[Row]:
-    """The rows of all experiments at the papers' size, file after file."""
-    return [row for experiment in ledger.load().values() if experiment.full for row in experiment.full.rows]
+def row_head(metric: str) -> list[str]:
+    return [f"| network and recipe | test set | protocol | paper ({unit(metric)}) | ours ({unit(metric)}), mean ± std (n)"
+            " | difference | time a run | commit |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
 
 
-def readme(text: str) -> str:
-    """The README with its block of results made anew.
+def claim_lines(table: Table) -> list[str]:
+    """Markdown lines, without a head: claim, place, the paper's effect, ours with its interval, n, verdict."""
+    out = []
+    for claim, v in zip(table.claims, table.verdicts, strict=True):
+        metric = claim.metric or table.experiment.metric
+        show = functools.partial(_effect, metric, claim.ratio)
+        what = "ratio of " if claim.ratio else ""
+        says = f"within {show(claim.within)}" if claim.within is not None else ""
+        paper = says or (show(claim.size) if claim.size is not None else "")
+        ours = show(v.effect) if v.effect is not None else ""
+        ours += f" [{show(v.low)}, {show(v.high)}]" if v.low is not None and v.high is not None else ""
+        word = f"**{v.word}**" if v.n else v.word
+        place = f"{table.experiment.source}, {claim.where}".strip(", ")
+        out.append(f"| {_cell(claim.text)} | {_cell(place)} | {table.size} | {what}{_cell(metric)} | {paper} | {ours} | {v.n or ''}"
+                   f" | {word}{': ' * bool(claim.note)}{_cell(claim.note)} |")  # fmt: skip
+    return out
+
+
+CLAIM_HEAD = [
+    "| claim | where | size | metric | paper's effect | ours [95 %] | n | verdict |",
+    "|---|---|---|---|---|---|---|---|",
+]
+
+
+def _effect(metric: str, ratio: bool, value: float) -> str:
+    return f"{value:.2f} x" if ratio else number(metric, value, "+")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def cost(recorded: Sequence[Mapping[str, Any]]) -> str:
+    """How many runs were recorded, how long they took, on what."""
+    seconds: dict[str, float] = defaultdict(float)
+    for run in recorded:
+        seconds[f"{run['device']['count']} x {run['device']['kind']}"] += run["seconds"]
+    parts = (f"{s / 3600:.1f} h on {device}" for device, s in sorted(seconds.items()))
+    return f"{len(recorded)} recorded runs took {' and '.join(parts)}." if recorded else "No run is recorded."
+
+
+def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
+    """RESULTS.md."""
+    words = Counter(v.word for t in made for v in t.verdicts)
+    counted = ", ".join(
+        f"{words[w]} {w}" for w in ("reproduced", "not reproduced", "not resolved", "not run") if words[w]
+    )
+    lines = ["# Results", "", "Written by `python run.py --mode=report` from `experiments/*.py` (what the papers say) and"
+             " `experiments/results.jsonl` (what was measured); nothing here is typed by hand.", "",
+             f"{cost(recorded)} Claims: {counted or 'none'}.", "",
+             "An effect is worse - better (or worse / better), positive where the paper is right, with its 95 % confidence"
+             " interval: Welch's between rows, paired by seed between tests of the same runs. *Reproduced* is an interval"
+             " above zero, *not reproduced* one below it, *not resolved* one that crosses it or fewer than 3 runs. A run"
+             " that diverged counts with the error of chance; errors of training are those that training saw.",
+             ""]  # fmt: skip
+    for t in made:
+        lines += [
+            f"## {t.experiment.title}: {MODE[t.size]}",
+            "",
+            *([t.experiment.source, ""] if t.experiment.source else []),
+        ]
+        missing = sum(not line.runs for line in t.lines if not line.test)
+        if missing:
+            rows = sum(not line.test for line in t.lines)
+            lines += [f"{missing} of {rows} rows not run: `{t.command}`", ""]
+        lines += [*row_head(t.experiment.metric), *row_lines(t, t.lines), ""]
+        if t.claims:
+            lines += [*CLAIM_HEAD, *claim_lines(t), ""]
+        if any(line.runs for line in t.lines):
+            lines += [f"![{t.experiment.title}]({FIGURES / f'{t.name}-{t.size}.png'})", ""]
+    return "\n".join(lines)
+
+
+def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
+    """The README with its block of results made anew: the rows of the papers' size that were run, and the verdicts.
 
     Raises:
         UsageError: it has no such block.
@@ -102,17 +147,82 @@ def readme(text: str) -> str:
     if BEGIN not in text or END not in text:
         raise UsageError(f"README.md has no block from '{BEGIN}' to '{END}'")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    return "\n".join([head + BEGIN, "", *table(rows(), read()), "", END]) + tail
+    rows = [line for t in made if t.size == "full" and t.experiment.metric == "test_error"
+            for line in row_lines(t, [x for x in t.lines if x.values])]  # fmt: skip
+    claims = [line for t in made for line, v in zip(claim_lines(t), t.verdicts, strict=True) if v.n]
+    missing = sum(not line.runs for t in made for line in t.lines if not line.test)
+    end = f"{cost(recorded)} Of the papers' rows, {missing} are not run yet." if missing else cost(recorded)
+    body = [*row_head("test_error"), *rows, "", *([*CLAIM_HEAD, *claims, ""] if claims else []),
+            f"{end} All of them, with their commands and figures: [RESULTS.md](RESULTS.md)."]  # fmt: skip
+    return "\n".join([head + BEGIN, "", *body, "", END]) + tail
 
 
-def report(workdirs: Sequence[Path]) -> None:
-    """Records finished runs, writes the README's table and says what changed."""
-    new = add(workdirs)
-    path = ROOT / "README.md"
-    before = path.read_text()
-    after = readme(before)
-    path.write_text(after)
-    changed = [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[:2] in ("+ ", "- ")]
-    print(f"{new} new of {len(workdirs)} runs recorded in experiments/results.jsonl; README.md: "
-          + (f"{len(changed)} lines changed" if changed else "unchanged"))  # fmt: skip
-    print("\n".join(table(rows(), read())))
+def sheet(made: Sequence[Table]) -> str:
+    """experiments/results.csv: one line for each row and test of each experiment."""
+    file = io.StringIO()
+    names = ("experiment", "size", "row", "test", "metric", "paper", "mean", "std", "n", "diverged", "commit")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    for t in made:
+        for line in t.lines:
+            v = list(line.values.values())
+            std = f"{statistics.stdev(v):.6g}" if len(v) > 1 else ""
+            writer.writerow([t.name, t.size, line.row.label, line.test, t.experiment.metric, line.paper,
+                             f"{line.mean:.6g}" if v else "", std, len(v), sum("diverged" in r for r in line.runs),
+                             line.runs[-1]["commit"] if line.runs else ""])  # fmt: skip
+    return file.getvalue()
+
+
+def files() -> dict[Path, str]:
+    """What the generated files of text must hold, by path."""
+    recorded = results.read()
+    made = list(tables(ledger.load(), recorded))
+    text = (ROOT / "README.md").read_text()
+    return {ROOT / "README.md": readme(text, made, recorded), ROOT / "RESULTS.md": document(made, recorded),
+            ROOT / "experiments" / "results.csv": sheet(made)}  # fmt: skip
+
+
+def draw(table: Table, path: Path) -> None:
+    """The figure of a table that was run, at least in part."""
+    from convnets import plots
+
+    column = 2 if "train" in table.experiment.metric else 1  # of a recorded curve
+    curves: dict[str, tuple[list[tuple[float, float]], float | None]] = {}
+    bars, lines = [], defaultdict(list)
+    for line in table.lines:
+        if line.runs and not line.test:
+            points = defaultdict(list)
+            for epoch, *errors in (p for run in line.runs for p in run.get("curve", ())):
+                if errors[column - 1] is not None:
+                    points[epoch].append(errors[column - 1])
+            paper = line.paper if table.experiment.metric.endswith("_error") else None
+            curves[line.label] = ([(e, statistics.mean(v)) for e, v in sorted(points.items())], paper)
+        if line.values:
+            bars.append((line.label, line.mean, interval(list(line.values.values())), line.paper))
+            if line.x is not None:
+                name = line.row.label if line.test else line.row.line
+                lines[name].append((line.x, *bars[-1][1:]))
+    plots.experiment(
+        {k: v for k, v in curves.items() if len(v[0]) > 1}, bars, lines, path, title=table.experiment.title,
+        metric=f"{table.experiment.metric.replace('_', ' ')}" + " (%)" * (unit(table.experiment.metric) == "%"),
+        error=("test" if column == 1 else "training") + " error (%)", x=table.experiment.x,
+    )  # fmt: skip
+
+
+def report(folders: Sequence[Path]) -> None:
+    """Records finished runs and sweeps, writes everything anew and says what changed."""
+    new = results.add(folders)
+    for path, text in files().items():
+        before = path.read_text() if path.exists() else ""
+        path.write_text(text)
+        differ = difflib.ndiff(before.splitlines(), text.splitlines())
+        changed = sum(line[:2] in ("+ ", "- ") for line in differ) if before != text else 0
+        print(f"{path.relative_to(ROOT)}: {f'{changed} lines changed' if changed else 'unchanged'}")
+    recorded = results.read()
+    made = list(tables(ledger.load(), recorded))
+    (ROOT / FIGURES).mkdir(parents=True, exist_ok=True)
+    for table in made:
+        if any(line.runs for line in table.lines):
+            draw(table, ROOT / FIGURES / f"{table.name}-{table.size}.png")
+    print(f"{new} new runs recorded in experiments/results.jsonl. {cost(recorded)}")
+    print("\n".join(line for t in made for line, v in zip(claim_lines(t), t.verdicts, strict=True) if v.n))

@@ -205,15 +205,16 @@ class Run:
         title = f"{self.config.model.name} on {info.name}"
         paths = [self.workdir / name for name in ("curves.png", "filters.png", "confusion.png", "mistakes.png")]
         plots.curves(logs.read_lines(self.workdir / "metrics.jsonl"), paths[0], title)
-        first = next(r for r in analytics.describe(self.model, self.model.input_shape) if r.parameters)
         kernel = self.state.params
+        first = next(r for r in analytics.describe(self.model, self.model.input_shape) if r.parameters)
         for part in first.name.split("/"):
             kernel = kernel[part]
-        plots.filters(np.asarray(kernel["kernel"]), paths[1], f"{title}: filters of {first.name}")
+        if first.kind == "Conv":
+            plots.filters(np.asarray(kernel["kernel"]), paths[1], f"{title}: filters of {first.name}")
         error = f"{len(wrong)} of {len(labels)} wrong"
         plots.confusion(labels, guesses, info.label_names, paths[2], f"{title}: {error}")
         shown = wrong[:100]
         images, _ = evaluate.images_and_labels(self.test_split, shown)
         title = f"{title}: {error}, truth > guess"
         plots.mistakes(images, labels[shown], guesses[shown], info.label_names, paths[3], title)
-        return paths
+        return [path for path in paths if path.exists()]

@@ -169,3 +169,13 @@ def changes(old: dict, new: dict) -> list[str]:
     keys = dict.fromkeys(leaf_keys(old) + leaf_keys(new))
     value = lambda config, key: _get(config, key) if key in leaf_keys(config) else "absent"  # noqa: E731
     return [f"{k}: {value(old, k)} -> {value(new, k)}" for k in keys if value(old, k) != value(new, k)]
+
+
+def overrides(old: dict, new: dict) -> list[str]:
+    """The '--config.KEY=VALUE' arguments that make the new config of the old one.
+
+    Where the data lies is the machine's matter, and a leaf that only the old one has could not be overridden: neither
+    is among them.
+    """
+    differ = [c for c in changes(old, new) if not c.startswith("data.data_dir:") and not c.endswith(" -> absent")]
+    return [f"--config.{re.sub(': .* -> ', '=', c)}" for c in differ]

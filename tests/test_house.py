@@ -33,7 +33,7 @@ LEVELS = [
     ["models", "steps", "checkpoint", "weights"],
     ["analytics", "evaluate"],
     ["train", "plots"],
-    ["validate", "verbs", "ledger", "report"],
+    ["validate", "verbs", "ledger", "verdict", "trials", "sweep", "results", "report"],
 ]
 
 

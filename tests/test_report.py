@@ -1,61 +1,99 @@
-import json
+import csv
+import io
+from collections import defaultdict
 
 import pytest
 
-from convnets import report
-from convnets.errors import UsageError
+from convnets import ledger, plots, report, results, verdict
+from convnets.ledger import Claim, Experiment, Row, Size, Test
 from tests.conftest import ROOT
+from tests.test_results import finished
+
+Test.__test__ = False
 
 
-def finished(folder, commit="a" * 40, seed=0, error=1.5, lr=0.01):
-    """A folder like a finished run's."""
-    from convnets import validate
+def test_the_generated_files_are_up_to_date():
+    for path, text in report.files().items():
+        assert path.read_text() == text, f"{path.name} is stale; run: python run.py --mode=report"
+    tables = verdict.tables(ledger.load(), results.read())
+    drawn = {f"{t.name}-{t.size}.png" for t in tables if any(line.runs for line in t.lines)}
+    assert {p.name for p in (ROOT / report.FIGURES).iterdir()} == drawn, "run: python run.py --mode=report"
 
-    config, _ = validate.load("configs/lenet.py:mnist", [f"--config.train.seed={seed}", f"--config.optim.lr={lr}"])
-    result = {"config": config.to_dict(), "dataset": "mnist:3", "protocol": "single", "num_examples": 9, "seed": seed,
-              "top1_error": error, "seconds": 7.0, "commit": commit}  # fmt: skip
-    manifest = {"command": "python run.py --config=configs/lenet.py:mnist --workdir=x", "commit": commit,
-                "device": {"kind": "cpu", "count": 1, "platform": "cpu"}}  # fmt: skip
-    folder.mkdir(exist_ok=True)
-    (folder / "result.json").write_text(json.dumps(result))
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
+
+MNIST = "configs/lenet.py:mnist"
+SHIFT = Test(("--config.data.test_ops=decode|resize(32)",), paper=11.0, where="table 2", x=3)
 
 
 @pytest.fixture
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "RESULTS", tmp_path / "results.jsonl")
+def made(tmp_path, monkeypatch):
+    """An experiment of three rows, one of them not run, and its recorded runs."""
+    rows = [Row("net", MNIST, 0.95, "fig. 9", tests={"shifted": SHIFT}),
+            Row("hot", MNIST, overrides=("--config.optim.lr=0.5",)),
+            Row("new|er", MNIST, 0.5, "fig. 9", ("--config.optim.lr=0.25",), cost="6 min, 2 cores")]  # fmt: skip
+    claims = [Claim("hot is worse", "sec. 1", better="net", worse="hot", size=3.0, note="As said."),
+              Claim("shifts hurt", "sec. 2", better="net", worse=("net", "shifted")),
+              Claim("newer is better", "sec. 3", better="new|er", worse="net")]  # fmt: skip
+    experiment = Experiment("Heat", "test_error", full=Size(rows, claims, 3), source="Us 2026")
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results.jsonl")
+    monkeypatch.setattr(ledger, "load", lambda: {"heat": experiment})
     monkeypatch.chdir(ROOT)
-    return tmp_path
+    results._wanted.cache_clear()
+    of = defaultdict(list)
+    for s in range(3):
+        shifted = {"shifted": (SHIFT.overrides, 10 + s / 10)}
+        of["net"].append(finished(tmp_path / f"net{s}", seed=s, error=1.0 + s / 10, tests=shifted))
+        of["hot"].append(finished(tmp_path / f"hot{s}", seed=s, error=4.0 + s / 10, lr=0.5))
+    results.add([*of["net"], *of["hot"]])
+    yield list(verdict.tables({"heat": experiment}, results.read()))
+    results._wanted.cache_clear()
 
 
-def test_the_readme_is_up_to_date():
-    text = (ROOT / "README.md").read_text()
-    assert report.readme(text) == text, "run: python run.py --mode=report"
+def test_results_tell_paper_ours_difference_cost_and_verdict(made):
+    text = report.document(made, results.read())
+    assert "| net | mnist, 9 | single | 0.95 (fig. 9) | **1.10** ± 0.10 (3) | +0.15 | 7 s, 1 x cpu | aaaaaaa |" in text
+    assert "| net, shifted | mnist, 9 | single | 11.00 (table 2) | **10.10** ± 0.10 (3) | -0.90 |" in text
+    assert "| new\\|er | | | 0.50 (fig. 9) | not run: 6 min, 2 cores a run | | | |" in text
+    assert "1 of 3 rows not run: `python run.py --mode=sweep --experiment=experiments/heat.py --size=full" in text
+    assert "| +3.00 | +3.00 [+2.77, +3.23] | 3 | **reproduced**: As said. |" in text
+    assert "| +9.00 [+9.00, +9.00] | 3 | **reproduced** |" in text  # paired: every run has the same difference
+    assert "|  | not run |" in text
+    assert "6 recorded runs took 0.0 h on 1 x cpu. Claims: 2 reproduced, 1 not run." in text
 
 
-def test_a_recorded_run_tells_how_to_repeat_it(results):
-    entry = report.record(finished(results / "run", seed=2, lr=0.5))
+def test_the_readme_has_what_was_run_and_says_what_was_not(made):
+    before = f"a\n{report.BEGIN}\nold\n{report.END}\nz\n"
+    text = report.readme(before, made, results.read())
     assert (
-        entry["command"] == "python run.py --config=configs/lenet.py:mnist --config.optim.lr=0.5 --config.train.seed=2"
+        text.startswith("a\n")
+        and text.endswith("z\n")
+        and "old" not in text
+        and report.readme(text, made, results.read()) == text
     )
-    assert entry["overrides"] == ["--config.optim.lr=0.5"]
+    assert "**1.10** ± 0.10 (3)" in text and "new" not in text and "hot is worse" in text
+    assert "Of the papers' rows, 1 are not run yet" in text
 
 
-def test_a_run_is_recorded_once_and_only_of_committed_code(results):
-    run = finished(results / "run")
-    assert report.add([run]) == 1 and report.add([run]) == 0 and len(report.read()) == 1
-    with pytest.raises(UsageError, match="only runs of one commit"):
-        report.add([finished(results / "dirty", commit="a" * 40 + "+changes")])
-    with pytest.raises(UsageError, match="holds no finished run"):
-        report.add([results])
+def test_the_sheet_has_a_line_for_each_row_and_test(made):
+    lines = list(csv.DictReader(io.StringIO(report.sheet(made))))
+    assert [(x["row"], x["test"], x["mean"], x["n"]) for x in lines] == [
+        ("net", "", "1.1", "3"), ("net", "shifted", "10.1", "3"), ("hot", "", "4.1", "3"), ("new|er", "", "", "0")]  # fmt: skip
 
 
-def test_the_table_has_mean_spread_and_n_of_the_newest_commit(results):
-    rows = [report.Row("net", "configs/lenet.py:mnist", 0.95, "fig. 9"), report.Row("other", "x.py:y", None, "")]
-    report.add([finished(results / "old", commit="b" * 40, error=9.0)])
-    report.add([finished(results / f"{s}", seed=s, error=1.0 + s / 10) for s in range(3)])
-    report.add([finished(results / "tuned", lr=0.5, error=0.1)])  # another recipe: not this row's
-    table = report.table(rows, report.read())
-    assert "**1.10** ± 0.10 (3) | +0.15 | 7 s, 1 x cpu | aaaaaaa |" in table[2] and "0.95 (fig. 9)" in table[2]
-    assert "not run: `python run.py --config=x.py:y`" in table[3]
+def test_a_divergence_is_counted_in_the_table(made):
+    runs = [{**run, "diverged": "at step 2"} if run["seed"] == 1 else run for run in made[0].lines[0].runs]
+    line = made[0].lines[0]._replace(runs=runs)
+    assert "(3, 1 of 3 diverged)" in report.row_lines(made[0], [line])[0]
+
+
+def test_the_figure_shows_what_was_measured_and_is_the_same_again(made, tmp_path, monkeypatch):
+    seen = {}
+    draw = plots.experiment
+    monkeypatch.setattr(plots, "experiment", lambda *a, **k: (seen.update(a=a), draw(*a, **k)))
+    report.draw(made[0], tmp_path / "a.png")
+    report.draw(made[0], tmp_path / "b.png")
+    _, bars, lines, _ = seen["a"]
+    assert [b[0] for b in bars] == ["net", "net, shifted", "hot"] and bars[0][1:] == pytest.approx(
+        (1.1, 0.2484, 0.95), abs=1e-4
+    )
+    assert list(lines) == ["net"] and lines["net"][0][0] == 3
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -1,0 +1,159 @@
+"""Sweeps as a person meets them: real launchers, workers and runs, killed in the middle."""
+
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from convnets import ledger, trials
+from convnets.errors import UsageError
+from tests.conftest import ROOT
+
+SMALL = ("--config.train.epochs=1", "--config.train.batch_size=48", "--config.checkpoint.every_steps=4",
+         "--config.train.log_every_steps=1", "--config.train.eval_every_epochs=0")  # fmt: skip
+EXPERIMENT = """
+from convnets.ledger import Claim, Experiment, Row, Size, Test
+def row(label, *overrides, **kwargs):
+    return Row(label, "configs/lenet.py:digits", overrides=({small}, *overrides), **kwargs)
+EXPERIMENT = Experiment("tiny", "test_error", cpu=Size(rows=[{rows}], seeds=1))
+"""
+
+
+def experiment(folder: Path, *rows: str) -> Path:
+    path = folder / "tiny.py"
+    path.write_text(EXPERIMENT.format(small=", ".join(map(repr, SMALL)), rows=", ".join(f"row({r})" for r in rows)))
+    return path
+
+
+def launch(path: Path, workdir: Path, *arguments: str) -> subprocess.Popen:
+    """A launcher in a process group of its own, so that it can be killed with all that it started."""
+    command = [sys.executable, "run.py", "--mode=sweep", f"--experiment={path}", f"--workdir={workdir}", *arguments]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, start_new_session=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
+
+def wait_for(found, process: subprocess.Popen, seconds: float = 200):
+    """Until `found` returns something true, which it returns."""
+    end = time.monotonic() + seconds
+    while not (result := found()):
+        assert time.monotonic() < end and process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    return result
+
+
+def folders(workdir: Path) -> dict[str, Path]:
+    """The trials by label."""
+    return {trials.read(path.parent).label: path.parent for path in workdir.glob("*/trial.json")}
+
+
+def log(folder: Path) -> str:
+    return (folder / "log.txt").read_text() if (folder / "log.txt").exists() else ""
+
+
+@pytest.mark.timeout(600)
+def test_killed_and_started_again_a_sweep_repeats_nothing_and_shows_each_state(tmp_path):
+    path = experiment(tmp_path, "'first', tests={'half': Test(('--config.data.test_split=test[:50%]',))}",
+                      "'crashes', '--config.data.test_ops=decode'", "'second', '--config.optim.lr=0.002'",
+                      "'diverges', '--config.optim.lr=1e38'")  # fmt: skip
+    workdir = tmp_path / "sweep"
+    launcher = launch(path, workdir)
+    wait_for(lambda: "steps on" in log(folders(workdir).get("first", tmp_path)), launcher)
+    launcher.kill()  # its worker goes on; the next launcher waits for that instead of starting another
+    launcher.communicate()
+    own = folders(workdir)
+    assert trials.status(own["first"])["state"] == "running"
+
+    launcher = launch(path, workdir)
+    wait_for(lambda: (own["second"] / "checkpoints" / "4").exists(), launcher)
+    os.killpg(launcher.pid, signal.SIGKILL)  # and now all at once
+    launcher.communicate()
+    now = lambda: [trials.status(own[n])["state"] for n in ("first", "crashes", "second", "diverges")]  # noqa: E731
+    end = time.monotonic() + 20
+    while "running" in now() and time.monotonic() < end:  # a killed process takes a moment to be gone
+        time.sleep(0.05)
+    assert now() == ["done", "failed", "pending", "pending"]
+    before = {name: (own["first"] / name).stat().st_mtime_ns for name in ("result.json", "evaluation-half.json")}
+
+    launcher = launch(path, workdir, "--jobs=2")
+    out, err = launcher.communicate(timeout=280)
+    assert launcher.returncode == 1
+    assert "4 trials" in out and "1 finished, 3 to run" in out, (out, err)
+    assert log(own["first"]).count("steps on") == 1 and "resumed" not in log(own["first"])
+    assert before == {name: (own["first"] / name).stat().st_mtime_ns for name in before}
+    assert re.search(r"resumed at step \d+", log(own["second"]))
+    table = {row: line for line in out[out.index("━") :].splitlines() for row in own if f"│ {row} " in line}
+    states = {"first": "done", "second": "done", "diverges": "diverged", "crashes": "failed"}
+    for row, state in states.items():
+        assert f"│ {state} " in table[row], table[row]
+    assert "the loss is not finite" in table["diverges"] and "rc 2: error: data.test_ops gives" in table["crashes"]
+    half = json.loads((own["first"] / "evaluation-half.json").read_text())
+    assert half["num_examples"] == 180 and json.loads((own["first"] / "result.json").read_text())["num_examples"] == 360
+
+    path = experiment(
+        tmp_path, "'first'", "'second', '--config.optim.lr=0.002'", "'diverges', '--config.optim.lr=1e38'"
+    )
+    again = launch(path, workdir)
+    out, err = again.communicate(timeout=100)
+    assert again.returncode == 0 and "3 finished, 0 to run" in out, (out, err)  # a divergence is a result
+
+
+def test_one_wrong_config_starts_nothing(tmp_path):
+    path = experiment(tmp_path, "'good'", "'wrong', '--config.optim.lr=-1'", "'worse', '--config.loss=hinge'",
+                      "'tested', tests={'t': Test(('--config.evaluate.protocol=x',))}")  # fmt: skip
+    process = launch(path, tmp_path / "sweep")
+    out, err = process.communicate(timeout=100)
+    lines = err.splitlines()
+    assert process.returncode == 2 and not out and not (tmp_path / "sweep").exists()
+    assert len(lines) == 3 and "error: wrong: optim.lr is -1.0" in lines[0] and "worse: loss is 'hinge'" in lines[1], (
+        err
+    )
+    assert "tested, t: evaluate.protocol is 'x'" in lines[2]
+    process = launch(path, tmp_path / "sweep", "--size=full")
+    assert "has no size 'full'" in process.communicate()[1] and process.returncode == 2
+
+
+def test_print_shows_the_commands_of_what_is_missing(tmp_path):
+    path = experiment(tmp_path, "'a', tests={'half': Test(('--config.data.test_split=test[:50%]',))}")
+    process = launch(path, tmp_path / "sweep", "--launcher=print", "--seeds=2", "--config.data.data_dir=here")
+    out, err = process.communicate(timeout=100)
+    train, test, other, _ = out.splitlines()
+    assert train.startswith("python run.py --config=configs/lenet.py:digits --config.train.epochs=1 "), err
+    assert "--config.data.data_dir=here" in train and "seed=0" in train and "seed=1" in other
+    assert "--mode=evaluate" in test and test.endswith("--name=half '--config.data.test_split=test[:50%]'")
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_trial_is_named_by_what_it_computes(tmp_path):
+    plan = lambda *rows, extra=(): list(trials.plan(str(experiment(tmp_path, *rows)), "cpu", 2, extra))  # noqa: E731
+    names = plan("'a'", "'b', '--config.optim.lr=0.1'")
+    assert len(set(names)) == 4
+    assert plan("'renamed', '--config.optim.lr=0.1'") == names[2:] == plan("'b', '--config.optim.lr=0.10'")
+    assert plan("'a'", extra=["--config.data.data_dir=elsewhere"]) == names[:2]
+    with pytest.raises(UsageError, match="two rows have the same label"):
+        plan("'a'", "'a', '--config.optim.lr=0.1'")
+
+
+def test_what_is_locked_runs_and_what_was_left_is_pending(tmp_path):
+    (tmp_path / "status.json").write_text('{"state": "running"}')
+    with (tmp_path / "lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert trials.status(tmp_path)["state"] == "running"
+    assert trials.status(tmp_path)["state"] == "pending"
+
+
+@pytest.mark.parametrize("name", ledger.load())
+def test_every_experiment_is_right(name):
+    experiment = ledger.load()[name]
+    assert ledger.problems(experiment) == []
+    for size in ledger.SIZES:
+        if getattr(experiment, size):
+            found = trials.plan(str(ledger.FOLDER / f"{name}.py"), size, 1, [])
+            assert len(found) <= len(getattr(experiment, size).rows)
