@@ -178,13 +178,13 @@ def he(scale: float = 1.0) -> Init:
 
 
 INITS: dict[str, Callable[..., Init]] = {
-    "he": he, "normal": layers.normal, "glorot": layers.glorot, "lecun": layers.uniform_fan_in,
-    "lecun_root": layers.uniform_root_fan_in,
+    "he": he, "normal": layers.normal, "glorot": layers.glorot, "caffe": layers.caffe_xavier,
+    "lecun": layers.uniform_fan_in, "lecun_root": layers.uniform_root_fan_in,
 }  # fmt: skip
 
 
 def initialiser(text: str) -> Init:
-    """'he(0.3)', 'normal(0.01)', 'glorot', 'lecun(2.4)' or 'lecun_root(2.4)'.
+    """'he(0.3)', 'normal(0.01)', 'glorot', 'caffe', 'lecun(2.4)' or 'lecun_root(2.4)'.
 
     Raises:
         UsageError: it is none of these.
@@ -250,7 +250,5 @@ NETS: dict[str, Callable[..., Stack]] = {
     "stack": Stack,
     "bn_mnist": functools.partial(Stack, BN.format("norm|")),
     "bn_mnist_baseline": functools.partial(Stack, BN.format("")),
-    **{
-        f"lecun_{name}": functools.partial(Stack, line, "lecun(2.4)", 16) for name, line in DIGITS_1989.items()
-    },
+    **{f"lecun_{name}": functools.partial(Stack, line, "lecun(2.4)", 16) for name, line in DIGITS_1989.items()},
 }

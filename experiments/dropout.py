@@ -1,0 +1,41 @@
+"""Dropout of hidden units and of inputs. The paper trains thousands of epochs on 60,000 digits; cpu is on 5,000."""
+
+from convnets.ledger import Claim, Experiment, Row, Size
+
+PLAIN = "fc(800)|relu|fc(800)|relu|out"
+HIDDEN = "fc(800)|relu|dropout(0.5)|fc(800)|relu|dropout(0.5)|out"
+ROWS = (("none", PLAIN, 1.6), ("hidden units 0.5", HIDDEN, 1.3),
+        ("hidden units 0.5, inputs 0.2", f"dropout(0.2)|{HIDDEN}", 1.1))  # fmt: skip
+
+
+def claims(*sizes: float | None) -> list[Claim]:
+    return [
+        Claim("dropping hidden units lowers the error", "figure 1", better="hidden units 0.5", worse="none", size=sizes[0]),
+        Claim("dropping inputs too lowers it further", "section 2", better="hidden units 0.5, inputs 0.2",
+              worse="hidden units 0.5", size=sizes[1]),
+        Claim("the training loss is higher with it", "section 1", metric="train_loss", better="none",
+              worse="hidden units 0.5"),
+    ]  # fmt: skip
+
+
+EXPERIMENT = Experiment(
+    "Dropout", "test_error", source="Hinton et al. 2012",
+    cpu=Size(
+        rows=[
+            Row(label, "configs/ablation.py:mlp", cost="45 s, 1 core",
+                overrides=(f"--config.model.layers={line}", "--config.data.train_split=train[:5000]",
+                           "--config.optim.schedule=cosine(25)", "--config.train.epochs=25.0"))
+            for label, line, _ in ROWS
+        ],
+        claims=claims(None, None),
+    ),
+    full=Size(
+        rows=[
+            Row(label, "configs/ablation.py:mlp", paper, "2012, text", (f"--config.model.layers={line}",),
+                cost="3 min, 1 x H100")
+            if line != PLAIN else Row(label, "configs/ablation.py:mlp", paper, "2012, text", cost="3 min, 1 x H100")
+            for label, line, paper in ROWS
+        ],
+        claims=claims(0.3, 0.2),
+    ),
+)  # fmt: skip
