@@ -3,8 +3,16 @@
     python run.py --config=configs/vgg_cifar.py:D_bn --config.data.data_dir=DIR --workdir=runs/vgg-cifar-D
 
 The argument is the row, with '_bn' for batch normalization before every ReLU of a convolution:
-    A, B, D, E, B-5x5                11, 13, 16 and 19 layers; B with one 5x5 for each pair of 3x3 (section 2.3).
-    A_bn, B_bn, D_bn, E_bn, B-5x5_bn
+    A         11 layers
+    B         13 layers
+    D         16 layers
+    E         19 layers
+    B-5x5     B with one 5x5 for each pair of 3x3 (section 2.3)
+    A_bn
+    B_bn
+    D_bn
+    E_bn
+    B-5x5_bn
 
 Ours, without a paper's number: 32 x 32 pixels, which five poolings take to one; two full layers of 128 units with
 dropout; He's initial weights; the recipe of configs/ablation.py:cifar_aug.

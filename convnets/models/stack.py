@@ -248,7 +248,10 @@ BN = "fc(100)|{0}sigmoid|fc(100)|{0}sigmoid|fc(100)|{0}sigmoid|out"
 
 NETS: dict[str, Callable[..., Stack]] = {
     "stack": Stack,
-    "bn_mnist": functools.partial(Stack, BN.format("norm|")),
-    "bn_mnist_baseline": functools.partial(Stack, BN.format("")),
-    **{f"lecun_{name}": functools.partial(Stack, line, "lecun(2.4)", 16) for name, line in DIGITS_1989.items()},
+    "bn_mnist": functools.partial(Stack, layers=BN.format("norm|")),
+    "bn_mnist_baseline": functools.partial(Stack, layers=BN.format("")),
+    **{
+        f"lecun_{name}": functools.partial(Stack, layers=line, init_weights="lecun(2.4)", side=16)
+        for name, line in DIGITS_1989.items()
+    },
 }
