@@ -8,6 +8,9 @@ ROWS = (("none", PLAIN, 1.6), ("hidden units 0.5", HIDDEN, 1.3),
         ("hidden units 0.5, inputs 0.2", f"dropout(0.2)|{HIDDEN}", 1.1))  # fmt: skip
 
 
+THREE = ("--config.model.layers=" + "|".join(["dropout(0.2)", *3 * ["fc(1024)|relu|dropout(0.5)"], "out"]),)
+
+
 def claims(*sizes: float | None) -> list[Claim]:
     return [
         Claim("dropping hidden units lowers the error", "figure 1", better="hidden units 0.5", worse="none", size=sizes[0]),
@@ -31,11 +34,16 @@ EXPERIMENT = Experiment(
     ),
     full=Size(
         rows=[
-            Row(label, "configs/ablation.py:mlp", paper, "2012, text", (f"--config.model.layers={line}",),
-                cost="3 min, 1 x H100")
-            if line != PLAIN else Row(label, "configs/ablation.py:mlp", paper, "2012, text", cost="3 min, 1 x H100")
-            for label, line, paper in ROWS
+            *(Row(label, "configs/ablation.py:mlp", paper, "2012, text", cost="3 min, 1 x H100",
+                  overrides=(f"--config.model.layers={line}",) if line != PLAIN else ()) for label, line, paper in ROWS),
+            Row("3 x 1024", "configs/ablation.py:mlp", 1.25, "2014, table 2", THREE, cost="4 min, 1 x H100"),
+            Row("3 x 1024, max-norm", "configs/ablation.py:mlp", 1.06, "2014, table 2",
+                (*THREE, "--config.optim.max_norm=2.0"), cost="4 min, 1 x H100"),
         ],
-        claims=claims(0.3, 0.2),
+        claims=[
+            *claims(0.3, 0.2),
+            Claim("a limit on the norm helps", "Srivastava et al. 2014, table 2", better="3 x 1024, max-norm",
+                  worse="3 x 1024", size=0.19),
+        ],
     ),
 )  # fmt: skip

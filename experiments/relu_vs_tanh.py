@@ -1,6 +1,7 @@
 """How much sooner ReLU learns than tanh. The ratio depends on the initial weights as much as on the activation: both are shown.
 
-Every row has the learning rate that was best for it in a pilot of one seed and two epochs, over 0.02, 0.05, 0.1 and 0.2.
+Every row of the digits has the learning rate that was best for it in a pilot of one seed: the lowest training error after
+6 epochs (Glorot) or 2 (Gaussian), of 0.05, 0.1 and 0.2. N(0, 0.03) is to inputs of 0 to 1 what N(0, 0.01) is to CIFAR's.
 """
 
 from convnets.ledger import Claim, Experiment, Row, Size
@@ -28,20 +29,19 @@ def claims(size: float | None) -> list[Claim]:
     return [
         Claim("ReLU gets there in fewer steps, Glorot's initial weights", "figure 1", better="ReLU, Glorot",
               worse="tanh, Glorot", size=size, ratio=True),
-        Claim("ReLU gets there in fewer steps, small Gaussian initial weights", "figure 1", better="ReLU, N(0, 0.01)",
-              worse="tanh, N(0, 0.01)", size=size, ratio=True),
+        Claim("ReLU gets there in fewer steps, small Gaussian initial weights", "figure 1", better="ReLU, Gaussian",
+              worse="tanh, Gaussian", size=size, ratio=True),
     ]  # fmt: skip
 
 
 EXPERIMENT = Experiment(
-    "ReLU against tanh", "steps_to_train_error(5, 0.25)", source="Krizhevsky et al. 2012, section 3.1",
+    "ReLU against tanh", "steps_to_train_error(1, 0.5)", source="Krizhevsky et al. 2012, section 3.1",
     cpu=Size(
         rows=[
             digits("ReLU, Glorot", "relu", "glorot", 0.05),
-            digits("tanh, Glorot", "tanh", "glorot", 0.05),
-            digits("ReLU, N(0, 0.01)", "relu", "normal(0.01)", 0.05),
-            digits("tanh, N(0, 0.01)", "tanh", "normal(0.01)", 0.05),
-            digits("sigmoid, Glorot", "sigmoid", "glorot", 0.05),
+            digits("tanh, Glorot", "tanh", "glorot", 0.1),
+            digits("ReLU, Gaussian", "relu", "normal(0.03)", 0.1),
+            digits("tanh, Gaussian", "tanh", "normal(0.03)", 0.2),
         ],
         claims=claims(None),  # the paper's factor is that of CIFAR-10
     ),
@@ -49,7 +49,7 @@ EXPERIMENT = Experiment(
         rows=[
             cifar(f"{label}, {name}{suffix}", act, init, lr)
             for label, act in (("ReLU", "relu"), ("tanh", "tanh"))
-            for name, init in (("Glorot", "glorot"), ("N(0, 0.01)", "normal(0.01)"))
+            for name, init in (("Glorot", "glorot"), ("Gaussian", "normal(0.01)"))
             for suffix, lr in (("", 0.02), (", rate 0.005", 0.005), (", rate 0.05", 0.05))
         ],
         claims=[c._replace(metric="steps_to_train_error(25)") for c in claims(6)],
