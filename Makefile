@@ -1,17 +1,22 @@
-# make run · make test · make test-gradients · make test-torch · make lint; everything lives in .venv.
+# make run · make test · make test-configs · make test-gradients · make test-torch · make bench-input · make lint;
+# everything lives in .venv.
 VENV   := .venv
 BIN    := $(VENV)/bin
 # The newest Python from 3.11 to 3.13 that is here; PYTHON=... chooses another.
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: run test test-gradients test-torch lint clean
+.PHONY: run test test-configs test-gradients test-torch bench-input lint clean
 
 run: $(VENV)/installed
 	@$(BIN)/python run.py
 
 test: lint
 	$(BIN)/python -m pytest -q
+
+# Every variant of every config. The programs run for seconds, so compiling them well would take longer.
+test-configs: $(VENV)/installed-test
+	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q -m configs tests/test_configs.py
 
 # Gradients of the networks for ImageNet and of ResNet-1202, at full size: minutes, and some 4 GB of memory.
 test-gradients: $(VENV)/installed-test
@@ -21,6 +26,11 @@ test-gradients: $(VENV)/installed-test
 test-torch: $(VENV)/installed-test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
 	$(BIN)/python -m pytest -q tests/test_weights.py
+
+# Images/s beside a PyTorch DataLoader; meant for an idle machine.
+bench-input: $(VENV)/installed-test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
+	$(BIN)/python benchmarks/input.py
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@
     python run.py --mode=predict --workdir=runs/lenet5 --images=a.png,b.png
     python run.py --mode=export --workdir=runs/lenet5 --weights=FILE       write its weights as .safetensors
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
+    python run.py --mode=prepare --config=... [--manual_dir=DIR]           make its data set ready, count it
     python run.py --mode=sweep --experiment=experiments/lenet.py           every row of a table, with every seed
     python run.py --mode=report --workdirs=runs/a,runs/b                   record runs and sweeps, renew the tables
 
@@ -26,7 +27,7 @@ from convnets import validate
 from convnets.errors import Error, UsageError
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
-MODES = ("train", "evaluate", "predict", "export", "describe", "sweep", "report")
+MODES = ("train", "evaluate", "predict", "export", "describe", "prepare", "sweep", "report")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
@@ -39,10 +40,11 @@ flags.DEFINE_string("weights", "", "For evaluate: a file of weights (.safetensor
 flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests.")
 flags.DEFINE_list("images", [], "For predict: image files.")
 flags.DEFINE_bool("invert", False, "For predict: the images are dark on light and the training set is light on dark.")
+flags.DEFINE_string("manual_dir", "", "For prepare: the folder of archives that were downloaded by hand.")
 flags.DEFINE_list("workdirs", [], "For report: folders of finished runs and of sweeps to record.")
 flags.DEFINE_string("experiment", None, "For sweep: a file of experiments/.")
 flags.DEFINE_enum("size", "cpu", ("cpu", "full"), "For sweep: minutes on two cores, or the paper's own size.")
-flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given.")
+flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given.", 1)
 flags.DEFINE_enum(
     "launcher", "local", ("local", "slurm", "print"), "For sweep: this machine, Slurm, or the commands only."
 )
@@ -125,7 +127,7 @@ def main(argv: list[str]) -> int:
 
     import jax
 
-    from convnets import verbs
+    from convnets import prepare, verbs
     from convnets.data import cache_dir
 
     jax.config.update("jax_default_prng_impl", "threefry2x32")
@@ -139,6 +141,7 @@ def main(argv: list[str]) -> int:
         "predict": lambda: verbs.predict(config, workdir, FLAGS.images, FLAGS.invert),
         "export": lambda: verbs.export(config, workdir, Path(FLAGS.weights)),
         "describe": lambda: verbs.describe(config, FLAGS.json),
+        "prepare": lambda: prepare.prepare(config, FLAGS.manual_dir),
     }[FLAGS.mode]
     verb()
     return 0

@@ -31,23 +31,27 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "dtype": "float32",  # what the layers compute in: float32 or bfloat16; parameters are float32
         },
         "data": {  # convnets.data.make
-            "name": "digits",  # a TFDS data set
+            "name": "digits",  # a TFDS data set, or folder:PATH with one's own images as PATH/split/class/image
             "data_dir": "",  # where TFDS finds or prepares it; '' is TFDS's default
             "loader": "resident",  # resident: decoded once, kept in device memory; stream: decoded while training
             "train_split": "train",
             "test_split": "test",
             "train_ops": "decode",  # augmentation, see convnets/augment.py
             "test_ops": "decode",
+            "on_error": "error",  # a training image that cannot be decoded: error, or skip up to one in a thousand
         },
         "loss": "softmax",  # convnets.steps.LOSSES: softmax, mse, map
         "optim": {  # convnets.optim.make
             "lr": 0.01,
+            "lr_batch": 0,  # lr is meant for batches of this size and in proportion for others; 0: for any size
             "schedule": "constant",  # factors of lr over the epochs, see convnets/optim.py
             "momentum": 0.9,
             "nesterov": False,
             "weight_decay": 0.0,
             "decay": "*/kernel",  # what weight_decay applies to, with factors: '*', 'conv*/kernel, fc10/kernel=250'
             "rates": "",  # factors of lr in the same form, '*, */bias=2'; '' is 1 for all
+            "max_norm": 0.0,  # the longest that the weights coming into a unit may become; 0: no limit
+            "average": "",  # of the parameters, tested in their place: 'ema(0.9999)', 'polyak(200)' (from that epoch on)
         },
         "train": {  # convnets.train.Run
             "epochs": 10.0,
@@ -66,3 +70,17 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "batch_size": 1000,
         },
     })  # fmt: skip
+
+
+IMAGENET_TRAIN = 1_281_167  # images of ILSVRC-2012's training set, for papers that count iterations
+
+
+def imagenet(network: str, train_ops: str, test_ops: str) -> ConfigDict:
+    """A network on ILSVRC-2012, decoded while training; its 50,000 validation images are the test."""
+    config = get_config(network)
+    config.model.num_classes = 1000
+    config.data.update(
+        name="imagenet2012", loader="stream", test_split="validation", train_ops=train_ops, test_ops=test_ops
+    )
+    config.evaluate.batch_size = 256
+    return config

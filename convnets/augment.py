@@ -4,51 +4,71 @@ Host operations (views.py) work on one encoded image with TensorFlow and end in 
 operations (pixels.py) work on a batch of float32 pixels inside the compiled step. Each operation exists once.
 """
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 
-from convnets import language
+from convnets import language, views
 from convnets.errors import UsageError
 from convnets.language import Call
-from convnets.pixels import DEVICE, RANDOM, Statistics
+from convnets.pixels import DEVICE, RANDOM, VIEWS, Statistics, wants_statistics
 from convnets.views import HOST
 
 
 def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
     """Host and device operations of `text`.
 
+    An operation that exists on both sides (crop, center, five) works on the host while the size of the images still
+    varies, that is after resize_short; once it is fixed, on the device.
+
     Args:
-        test: of test images, which must be the same every time.
+        test: of test images, which must be the same every time, and may be seen in several views.
 
     Raises:
         UsageError: an unknown operation, wrong arguments, no `decode` at the start, a host operation after a device
-            operation, or a random one in a test.
+            operation, images of different sizes, a random operation in a test or views in training.
     """
-    calls = language.parse(text, {**HOST, **DEVICE}, skip=2)
+    calls = language.parse(text, {**DEVICE, **HOST}, skip=2)
     names = [c.name for c in calls]
     if names[:1] != ["decode"]:
         raise UsageError(f"augmentation '{text}' must begin with decode")
-    host = [c for c in calls if c.name in HOST]
-    if calls[: len(host)] != host:
-        late = next(c.name for i, c in enumerate(calls) if c.name in HOST and i >= len(host))
+    host: list[Call] = []
+    varies = False
+    for call in calls:
+        if call.name not in HOST or (call.name in DEVICE and not varies):
+            break
+        host.append(call)
+        varies = call.name in ("resize_short", "whole") or (varies and call.name not in views.FIXES_SIZE)
+    device = calls[len(host) :]
+    late = next((c.name for c in device if c.name not in DEVICE), None)
+    if late:
         raise UsageError(f"augmentation '{text}': '{late}' works on the host: put it before the device operations")
-    chance = [n for n in names if n in RANDOM]
+    try:
+        views.check(host)
+    except UsageError as e:
+        raise UsageError(f"augmentation '{text}': {e}") from None
+    if varies and not (test and host[-1].name == "whole"):
+        example = "center(224)" if test else "crop(224)"
+        raise UsageError(
+            f"augmentation '{text}': the images keep different sizes after '{host[-1].name}'; add {example}"
+        )
+    chance = [c.name for c in host if views.is_random(c)] + [c.name for c in device if c.name in RANDOM]
     if test and chance:
         raise UsageError(f"augmentation '{text}': '{chance[0]}' is random; a test shows every image the same way")
-    return host, calls[len(host) :]
+    several = [n for n in names if n in views.VIEWS | VIEWS]
+    if several and not test:
+        raise UsageError(f"augmentation '{text}': '{several[0]}' gives several views of an image, which is for tests")
+    return host, [c._replace(function=DEVICE[c.name]) for c in device]
 
 
 def needs_statistics(calls: list[Call]) -> bool:
-    """Whether an operation wants the statistics of the training set."""
-    return any("statistics" in inspect.signature(c.function).parameters for c in calls)
+    """Whether an operation wants the statistics of the training set, and was not given numbers in their place."""
+    return any(wants_statistics(c) for c in calls)
 
 
 def bind(calls: list[Call], statistics: Statistics | None) -> list[Call]:
     """The operations, those that want them with the statistics among their arguments."""
     return [
-        c._replace(kwargs={**c.kwargs, "statistics": statistics}) if needs_statistics([c]) else c for c in calls
+        c._replace(kwargs={**c.kwargs, "statistics": statistics}) if wants_statistics(c) else c for c in calls
     ]  # fmt: skip
 
 

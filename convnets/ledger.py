@@ -3,7 +3,7 @@
 A file of experiments/ holds an `EXPERIMENT`:
 
     EXPERIMENT = Experiment(
-        "ReLU against tanh", "steps_to_train_error(25)", source="Krizhevsky et al. 2012, section 3.1",
+        "ReLU against tanh", "steps_to_train_error(25)", source="Krizhevsky et al. 2012",
         cpu=Size(
             rows=[
                 Row("ReLU", "configs/ablation.py:relu", tests={"shifted": Test(("--config.data.test_ops=...",))}),
@@ -60,7 +60,7 @@ class Row(NamedTuple):
         where: the place of that number.
         overrides: '--config.KEY=VALUE' arguments that belong to the row; the seed is never among them.
         tests: further evaluations by name; a name is of letters, digits, '.', '_' and '-'.
-        x, line: where it lies in the figure of the metric against x, and on which line.
+        x, line: where it lies in the figure of the metric against x, and on which line; without x it is a bar.
         cost: what one run is expected to cost, like '10 min, 1 x H100'; shown as long as it is not run.
     """
 
@@ -113,7 +113,7 @@ class Experiment(NamedTuple):
 
     Attributes:
         metric: a key of METRICS with its arguments, like 'test_error' or 'steps_to_train_error(25)'.
-        source: the paper and the section.
+        source: the paper; the `where` of rows and claims is a place in it.
         x: what the rows' x means, like 'layers'.
     """
 

@@ -1,12 +1,17 @@
-"""Optimisers and learning-rate schedules as the papers state them: schedules in epochs, turned into steps here."""
+"""Recipes as the papers state them: learning-rate schedules in epochs, momentum, decay, averages of the parameters.
+
+A schedule string is a product of factors of the base rate: `SCHEDULES` are functions of the epoch and part of the compiled
+step, `REACTIONS` are functions of the errors so far and decided on the host.
+"""
 
 import fnmatch
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from convnets import language
@@ -41,6 +46,11 @@ def linear(epoch: jax.Array, end: float) -> jax.Array:
     return jnp.clip(1 - epoch / end, 0, 1)
 
 
+def poly(epoch: jax.Array, end: float, power: float) -> jax.Array:
+    """(1 - epoch / end) ** power: 'poly(60, 0.5)' is Caffe's quick GoogLeNet."""
+    return jnp.power(jnp.clip(1 - epoch / end, 0, 1), power)
+
+
 def cosine(epoch: jax.Array, end: float) -> jax.Array:
     """Half a cosine from 1 to 0 at epoch `end`."""
     return 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(epoch / end, 0, 1)))
@@ -52,26 +62,73 @@ def warmup(epoch: jax.Array, end: float) -> jax.Array:
 
 
 SCHEDULES: dict[str, Callable[..., jax.Array]] = {
-    f.__name__: f for f in (constant, steps, table, exponential, linear, cosine, warmup)
+    f.__name__: f for f in (constant, steps, table, exponential, linear, poly, cosine, warmup)
 }
 
 
-def schedule(text: str, lr: float, steps_per_epoch: float) -> Callable[[Any], jax.Array]:
-    """The learning rate as a function of the step; raises as `factor` does."""
-    of_epoch = factor(text)
-    return lambda step: lr * of_epoch(jnp.asarray(step, jnp.float32) / steps_per_epoch)
+# Reactions: functions of the errors of the run so far. They look whenever the host does (at each test, checkpoint and
+# `train.log_every_steps`), and what they find holds from the next step on. They remember nothing besides the errors,
+# which are in metrics.jsonl, so that a resumed run goes on as it would have.
+
+
+class Errors(NamedTuple):
+    """Of a run so far, in percent, in order: of every training step's batch, and of every test on the way."""
+
+    training: Sequence[float] = ()
+    test: Sequence[float] = ()
+
+
+def plateau(errors: Errors, factor: float, patience: int, times: int) -> float:
+    """Times `factor` whenever `patience` tests in a row had no error below the best so far, at most `times` times.
+
+    'plateau(0.1, 3, 3)' for what was done by hand: "divide the learning rate by 10 when the validation error rate stopped
+    improving" (AlexNet section 5, VGG section 3.1, ResNet section 3.4). The tests are those on `data.test_split`.
+    """
+    if patience < 1:
+        raise UsageError(f"plateau: patience is {patience}, at least one test is needed")
+    best, waited, drops = math.inf, 0, 0
+    for error in errors.test:
+        waited = 0 if error < best else waited + 1
+        best = min(error, best)
+        if waited == patience:
+            waited, drops = 0, drops + 1
+    return factor ** min(drops, times)
+
+
+def until_error(errors: Errors, factor: float, error: float, steps: int = 100) -> float:
+    """`factor` until the mean training error of any `steps` steps in a row is below `error` percent, from then on 1.
+
+    'until_error(0.1, 80)' for ResNet-110 (He et al. 2015, section 4.2), whose paper does not say how it measured.
+    """
+    if steps < 1:
+        raise UsageError(f"until_error: steps is {steps}, at least one is needed")
+    total = np.cumsum([0.0, *errors.training])
+    return 1.0 if np.any(total[steps:] - total[:-steps] < error * steps) else factor
+
+
+REACTIONS: dict[str, Callable[..., float]] = {f.__name__: f for f in (plateau, until_error)}
+
+
+def reaction(text: str) -> Callable[[Errors], float] | None:
+    """What the reactions of a schedule string multiply the rate with; None where it has none. Raises as `factor` does."""
+    calls = [c for c in language.parse(text, {**SCHEDULES, **REACTIONS}, skip=1) if c.name in REACTIONS]
+    if not calls:
+        return None
+    of_errors = lambda errors: math.prod(call(errors) for call in calls)  # noqa: E731
+    of_errors(Errors())  # what is wrong with the arguments shows now
+    return of_errors
 
 
 def factor(text: str) -> Callable[[jax.Array], jax.Array]:
-    """What a schedule string multiplies the base rate with, as a function of the epoch.
+    """What a schedule string multiplies the base rate with, its reactions aside, as a function of the epoch.
 
     Raises:
         UsageError: an unknown schedule or wrong arguments.
     """
-    calls = language.parse(text, SCHEDULES, skip=1)
+    calls = [c for c in language.parse(text, {**SCHEDULES, **REACTIONS}, skip=1) if c.name in SCHEDULES]
 
     def of_epoch(epoch):
-        return math.prod((call(epoch) for call in calls), start=jnp.float32(1))
+        return math.prod((call(epoch) for call in calls), start=jnp.ones_like(epoch))
 
     try:
         jax.eval_shape(of_epoch, jax.ShapeDtypeStruct((), jnp.float32))
@@ -120,21 +177,108 @@ def add_decay(rate: float, text: str) -> optax.GradientTransformation:
     return optax.stateless(update)
 
 
+def follow_scale() -> optax.GradientTransformationExtraArgs:
+    """Updates times the `scale` that the step is given, which is how reactions reach it."""
+
+    def update(updates, state, params=None, *, scale=1.0, **_):
+        return jax.tree.map(lambda u: u * scale, updates), state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+
+
+def limit_norm(radius: float) -> optax.GradientTransformation:
+    """Updates after which the weights coming into a unit have a Euclidean norm of at most `radius`.
+
+    Hinton et al. 2012 (arXiv 1207.0580), Srivastava et al. 2014, section 5.1. A unit of a convolution is one of its maps,
+    of a locally connected layer one map at one place.
+    """
+    kernels = multipliers("*/kernel")
+
+    def limited(update, param, is_kernel):
+        if not is_kernel:
+            return update
+        new = param + update
+        into = tuple(range(max(0, new.ndim - 4), new.ndim - 1))  # height, width and channels of what a unit sees
+        norm = jnp.sqrt(jnp.sum(jnp.square(new), into, keepdims=True))
+        return new * jnp.minimum(1, radius / jnp.maximum(norm, 1e-30)) - param
+
+    return optax.stateless(lambda updates, params: jax.tree.map(limited, updates, params, kernels(params)))
+
+
+# Averages: how much the newest parameters weigh in the average, as a function of the number of steps taken. As long as
+# it is 1 the average is the parameters themselves.
+
+
+def ema(step: jax.Array, steps_per_epoch: float, decay: float) -> jax.Array:
+    """An exponential average, 'ema(0.9999)'; at first the plain mean, so that the initial weights leave no trace."""
+    return jnp.maximum(1 - decay, 1 / step)
+
+
+def polyak(step: jax.Array, steps_per_epoch: float, start: float) -> jax.Array:
+    """The mean of the parameters after every step since epoch `start` (Polyak, Juditsky 1992): 'polyak(200)'."""
+    return 1 / jnp.maximum(step - math.floor(start * steps_per_epoch), 1)
+
+
+AVERAGES: dict[str, Callable[..., jax.Array]] = {f.__name__: f for f in (ema, polyak)}
+
+
+def averaging(text: str, steps_per_epoch: float) -> Callable[[jax.Array], jax.Array] | None:
+    """The weight of the newest parameters by the number of steps taken; None where `text` is empty.
+
+    Raises:
+        UsageError: an unknown average, wrong arguments or more than one.
+    """
+    calls = language.parse(text, AVERAGES, skip=2)
+    if len(calls) > 1:
+        raise UsageError(f"'{text}': give one of {', '.join(AVERAGES)}")
+    return (lambda step: calls[0](step.astype(jnp.float32), steps_per_epoch)) if calls else None
+
+
+class Recipe(NamedTuple):
+    """How parameters are learned.
+
+    Attributes:
+        optimizer: its update takes `scale`, a factor of the learning rate.
+        rate: the learning rate before reactions, of the step.
+        reaction: that factor, of the errors so far; None where it is always 1.
+        average: weight of the newest parameters in their average, of the number of steps taken; None without average.
+    """
+
+    optimizer: optax.GradientTransformationExtraArgs
+    rate: Callable[[Any], jax.Array]
+    reaction: Callable[[Errors], float] | None
+    average: Callable[[jax.Array], jax.Array] | None
+
+
 def make(
-    lr: float, schedule: Callable[[Any], jax.Array], momentum: float, nesterov: bool, weight_decay: float,
-    decay: str, rates: str,
-) -> optax.GradientTransformation:  # fmt: skip
+    lr: float, lr_batch: int, schedule: str, momentum: float, nesterov: bool, weight_decay: float, decay: str,
+    rates: str, max_norm: float, average: str, *, steps_per_epoch: float, batch_size: int,
+) -> Recipe:  # fmt: skip
     """Stochastic gradient descent with momentum in the papers' form, v <- m v - lr (g + d w); w <- w + v.
 
     The learning rate is inside the velocity (AlexNet section 5, cuda-convnet, Caffe), not outside it as in PyTorch; the
     two differ after each change of the rate.
 
     Args:
+        lr: base of the schedule for batches of `lr_batch`, in proportion for other sizes (Krizhevsky 2014, Goyal et al.
+            2017); where that is 0, for batches of any size.
         decay: `multipliers` of weight_decay, '*/kernel' (kernels alone) or '*' (everything) in most papers.
         rates: `multipliers` of the learning rate; '' is 1 for all, '*, */bias=2' Caffe's and cuda-convnet's.
+        max_norm: see `limit_norm`; 0 is no limit.
+        average: a row of AVERAGES with its arguments; '' is none.
+
+    Raises:
+        UsageError: a string that cannot be read.
     """
+    base, of_epoch = lr * batch_size / (lr_batch or batch_size), factor(schedule)
+
+    def rate(step):
+        return base * of_epoch(jnp.asarray(step, jnp.float32) / steps_per_epoch)
+
     parts = [add_decay(weight_decay, decay)] if weight_decay else []
     parts += [scale_by(rates)] if rates else []
-    parts += [optax.scale_by_learning_rate(schedule)]
+    parts += [optax.scale_by_learning_rate(rate), follow_scale()]
     parts += [optax.trace(momentum, nesterov)] if momentum else []
-    return optax.chain(*parts)
+    parts += [limit_norm(max_norm)] if max_norm else []
+    optimizer = optax.with_extra_args_support(optax.chain(*parts))
+    return Recipe(optimizer, rate, reaction(schedule), averaging(average, steps_per_epoch))

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from convnets.errors import UsageError
+from convnets.language import Call
 
 
 class Statistics(NamedTuple):
@@ -29,6 +30,18 @@ class Statistics(NamedTuple):
     std: np.ndarray
     eigenvalues: np.ndarray
     eigenvectors: np.ndarray
+
+
+UNKNOWN = Statistics(*[np.zeros(0, np.float32)] * 5)  # where an operation was given numbers in their place
+
+
+def wants_statistics(call: Call) -> bool:
+    """Whether an operation wants the statistics of the training set."""
+    if call.name == "subtract_mean":
+        return call.kwargs["of"] in ((), ("colour",))
+    if call.name == "standardize":
+        return not (call.kwargs["mean"] and call.kwargs["std"])
+    return call.name == "lighting"
 
 
 def measure(parts: Iterable[np.ndarray]) -> Statistics:
@@ -171,7 +184,7 @@ def value_range(keys: jax.Array, x: jax.Array, low: float, high: float) -> jax.A
     return low + x * ((high - low) / 255)
 
 
-def subtract_mean(keys: jax.Array, x: jax.Array, *of: Any, statistics: Statistics) -> jax.Array:
+def subtract_mean(keys: jax.Array, x: jax.Array, *of: Any, statistics: Statistics = UNKNOWN) -> jax.Array:
     """Minus the mean of the training set: of each pixel (no argument), its 'colour', or a colour given as numbers.
 
     Krizhevsky et al. 2012, section 2, and He et al. 2015 subtract the mean of each pixel, VGG (section 2.1) the colour.
@@ -191,7 +204,7 @@ def subtract_mean(keys: jax.Array, x: jax.Array, *of: Any, statistics: Statistic
 
 
 def standardize(
-    keys: jax.Array, x: jax.Array, mean: tuple = (), std: tuple = (), *, statistics: Statistics
+    keys: jax.Array, x: jax.Array, mean: tuple = (), std: tuple = (), *, statistics: Statistics = UNKNOWN
 ) -> jax.Array:
     """(x - mean) / std of each channel, those of the training set unless they are given."""
     mean, std = (given or tuple(found.tolist()) for given, found in ((mean, statistics.mean), (std, statistics.std)))
@@ -278,3 +291,4 @@ DEVICE: dict[str, Callable[..., jax.Array]] = {
               subtract_mean, standardize, lighting, photometric, illuminate, noise)
 }  # fmt: skip
 RANDOM = {"crop", "pad_crop", "flip", "distort", "rotate", "scale", "lighting", "photometric", "noise"}
+VIEWS = {"five", "mirror"}

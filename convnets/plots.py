@@ -98,7 +98,7 @@ def mistakes(
 
 def experiment(
     curves: Mapping[str, tuple[Sequence[tuple[float, float]], float | None]],
-    bars: Sequence[tuple[str, float, float, float | None]],
+    bars: Sequence[tuple[str, str, float, float, float | None]],
     lines: Mapping[str, Sequence[tuple[float, float, float, float | None]]],
     path: Path, *, title: str, metric: str, error: str, x: str,
 ) -> None:  # fmt: skip
@@ -106,49 +106,52 @@ def experiment(
 
     Args:
         curves: by row, [(epoch, mean error)] and the paper's number, a dashed line of the same colour.
-        bars: (label, mean, half of the 95 % interval, the paper's number, a diamond).
+        bars: (row, label, mean, half of the 95 % interval, the paper's number, a diamond).
         lines: by name, [(x, mean, half of the interval, the paper's number)], against `x`.
     """
-    panels = [bool(curves), bool(lines), True]
-    height = max(3.2, 0.24 * len(bars) + 1)
-    figure, axes = plt.subplots(
-        1, sum(panels), figsize=(4.6 * sum(panels), height), squeeze=False, layout="constrained"
-    )
+    names = list(dict.fromkeys([*curves, *(bar[0] for bar in bars), *lines]))
+    palette = plt.get_cmap("tab10" if len(names) <= 10 else "tab20")
+    colour = {name: palette(i % palette.N) for i, name in enumerate(names)}
+    panels, height = sum(map(bool, (curves, lines, bars))), max(3.2, 0.24 * len(bars) + 1)
+    figure, axes = plt.subplots(1, panels, figsize=(4.6 * panels, height), squeeze=False, layout="constrained")
     free = iter(axes[0])
-    colours = [plt.get_cmap("tab10" if len(bars) <= 10 else "tab20")(i % 20) for i in range(max(len(bars), 1))]
-    of_row = dict(zip((b[0] for b in bars), colours, strict=False))
     axes[0][0].set_title(title)
     if curves:
         axis = next(free)
-        for label, (points, paper) in curves.items():
-            axis.plot(*zip(*points, strict=True), color=of_row.get(label, QUIET), lw=1.2, label=label)
+        for name, (points, paper) in curves.items():
+            axis.plot(*zip(*points, strict=True), color=colour[name], lw=1.2, label=name)
             if paper is not None:
-                axis.axhline(paper, color=of_row.get(label, QUIET), lw=0.8, ls="--")
-        seen = [v for points, _ in curves.values() for _, v in points if v > 0]
-        if seen and max(seen) > 10 * min(seen):
-            axis.set_yscale("log")
-        axis.set(xlabel="epoch", ylabel=error)
-        if not lines and len(curves) <= 10:
-            axis.legend(fontsize=7)
+                axis.axhline(paper, color=colour[name], lw=0.8, ls="--")
+        axis.set(xlabel="epoch", ylabel=f"{error}; dashed: the paper" if any(c[1] for c in curves.values()) else error)
+        _wide(axis, "y", [v for points, _ in curves.values() for _, v in points])
+        axis.legend(fontsize=6 if len(curves) > 6 else 7)
     if lines:
         axis = next(free)
-        for (name, marks), colour in zip(lines.items(), colours, strict=False):
+        for name, marks in lines.items():
             at, values, around, _ = zip(*sorted(marks, key=lambda m: m[0]), strict=True)
-            axis.errorbar(at, values, around, fmt="o-", ms=3, lw=1.2, capsize=2, color=colour, label=name)
+            axis.errorbar(at, values, around, fmt="o-", ms=3, lw=1.2, capsize=2, color=colour[name], label=name)
             known = sorted((m[0], m[3]) for m in marks if m[3] is not None)
             if known:
-                axis.plot(*zip(*known, strict=True), "D--", ms=4, lw=0.8, color=colour, mfc="none")
+                axis.plot(*zip(*known, strict=True), "D--", ms=4, lw=0.8, color=colour[name], mfc="none")
         axis.set(xlabel=x, ylabel=metric)
+        _wide(axis, "x", [m[0] for marks in lines.values() for m in marks])
         if any(lines):
             axis.legend(fontsize=7)
-    axis = next(free)
-    for i, (label, mean, half, paper) in enumerate(bars):
-        axis.barh(
-            i, mean, xerr=half, color=of_row[label], height=0.7, error_kw={"lw": 0.9, "capsize": 2, "ecolor": INK}
-        )
-        if paper is not None:
-            axis.plot(paper, i, "D", ms=5, mfc="white", mec=INK)
-    axis.set_yticks(range(len(bars)), [b[0] for b in bars], fontsize=7)
-    axis.invert_yaxis()
-    axis.set(xlabel=f"{metric}; diamond: the paper" if any(b[3] is not None for b in bars) else metric)
+    if bars:
+        axis = next(free)
+        for i, (name, _, mean, half, paper) in enumerate(bars):
+            axis.barh(i, mean, xerr=half, color=colour[name], height=0.7, error_kw={"lw": 0.9, "capsize": 2})
+            if paper is not None:
+                axis.plot(paper, i, "D", ms=5, mfc="white", mec=INK)
+        axis.set_yticks(range(len(bars)), [bar[1] for bar in bars], fontsize=7)
+        axis.invert_yaxis()
+        axis.set(xlabel=f"{metric}; diamond: the paper" if any(bar[4] is not None for bar in bars) else metric)
     _save(figure, path)
+
+
+def _wide(axis, which: str, values: Sequence[float]) -> None:
+    """A logarithmic axis where the values span more than a factor of 20, else one with few ticks."""
+    if min(values) > 0 and max(values) > 20 * min(values):
+        axis.set(**{f"{which}scale": "log"})
+    else:
+        axis.locator_params(axis=which, nbins=6)

@@ -1,4 +1,4 @@
-"""Random access to the TFRecord files of a prepared data set.
+"""Random access to examples: the TFRecord files of a prepared data set, or files of one image each.
 
 TensorFlow reads TFRecords from front to back, so its shuffling is a buffer of neighbours and its position cannot be
 sought. With the offset of every record at hand a batch is any set of indices: the shuffle is a true permutation, takes
@@ -9,7 +9,7 @@ A record is: length (uint64), its checksum (uint32), the bytes, their checksum (
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import google_crc32c
@@ -37,10 +37,13 @@ class Records:
     """
 
     def __init__(self, parts: Iterable[tuple[str, int, int]]):
-        self.paths, offsets, lengths, owners = [], [], [], []
+        self.paths: list[str] = []
+        self.skips: list[int] = []
+        offsets, lengths, owners = [], [], []
         self._files: dict[int, int] = {}
         for number, (path, wanted, skip) in enumerate(parts):
             self.paths.append(path)
+            self.skips.append(skip)
             where, size = _scan(Path(path))
             if len(where) < skip + wanted:
                 raise DataError(f"{path}: holds {len(where)} records, {skip + wanted} expected; it was cut short")
@@ -67,14 +70,46 @@ class Records:
             raw = os.pread(self._files[owner], length + FOOTER, int(self.offsets[index]))
             data = raw[:length]
             if len(raw) < length + FOOTER or _checksum(data) != struct.unpack("<I", raw[length:])[0]:
-                raise DataError(f"{self.paths[owner]}: record {index} at byte {self.offsets[index]} is damaged")
+                raise DataError(f"{self.name(index)} at byte {self.offsets[index]} is damaged")
             records[i] = data
         return records
+
+    def name(self, index: int) -> str:
+        """Where an example stands: its file and its place in it, counted from 0."""
+        first = int(np.searchsorted(self.owners, self.owners[index]))
+        return f"{self.paths[self.owners[index]]}: record {self.skips[self.owners[index]] + index - first}"
 
     def close(self) -> None:
         for descriptor in self._files.values():
             os.close(descriptor)
         self._files.clear()
+
+
+class Files:
+    """Files of one example each, by index."""
+
+    def __init__(self, paths: Sequence[str]):
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """[n] indices to an [n] object array of bytes.
+
+        Raises:
+            DataError: a file is gone or cannot be read.
+        """
+        contents = np.empty(len(indices), object)
+        for i, index in enumerate(indices):
+            try:
+                contents[i] = Path(self.paths[index]).read_bytes()
+            except OSError as e:
+                raise DataError(f"{self.paths[index]}: {e.strerror}") from None
+        return contents
+
+    def name(self, index: int) -> str:
+        return self.paths[index]
 
 
 def _scan(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -98,10 +98,10 @@ def _cell(text: str) -> str:
 
 
 def cost(recorded: Sequence[Mapping[str, Any]]) -> str:
-    """How many runs were recorded, how long they took, on what."""
+    """How many runs were recorded, how long they took, on what: training, and in sweeps also starting and testing."""
     seconds: dict[str, float] = defaultdict(float)
     for run in recorded:
-        seconds[f"{run['device']['count']} x {run['device']['kind']}"] += run["seconds"]
+        seconds[f"{run['device']['count']} x {run['device']['kind']}"] += run.get("wall", run["seconds"])
     parts = (f"{s / 3600:.1f} h on {device}" for device, s in sorted(seconds.items()))
     return f"{len(recorded)} recorded runs took {' and '.join(parts)}." if recorded else "No run is recorded."
 
@@ -198,10 +198,11 @@ def draw(table: Table, path: Path) -> None:
             paper = line.paper if table.experiment.metric.endswith("_error") else None
             curves[line.label] = ([(e, statistics.mean(v)) for e, v in sorted(points.items())], paper)
         if line.values:
-            bars.append((line.label, line.mean, interval(list(line.values.values())), line.paper))
-            if line.x is not None:
-                name = line.row.label if line.test else line.row.line
-                lines[name].append((line.x, *bars[-1][1:]))
+            measured = (line.mean, interval(list(line.values.values())), line.paper)
+            if line.x is None:
+                bars.append((line.row.label, line.label, *measured))
+            else:
+                lines[line.row.label if line.test else line.row.line].append((line.x, *measured))
     plots.experiment(
         {k: v for k, v in curves.items() if len(v[0]) > 1}, bars, lines, path, title=table.experiment.title,
         metric=f"{table.experiment.metric.replace('_', ' ')}" + " (%)" * (unit(table.experiment.metric) == "%"),

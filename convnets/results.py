@@ -25,7 +25,8 @@ def record(workdir: Path) -> dict[str, Any]:
     Raises:
         UsageError: the run is not finished, or its code was not committed.
     """
-    diverged = _diverged(workdir)
+    status = json.loads((workdir / "status.json").read_text()) if (workdir / "status.json").exists() else {}
+    diverged = _diverged(workdir, status) if status.get("state") == "diverged" else None
     try:
         manifest = json.loads((workdir / "manifest.json").read_text())
         result = diverged or json.loads((workdir / "result.json").read_text())
@@ -47,19 +48,16 @@ def record(workdir: Path) -> dict[str, Any]:
         "command": " ".join(["python run.py", f"--config={source}", *map(shlex.quote, changed)]),
         **kept,
         "device": {k: manifest["device"][k] for k in ("kind", "count")},
+        "wall": status.get("seconds"),  # of the whole trial: starting, training, drawing, testing
         "metrics": {m: _measure(m, result, lines) for m in _wanted(source, tuple(overrides)) if m not in AT_TESTS},
         "curve": _curve(lines),
         "tests": _tests(workdir, result),
     }
-    return {key: value for key, value in entry.items() if value or key not in ("metrics", "curve", "tests")}
+    return {key: value for key, value in entry.items() if value or key not in ("wall", "metrics", "curve", "tests")}
 
 
-def _diverged(workdir: Path) -> dict[str, Any] | None:
-    """The result of a trial that diverged, in the form of result.json; None where it did not."""
-    path = workdir / "status.json"
-    status = json.loads(path.read_text()) if path.exists() else {}
-    if status.get("state") != "diverged":
-        return None
+def _diverged(workdir: Path, status: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of a trial that diverged, in the form of result.json."""
     config, manifest = (json.loads((workdir / f"{name}.json").read_text()) for name in ("config", "manifest"))
     info, classes, train = manifest["dataset"], config["model"]["num_classes"], config["train"]
     return {

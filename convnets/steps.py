@@ -49,13 +49,18 @@ def fetch(batch: dict[str, jax.Array], constants: dict[str, jax.Array]) -> tuple
     return batch["image"], batch["label"]
 
 
-def train_step(model: nn.Module, optimizer: optax.GradientTransformation, loss: str, ops: list[Call], seed: int):
+def train_step(
+    model: nn.Module, optimizer: optax.GradientTransformation, loss: str, ops: list[Call], seed: int,
+    average: Callable[[jax.Array], jax.Array] | None = None,
+):  # fmt: skip
     """The step (state, batch, constants) -> (state, sums) on one device's share of a batch.
+
+    `average` is that of `optim.Recipe`.
 
     A network that returns (scores, {name: scores of an auxiliary classifier}) in training has their losses added to what
     is minimised; the reported loss is the main one.
     """
-    loss_fn = LOSSES[loss]
+    loss_fn, optimizer = LOSSES[loss], optax.with_extra_args_support(optimizer)
 
     def step(state: TrainState, batch, constants):
         images, labels = fetch(batch, constants)
@@ -74,10 +79,13 @@ def train_step(model: nn.Module, optimizer: optax.GradientTransformation, loss: 
 
         grads, (scores, losses, changed) = jax.grad(objective, has_aux=True)(state.params)
         grads, stats = lax.pmean((grads, changed.get("batch_stats", {})), AXIS)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, scale=state.scale)
         params = optax.apply_updates(state.params, updates)
-        sums = lax.psum(metrics.measure(scores, labels, losses, batch["mask"]), AXIS)
-        return TrainState(state.step + 1, params, stats, opt_state), sums
+        state = state.replace(step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state)
+        if average:
+            weight = average(state.step)
+            state = state.replace(average=jax.tree.map(lambda a, p: a + weight * (p - a), state.average, params))
+        return state, lax.psum(metrics.measure(scores, labels, losses, batch["mask"]), AXIS)
 
     return step
 

@@ -92,8 +92,9 @@ class Board:
             if status["state"] != self.known[folder]:
                 self.known[folder] = status["state"]
                 trial = self.labels[folder]
-                text = (f"{trial.label}, seed {trial.seed}", status["state"], _says(folder, status))
-                print(f"{folder.name}  " + "  ".join(filter(None, text)), flush=True)
+                says = "" if status["state"] == "running" else _says(folder, status)
+                text = (folder.name, f"{trial.label}, seed {trial.seed}", status["state"], says)
+                print("  ".join(filter(None, text)), flush=True)
 
     def table(self) -> Table:
         """One line a trial; on a terminal too small for all, the running, the failed and then the rest."""
@@ -113,7 +114,11 @@ class Board:
 
 
 def _says(folder: Path, status: dict[str, Any]) -> str:
-    """The result of a trial, or why there is none."""
+    """The result of a trial, or why there is none; of one that runs, the last that it said."""
+    if status["state"] == "running":
+        log = folder / "log.txt"
+        said = log.read_bytes()[-1000:].decode(errors="replace").split("\n") if log.exists() else []
+        return next((line for line in reversed(said) if line.strip(" ┃│└┘┴━─")), "")[:120]
     if status["state"] == "done":
         return f"test error {json.loads((folder / 'result.json').read_text())['top1_error']:.2f} %"
     if status["state"] == "failed":

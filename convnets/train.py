@@ -13,21 +13,21 @@ from ml_collections import ConfigDict
 from convnets import analytics, augment, data, evaluate, logs, metrics, models, optim, steps, weights
 from convnets import state as states
 from convnets.checkpoint import Checkpoints
-from convnets.errors import DivergedError, UsageError
+from convnets.errors import CheckpointError, DivergedError, UsageError
 from convnets.state import TrainState
 
 
 def fit(
     step: dict[int, Callable[..., Any]], state: TrainState, batches: Iterator[data.Batch], constants: Any, *,
-    start: int, stop: int, pauses: Callable[[int], int], visit: Callable[[int, TrainState, list], None],
+    start: int, stop: int, pauses: Callable[[int], int], visit: Callable[[int, TrainState, list], TrainState],
 ) -> TrainState:  # fmt: skip
     """Runs steps `start` to `stop`.
 
     Args:
         step: compiled steps by how many they run in one dispatch; 1 must be among them.
         pauses: for a step, the next step after it at which `visit` is wanted.
-        visit: called there with the step, the state, and the device sums of the steps since the last visit. Nothing
-            else waits for the device.
+        visit: called there with the step, the state, and the device sums of the steps since the last visit; returns
+            the state to go on with. Nothing else waits for the device.
     """
     devices, position, sums = jax.local_device_count(), start, []
     while position < stop:
@@ -37,7 +37,7 @@ def fit(
             state, result = step[count](state, steps.shard([next(batches) for _ in range(count)], devices), constants)
             sums.append(result)
             position += count
-        visit(position, state, sums)
+        state = visit(position, state, sums)
         sums = []
     return state
 
@@ -57,13 +57,15 @@ class Run:
         self.batch_size, self.seed = config.train.batch_size, config.train.seed
         self.steps_per_epoch = self.train_split.info.num_examples / self.batch_size
         self.total = math.ceil(config.train.epochs * self.steps_per_epoch)
-        self.rate = optim.schedule(config.optim.schedule, config.optim.lr, self.steps_per_epoch)
-        self.optimizer = optim.make(**{**config.optim, "schedule": self.rate})
+        self.recipe = optim.make(**config.optim, steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size)
         self.evaluator = evaluate.Evaluator(self.model, config.loss, self.test_split, **config.evaluate)
         self.checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
-        self.state = states.create(self.model, self.optimizer, self.model.input_shape, self.seed)
+        self.state = states.create(self.model, self.recipe.optimizer, self.model.input_shape, self.seed,
+                                   average=bool(self.recipe.average))  # fmt: skip
         self.seconds = 0.0  # of all sessions
         self.speeds: list[float] = []  # images/s between visits
+        self.training_errors: list[float] = []  # since step 0; only where the schedule looks at them
+        self.test_errors: list[float] = []
         restored = self.checkpoints.restore(self.state)
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
@@ -77,14 +79,16 @@ class Run:
             found = weights.load_layers(path, name, state.variables, chosen)
         else:
             found = weights.load(path, name, state.variables, self.model)
-        self.state = state.replace(params=found["params"], batch_stats=found["batch_stats"])
+        average = found["params"] if state.average else {}
+        self.state = state.replace(params=found["params"], batch_stats=found["batch_stats"], average=average)
 
     def _check(self) -> None:
         for split, key in ((self.train_split, "train_ops"), (self.test_split, "test_ops")):
             keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
-            image = jax.ShapeDtypeStruct((1, *split.info.image_shape), np.uint8)
+            varies = None in split.info.image_shape  # whole images, for dense evaluation
+            image = jax.ShapeDtypeStruct((1, *(n or 1 for n in split.info.image_shape)), np.uint8)
             shape = jax.eval_shape(lambda k, x, ops=split.device_ops: augment.apply(ops, k, x), keys, image).shape[1:]
-            if shape != self.model.input_shape:
+            if shape != self.model.input_shape and not varies:
                 raise UsageError(
                     f"data.{key} gives images of {shape}, model {self.config.model.name} takes {self.model.input_shape}"
                 )
@@ -106,11 +110,14 @@ class Run:
     def train(self) -> None:
         """Trains from where the newest checkpoint stands to the end."""
         start, config = int(self.state.step), self.config
-        model_step = steps.train_step(self.model, self.optimizer, config.loss, self.train_split.device_ops, self.seed)
+        model_step = steps.train_step(self.model, self.recipe.optimizer, config.loss, self.train_split.device_ops,
+                                      self.seed, self.recipe.average)  # fmt: skip
         several = steps.steps_per_dispatch(config.train.steps_per_dispatch)
         compiled = {n: steps.parallel(model_step, train=True, steps=n) for n in {1, several}}
         examples = self.train_split.info.num_examples
         schedule = data.training_schedule(examples, self.batch_size, self.seed, start, self.total)
+        if self.recipe.reaction:
+            self.state = self._react(self.state, self._logged(start))
         self.log = logs.Metrics(self.workdir, start)
         self.progress = logs.Progress(self.total, start, self.batch_size)
         self.mark, self.marked, self.began = time.monotonic(), start, time.monotonic() - self.seconds
@@ -138,12 +145,29 @@ class Run:
         test = math.ceil((math.floor(step / every) + 1) * every) if every > 0 else self.total
         return min(log, save, test)
 
-    def _visit(self, step: int, state: TrainState, sums: list) -> None:
+    def _logged(self, start: int) -> list[dict[str, float]]:
+        """The lines of the steps up to `start`, on which reactions look back."""
+        path = self.workdir / "metrics.jsonl"
+        lines = [line for line in logs.read_lines(path) if line["step"] <= start]
+        if len(lines) != start:
+            raise CheckpointError(f"{path} holds {len(lines)} of the {start} steps up to the checkpoint; the schedule"
+                                  f" '{self.config.optim.schedule}' needs all of them")  # fmt: skip
+        return lines
+
+    def _react(self, state: TrainState, rows: list[dict[str, float]]) -> TrainState:
+        """The state with the scale for the steps after `rows`, which follow those of the last call."""
+        assert self.recipe.reaction
+        self.training_errors += [r["error"] for r in rows]
+        self.test_errors += [r["test_error"] for r in rows if "test_error" in r]
+        scale = self.recipe.reaction(optim.Errors(self.training_errors, self.test_errors))
+        return state.replace(scale=steps.replicate(np.float32(scale)))
+
+    def _visit(self, step: int, state: TrainState, sums: list) -> TrainState:
         parts = jax.device_get(sums)
         now = time.monotonic()
         images = (step - self.marked) * self.batch_size
         self.speeds.append(images / (now - self.mark))
-        rates = np.asarray(self.rate(np.arange(self.marked, step)))
+        rates = np.asarray(self.recipe.rate(np.arange(self.marked, step))) * np.asarray(state.scale)
         rows = []
         for at, rate, row in zip(
             range(self.marked + 1, step + 1),
@@ -169,10 +193,13 @@ class Run:
                 f"  test error {test['top1_error']:.2f} %"
             )
         self.log.write(rows)
+        if self.recipe.reaction:
+            state = self._react(state, rows)
         if self._saves(step):
             self.checkpoints.save(jax.device_get(state), seconds=time.monotonic() - self.began)
         self.seconds = time.monotonic() - self.began
         self.mark, self.marked = time.monotonic(), step
+        return state
 
     def test(self) -> tuple[dict[str, Any], np.ndarray]:
         """The content of result.json, and the scores [examples, classes]."""
@@ -205,8 +232,8 @@ class Run:
         title = f"{self.config.model.name} on {info.name}"
         paths = [self.workdir / name for name in ("curves.png", "filters.png", "confusion.png", "mistakes.png")]
         plots.curves(logs.read_lines(self.workdir / "metrics.jsonl"), paths[0], title)
-        kernel = self.state.params
         first = next(r for r in analytics.describe(self.model, self.model.input_shape) if r.parameters)
+        kernel = self.state.variables["params"]
         for part in first.name.split("/"):
             kernel = kernel[part]
         if first.kind == "Conv":

@@ -109,11 +109,13 @@ def commands(folder: Path, trial: Trial) -> list[list[str]]:
 
 def status(folder: Path) -> dict[str, Any]:
     """Where a trial stands: {'state': pending, running, done, failed or diverged, ...}."""
+    written = _read(folder / "status.json")
+    if written.get("state") in FINAL:
+        return written
     with _lock(folder, wait=False) as free:
-        written = _read(folder / "status.json")
-        if not free:
-            return {**written, "state": "running"}
-    return written if written.get("state") in (*FINAL, "failed") else {**written, "state": "pending"}
+        written = _read(folder / "status.json")  # as it is once nobody writes it any more
+        state = written.get("state") if written.get("state") in (*FINAL, "failed") else "pending"
+    return {**written, "state": state if free else "running"}
 
 
 def write(workdir: Path, trials: Mapping[str, Trial]) -> list[Path]:

@@ -17,7 +17,8 @@ from convnets.errors import UsageError
 
 POSITIVE = ("optim.lr", "train.epochs", "train.batch_size", "train.log_every_steps", "checkpoint.every_steps",
             "checkpoint.keep", "evaluate.batch_size", "model.num_classes")  # fmt: skip
-NOT_NEGATIVE = ("optim.weight_decay", "train.eval_every_epochs", "train.steps_per_dispatch", "train.seed")
+NOT_NEGATIVE = ("optim.weight_decay", "optim.lr_batch", "optim.max_norm", "train.eval_every_epochs",
+                "train.steps_per_dispatch", "train.seed")  # fmt: skip
 
 
 def split_arguments(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -111,7 +112,7 @@ def problems(config: ConfigDict) -> list[str]:
     if not 0 <= config.optim.momentum < 1:
         found.append(f"optim.momentum is {config.optim.momentum}: it must be at least 0 and less than 1")
 
-    from convnets import augment, data, evaluate, models, optim, steps
+    from convnets import data, evaluate, models, optim, steps
 
     def attempt(key: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         try:
@@ -128,10 +129,14 @@ def problems(config: ConfigDict) -> list[str]:
         found.append(f"model.init_from: {config.model.init_from} does not exist")
     if config.model.get("init_layers") and not config.model.init_from:
         found.append("model.init_layers: give the file that they come from, model.init_from")
-    attempt("data.train_ops", augment.parse, config.data.train_ops)
-    attempt("data.test_ops", augment.parse, config.data.test_ops, test=True)
-    attempt("optim.schedule", optim.factor, config.optim.schedule)
+    attempt("data.train_ops", data.operations, config.data.train_ops, config.data.loader, test=False)
+    attempt("data.test_ops", data.operations, config.data.test_ops, config.data.loader, test=True)
+    attempt("optim.schedule", lambda text: (optim.factor(text), optim.reaction(text)), config.optim.schedule)
+    attempt("optim.average", optim.averaging, config.optim.average, 1.0)
+    if "plateau" in config.optim.schedule and not config.train.eval_every_epochs:
+        found.append("train.eval_every_epochs is 0: the plateau of optim.schedule needs tests on the way")
     choose("data.loader", data.LOADERS)
+    choose("data.on_error", data.POLICIES)
     choose("loss", steps.LOSSES)
     attempt("optim.decay", optim.multipliers, config.optim.decay)
     attempt("optim.rates", optim.multipliers, config.optim.rates)

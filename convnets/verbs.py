@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from convnets import analytics, augment, logs, models, state, validate, weights
+from convnets import analytics, augment, logs, models, state, validate, views, weights
 from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.language import Call
@@ -51,6 +51,8 @@ def train(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
     print(f"{config.model.name} on {info.name}: {info.num_examples:,} images, {config.train.epochs:g} epochs of batch"
           f" {run.batch_size} = {run.total:,} steps on {jax.local_device_count()} x {jax.devices()[0].device_kind}"
           + (f", resumed at step {start:,}" if start else ""), flush=True)  # fmt: skip
+    batches = ((run.train_split, run.batch_size), (run.test_split, run.evaluator.batch_size))
+    print(f"data: {'; '.join(split.memory(size) for split, size in batches)}", flush=True)
     if not run.done:
         run.train()
     result, scores = run.test()
@@ -86,20 +88,22 @@ def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bo
 
     facts = json.loads((workdir / "manifest.json").read_text())["dataset"]
     height, width, channels = facts["image_shape"]
+    host, _ = augment.parse(config.data.test_ops, test=True)
     pixels = []
     for name in images:
         try:
             image = Image.open(name).convert("L" if channels == 1 else "RGB")
-            image = image.resize((width, height), Image.Resampling.BOX)
+            if len(host) == 1:  # nothing but decode, which gives images of one size; others are seen as test images are
+                image = image.resize((width, height), Image.Resampling.BOX)
         except (UnidentifiedImageError, OSError) as e:
             raise UsageError(f"{name} cannot be read as an image: {e}") from None
-        array = np.asarray(image, np.uint8).reshape(height, width, channels)
+        array = np.asarray(image, np.uint8).reshape(*image.size[::-1], channels)
         edge = np.concatenate([array[0], array[-1], array[:, 0], array[:, -1]])
         if invert:
             array = 255 - array
         elif facts["dark_background"] and np.median(edge) > 127:
             print(f"note: {name} has a light background, the training images a dark one; --invert turns it round")
-        pixels.append(array)
+        pixels.append(array if len(host) == 1 else views.show(host, array))
     model = models.create(**config.model)
     scores = _scores(model, config, workdir, np.stack(pixels))
     if config.loss == "mse":  # outputs from -1 to 1 are no log-probabilities
@@ -107,6 +111,7 @@ def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bo
         values, unit = scores, ""
     else:
         values, unit = 100 * np.asarray(jax.nn.softmax(scores, axis=1)), " %"
+    values = values.reshape(len(images), -1, values.shape[1]).mean(1)  # over the views of an image
     names = facts["label_names"]
     table = Table("image", *(f"guess {i + 1}" for i in range(min(3, len(names)))))
     for name, row in zip(images, values, strict=True):
@@ -121,7 +126,7 @@ def export(config: ConfigDict, workdir: Path, file: Path) -> None:
     Under published names where there are some for this network, under ours elsewhere.
     """
     name, model = config.model.name, models.create(**config.model)
-    restored = _restored(model, workdir)
+    restored = _restored(model, config, workdir)
     variables = weights.without_heads(restored.variables)
     own = weights.unpublished(name, model)
     weights.save(file, name, variables, own_names=bool(own), model=model)
@@ -158,18 +163,18 @@ def describe(config: ConfigDict, as_json: bool) -> None:
 
 
 def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -> np.ndarray:
-    variables = _restored(model, workdir).variables
-    ops: list[Call] = augment.parse(config.data.test_ops)[1]
+    variables = _restored(model, config, workdir).variables
+    ops: list[Call] = augment.parse(config.data.test_ops, test=True)[1]
     if augment.needs_statistics(ops):
         ops = augment.bind(ops, Statistics(**np.load(workdir / "statistics.npz")))
     return np.asarray(model.apply(variables, augment.apply(ops, None, pixels), train=False), np.float32)
 
 
-def _restored(model: Any, workdir: Path) -> state.TrainState:
+def _restored(model: Any, config: ConfigDict, workdir: Path) -> state.TrainState:
     import optax
 
     # Parameters alone are wanted, so the optimiser's part of the checkpoint is not asked for.
-    target = state.create(model, optax.identity(), model.input_shape, 0)
+    target = state.create(model, optax.identity(), model.input_shape, 0, average=bool(config.optim.average))
     restored = Checkpoints(workdir / "checkpoints").restore(target, part=True)
     if restored is None:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")

@@ -3,7 +3,7 @@
 from convnets.ledger import Claim, Experiment, Row, Size
 
 EXPERIMENT = Experiment(
-    "LeNet-5 on MNIST", "test_error", source="LeCun et al. 1998, section III.B",
+    "LeNet-5 on MNIST", "test_error", source="LeCun et al. 1998",
     full=Size(
         rows=[
             Row("LeNet-5, 20 passes", "configs/lenet.py:mnist", 0.95, "1998, fig. 9"),

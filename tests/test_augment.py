@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convnets import augment
+from convnets import augment, views
 from convnets.errors import UsageError
 
 N = 64
@@ -30,7 +30,8 @@ def run(text, images, keys=None):
 def test_decode_gives_the_pixels_of_a_png():
     buffer = io.BytesIO()
     Image.fromarray(digit()[..., 0]).save(buffer, "png")
-    np.testing.assert_array_equal(augment.HOST["decode"](buffer.getvalue(), 1).numpy(), digit())
+    seed, ops = np.zeros(2, np.int64), augment.parse("decode")[0]
+    np.testing.assert_array_equal(views.apply(ops, seed, buffer.getvalue(), 1).numpy(), digit())
 
 
 def test_deterministic_ops_by_hand():

@@ -29,11 +29,11 @@ LEVELS = [
         "torchfile",
         "digits",
     ],
-    ["models.*", "data", "state"],
+    ["models.*", "sources", "stream", "data", "state"],
     ["models", "steps", "checkpoint", "weights"],
     ["analytics", "evaluate"],
     ["train", "plots"],
-    ["validate", "verbs", "ledger", "verdict", "trials", "sweep", "results", "report"],
+    ["validate", "verbs", "prepare", "ledger", "results", "verdict", "trials", "sweep", "report"],
 ]
 
 
@@ -107,7 +107,7 @@ def test_base_config_is_the_arguments_of_functions():
     for section, function, own in [
         ("model", models.create, {"options"}),
         ("data", data.make, set()),
-        ("optim", optim.make, set()),
+        ("optim", optim.make, {"steps_per_epoch", "batch_size"}),
         ("checkpoint", checkpoint.Checkpoints.__init__, {"self", "directory"}),
         ("evaluate", evaluate.Evaluator.__init__, {"self", "model", "loss", "split"}),
     ]:

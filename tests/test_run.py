@@ -16,6 +16,7 @@ from PIL import Image
 
 from convnets import weights
 from convnets.checkpoint import Checkpoints
+from convnets.records import Records
 from tests.conftest import ROOT
 
 SMALL = ("--config=configs/lenet.py:digits", "--config.optim.lr=0.003", "--config.train.epochs=1.5",
@@ -238,7 +239,47 @@ def test_the_parts_that_do_not_fit_the_data_are_named(tmp_path):
     assert "data.train_ops gives images of (32, 32, 1), model lenet1 takes (28, 28, 1)" in err
     _, err = run(*SMALL, "--config.data.data_dir=/nowhere", "--config.data.name=imagenet2012",
                  f"--workdir={tmp_path / 'b'}", code=3)  # fmt: skip
-    assert "tfds build imagenet2012 --data_dir=/nowhere --manual_dir=FOLDER" in err.splitlines()[-1]
+    assert "imagenet2012 is not in /nowhere and must be downloaded by hand" in err.splitlines()[-1]
+
+
+def test_damaged_data_end_the_run_before_it_begins_or_by_name(tmp_path):
+    here = (f"--config.data.data_dir={tmp_path}", "--config.data.loader=stream")
+    out, _ = run("--mode=prepare", *SMALL, *here)
+    assert "train: 1,437 examples of 10 classes, counted" in out and "ready: train streamed" in out
+    shard = next(tmp_path.glob("digits/*/digits-train*"))
+    whole, (last,) = shard.read_bytes(), Records([(str(shard), 1437, 0)]).offsets[-1:]
+    shard.write_bytes(whole[: last - 12])  # at a record boundary, which TensorFlow would not notice
+    _, err = run(*SMALL, *here, f"--workdir={tmp_path / 'a'}", code=3)
+    assert f"{shard}: holds 1436 records, 1437 expected; it was cut short" in err
+    bad = bytearray(whole)
+    bad[last + 40] ^= 1
+    shard.write_bytes(bad)
+    _, err = run(*SMALL, *here, f"--workdir={tmp_path / 'b'}", "--config.data.on_error=skip", code=3)
+    assert f"{shard}: record 1436 at byte {last} is damaged" in err and err.count("error:") == 1
+
+
+def test_a_folder_of_images_trains_and_a_bad_one_is_named(tmp_path):
+    for split, count in (("train", 40), ("val", 8)):
+        for i in range(count):
+            place = tmp_path / "birds" / split / "ab"[i % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40 + i, 50), (5 * i, 99, 0)).convert("CMYK" if i % 8 == 3 else "L").save(
+                place / f"{i}.jpg"
+            )
+    birds = ("--config=configs/base.py:resnet20_cifar", f"--config.data.name=folder:{tmp_path / 'birds'}", "--config.data.test_split=val",
+             "--config.data.loader=stream", "--config.data.train_ops=decode|inception_crop(32)|flip|standardize",
+             "--config.data.test_ops=decode|square(32)|standardize", "--config.model.num_classes=2",
+             "--config.train.batch_size=20", "--config.train.epochs=1", "--config.evaluate.batch_size=8")  # fmt: skip
+    out, _ = run(*birds, f"--workdir={tmp_path / 'a'}")
+    assert "data: train streamed, about" in out
+    assert json.loads((tmp_path / "a" / "result.json").read_text())["num_examples"] == 8
+    out, _ = run("--mode=predict", f"--workdir={tmp_path / 'a'}", f"--images={tmp_path}/birds/val/a/0.jpg",
+                 "--config.data.test_ops=decode|resize_short(40)|five(32)|mirror|standardize")  # fmt: skip
+    assert out.count(" %") == 2
+    bad = tmp_path / "birds" / "val" / "a" / "4.jpg"
+    bad.write_bytes(bad.read_bytes()[:300])
+    _, err = run("--mode=evaluate", f"--workdir={tmp_path / 'a'}", "--config.data.on_error=skip", code=3)
+    assert err.splitlines()[-1].startswith(f"error: val, {bad}: ")
 
 
 def test_divergence_ends_the_run_and_keeps_no_bad_checkpoint(tmp_path):

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from convnets import ledger, trials
+from convnets import ledger, logs, sweep, trials
 from convnets.errors import UsageError
 from tests.conftest import ROOT
+from tests.test_results import finished
 
 SMALL = ("--config.train.epochs=1", "--config.train.batch_size=48", "--config.checkpoint.every_steps=4",
          "--config.train.log_every_steps=1", "--config.train.eval_every_epochs=0")  # fmt: skip
@@ -147,6 +148,44 @@ def test_what_is_locked_runs_and_what_was_left_is_pending(tmp_path):
         fcntl.flock(file, fcntl.LOCK_EX)
         assert trials.status(tmp_path)["state"] == "running"
     assert trials.status(tmp_path)["state"] == "pending"
+
+
+def test_a_test_that_is_added_later_is_all_that_is_run(tmp_path):
+    add = "--config.data.test_ops=decode|resize(32)"
+    finished(tmp_path / "a", tests={"shifted": ((add,), 12.0)})
+    logs.write_json(tmp_path / "a" / "status.json", {"state": "done"})
+    trial = trials.Trial("a", 0, ["--config=configs/lenet.py:mnist"], {"shifted": [add]})
+    trials.write(tmp_path, {"a": trial})
+    assert trials.commands(tmp_path / "a", trial) == [] and trials.status(tmp_path / "a")["state"] == "done"
+    trial.tests["other"] = ["--config.evaluate.batch_size=7"]
+    trials.write(tmp_path, {"a": trial})
+    assert [c[-2:] for c in trials.commands(tmp_path / "a", trial)] == [["--name=other", *trial.tests["other"]]]
+    assert trials.status(tmp_path / "a")["state"] == "pending"
+
+
+def test_jobs_share_the_cores_and_the_accelerators_memory(tmp_path, monkeypatch):
+    started = []
+
+    class Worker:
+        def __init__(self, command, env, **_):
+            started.append((Path(command[3]).name, command[4:], env.get("XLA_PYTHON_CLIENT_MEM_FRACTION")))
+            self.lives = 2
+
+        def poll(self):
+            self.lives -= 1
+            return None if self.lives else 0
+
+    monkeypatch.setattr(sweep.subprocess, "Popen", Worker)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4}, raising=False)
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+    sweep._local(tmp_path, folders, 2, [], lambda: None)
+    assert started == [("a", ["0,1"], "0.450"), ("b", ["2,3"], "0.450"), ("c", ["0,1"], "0.450")]
+    started.clear()
+    sweep._local(tmp_path, folders[:1], 1, [], lambda: None)
+    assert started == [("a", [], None)]  # alone it has all
 
 
 @pytest.mark.parametrize("name", ledger.load())

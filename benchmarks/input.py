@@ -1,0 +1,191 @@
+"""How fast images come out of storage, on two cores, beside PyTorch's DataLoader with two workers.
+
+    python benchmarks/input.py [--rounds=7] [--note=...]        or: make bench-input
+
+ImageNet's training images: decode, shorter side to [256, 480], crop 224, uint8 (flip and lighting are the device's). The
+reference does the same with Pillow, as torchvision's transforms do, and flips; once to uint8 and once, as torchvision's
+own training does, to normalized float32. CIFAR-10's: pad 4, crop, flip: ours in a compiled step from resident pixels.
+
+Each side is a process of its own; they are asked in turn, so that a busy machine hurts all alike. Appends a line to
+results.jsonl: images/s (median, least and most of the rounds) and CPU time an image, which a busy machine hardly changes.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+SHARED = Path(os.environ.get("CONVNETS_SHARED", HERE.parent.parent / "shared")) / "tfds"
+OPS = {"imagenet": "decode|resize_short(256, 480)|crop(224)", "cifar": "decode|pad_crop(4)|flip"}
+NAMES = {"imagenet": "imagenet2012", "cifar": "cifar10"}
+BATCH = {"imagenet": 64, "cifar": 128}
+IMAGES = {"imagenet": 1536, "cifar": 25600}  # a round
+SIDES = {"imagenet": ("ours", "torch_uint8", "torch_float32"), "cifar": ("ours", "torch_uint8")}
+
+
+def ours(task):
+    """Endless batches as training gets them."""
+    import jax
+
+    from convnets import augment, data
+
+    test = "decode|square(224)" if task == "imagenet" else "decode"
+    loader = "stream" if task == "imagenet" else "resident"
+    name, test_split = NAMES[task], "validation" if task == "imagenet" else "test"
+    split, _ = data.make(name, str(SHARED), loader, "train", test_split, OPS[task], test, "error")
+    batches = split.feed(data.training_schedule(split.info.num_examples, BATCH[task], 0, 0, 1 << 40), 0)
+    if task == "imagenet":
+        yield from (batch["image"] for batch in batches)
+    constants = jax.device_put(split.constants["images"])
+
+    @jax.jit
+    def step(images, epoch, index):
+        return augment.apply(split.device_ops, augment.example_keys(0, epoch, index), images[index])
+
+    for batch in batches:
+        yield step(constants, batch["epoch"], batch["index"]).block_until_ready()
+
+
+def torch_loader(task, kind):
+    """Endless batches of a DataLoader whose examples lie encoded in memory, for nothing but its work to be measured."""
+    import torch
+
+    from convnets import data, sources
+
+    if task == "imagenet":
+        source = sources.find(NAMES[task], str(SHARED), "train")
+        encoded, _ = source.parse(np.arange(192), source.reader.read(np.arange(192)))
+        examples = list(encoded.numpy())
+    else:
+        split, _ = data.make(NAMES[task], str(SHARED), "resident", "train", "test", "decode", "decode", "error")
+        examples = split.constants["images"]
+    loader = torch.utils.data.DataLoader(
+        Transformed(examples, task, kind), BATCH[task], shuffle=True, num_workers=2, drop_last=True,
+        persistent_workers=True, multiprocessing_context="spawn",
+    )  # fmt: skip
+    while True:
+        yield from loader
+
+
+class Transformed:
+    """torchvision's transforms of an image, written with Pillow."""
+
+    def __init__(self, examples, task, kind):
+        self.examples, self.task, self.kind = examples, task, kind
+
+    def __len__(self):
+        return len(self.examples)
+
+    def __getitem__(self, index):
+        import io
+        import random
+
+        import torch
+        from PIL import Image, ImageOps
+
+        torch.set_num_threads(1)
+        if self.task == "imagenet":
+            image = Image.open(io.BytesIO(self.examples[index])).convert("RGB")
+            scale = random.randint(256, 480) / min(image.size)
+            image = image.resize([max(256, int(n * scale)) for n in image.size], Image.Resampling.BILINEAR)
+            size = 224
+        else:
+            image, size = ImageOps.expand(Image.fromarray(self.examples[index]), 4), 32
+        left, top = (random.randint(0, n - size) for n in image.size)
+        image = image.crop((left, top, left + size, top + size))
+        if random.random() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        if self.kind == "torch_uint8":
+            return pixels
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        return (pixels.float() / 255 - mean[:, None, None]) / std[:, None, None]
+
+
+def serve(task, side):
+    """Answers every line of standard input with images/s and CPU milliseconds an image of a round."""
+    batches = ours(task) if side == "ours" else torch_loader(task, side)
+    count = IMAGES[task] // BATCH[task]
+    for _ in range(count // 4 + 1):  # starting, compiling
+        next(batches)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        began, cpu = time.perf_counter(), cpu_seconds()
+        for _ in range(count):
+            next(batches)
+        took = time.perf_counter() - began
+        print(json.dumps([IMAGES[task] / took, 1000 * (cpu_seconds() - cpu) / IMAGES[task]]), flush=True)
+
+
+def cpu_seconds():
+    """Of this process and its workers."""
+    own = os.getpid()
+    children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+    ticks = 0
+    for pid in [own, *children]:
+        ticks += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(task, rounds):
+    """{side: (rates, CPU milliseconds)} of all rounds, the sides taking turns."""
+    processes = {
+        side: subprocess.Popen([sys.executable, __file__, f"--serve={task}:{side}"], text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for side in SIDES[task]
+    }  # fmt: skip
+    for process in processes.values():
+        while process.stdout.readline().strip() != "ready":
+            assert process.poll() is None
+    results = {side: [] for side in processes}
+    for _ in range(rounds):
+        for side, process in processes.items():
+            process.stdin.write("\n")
+            process.stdin.flush()
+            results[side].append(json.loads(process.stdout.readline()))
+    for process in processes.values():
+        process.kill()
+    return {side: np.array(v).T for side, v in results.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--tasks", default="imagenet,cifar")
+    parser.add_argument("--note", default="", help="what else the machine was doing")
+    parser.add_argument("--serve", default="", help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+    if flags.serve:
+        return serve(*flags.serve.split(":"))
+    from convnets import logs
+
+    for task in flags.tasks.split(","):
+        load = os.getloadavg()[0]
+        found = measure(task, flags.rounds)
+        line = {"benchmark": f"input_{task}", "rounds": flags.rounds, "images_a_round": IMAGES[task], "cores": 2}
+        for side, (rate, cpu) in found.items():
+            line[side] = {"images_per_second": round(float(np.median(rate)), 1), "least": round(float(rate.min()), 1),
+                          "most": round(float(rate.max()), 1), "cpu_ms_an_image": round(float(np.median(cpu)), 3)}  # fmt: skip
+            times = np.median(found["ours"][0] / rate)
+            print(f"{task:9} {side:14} {np.median(rate):10,.0f} images/s ({rate.min():,.0f} to {rate.max():,.0f}), "
+                  f"{np.median(cpu):6.3f} ms of CPU an image" + f", ours {times:.2f} times" * (side != "ours"))  # fmt: skip
+        line |= {
+            "load_before": round(load, 1),
+            "note": flags.note,
+            "commit": logs.commit(),
+            "versions": logs.versions(),
+        }
+        with (HERE / "results.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()

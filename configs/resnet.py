@@ -1,0 +1,76 @@
+"""ResNet on ILSVRC-2012, and the plain networks beside it: He et al. 2015, sections 3.4 and 4.1.
+
+    python run.py --config=configs/resnet.py:50 --config.data.data_dir=DIR --workdir=runs/resnet50
+    python run.py --mode=evaluate --workdir=runs/resnet50 --config.evaluate.protocol=ten_crop
+
+The argument is the depth and, where it is not B, the option of the shortcuts. Errors on the validation set are top-1 /
+top-5; in training they are of a single crop:
+
+              ten crops (tables 2, 3)  dense, five scales (table 4)  one crop (the authors' readme)
+    18        not in the paper
+    18A       27.88
+    34        24.52 / 7.46             21.84 / 5.71
+    34A       25.03 / 7.76
+    34C       24.19 / 7.40             21.53 / 5.60
+    50        22.85 / 6.71             20.74 / 5.25                  24.7 / 7.8
+    101       21.75 / 6.05             19.87 / 4.60                  23.6 / 7.1
+    152       21.43 / 5.71             19.38 / 4.49                  23.0 / 6.7
+    plain18   27.94
+    plain34   28.54 / 10.02
+    50_v1_5   fb.resnet.torch's nets, which halve the map in the 3x3, with its recipe: 24.01 / 7.02 for one crop, 22.24 /
+    101_v1_5  6.08 for ten; 22.44 / 6.21 and 21.08 / 5.35; 22.16 / 6.16 and 20.69 / 5.21 (its readme).
+    152_v1_5
+
+Table 4 is `--config.evaluate.protocol="multi_scale(224, 256, 384, 480, 640, average='score')"`. Other options:
+`--config.model.shortcut=C`.
+
+Of the paper: batch 256, momentum 0.9, decay 1e-4, rate 0.1 "divided by 10 when the error plateaus", up to 600,000
+iterations = 120 epochs; the shorter side drawn from [256, 480], crops of 224, mirror images, AlexNet's colours; He's initial
+weights, no dropout. Its batches were eight of 32 on as many GPUs, each normalized by itself: so it is here too, the batch
+being cut by the number of devices.
+
+Unspecified: how long one waited (here 5 tests, one an epoch) and how often the rate fell (here three times at most);
+whether decay applies to scales and biases (here to kernels alone, as in the authors' advice to fb.resnet.torch). The paper
+subtracts the mean of each pixel; of crops from everywhere that is a single colour but for noise, so here it is the mean
+colour, which suits any size. The released networks' statistics were averaged over a large batch after training; here they
+are running averages.
+
+Of fb.resnet.torch: windows of 8 to 100 % of the area, colours, standardized channels, Nesterov's momentum, decay of all
+parameters, the rate divided by 10 after 30 and 60 of 90 epochs. Its noise along the principal components has constants of
+its own, here they are computed; its weights are drawn by fan-out, here by fan-in.
+"""
+
+from configs import base
+
+
+def get_config(variant: str = "50"):
+    name, model, change = base.pick(VARIANTS, variant)
+    config = base.imagenet(
+        name,
+        "decode|resize_short(256, 480)|crop(224)|flip|lighting(0.1)|subtract_mean('colour')",
+        "decode|resize_short(256)|center(224)|subtract_mean('colour')",
+    )
+    config.model.update(model)
+    config.optim.update(lr=0.1, schedule="plateau(0.1, 5, 3)", momentum=0.9, weight_decay=1e-4, decay="*/kernel")
+    config.train.update(epochs=600_000 * 256 / base.IMAGENET_TRAIN, batch_size=256)
+    change(config)
+    return config
+
+
+def paper(config):
+    pass
+
+
+def torch(config):
+    config.data.train_ops = "decode|inception_crop(224)|flip|photometric(0.4, 0.4, 0.4)|lighting(0.1)|standardize"
+    config.data.test_ops = "decode|resize_short(256)|center(224)|standardize"
+    config.optim.update(schedule="steps(0.1, 30, 60)", nesterov=True, decay="*")
+    config.train.epochs = 90.0
+
+
+VARIANTS = {
+    **{str(depth): (f"resnet{depth}", {"shortcut": "B"}, paper) for depth in (18, 34, 50, 101, 152)},
+    **{name: (f"resnet{name[:2]}", {"shortcut": name[2]}, paper) for name in ("18A", "34A", "34C")},
+    **{name: (name, {}, paper) for name in ("plain18", "plain34")},
+    **{f"{depth}_v1_5": (f"resnet{depth}_v1_5", {}, torch) for depth in (50, 101, 152)},
+}

@@ -1,0 +1,141 @@
+"""Every variant of every config, through run.py on real data: two steps of training and a test. `make test-configs`.
+
+The data, the augmentation, the recipe and the test are the config's, batches are of two. The network is the config's for
+the variants in NETWORKS, some of each family; for the others it is built and checked, and a small one with its input takes
+its place, for CPUs need minutes to compile the deepest. CONVNETS_FULL=1 runs all networks but the 1,202 layers.
+"""
+
+import ast
+import contextlib
+import importlib
+import inspect
+import json
+import os
+import re
+import textwrap
+
+import flax.linen as nn
+import jax
+import pytest
+from ml_collections import ConfigDict
+
+import run
+from configs import base
+from convnets import data, evaluate, models, optim, train, validate, verbs
+from convnets.layers import Conv, Dense
+from tests.conftest import ROOT
+
+NETWORKS = {
+    "lenet": ["digits", "mnist", "modern", "lenet1", "lenet1989"],
+    "cuda_convnet": ["26pct", "11pct"],
+    "resnet_cifar": ["20", "plain20"],
+    "alexnet": ["paper"],
+    "vgg": ["A"],
+    "googlenet": ["paper"],
+    "inception_bn": ["x30"],
+    "resnet": ["18A", "50"],
+}
+FILES = {p.stem: importlib.import_module(f"configs.{p.stem}") for p in sorted((ROOT / "configs").glob("*.py"))}
+ALL = [(stem, variant) for stem, module in FILES.items() for variant in getattr(module, "VARIANTS", {})]
+
+
+class Small(nn.Module):
+    """Stands in for a network of any size."""
+
+    input_shape: tuple[int, int, int]
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        x = nn.relu(Conv(4, 5, 4, name="conv1")(x))
+        return Dense(self.num_classes, name="fc")(x.mean((1, 2)))
+
+
+@contextlib.contextmanager
+def recorded(config: ConfigDict):
+    """The leaves of a config that are read meanwhile; writing all of it to a file is no reading."""
+    read: set[str] = set()
+    sections = {id(v): f"{k}." for k, v in config.items() if isinstance(v, ConfigDict)} | {id(config): ""}
+    getitem, to_dict, writing = ConfigDict.__getitem__, ConfigDict.to_dict, []
+
+    def get(self, key):
+        if not writing and id(self) in sections:
+            read.add(f"{sections[id(self)]}{key}")
+        return getitem(self, key)
+
+    def write(self, *args, **kwargs):
+        writing.append(True)
+        try:
+            return to_dict(self, *args, **kwargs)
+        finally:
+            writing.pop()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigDict, "__getitem__", get)
+        patch.setattr(ConfigDict, "to_dict", write)
+        yield read
+
+
+@pytest.mark.configs
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("stem, variant", ALL)
+def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch, scratch):
+    full = variant in NETWORKS[stem] or ("CONVNETS_FULL" in os.environ and variant != "1202")
+    create, begin = models.create, verbs.train
+    unread: list[str] = []
+
+    def small(**section):
+        network = create(**section)
+        return Small(network.input_shape, network.num_classes)
+
+    def watched(config, *rest):
+        with recorded(config) as read:
+            begin(config, *rest)
+        unread.extend(set(validate.leaf_keys(config)) - read)
+
+    monkeypatch.setattr(verbs, "train", watched)
+    if not full:
+        monkeypatch.setattr(models, "create", small)
+        monkeypatch.setattr(train.Run, "draw", lambda *_: [])
+    config, _ = validate.load(ROOT / f"configs/{stem}.py:{variant}", [])
+    size = {"train_split": "train[:64]", "test_split": f"{config.data.test_split}[:6]"}
+    directory = scratch / "tfds" if config.data.name == "digits" else shared_data
+    assert run.main([
+        "run.py", f"--config={ROOT}/configs/{stem}.py:{variant}", f"--workdir={tmp_path}", "--mode=train",
+        "--config.train.batch_size=2", f"--config.train.epochs={2 * 2 / 64}", "--config.evaluate.batch_size=4",
+        f"--config.data.data_dir={directory}", *(f"--config.data.{k}={v}" for k, v in size.items()),
+    ]) == 0  # fmt: skip
+    assert unread == []
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["steps"], result["num_examples"]) == (2, 6) and 0 <= result["top1_error"] <= 100
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 2 and all(line["lr"] > 0 for line in lines)
+    jax.clear_caches()  # programs of another network
+
+
+def test_a_leaf_that_nobody_reads_is_noticed():
+    config = base.get_config()
+    with recorded(config) as read:
+        config.to_dict()
+        assert not read
+        dict(**config.model)
+        assert config.train.seed == 0
+    assert read >= {"train.seed", "model.name"} and "train.epochs" not in read
+
+
+def test_what_a_section_hands_over_is_used():
+    """Every argument of the functions that take a section is used there, or is read by the run itself."""
+    source = re.sub(r'\.get\("(\w+)"', r".\1", inspect.getsource(train))
+    by_run = set(re.findall(r"config\.(\w+\.\w+)", source))
+    for section, function in [
+        ("model", models.create), ("data", data.make), ("optim", optim.make), ("evaluate", evaluate.Evaluator.__init__),
+    ]:  # fmt: skip
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+        used = {n.id for part in tree.body for n in ast.walk(part) if isinstance(n, ast.Name)}
+        unused = {f"{section}.{key}" for key in base.get_config()[section] if key not in used}
+        assert unused <= by_run, section
+
+
+def test_some_variants_of_each_family_run_their_network():
+    assert set(NETWORKS) == {stem for stem, _ in ALL}
+    assert all((stem, variant) in ALL for stem, variants in NETWORKS.items() for variant in variants)
