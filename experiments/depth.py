@@ -4,22 +4,23 @@ from convnets.ledger import Claim, Experiment, Row, Size
 
 # 20,000 weights each: 10 units see all of the last maps, so fewer layers have fewer maps.
 LINES = {
-    1: "conv(14, 5)|relu|max(2)|out",
-    2: "conv(14, 5)|relu|max(2)|conv(36, 5)|relu|max(2)|out",
-    3: "conv(14, 5)|relu|max(2)|conv(24, 5)|relu|max(2)|conv(32, 3, padding=1)|relu|out",
+    "one convolution": "conv(14, 5)|relu|max(2)|out",
+    "two convolutions": "conv(14, 5)|relu|max(2)|conv(36, 5)|relu|max(2)|out",
+    "three convolutions": "conv(14, 5)|relu|max(2)|conv(24, 5)|relu|max(2)|conv(32, 3, padding=1)|relu|out",
 }
 
 EXPERIMENT = Experiment(
     "Depth", "test_error", source="Simonyan & Zisserman 2015, table 3", x="layers",
     cpu=Size(
         rows=[
-            Row(f"{n} convolutions", "configs/ablation.py:mnist10k", cost="30 s, 1 core", x=n,
+            Row(label, "configs/ablation.py:mnist10k", cost="30 s, 1 core", x=n,
                 overrides=(f"--config.model.layers={line}", "--config.train.epochs=3.0"))
-            for n, line in LINES.items()
+            for n, (label, line) in enumerate(LINES.items(), 1)
         ],
         claims=[
-            Claim("two convolutions are better than one", "table 3", better="2 convolutions", worse="1 convolutions"),
-            Claim("three are better than two", "table 3", better="3 convolutions", worse="2 convolutions"),
+            Claim("two convolutions are better than one", "table 3", better="two convolutions", worse="one convolution"),
+            Claim("three are better than two", "table 3", better="three convolutions",
+                  worse="two convolutions"),
         ],
     ),
     full=Size(
