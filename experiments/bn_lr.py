@@ -13,7 +13,7 @@ EPOCHS = "--config.train.epochs=10.0"
 def digits(label: str, without: bool, lr: float) -> Row:
     rate = (f"--config.optim.lr={lr}",) if lr != 1 else ()
     return Row(
-        label, "configs/ablation.py:bn_mnist", overrides=(*(WITHOUT if without else ()), *rate), cost="40 s, 1 core"
+        label, "configs/ablation.py:bn_mnist", overrides=(*(WITHOUT if without else ()), *rate), cost="18 s, 1 core"
     )
 
 

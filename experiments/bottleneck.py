@@ -16,7 +16,7 @@ EXPERIMENT = Experiment(
     "1x1 bottlenecks", "test_error", source="Szegedy et al. 2014, figure 2",
     cpu=Size(
         rows=[
-            Row("naive", "configs/ablation.py:mnist10k", cost="35 s, 1 core",
+            Row("naive", "configs/ablation.py:mnist10k", cost="30 s, 1 core",
                 overrides=(f"--config.model.layers={DIGITS.format(NAIVE[0])}", "--config.train.epochs=3.0")),
             Row("reduced", "configs/ablation.py:mnist10k", cost="30 s, 1 core",
                 overrides=(f"--config.model.layers={DIGITS.format(FULL[0])}", "--config.train.epochs=3.0")),

@@ -13,7 +13,7 @@ EXPERIMENT = Experiment(
     "Depth", "test_error", source="Simonyan & Zisserman 2015, table 3", x="layers",
     cpu=Size(
         rows=[
-            Row(label, "configs/ablation.py:mnist10k", cost="30 s, 1 core", x=n,
+            Row(label, "configs/ablation.py:mnist10k", cost="15 s, 1 core", x=n,
                 overrides=(f"--config.model.layers={line}", "--config.train.epochs=3.0"))
             for n, (label, line) in enumerate(LINES.items(), 1)
         ],

@@ -80,3 +80,14 @@ def test_batch_norm_couples_the_images_of_a_batch():
 
     coupled, alone = (jax.grad(lambda o, t=train: first(o, t))(x[1:]) for train in (True, False))
     assert jnp.any(coupled != 0) and not jnp.any(alone)
+
+
+@pytest.mark.parametrize("name", ledger.load())
+def test_every_number_of_a_paper_has_its_place_and_every_row_its_cost(name):
+    experiment = ledger.load()[name]
+    for size in filter(None, (experiment.cpu, experiment.full)):
+        for row in size.rows:
+            assert row.cost or name == "lenet", row.label  # those are recorded
+            for paper, where in [(row.paper, row.where), *((t.paper, t.where) for t in row.tests.values())]:
+                assert paper is None or where, row.label
+        assert all(claim.where for claim in size.claims)
