@@ -262,6 +262,16 @@ def photometric(
     return jax.vmap(one)(keys, x)
 
 
+def illuminate(keys: jax.Array, x: jax.Array, gain: float, slope: float = 0.0) -> jax.Array:
+    """Light of a strength, the same for every image: for tests of what a network makes of it.
+
+    Args:
+        slope: the factor falls from gain * (1 + slope) at the left edge to gain * (1 - slope) at the right.
+    """
+    across = jnp.linspace(1.0, -1.0, x.shape[2], dtype=jnp.float32)[:, None]
+    return x * (gain * (1 + slope * across))
+
+
 def noise(keys: jax.Array, x: jax.Array, std: float) -> jax.Array:
     """Plus N(0, std^2) for every pixel and channel."""
     return x + std * jax.vmap(lambda key: jax.random.normal(key, x.shape[1:]))(keys)
@@ -278,7 +288,7 @@ def _room(name: str, x: jax.Array, n: int) -> tuple[int, int]:
 DEVICE: dict[str, Callable[..., jax.Array]] = {
     f.__name__: f
     for f in (pad, center, crop, pad_crop, flip, resize, distort, rotate, scale, shift, five, mirror, value_range,
-              subtract_mean, standardize, lighting, photometric, noise)
+              subtract_mean, standardize, lighting, photometric, illuminate, noise)
 }  # fmt: skip
 RANDOM = {"crop", "pad_crop", "flip", "distort", "rotate", "scale", "lighting", "photometric", "noise"}
 VIEWS = {"five", "mirror"}

@@ -39,7 +39,8 @@ def record(workdir: Path) -> dict[str, Any]:
     found = re.search(r"--config[= ](\S+)", manifest["command"])
     source = (found[1] if found else "configs/lenet.py:digits").removeprefix(f"{ROOT}/")
     changed = validate.overrides(_config(source), result["config"])
-    overrides = [c for c in changed if not c.startswith("--config.train.seed=")]
+    # What follows the seed in the config itself, such as a subset of the data of each seed's own, is no override.
+    overrides = validate.overrides(_config(source, (f"--config.train.seed={result['seed']}",)), result["config"])
     kept = {k: v for k, v in result.items() if k not in ("config", "planned")}
     lines = logs.read_lines(workdir / "metrics.jsonl")
     entry = {

@@ -239,11 +239,12 @@ class Run:
         kernel = self.state.variables["params"]
         for part in first.name.split("/"):
             kernel = kernel[part]
-        plots.filters(np.asarray(kernel["kernel"]), paths[1], f"{title}: filters of {first.name}")
+        if first.kind == "Conv":
+            plots.filters(np.asarray(kernel["kernel"]), paths[1], f"{title}: filters of {first.name}")
         error = f"{len(wrong)} of {len(labels)} wrong"
         plots.confusion(labels, guesses, info.label_names, paths[2], f"{title}: {error}")
         shown = wrong[:100]
         images, _ = evaluate.images_and_labels(self.test_split, shown)
         title = f"{title}: {error}, truth > guess"
         plots.mistakes(images, labels[shown], guesses[shown], info.label_names, paths[3], title)
-        return paths
+        return [path for path in paths if path.exists()]

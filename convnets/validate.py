@@ -78,8 +78,7 @@ def _override(config: ConfigDict, override: str) -> str | None:
     command = ["run.py", override]
     config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=command)
     try:
-        values(command)
-        config.update(values.config)
+        values(command)  # sets it in `config` itself, and what a config file made to follow it
     except (flags.Error, ValueError, TypeError):
         return f"{key}: cannot read '{value}' as {type(_get(config, key)).__name__}"
     return None

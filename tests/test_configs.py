@@ -34,6 +34,9 @@ NETWORKS = {
     "googlenet": ["paper"],
     "inception_bn": ["x30"],
     "resnet": ["18A", "50"],
+    "ablation": ["mnist10k", "resnet", "bn_mnist", "digits320", "random", "inception_aux", "13pct"],
+    "alexnet_controls": ["no_lrn"],
+    "vgg_cifar": ["A_bn"],
 }
 FILES = {p.stem: importlib.import_module(f"configs.{p.stem}") for p in sorted((ROOT / "configs").glob("*.py"))}
 ALL = [(stem, variant) for stem, module in FILES.items() for variant in getattr(module, "VARIANTS", {})]

@@ -86,6 +86,12 @@ def test_shift_moves_down_and_right_and_fills():
     assert (moved[0, 0] == 9).all() and (moved[0, :, 2:] == 9).all()
 
 
+def test_light_has_a_strength_and_falls_from_left_to_right():
+    x = np.full((1, 2, 3, 1), 10, np.uint8)
+    np.testing.assert_allclose(run("illuminate(0.5)", x), 5.0)
+    np.testing.assert_allclose(run("illuminate(2, 0.25)", x)[0, 1, :, 0], [25, 20, 15])
+
+
 def test_subtract_mean_of_pixels_of_colours_and_given():
     x = COLOURS.astype(np.float32)
     np.testing.assert_allclose(run("subtract_mean", COLOURS), x - x.mean(0), atol=1e-4)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from convnets.errors import UsageError
 from convnets.language import suggest
-from convnets.models import alexnet, googlenet, inception_bn, lenet, resnet, vgg
+from convnets.models import alexnet, googlenet, inception_bn, lenet, resnet, stack, vgg
 
 MODELS: dict[str, Any] = {
     "lenet1989": lenet.LeNet1989,
@@ -54,6 +54,7 @@ MODELS: dict[str, Any] = {
     "plain44_cifar": partial(resnet.CifarResNet, 44, shortcut="none"),
     "plain56_cifar": partial(resnet.CifarResNet, 56, shortcut="none"),
     "plain110_cifar": partial(resnet.CifarResNet, 110, shortcut="none"),
+    **stack.NETS,
 }
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}

@@ -169,15 +169,26 @@ class ResNet(Residual):
 
 
 class CifarResNet(Residual):
-    """[n, h, w, 3] to logits [n, classes], 6n + 2 layers, made for 32 x 32."""
+    """[n, h, w, c] to logits [n, classes], 6n + 2 layers, made for 32 x 32.
+
+    Attributes:
+        maps: of the first stage.
+        side, channels: of the square images it is trained on.
+    """
 
     shortcut: str = "A"
     num_classes: int = 10
-    input_shape: ClassVar = (32, 32, 3)
+    maps: int = 16
+    side: int = 32
+    channels: int = 3
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        return (self.side, self.side, self.channels)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         block, lengths = cifar(self.depth)
-        x = nn.relu(self._unit(train)[0](x, "conv1", 16, 3, 1))
-        x = self._stages(x, block, lengths, 16, train)
+        x = nn.relu(self._unit(train)[0](x, "conv1", self.maps, 3, 1))
+        x = self._stages(x, block, lengths, self.maps, train)
         return Dense(self.num_classes, name="fc", dtype=self.dtype)(x)

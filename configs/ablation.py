@@ -1,0 +1,164 @@
+"""Small networks and recipes to try one claim at a time: what the rows of experiments/*.py vary.
+
+    python run.py --config=configs/ablation.py:mnist10k --config.data.data_dir=DIR --workdir=runs/small
+    python run.py --config=configs/ablation.py:mnist10k "--config.model.layers=conv(8, 5)|tanh|max(2)|out"
+
+`model.layers` is the network in one line (convnets/models/stack.py), `model.init_weights` its initial weights. The recipes
+are ours unless said; the experiments say what they compare and which numbers are a paper's. The argument picks the variant:
+    mnist10k    two convolutions with pooling and a full layer on the first 10,000 training digits, 5 epochs.
+    mlp         784-800-800-10, the network of Hinton et al. 2012, 100 epochs where they had thousands.
+    resnet      a residual network of 20 layers and 8 maps on the first 10,000 digits at 14 x 14; `shortcut` none is plain.
+    bn_mnist    784-100-100-100-10 with sigmoids, batch 60 (Ioffe & Szegedy 2015, section 4.1). A fifth of its 50,000 steps;
+                its rate and its "small random Gaussian values" are not printed: 1 and N(0, 0.1), with which the network
+                without batch normalization learned best in 2,000 steps (0.3, 1 and 3 were tried; at N(0, 0.01) it stands).
+    digits320   Net-5 on 320 digits of 16 x 16 (LeCun 1989, Generalization and network design strategies): another 320 of
+                MNIST for each seed, where the paper has 320 digits of its own; 30 passes.
+    random      32 random 9 x 9 filters that stay as they are, on the first 1,000 digits; only `out` learns. One stage
+                of Jarrett et al. 2009, whose data are Caltech-101.
+    random2     both stages of it, with 5,000 images of CIFAR-10.
+    cifar       three convolutions and a full layer on CIFAR-10, no augmentation, no decay: the kind of net with which
+                figure 1 of Krizhevsky et al. 2012 compares activations.
+    cifar_aug   the same with random crops, mirror images and decay.
+    inception   GoogLeNet's nine modules at a quarter of the width, for 32 x 32, with the recipe of cifar_aug.
+    inception_aux  the same with its two auxiliary classifiers.
+    13pct       cuda-convnet's 13% net with a tenth of its epochs, and its options as keys.
+    cifar_resnet20  He et al. 2015 with a fifth of the iterations, and the shortcut as a key.
+    cifar_resnet56
+"""
+
+from configs import base, cuda_convnet, resnet_cifar
+
+STACK = "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|fc(64)|relu|out"
+
+
+def get_config(variant: str = "mnist10k"):
+    return base.pick(VARIANTS, variant)()
+
+
+def mnist10k():
+    config = base.get_config()
+    config.model.update(name="stack", layers=STACK, init_weights="he", side=28, channels=1)
+    config.data.update(name="mnist", train_split="train[:10000]")
+    config.data.train_ops = config.data.test_ops = "decode|value_range(0.0, 1.0)"
+    config.optim.update(lr=0.05, momentum=0.9)
+    config.train.update(epochs=5.0, batch_size=128, eval_every_epochs=0.0)
+    return config
+
+
+def mlp():
+    config = mnist10k()
+    config.model.layers = "fc(800)|relu|fc(800)|relu|out"
+    config.data.train_split = "train"
+    config.optim.schedule = "cosine(100)"
+    config.train.epochs = 100.0
+    return config
+
+
+def resnet():
+    config = mnist10k()
+    del config.model.layers, config.model.init_weights
+    config.model.update(name="resnet20_cifar", shortcut="A", maps=8, side=14)
+    config.data.train_ops = config.data.test_ops = "decode|resize(14)|value_range(0.0, 1.0)"
+    config.optim.lr = 0.1
+    config.train.epochs = 2.0
+    return config
+
+
+def bn_mnist():
+    config = mnist10k()
+    del config.model.layers, config.model.side, config.model.channels
+    config.model.update(name="bn_mnist", init_weights="normal(0.1)")
+    config.data.train_split = "train"
+    config.optim.update(lr=1.0, momentum=0.0)
+    config.train.update(epochs=10.0, batch_size=60, eval_every_epochs=0.1)
+    return config
+
+
+def digits320():
+    config = mnist10k()
+    del config.model.layers, config.model.side, config.model.channels, config.model.init_weights
+    config.model.name = "lecun_net5"
+    first = 320 * config.train.get_ref("seed")
+    config.data.train_split = "train[" + first.to_str() + ":" + (first + 320).to_str() + "]"
+    config.data.train_ops = config.data.test_ops = "decode|resize(16)|value_range(-1.0, 1.0)"
+    config.loss = "mse"
+    config.optim.update(lr=0.1, momentum=0.0)
+    config.train.update(epochs=30.0, batch_size=8)
+    return config
+
+
+def random():
+    config = mnist10k()
+    config.model.layers = "conv(32, 9)|tanh|abs|lcn|average(5)|out"
+    config.data.train_split = "train[:1000]"
+    config.optim.update(schedule="cosine(10)", rates="out/*", weight_decay=0.001)
+    config.train.update(epochs=10.0, batch_size=50)
+    return config
+
+
+def random2():
+    config = cifar()
+    config.model.layers = "conv(64, 9)|tanh|abs|lcn|average(6, 2)|conv(256, 5)|tanh|abs|lcn(5)|average(3, 2)|out"
+    config.data.train_split = "train[:5000]"
+    config.optim.update(rates="out/*", weight_decay=0.001)
+    return config
+
+
+def cifar():
+    config = base.get_config()
+    config.model.update(name="stack", init_weights="he", side=32, channels=3,
+                        layers="conv(64, 5, padding=2)|relu|max(2)|conv(64, 5, padding=2)|relu|max(2)"
+                        "|conv(64, 3, padding=1)|relu|out")  # fmt: skip
+    config.data.update(name="cifar10", train_ops="decode|standardize", test_ops="decode|standardize")
+    config.optim.update(lr=0.02, momentum=0.9)
+    config.train.update(epochs=30.0, batch_size=128)
+    return config
+
+
+def cifar_aug():
+    config = cifar()
+    config.data.train_ops = "decode|standardize|pad_crop(4)|flip"
+    config.optim.update(schedule="steps(0.1, 20, 26)", weight_decay=5e-4)
+    return config
+
+
+def inception(head: str = ""):
+    config = cifar_aug()
+    # A quarter of table 1 of Szegedy et al. 2014; the stem is one convolution, the heads have a quarter of their units.
+    config.model.update(init_weights="caffe", layers=(
+        "conv(48, 3, padding=1)|relu|max(3, 2, ceil=True)"
+        "|inception(16, 24, 32, 4, 8, 8)|inception(32, 32, 48, 8, 24, 16)|max(3, 2, ceil=True)"
+        f"|inception(48, 24, 52, 4, 12, 16){head}|inception(40, 28, 56, 6, 16, 16)|inception(32, 32, 64, 6, 16, 16)"
+        f"|inception(28, 36, 72, 8, 16, 16){head}|inception(64, 40, 80, 8, 32, 32)|max(3, 2, ceil=True)"
+        "|inception(64, 40, 80, 8, 32, 32)|inception(96, 48, 96, 12, 32, 32)|mean|dropout(0.4)|out"
+    ))  # fmt: skip
+    return config
+
+
+def inception_aux():
+    return inception("|head(32, 256)")
+
+
+def thirteen():
+    config = cuda_convnet.get_config("13pct")
+    config.model.update(lrn="none", batch_norm=False, pooling="", pool_size=3, shared=False, dropout=0.0)
+    config.optim.schedule = "steps(0.1, 50, 51)"
+    config.train.epochs = 52.0
+    return config
+
+
+def cifar_resnet(depth: str):
+    config = resnet_cifar.get_config(depth)
+    config.model.shortcut = "A"
+    config.optim.schedule = "steps(0.1, 16.384, 24.576)"
+    config.train.epochs = 32.768
+    return config
+
+
+VARIANTS = {f.__name__: f for f in (mnist10k, mlp, resnet, bn_mnist, digits320, random, random2, cifar, cifar_aug,
+                                    inception, inception_aux)}  # fmt: skip
+VARIANTS |= {
+    "13pct": thirteen,
+    "cifar_resnet20": lambda: cifar_resnet("20"),
+    "cifar_resnet56": lambda: cifar_resnet("56"),
+}

@@ -1,0 +1,46 @@
+"""VGG at a quarter of its width on CIFAR-10: the rows of table 1 of Simonyan & Zisserman 2015, for what is said of depth.
+
+    python run.py --config=configs/vgg_cifar.py:D_bn --config.data.data_dir=DIR --workdir=runs/vgg-cifar-D
+
+The argument is the row, with '_bn' for batch normalization before every ReLU of a convolution:
+    A         11 layers
+    B         13 layers
+    D         16 layers
+    E         19 layers
+    B-5x5     B with one 5x5 for each pair of 3x3 (section 2.3)
+    A_bn
+    B_bn
+    D_bn
+    E_bn
+    B-5x5_bn
+
+Ours, without a paper's number: 32 x 32 pixels, which five poolings take to one; two full layers of 128 units with
+dropout; He's initial weights; the recipe of configs/ablation.py:cifar_aug.
+"""
+
+from configs import ablation, base
+from convnets.models.vgg import TABLE
+
+
+def get_config(variant: str = "A_bn"):
+    config = ablation.cifar_aug()
+    config.model.layers = base.pick(VARIANTS, variant)()
+    return config
+
+
+def line(row: str, norm: str) -> str:
+    """A row of table 1 as a line of convnets/models/stack.py."""
+    words = []
+    for stage in TABLE[row]:
+        for word in stage.split():
+            kernel, maps = map(int, word.split("-"))
+            words.append(f"conv({maps // 4}, {kernel}, padding={kernel // 2}){norm}|relu")
+        words.append("max(2)")
+    return "|".join([*words, *2 * ["fc(128)|relu|dropout(0.5)"], "out"])
+
+
+VARIANTS = {
+    f"{row}{suffix}": lambda row=row, norm=norm: line(row, norm)
+    for suffix, norm in (("", ""), ("_bn", "|norm"))
+    for row in ("A", "B", "D", "E", "B-5x5")
+}

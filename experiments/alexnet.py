@@ -1,0 +1,41 @@
+"""AlexNet on ILSVRC-2012: table 2 of Krizhevsky et al. 2012, and the controls that sections 3 and 4 put beside it.
+
+The paper's differences are of ILSVRC-2010, whose test labels are public but whose images are not prepared here.
+"""
+
+from convnets.ledger import Claim, Experiment, Row, Size, Test
+
+COST = "10 h, 1 x H100"
+TEN = Test(("--config.evaluate.protocol=ten_crop",))
+
+
+def control(label: str, variant: str) -> Row:
+    return Row(label, f"configs/alexnet_controls.py:{variant}", tests={"ten": TEN}, cost=COST)
+
+
+def claim(text: str, section: str, worse: str, size: float) -> Claim:
+    return Claim(text, section, better=("AlexNet", "ten"), worse=(worse, "ten"), size=size)
+
+
+EXPERIMENT = Experiment(
+    "AlexNet on ImageNet", "test_error", source="Krizhevsky et al. 2012",
+    full=Size(
+        rows=[
+            Row("AlexNet", "configs/alexnet.py:paper", tests={"ten": TEN._replace(paper=40.7, where="table 2")}, cost=COST),
+            Row("one GPU", "configs/alexnet.py:one_gpu", tests={"ten": TEN}, cost=COST),
+            Row("BVLC's recipe", "configs/alexnet.py:caffe", 42.9, "its readme", cost=COST),
+            control("without LRN", "no_lrn"), control("pooling 2, stride 2", "pool2"),
+            control("without colours", "no_colours"), control("without dropout", "no_dropout"),
+        ],
+        claims=[
+            claim("two columns are better than one of half the width", "section 3.2", "one GPU", 1.7),
+            claim("LRN helps", "section 3.3", "without LRN", 1.4),
+            claim("overlapping pooling helps", "section 3.4", "pooling 2, stride 2", 0.4),
+            claim("colours help", "section 4.1", "without colours", 1.0),
+            Claim("dropout keeps it from overfitting", "section 4.2", better=("AlexNet", "ten"),
+                  worse=("without dropout", "ten")),
+            Claim("ten views instead of one", "section 6", better=("AlexNet", "ten"), worse="AlexNet", size=1.5),
+        ],
+        seeds=3,
+    ),
+)  # fmt: skip

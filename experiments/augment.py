@@ -1,0 +1,47 @@
+"""Augmentation part by part: distorted digits, and crops, mirror images and colours of CIFAR-10."""
+
+from convnets.ledger import Claim, Experiment, Row, Size, Test
+
+DIGITS = ("--config.model.layers=conv(8, 5)|relu|max(2)|conv(16, 5)|relu|max(2)|out",
+          "--config.data.train_split=train[:5000]")  # fmt: skip
+LENGTH = ("--config.optim.schedule=cosine(20)", "--config.train.epochs=20.0")
+DISTORTED = "decode|distort(translate=2, scale=0.15, squeeze=0.15, shear=0.3)|value_range(0.0, 1.0)"
+TEN = {"ten": Test(("--config.evaluate.protocol=ten_crop",))}
+
+
+def cifar(label: str, ops: str) -> Row:
+    given = (f"--config.data.train_ops=decode|subtract_mean|{ops}",) if ops != "crop(24)|flip" else ()
+    return Row(label, "configs/ablation.py:13pct", overrides=given, tests=TEN, cost="5 min, 1 x H100")
+
+
+EXPERIMENT = Experiment(
+    "Augmentation", "test_error", source="Krizhevsky et al. 2012, section 4.1",
+    cpu=Size(
+        rows=[
+            Row("5,000 digits", "configs/ablation.py:mnist10k", overrides=(*DIGITS, *LENGTH), cost="18 s, 1 core"),
+            Row("distorted", "configs/ablation.py:mnist10k", cost="29 s, 1 core",
+                overrides=(*DIGITS, f"--config.data.train_ops={DISTORTED}", *LENGTH)),
+        ],
+        claims=[
+            Claim("distortions lower the error on test digits", "LeCun et al. 1998, III.B", better="distorted",
+                  worse="5,000 digits", size=0.15),
+            Claim("they raise the training error", "LeCun et al. 1998, III.B", metric="train_error",
+                  better="5,000 digits", worse="distorted"),
+        ],
+    ),
+    full=Size(
+        rows=[
+            cifar("none", "center(24)"), cifar("mirror images", "center(24)|flip"), cifar("crops", "crop(24)"),
+            cifar("both", "crop(24)|flip"), cifar("both and colours", "lighting(0.1, 'deviation')|crop(24)|flip"),
+        ],
+        claims=[
+            Claim("crops and mirror images lower the error", "section 4.1", better="both", worse="none"),
+            Claim("crops alone", "section 4.1", better="crops", worse="none"),
+            Claim("mirror images alone", "section 4.1", better="mirror images", worse="none"),
+            Claim("colours", "section 4.1", better="both and colours", worse="both", size=1.0,
+                  note="over 1 point is ImageNet's"),
+            Claim("ten views instead of one", "section 4.1", better=("both", "ten"), worse="both", size=1.5,
+                  note="1.5 points is ImageNet's"),
+        ],
+    ),
+)  # fmt: skip

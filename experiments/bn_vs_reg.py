@@ -1,0 +1,46 @@
+"""Batch normalization in the place of dropout and local response normalization."""
+
+from convnets.ledger import Claim, Experiment, Row, Size
+
+NET = "conv(16, 5)|{0}relu|max(2)|conv(32, 5)|{0}relu|max(2)|fc(64)|{0}relu|{1}out"
+
+
+def digits(label: str, norm: str, dropout: str) -> Row:
+    net = (f"--config.model.layers={NET.format(norm, dropout)}",) if norm or dropout else ()
+    return Row(label, "configs/ablation.py:mnist10k", overrides=net, cost="16 s, 1 core")
+
+
+def cifar(norm: bool, dropout: bool, lrn: bool) -> Row:
+    label = " and ".join(filter(None, ("BN" * norm, "dropout" * dropout, "LRN" * lrn))) or "none"
+    overrides = ("--config.model.lrn=across",) * lrn + ("--config.model.batch_norm=True",) * norm
+    return Row(label, "configs/ablation.py:13pct", cost="5 min, 1 x H100",
+               overrides=overrides + ("--config.model.dropout=0.5",) * dropout)  # fmt: skip
+
+
+CLAIMS = [
+    Claim("dropout helps without batch normalization", "section 3.4", better="dropout", worse="none"),
+    Claim("with batch normalization it gains less", "section 3.4", better=["dropout", "BN"],
+          worse=["none", "BN and dropout"], note="a difference of differences"),
+    Claim("with batch normalization alone the error is lower than with dropout alone", "section 4.2.1", better="BN",
+          worse="dropout"),
+]  # fmt: skip
+
+EXPERIMENT = Experiment(
+    "Batch normalization and other regularisers", "test_error", source="Ioffe & Szegedy 2015",
+    cpu=Size(
+        rows=[
+            digits("none", "", ""), digits("dropout", "", "dropout(0.5)|"), digits("BN", "norm|", ""),
+            digits("BN and dropout", "norm|", "dropout(0.5)|"),
+        ],
+        claims=CLAIMS,
+    ),
+    full=Size(
+        rows=[cifar(norm, dropout, lrn) for norm in (False, True) for dropout in (False, True) for lrn in (False, True)],
+        claims=[
+            *CLAIMS,
+            Claim("with batch normalization LRN gains less", "section 4.2.1", better=["LRN", "BN"],
+                  worse=["none", "BN and LRN"]),
+        ],
+        seeds=3,
+    ),
+)  # fmt: skip

@@ -1,0 +1,36 @@
+"""1x1 reductions in inception modules: as good at a fraction of the multiply-adds, which tests/test_stack.py counts."""
+
+from convnets.ledger import Claim, Experiment, Row, Size
+
+DIGITS = "conv(32, 5)|relu|max(2)|{}|max(2)|out"
+CIFAR = "conv(48, 3, padding=1)|relu|max(2)|{}|max(2)|{}|max(2)|mean|out"
+FULL = ("inception(16, 24, 32, 4, 8, 8)", "inception(48, 24, 52, 4, 12, 16)")  # quarters of 3a and 4a
+NAIVE = ("inception(16, 0, 32, 0, 8, 0)", "inception(48, 0, 52, 0, 12, 0)")
+
+
+def claims(note: str) -> list[Claim]:
+    return [Claim("the reduced module is as good", "section 4", within=1.0, better="reduced", worse="naive", note=note)]
+
+
+EXPERIMENT = Experiment(
+    "1x1 bottlenecks", "test_error", source="Szegedy et al. 2014, figure 2",
+    cpu=Size(
+        rows=[
+            Row("naive", "configs/ablation.py:mnist10k", cost="30 s, 1 core",
+                overrides=(f"--config.model.layers={DIGITS.format(NAIVE[0])}", "--config.train.epochs=3.0")),
+            Row("reduced", "configs/ablation.py:mnist10k", cost="30 s, 1 core",
+                overrides=(f"--config.model.layers={DIGITS.format(FULL[0])}", "--config.train.epochs=3.0")),
+        ],
+        claims=claims("the 5x5 branch alone costs 6,400 weights instead of 928"),
+    ),
+    full=Size(
+        rows=[
+            Row("naive", "configs/ablation.py:cifar_aug", overrides=(f"--config.model.layers={CIFAR.format(*NAIVE)}",),
+                cost="2 min, 1 x H100"),
+            Row("reduced", "configs/ablation.py:cifar_aug", overrides=(f"--config.model.layers={CIFAR.format(*FULL)}",),
+                cost="2 min, 1 x H100"),
+        ],
+        claims=claims("the naive module hands on the pooled input whole, so the next one has more to do"),
+        seeds=3,
+    ),
+)  # fmt: skip

@@ -1,0 +1,27 @@
+"""Two columns: groups of maps that see only their own half. That they are two networks is a test of tests/test_stack.py."""
+
+from convnets.ledger import Claim, Experiment, Row, Size
+
+# AlexNet's order of layers at a third of its maps, for 32 x 32.
+NET = ("conv({0}, 5, padding=2)|relu|lrn|max(3, 2, ceil=True)|conv({1}, 5, padding=2{2})|relu|lrn|max(3, 2, ceil=True)"
+       "|conv({3}, 3, padding=1)|relu|conv({3}, 3, padding=1{2})|relu|conv({1}, 3, padding=1{2})|relu"
+       "|max(3, 2, ceil=True)|fc(512)|relu|dropout(0.5)|out")  # fmt: skip
+ROWS = {"half": (16, 42, "", 64), "two columns": (32, 84, ", groups=2", 128), "ungrouped": (32, 84, "", 128)}
+
+EXPERIMENT = Experiment(
+    "Two columns", "test_error", source="Krizhevsky et al. 2012, section 3.2",
+    full=Size(
+        rows=[
+            Row(label, "configs/ablation.py:cifar_aug", cost="2 min, 1 x H100",
+                overrides=(f"--config.model.layers={NET.format(*numbers)}",))
+            for label, numbers in ROWS.items()
+        ],
+        claims=[
+            Claim("two columns are better than one of half the width", "section 3.2", better="two columns", worse="half",
+                  size=1.7, note="1.7 points are ImageNet's; the paper's half net keeps the last convolution whole"),
+            Claim("all connections are no better than two columns", "section 3.2", within=0.5, better="ungrouped",
+                  worse="two columns", note="not the paper's claim"),
+        ],
+        seeds=3,
+    ),
+)  # fmt: skip

@@ -1,0 +1,43 @@
+"""The CIFAR-10 nets of cuda-convnet and of AlexNet's section 3.3."""
+
+from convnets.ledger import Claim, Experiment, Row, Size, Test
+
+TEN = {"ten": Test(("--config.evaluate.protocol=ten_crop",))}
+QUARTER = ("--config.optim.schedule=steps(0.1, 30, 32.5)", "--config.train.epochs=35.0")
+LRN = Claim("LRN within maps takes 19 % to 18 %", "front page", better="18pct", worse="19pct", size=1.0)
+
+
+def net(name: str, paper: float, where: str, *overrides: str, cost: str) -> Row:
+    return Row(name, f"configs/cuda_convnet.py:{name}", paper, where, overrides, cost=cost)
+
+
+def local(name: str, paper: float) -> Row:
+    tests = {"ten": TEN["ten"]._replace(paper=paper, where="section 3.3")}
+    return Row(name, f"configs/cuda_convnet.py:{name}", tests=tests, cost="40 min, 1 x H100")
+
+
+EXPERIMENT = Experiment(
+    "CIFAR-10 nets of cuda-convnet", "test_error", source="cuda-convnet, Krizhevsky et al. 2012",
+    cpu=Size(
+        rows=[
+            net("26pct", 26.0, "front page", cost="8 min, 2 cores"),
+            net("19pct", 19.0, "layers-19pct.cfg, four times the epochs", *QUARTER, cost="30 min, 2 cores"),
+            net("18pct", 18.0, "front page, four times the epochs", *QUARTER, cost="40 min, 2 cores"),
+        ],
+        claims=[LRN._replace(note="a quarter of the epochs")], seeds=3,
+    ),
+    full=Size(
+        rows=[
+            net("26pct", 26.0, "front page", cost="1 min, 1 x H100"),
+            net("19pct", 19.0, "layers-19pct.cfg", cost="8 min, 1 x H100"),
+            net("18pct", 18.0, "front page", cost="8 min, 1 x H100"),
+            local("13pct", 13.0), local("11pct", 11.0),
+        ],
+        claims=[
+            LRN,
+            Claim("LRN across maps takes 13 % to 11 %", "section 3.3", better=("11pct", "ten"), worse=("13pct", "ten"),
+                  size=2.0, note="local3 is wider too"),
+        ],
+        seeds=3,
+    ),
+)  # fmt: skip

@@ -1,0 +1,38 @@
+"""More layers: one to three convolutions with about as many weights, and VGG's table 1 at a quarter of the width."""
+
+from convnets.ledger import Claim, Experiment, Row, Size
+
+# 20,000 weights each: 10 units see all of the last maps, so fewer layers have fewer maps.
+LINES = {
+    "one convolution": "conv(14, 5)|relu|max(2)|out",
+    "two convolutions": "conv(14, 5)|relu|max(2)|conv(36, 5)|relu|max(2)|out",
+    "three convolutions": "conv(14, 5)|relu|max(2)|conv(24, 5)|relu|max(2)|conv(32, 3, padding=1)|relu|out",
+}
+
+EXPERIMENT = Experiment(
+    "Depth", "test_error", source="Simonyan & Zisserman 2015, table 3", x="layers",
+    cpu=Size(
+        rows=[
+            Row(label, "configs/ablation.py:mnist10k", cost="15 s, 1 core", x=n,
+                overrides=(f"--config.model.layers={line}", "--config.train.epochs=3.0"))
+            for n, (label, line) in enumerate(LINES.items(), 1)
+        ],
+        claims=[
+            Claim("two convolutions are better than one", "table 3", better="two convolutions", worse="one convolution"),
+            Claim("three are better than two", "table 3", better="three convolutions",
+                  worse="two convolutions"),
+        ],
+    ),
+    full=Size(
+        rows=[
+            Row(f"{name}{suffix}", f"configs/vgg_cifar.py:{name}{suffix}", x=layers, line="batch norm" if suffix else "plain",
+                cost="2 min, 1 x H100")
+            for suffix in ("", "_bn") for name, layers in (("A", 11), ("B", 13), ("D", 16), ("E", 19))
+        ],
+        claims=[
+            Claim("11 to 16 layers", "table 3", better="D_bn", worse="A_bn", size=2.6, note="2.6 points are ImageNet's"),
+            Claim("from 16 to 19 layers the error saturates", "table 3", within=0.5, better="E_bn", worse="D_bn"),
+        ],
+        seeds=3,
+    ),
+)  # fmt: skip

@@ -1,0 +1,49 @@
+"""Dropout of hidden units and of inputs. The paper trains thousands of epochs on 60,000 digits; cpu is on 5,000."""
+
+from convnets.ledger import Claim, Experiment, Row, Size
+
+PLAIN = "fc(800)|relu|fc(800)|relu|out"
+HIDDEN = "fc(800)|relu|dropout(0.5)|fc(800)|relu|dropout(0.5)|out"
+ROWS = (("none", PLAIN, 1.6), ("hidden units 0.5", HIDDEN, 1.3),
+        ("hidden units 0.5, inputs 0.2", f"dropout(0.2)|{HIDDEN}", 1.1))  # fmt: skip
+
+
+THREE = ("--config.model.layers=" + "|".join(["dropout(0.2)", *3 * ["fc(1024)|relu|dropout(0.5)"], "out"]),)
+
+
+def claims(*sizes: float | None) -> list[Claim]:
+    return [
+        Claim("dropping hidden units lowers the error", "figure 1", better="hidden units 0.5", worse="none", size=sizes[0]),
+        Claim("dropping inputs too lowers it further", "section 2", better="hidden units 0.5, inputs 0.2",
+              worse="hidden units 0.5", size=sizes[1]),
+        Claim("the training loss is higher with it", "section 1", metric="train_loss", better="none",
+              worse="hidden units 0.5"),
+    ]  # fmt: skip
+
+
+EXPERIMENT = Experiment(
+    "Dropout", "test_error", source="Hinton et al. 2012",
+    cpu=Size(
+        rows=[
+            Row(label, "configs/ablation.py:mlp", cost="15 s, 1 core",
+                overrides=(f"--config.model.layers={line}", "--config.data.train_split=train[:5000]",
+                           "--config.optim.schedule=cosine(25)", "--config.train.epochs=25.0"))
+            for label, line, _ in ROWS
+        ],
+        claims=claims(None, None),
+    ),
+    full=Size(
+        rows=[
+            *(Row(label, "configs/ablation.py:mlp", paper, "2012, text", cost="3 min, 1 x H100",
+                  overrides=(f"--config.model.layers={line}",) if line != PLAIN else ()) for label, line, paper in ROWS),
+            Row("3 x 1024", "configs/ablation.py:mlp", 1.25, "2014, table 2", THREE, cost="4 min, 1 x H100"),
+            Row("3 x 1024, max-norm", "configs/ablation.py:mlp", 1.06, "2014, table 2",
+                (*THREE, "--config.optim.max_norm=2.0"), cost="4 min, 1 x H100"),
+        ],
+        claims=[
+            *claims(0.3, 0.2),
+            Claim("a limit on the norm helps", "Srivastava et al. 2014, table 2", better="3 x 1024, max-norm",
+                  worse="3 x 1024", size=0.19),
+        ],
+    ),
+)  # fmt: skip

@@ -1,0 +1,33 @@
+"""Batch normalization on ILSVRC-2012: figures 2, 3 and 4 of Ioffe & Szegedy 2015; errors are 100 - accuracy."""
+
+from convnets.ledger import Claim, Experiment, Row, Size, Test
+
+STEPS = "steps_to_test_error(27.8)"  # Inception's accuracy, 72.2 %
+CROPS = {"crops_144": Test(("--config.evaluate.protocol=crops_144",), 21.99, "figure 4")}
+ROWS = {
+    "Inception": ("inception", 27.8), "BN-Baseline": ("baseline", 27.3), "BN-x5": ("x5", 27.0), "BN-x30": ("x30", 25.2),
+    "BN-x5-Sigmoid": ("x5_sigmoid", 30.2),
+}  # fmt: skip
+
+
+def sooner(better: str, worse: str, ratio: float) -> Claim:
+    return Claim(f"{better} needs fewer steps than {worse} to 72.2 %", "figure 3", metric=STEPS, better=better,
+                 worse=worse, size=ratio, ratio=True)  # fmt: skip
+
+
+EXPERIMENT = Experiment(
+    "Batch normalization on ImageNet", "test_error", source="Ioffe & Szegedy 2015",
+    full=Size(
+        rows=[
+            Row(label, f"configs/inception_bn.py:{variant}", error, "figure 3", tests=CROPS if variant == "x30" else {},
+                cost=f"{30 if variant in ('inception', 'baseline') else 6} days, 1 x H100")
+            for label, (variant, error) in ROWS.items()
+        ],
+        claims=[
+            sooner("BN-Baseline", "Inception", 2.3), sooner("BN-x5", "Inception", 14.8), sooner("BN-x30", "Inception", 11.5),
+            Claim("BN-x30 ends lower than Inception", "figure 3", better="BN-x30", worse="Inception", size=2.6),
+            Claim("144 crops of BN-x30", "figure 4", better=("BN-x30", "crops_144"), worse="BN-x30", size=3.2),
+        ],
+        seeds=3,
+    ),
+)  # fmt: skip

@@ -1,0 +1,46 @@
+"""Initial weights of the wrong size: factors on He's rule in every layer, with and without batch normalization."""
+
+from convnets.ledger import Claim, Experiment, Row, Size
+
+STAGE = "conv({1}, 3, padding=1)|{0}relu|conv({1}, 3, padding=1)|{0}relu|max(2)"
+SIX = "|".join([*(STAGE.replace("{1}", maps) for maps in ("8", "16", "16")), "out"])  # 28, 14, 7 pixels, 3 at the end
+SCALES = (0.1, 0.3, 1.0, 3.0)
+WIDE = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+def label(scale: float, norm: bool) -> str:
+    return f"{'BN' if norm else 'without'}, x {scale:g}"
+
+
+def init(scale: float) -> tuple[str, ...]:
+    return (f"--config.model.init_weights=he({scale})",) if scale != 1 else ()
+
+
+def digits(scale: float, norm: bool) -> Row:
+    overrides = (f"--config.model.layers={SIX.format('norm|' * norm)}", *init(scale), "--config.train.epochs=1.0")
+    return Row(label(scale, norm), "configs/ablation.py:mnist10k", overrides=overrides, x=scale,
+               line="BN" if norm else "without", cost="25 s, 1 core")  # fmt: skip
+
+
+def cifar(scale: float, norm: bool) -> Row:
+    overrides = (*init(scale), "--config.optim.schedule=constant", "--config.train.epochs=3.0")
+    return Row(label(scale, norm), f"configs/vgg_cifar.py:D{'_bn' * norm}", overrides=overrides, x=scale,
+               line="BN" if norm else "without", cost="1 min, 1 x H100")  # fmt: skip
+
+
+CLAIMS = [
+    Claim(f"at {scale:g} of He's weights batch normalization saves the network", "section 1",
+          better=label(scale, True), worse=label(scale, False)) for scale in (0.1, 3)
+] + [
+    Claim(f"with batch normalization {scale:g} of He's weights are as good", "section 1", within=2.0,
+          better=label(1, True), worse=label(scale, True)) for scale in (0.1, 3)
+]  # fmt: skip
+
+EXPERIMENT = Experiment(
+    "Sensitivity to initial weights",
+    "test_error",
+    source="Ioffe & Szegedy 2015",
+    x="factor on He's initial weights",
+    cpu=Size(rows=[digits(scale, norm) for norm in (False, True) for scale in SCALES], claims=CLAIMS),
+    full=Size(rows=[cifar(scale, norm) for norm in (False, True) for scale in WIDE], claims=CLAIMS, seeds=3),
+)

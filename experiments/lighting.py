@@ -1,0 +1,43 @@
+"""Strange light on digits: a network with each kind of normalization, trained in even light, tested in dim and slanted light.
+
+No paper has a number; that normalization lessens what contrast does is said in each of them.
+"""
+
+from convnets.ledger import Claim, Experiment, Row, Size, Test
+
+NET = "conv(16, 5)|{0}|max(2)|conv(32, 5)|{0}|max(2)|out"
+# LRN with the constants of cuda-convnet's 11% net (alexnet.py): AlexNet's are for pixels of 0 to 255.
+NORMS = {"none": "relu", "LRN": "relu|lrn(9, 0.001, k=1, divide=True)", "LCN": "relu|lcn(9)", "BN": "norm|relu"}
+LIGHTS = {"dim": "illuminate(0.3)", "slanted": "illuminate(0.6, 0.6)"}
+
+
+def digits(label: str, norm: str) -> Row:
+    tests = {name: Test((f"--config.data.test_ops=decode|{op}|value_range(0.0, 1.0)",)) for name, op in LIGHTS.items()}
+    return Row(label, "configs/ablation.py:mnist10k", tests=tests, cost="60 s, 1 core",
+               overrides=(f"--config.model.layers={NET.format(norm)}", "--config.train.epochs=3.0"))  # fmt: skip
+
+
+def cifar(label: str, options: tuple[str, ...]) -> Row:
+    tests = {
+        name: Test((f"--config.data.test_ops=decode|{op}|subtract_mean|center(24)",)) for name, op in LIGHTS.items()
+    }
+    return Row(label, "configs/ablation.py:13pct", overrides=options, tests=tests, cost="5 min, 1 x H100")
+
+
+def loses_less(label: str, where: str) -> list[Claim]:
+    return [Claim(f"{label} loses less under {light} light", where, better=[(label, light), "none"],
+                  worse=[label, ("none", light)], note="the increase of the error, not the error") for light in LIGHTS]  # fmt: skip
+
+
+EXPERIMENT = Experiment(
+    "Light", "test_error",
+    cpu=Size(
+        rows=[digits(label, norm) for label, norm in NORMS.items()],
+        claims=[*loses_less("LCN", "Jarrett et al. 2009, section 2.1"),
+                *loses_less("LRN", "Krizhevsky et al. 2012, section 3.3")],
+    ),
+    full=Size(
+        rows=[cifar("none", ()), cifar("LRN", ("--config.model.lrn=across",)), cifar("BN", ("--config.model.batch_norm=True",))],
+        claims=loses_less("LRN", "Krizhevsky et al. 2012, section 3.3"), seeds=3,
+    ),
+)  # fmt: skip

@@ -1,0 +1,31 @@
+"""Local response normalization on and off: nothing to see on digits, so only on CIFAR-10 and ImageNet."""
+
+from convnets.ledger import Claim, Experiment, Row, Size
+
+EXPERIMENT = Experiment(
+    "Local response normalization", "test_error", source="Krizhevsky et al. 2012, section 3.3",
+    full=Size(
+        rows=[
+            Row("three stages, without (19pct)", "configs/cuda_convnet.py:19pct", 19.0, "layers-19pct.cfg",
+                cost="8 min, 1 x H100"),
+            Row("three stages, within maps (18pct)", "configs/cuda_convnet.py:18pct", 18.0, "cuda-convnet's front page",
+                cost="8 min, 1 x H100"),
+            Row("13pct, without", "configs/ablation.py:13pct", cost="5 min, 1 x H100"),
+            Row("13pct, across maps", "configs/ablation.py:13pct", overrides=("--config.model.lrn=across",),
+                cost="5 min, 1 x H100"),
+            Row("13pct with batch norm, without", "configs/ablation.py:13pct",
+                overrides=("--config.model.batch_norm=True",), cost="5 min, 1 x H100"),
+            Row("13pct with batch norm, across maps", "configs/ablation.py:13pct",
+                overrides=("--config.model.lrn=across", "--config.model.batch_norm=True"), cost="5 min, 1 x H100"),
+        ],
+        claims=[
+            Claim("within maps it helps a net of three stages", "cuda-convnet's front page", size=1.0,
+                  better="three stages, within maps (18pct)", worse="three stages, without (19pct)"),
+            Claim("across maps it takes two points off", "section 3.3", size=2.0, better="13pct, across maps",
+                  worse="13pct, without",
+                  note="the paper's two nets differ in the width and the decay of local3 too; these two do not"),
+            Claim("it does nothing in a net with batch normalization", "Ioffe & Szegedy 2015, section 4.2.1", within=0.5,
+                  better="13pct with batch norm, across maps", worse="13pct with batch norm, without"),
+        ],
+    ),
+)  # fmt: skip

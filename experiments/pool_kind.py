@@ -1,0 +1,41 @@
+"""What pools: the maximum, the average, the L2 norm, LeNet's trained subsampling, or a stride of the convolution."""
+
+from convnets.ledger import Claim, Experiment, Row, Size
+
+DIGITS = {
+    "maximum": "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|fc(64)|relu|out",
+    "average": "conv(16, 5)|relu|average(2)|conv(32, 5)|relu|average(2)|fc(64)|relu|out",
+    "L2": "conv(16, 5)|relu|l2(2)|conv(32, 5)|relu|l2(2)|fc(64)|relu|out",
+    "subsampling": "conv(16, 5)|relu|subsample|conv(32, 5)|relu|subsample|fc(64)|relu|out",
+    "stride": "conv(16, 5, 2)|relu|conv(32, 5, 2)|relu|fc(64)|relu|out",
+}
+CIFAR = {"maximum": "", "average": "average", "L2": "l2", "stride": "stride"}
+
+
+def digits(label: str, line: str) -> Row:
+    net = (f"--config.model.layers={line}",) if label != "maximum" else ()
+    return Row(
+        label, "configs/ablation.py:mnist10k", overrides=(*net, "--config.train.epochs=3.0"), cost="14 s, 1 core"
+    )
+
+
+CLAIMS = [
+    Claim(f"the maximum is better than {what}", "abstract", better="maximum", worse=label)
+    for label, what in (("average", "the average"), ("L2", "the L2 norm"), ("stride", "a stride"))
+]
+
+EXPERIMENT = Experiment(
+    "Kinds of pooling", "test_error", source="Scherer, Mueller & Behnke 2010",
+    cpu=Size(
+        rows=[digits(label, line) for label, line in DIGITS.items()],
+        claims=[*CLAIMS, Claim("the maximum is better than subsampling", "abstract", better="maximum", worse="subsampling")],
+    ),
+    full=Size(
+        rows=[
+            Row(label, "configs/ablation.py:13pct", cost="5 min, 1 x H100",
+                overrides=(f"--config.model.pooling={kind}",) if kind else ())
+            for label, kind in CIFAR.items()
+        ],
+        claims=CLAIMS, seeds=3,
+    ),
+)  # fmt: skip

@@ -1,0 +1,45 @@
+"""Residual against plain networks as they grow: the training loss, since the trouble with depth is no overfitting."""
+
+from convnets.ledger import Claim, Experiment, Row, Size
+
+# The schedule of 64,000 iterations, a fifth of it.
+FIFTH = ("--config.optim.schedule=steps(0.1, 16.384, 24.576)", "--config.train.epochs=32.768")
+
+
+def digits(kind: str, depth: int, shortcut: str) -> Row:
+    name = (f"--config.model.name=resnet{depth}_cifar",) if depth != 20 else ()
+    plain = ("--config.model.shortcut=none",) if shortcut == "none" else ()
+    return Row(f"{kind}-{depth}", "configs/ablation.py:resnet", overrides=(*name, *plain), x=depth, line=kind,
+               cost="45 s, 1 core")  # fmt: skip
+
+
+EXPERIMENT = Experiment(
+    "Residual against plain networks", "train_loss", source="He et al. 2015, section 4.2 and figure 6", x="layers",
+    cpu=Size(
+        rows=[digits(kind, depth, shortcut) for kind, shortcut in (("plain", "none"), ("residual", "A")) for depth in (20, 44)],
+        claims=[
+            Claim("a deeper plain network has the higher training loss", "figure 6", better="plain-20", worse="plain-44"),
+            Claim("a deep residual network trains better than its plain twin", "figure 6", better="residual-44",
+                  worse="plain-44"),
+            Claim("depth costs the residual network less than the plain one", "figure 6",
+                  better=["residual-44", "plain-20"], worse=["residual-20", "plain-44"],
+                  note="a difference of differences"),
+        ],
+    ),
+    full=Size(
+        rows=[
+            Row(f"{kind}-{depth}", f"configs/resnet_cifar.py:{prefix}{depth}", overrides=FIFTH, x=depth, line=kind,
+                cost=f"{2 + depth // 10} min, 1 x H100")
+            for kind, prefix in (("plain", "plain"), ("residual", "")) for depth in (20, 56)
+        ],
+        claims=[
+            Claim("plain networks get worse with depth, in training", "figure 6", better="plain-20", worse="plain-56",
+                  metric="train_error"),
+            Claim("plain networks get worse with depth, in the test", "figure 6", better="plain-20", worse="plain-56",
+                  metric="test_error"),
+            Claim("residual networks get better with depth", "table 6", better="residual-56", worse="residual-20",
+                  metric="test_error", size=1.78),
+        ],
+        seeds=3,
+    ),
+)  # fmt: skip

@@ -1,0 +1,48 @@
+"""Tolerance to shifts that comes from pooling alone: trained on digits as they are, tested on digits moved to the right."""
+
+from convnets.ledger import Claim, Experiment, Row, Size, Test
+
+NETS = {
+    "full": "fc(200)|relu|out",
+    "stride": "conv(16, 5, 2)|relu|conv(32, 5, 2)|relu|out",
+    "maximum of 2": "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|out",
+    "maximum of 4": "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(4)|out",
+}
+
+
+def tests(ops: str, *shifts: int) -> dict[str, Test]:
+    return {f"{n}px": Test((f"--config.data.test_ops={ops.format(n)}",), x=n) for n in shifts}
+
+
+def digits(label: str, line: str) -> Row:
+    return Row(label, "configs/ablation.py:mnist10k", cost="50 s, 1 core", x=0, line=label,
+               overrides=(f"--config.model.layers={line}", "--config.train.epochs=3.0"),
+               tests=tests("decode|shift(0, {})|value_range(0.0, 1.0)", 2, 4))  # fmt: skip
+
+
+def loses_less(less: str, more: str, shift: str = "4px") -> Claim:
+    return Claim(f"{less} loses less than {more} under {shift}", "section II.A", better=[(less, shift), more],
+                 worse=[less, (more, shift)], note="the increase of the error, not the error")  # fmt: skip
+
+
+def cifar(label: str, pooling: str) -> Row:
+    overrides = (f"--config.model.pooling={pooling}",) if pooling else ()
+    return Row(label, "configs/ablation.py:13pct", cost="5 min, 1 x H100", x=0, line=label,
+               overrides=(*overrides, "--config.data.train_ops=decode|subtract_mean|center(24)"),
+               tests=tests("decode|subtract_mean|shift(0, {})|center(24)", 1, 2, 3, 4))  # fmt: skip
+
+
+EXPERIMENT = Experiment(
+    "Translation invariance", "test_error", source="LeCun et al. 1998", x="shift in pixels",
+    cpu=Size(
+        rows=[digits(label, line) for label, line in NETS.items()],
+        claims=[
+            loses_less("stride", "full"), loses_less("maximum of 2", "stride"), loses_less("maximum of 4", "maximum of 2"),
+            loses_less("maximum of 2", "full", "2px"),
+        ],
+    ),
+    full=Size(
+        rows=[cifar("maximum", ""), cifar("stride", "stride")],
+        claims=[loses_less("maximum", "stride")], seeds=3,
+    ),
+)  # fmt: skip

@@ -1,0 +1,23 @@
+"""Shortcuts A, B and C. CIFAR-10 can hardly tell them apart; ImageNet's numbers are in experiments/resnet.py."""
+
+from convnets.ledger import Claim, Experiment, Row, Size
+
+ROWS = [
+    Row(f"{option}, {depth} layers", f"configs/ablation.py:cifar_resnet{depth}", x=depth, line=option,
+        overrides=(f"--config.model.shortcut={option}",) if option != "A" else (), cost="4 min, 1 x H100")
+    for depth in (20, 56) for option in "ABC"
+]  # fmt: skip
+NOTE = "0.5 and 0.3 points on ImageNet with 34 layers"
+
+EXPERIMENT = Experiment(
+    "Shortcut options", "test_error", source="He et al. 2015, table 3", x="layers",
+    full=Size(
+        rows=ROWS,
+        claims=[
+            Claim("B is better than A, 20 layers", "table 3", better="B, 20 layers", worse="A, 20 layers", note=NOTE),
+            Claim("C is better than B, 20 layers", "table 3", better="C, 20 layers", worse="B, 20 layers", note=NOTE),
+            Claim("B is better than A, 56 layers", "table 3", better="B, 56 layers", worse="A, 56 layers", note=NOTE),
+            Claim("C is better than B, 56 layers", "table 3", better="C, 56 layers", worse="B, 56 layers", note=NOTE),
+        ],
+    ),
+)  # fmt: skip
