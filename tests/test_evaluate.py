@@ -1,6 +1,5 @@
 """The protocols on small networks: each against the network applied by hand."""
 
-import functools
 import io
 import re
 from typing import ClassVar
@@ -42,11 +41,15 @@ def split_of(ops, images=IMAGES):
     return data.Split(info, augment.parse(ops, test=True)[1], constants, ops=ops)
 
 
+def with_weights(model):
+    """A network and a state of it, of weights that are not those of its start."""
+    at = state.create(model, optax.identity(), model.input_shape, 0)
+    return model, steps.replicate(at.replace(params=filled(at.params), batch_stats=filled(at.batch_stats)))
+
+
 @pytest.fixture(scope="module")
 def network():
-    model = Tiny()
-    at = state.create(model, optax.identity(), model.input_shape, 0)
-    return model, steps.replicate(at.replace(params=filled(at.params)))
+    return with_weights(Tiny())
 
 
 def scored(network, ops, protocol, images=IMAGES, batch_size=4):
@@ -149,11 +152,9 @@ def test_144_views_of_a_drawn_image_are_where_the_paper_says():
 def test_photographs_of_every_size_count_once(shared_data, protocol, ops, count):
     name = "validation[:13]"
     _, split = data.make("imagenet2012", shared_data, "stream", name, name, ops, ops, "error")
-    model = Tiny(1000)
-    like = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-    at = state.TrainState(jnp.int32(0), filled(like)["params"], {}, ())
+    model, at = with_weights(Tiny(1000))
     evaluator = evaluate.Evaluator(model, "softmax", split, protocol=protocol, batch_size=200)
-    summary, scores = evaluator(steps.replicate(at))
+    summary, scores = evaluator(at)
     assert evaluator.views == count and summary["num_examples"] == len(scores) == 13
     index = np.array([0, 7, 12])
     encoded, _ = split.stream.source.parse(index, split.stream.source.reader.read(index))
@@ -190,11 +191,8 @@ def narrow_vgg(monkeypatch):
 def test_dense_at_the_training_size_is_the_single_view(name, monkeypatch):
     model = narrow_vgg(monkeypatch) if name == "vgg_d" else models.create(name, CLASSES, "float32")
     side = model.input_shape[0]
-    like = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), jnp.zeros((1, side, side, 3)))
-    variables = filled(like)
-    at = state.TrainState(jnp.int32(0), variables["params"], variables.get("batch_stats", {}), ())
     images = RNG.integers(0, 255, (3, side, side, 3), dtype=np.uint8)
-    network, ops = (model, steps.replicate(at)), f"decode|center({side})|value_range(-1, 1)"
+    network, ops = with_weights(model), f"decode|center({side})|value_range(-1, 1)"
     single, one, _ = scored(network, ops, "single", images)
     dense, same, _ = scored(network, ops, "dense(flip=False)", images)
     np.testing.assert_array_equal(one, same)
