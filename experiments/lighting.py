@@ -13,7 +13,7 @@ LIGHTS = {"dim": "illuminate(0.3)", "slanted": "illuminate(0.6, 0.6)"}
 
 def digits(label: str, norm: str) -> Row:
     tests = {name: Test((f"--config.data.test_ops=decode|{op}|value_range(0.0, 1.0)",)) for name, op in LIGHTS.items()}
-    return Row(label, "configs/ablation.py:mnist10k", tests=tests, cost="60 s, 1 core",
+    return Row(label, "configs/ablation.py:mnist10k", tests=tests, cost="20 s, 1 core",
                overrides=(f"--config.model.layers={NET.format(norm)}", "--config.train.epochs=3.0"))  # fmt: skip
 
 
