@@ -4,6 +4,8 @@
     python run.py --config=configs/lenet.py:mnist --workdir=runs/lenet5    another config, its run kept in a folder
     python run.py --config=configs/lenet.py:mnist --config.optim.lr=0.002  any leaf of a config overridden
     python run.py --mode=evaluate --workdir=runs/lenet5                    test a run again
+    python run.py --mode=evaluate --workdir=runs/a --config.evaluate.protocol=ten_crop    by another protocol
+    python run.py --mode=evaluate --workdirs=runs/a,runs/b                 test runs and their ensemble
     python run.py --mode=evaluate --config=FILE.py:VARIANT --weights=FILE  test published weights
     python run.py --mode=predict --workdir=runs/lenet5 --images=a.png,b.png
     python run.py --mode=export --workdir=runs/lenet5 --weights=FILE       write its weights as .safetensors
@@ -41,7 +43,8 @@ flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-N
 flags.DEFINE_list("images", [], "For predict: image files.")
 flags.DEFINE_bool("invert", False, "For predict: the images are dark on light and the training set is light on dark.")
 flags.DEFINE_string("manual_dir", "", "For prepare: the folder of archives that were downloaded by hand.")
-flags.DEFINE_list("workdirs", [], "For report: folders of finished runs and of sweeps to record.")
+flags.DEFINE_list("workdirs", [], "For report: folders of finished runs and of sweeps to record. "
+                  "For evaluate: an ensemble of runs.")  # fmt: skip
 flags.DEFINE_string("experiment", None, "For sweep: a file of experiments/.")
 flags.DEFINE_enum("size", "cpu", ("cpu", "full"), "For sweep: minutes on two cores, or the paper's own size.")
 flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given.", 1)
@@ -88,12 +91,20 @@ def main(argv: list[str]) -> int:
         _check_new(FLAGS.weights)
     elif FLAGS.weights and not Path(FLAGS.weights).is_file():
         raise UsageError(f"--weights={FLAGS.weights} does not exist")
-    if FLAGS.mode in ("predict", "export") or (FLAGS.mode == "evaluate" and not FLAGS.weights):
+    members = [Path(name).expanduser().absolute() for name in FLAGS.workdirs]
+    if FLAGS.mode == "evaluate" and members:
+        if FLAGS.config or FLAGS.weights:
+            raise UsageError("--workdirs: every run has its own config and weights; leave out --config and --weights")
+        without = [str(m) for m in members if not (m / "config.json").exists()]
+        if without:
+            raise UsageError(f"--workdirs: {', '.join(without)} holds no run: there is no config.json")
+        source = members[0] / "config.json"
+    elif FLAGS.mode in ("predict", "export") or (FLAGS.mode == "evaluate" and not FLAGS.weights):
         if given is None:
             raise UsageError(f"--mode={FLAGS.mode} needs --workdir, the folder of a trained run")
         if not (given / "config.json").exists():
             raise UsageError(f"--workdir={given} holds no run: there is no config.json")
-    if given is not None and FLAGS.mode in ("evaluate", "predict", "export") and (given / "config.json").exists():
+    if given and not members and FLAGS.mode in ("evaluate", "predict", "export") and (given / "config.json").exists():
         source = FLAGS.config or given / "config.json"
     if FLAGS.mode == "predict" and not FLAGS.images:
         raise UsageError("--mode=predict needs --images=FILE[,FILE...]")
@@ -104,7 +115,7 @@ def main(argv: list[str]) -> int:
     if FLAGS.mode == "report":
         from convnets import report
 
-        report.report([Path(name) for name in FLAGS.workdirs])
+        report.report(members)
         return 0
 
     if FLAGS.mode == "sweep":
@@ -120,7 +131,7 @@ def main(argv: list[str]) -> int:
     if config is not None:
         problems += validate.problems(config)
     workdir = given or Path("runs", str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")).absolute()
-    if FLAGS.mode == "train":
+    if FLAGS.mode == "train" or (FLAGS.mode == "evaluate" and members and given):
         problems += validate.workdir(workdir)
     if problems:
         raise UsageError("\n".join(problems))
@@ -137,7 +148,11 @@ def main(argv: list[str]) -> int:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     verb = {
         "train": lambda: verbs.train(config, workdir, FLAGS.allow_config_change),
-        "evaluate": lambda: verbs.evaluate(config, workdir, FLAGS.weights, FLAGS.name),
+        "evaluate": lambda: (
+            verbs.ensemble(members, overrides, given, FLAGS.name)
+            if members
+            else verbs.evaluate(config, workdir, FLAGS.weights, FLAGS.name)
+        ),
         "predict": lambda: verbs.predict(config, workdir, FLAGS.images, FLAGS.invert),
         "export": lambda: verbs.export(config, workdir, Path(FLAGS.weights)),
         "describe": lambda: verbs.describe(config, FLAGS.json),

@@ -66,8 +66,8 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "keep": 2,
         },
         "evaluate": {  # convnets.evaluate.Evaluator
-            "protocol": "single",
-            "batch_size": 1000,
+            "protocol": "single",  # of the final test, see convnets/protocols.py; on the way it is a single view
+            "batch_size": 1000,  # images a step, views counted
         },
     })  # fmt: skip
 

@@ -89,6 +89,17 @@ def apply(calls: list[Call], keys: jax.Array | None, images: jax.typing.ArrayLik
     return x
 
 
+def output_shape(calls: list[Call], image_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(views, h, w, c) that device operations make of an image of `image_shape`; nothing is computed.
+
+    Args:
+        image_shape: of the host's images; where None stands for a size that varies, h and w of the result mean nothing.
+    """
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    image = jax.ShapeDtypeStruct((1, *(n or 1 for n in image_shape)), jnp.uint8)
+    return jax.eval_shape(lambda k, x: apply(calls, k, x), keys, image).shape
+
+
 def example_keys(seed: int, epoch: jax.Array, index: jax.Array) -> jax.Array:
     """[n] PRNG keys, each a pure function of (seed, epoch, example index)."""
     root = jax.random.key(seed)

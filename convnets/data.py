@@ -7,6 +7,7 @@ which examples make up a batch is a pure function of (seed, step).
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -14,13 +15,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from convnets import augment, pixels, sources, views
 from convnets.errors import UsageError
 from convnets.language import Call
-from convnets.sources import Info
+from convnets.sources import Info, Source
 from convnets.stream import AHEAD, POLICIES, Batch, Stream
 
 LOADERS = ("resident", "stream")
@@ -36,6 +38,8 @@ class Split:
             compiled step beside each batch.
         stream: gives the images where they are not resident.
         statistics: of the training set, where an operation wants them; the operations hold them already.
+        ops: the augmentation string.
+        find: opens the source of a resident split again.
     """
 
     info: Info
@@ -43,6 +47,23 @@ class Split:
     constants: dict[str, np.ndarray]
     stream: Stream | None = None
     statistics: pixels.Statistics | None = None
+    ops: str = ""
+    find: Callable[[], Source] | None = None
+
+    def through(self, ops: str) -> "Split":
+        """The same examples through another test string.
+
+        Images in memory serve again where the host operations are the same; where not, images are streamed.
+        """
+        host, device = augment.parse(ops, test=True)
+        changed: dict[str, Any] = {"ops": ops, "device_ops": augment.bind(device, self.statistics)}
+        if host != augment.parse(self.ops, test=True)[0]:
+            source = self.stream.source if self.stream else self.find and self.find()
+            assert source
+            stream = Stream(source, host)
+            info = source.info._replace(image_shape=stream.shape)
+            changed |= {"info": info, "constants": {}, "stream": stream}
+        return dataclasses.replace(self, **changed)
 
     def feed(self, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
         """Adds 'image' and 'label' to the batches of a schedule, unless the constants hold them already.
@@ -175,7 +196,7 @@ def _split(name: str, data_dir: str, loader: str, split: str, ops: str, test: bo
     host, device = operations(ops, loader, test)
     if loader == "stream":
         stream = Stream(sources.find(name, data_dir, split), host, on_error)
-        return Split(stream.source.info._replace(image_shape=stream.shape), device, {}, stream)
+        return Split(stream.source.info._replace(image_shape=stream.shape), device, {}, stream, ops=ops)
     cached = _cached(name, data_dir, split, host, on_error)
     if cached is None or not cached.exists():
         source = sources.find(name, data_dir, split)  # may prepare the data set first
@@ -184,7 +205,8 @@ def _split(name: str, data_dir: str, loader: str, split: str, ops: str, test: bo
         _decode_all(Stream(source, host, on_error), cached)
     facts = json.loads((cached / "info.json").read_text())
     info = Info(**{**facts, "image_shape": tuple(facts["image_shape"])})
-    return Split(info, device, {key: np.load(cached / f"{key}.npy") for key in ("images", "labels")})
+    constants = {key: np.load(cached / f"{key}.npy") for key in ("images", "labels")}
+    return Split(info, device, constants, ops=ops, find=functools.partial(sources.find, name, data_dir, split))
 
 
 def _cached(name: str, data_dir: str, split: str, host: list[Call], on_error: str) -> Path | None:

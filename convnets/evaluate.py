@@ -1,45 +1,171 @@
 """Testing by the papers' protocols: every example of the split exactly once."""
 
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import flax
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from convnets import data, metrics, steps
+from convnets import augment, data, metrics, protocols, steps
+from convnets.errors import UsageError
 from convnets.state import TrainState
 
-# Each protocol: how the views of an image that `data.test_ops` describes are scored together.
-PROTOCOLS = {"single": "one view of each image"}
+CHUNK = 2048  # examples whose scores are averaged or measured at once
 
 
 class Evaluator:
-    """Scores a split, compiled once.
+    """Scores a split by a protocol; a pass is compiled once, or once for each size of its images.
 
     Args:
-        batch_size: examples a step, over all devices, rounded up to a multiple of them; has no influence on the result.
-        protocol: a key of PROTOCOLS.
+        batch_size: examples a step, over all devices, rounded up to a multiple of them; fewer where there are several
+            views of each or larger images, so that the pixels stay as many. Has no influence on the result.
+        protocol: see convnets/protocols.py.
+
+    Attributes:
+        views: of each image, over all passes.
     """
 
     def __init__(self, model: nn.Module, loss: str, split: data.Split, *, protocol: str, batch_size: int):
-        self.split, self.protocol = split, protocol
+        self.split, self.protocol, self.loss = split, protocol, loss
         self.devices = jax.local_device_count()
-        self.batch_size = -(-batch_size // self.devices) * self.devices
-        self.step = steps.parallel(steps.eval_step(model, loss, split.device_ops), train=False)
+        self.batch_size, self.input_shape = batch_size, model.input_shape
         self.constants = steps.replicate(split.constants)
+        self.parts = []
+        for average, passes, _ in protocols.parts(protocol, split.ops):
+            splits = [split if ops == split.ops else split.through(ops) for ops in passes]
+            compiled = [
+                steps.parallel(steps.eval_step(model, loss, s.device_ops, average), train=False) for s in splits
+            ]
+            self.parts.append((average, list(zip(splits, compiled, strict=True))))
+        everything = [split for _, passes in self.parts for split, _ in passes]
+        self.views = sum(augment.output_shape(s.device_ops, s.info.image_shape)[0] for s in everything)
 
     def __call__(self, state: TrainState) -> tuple[dict[str, Any], np.ndarray]:
-        """{'loss', 'top1_error', 'top5_error', 'num_examples'} and the scores [examples, classes], in order."""
+        """{'loss', 'top1_error', 'top5_error', 'num_examples'} and the scores [examples, classes], in order.
+
+        The scores of a single view are the network's; those of several are logarithms of mean probabilities, or mean
+        scores where the protocol says so. The loss is the config's of these scores.
+        """
         total: dict[str, Any] = {}
-        scores = []
-        for batch in self.split.feed(data.evaluation_schedule(self.split.info.num_examples, self.batch_size)):
-            sums, part = self.step(state, steps.shard([batch], self.devices), self.constants)
+        parts = []
+        for average, passes in self.parts:
+            found = []
+            for split, step in passes:
+                total, scores, labels = self._walk(state, split, step)
+                found.append(scores)
+            parts.append(merge(found, average))
+        if sum(len(passes) for _, passes in self.parts) == 1:
+            return metrics.summarise(total), parts[0]
+        scores = merge(parts, "softmax")
+        return measure(scores, labels, self.loss), scores
+
+    def _walk(self, state: TrainState, split: data.Split, step: Callable[..., Any]) -> tuple[Any, ...]:
+        """Sums, scores [n, classes] and labels [n] of one pass."""
+        n = split.info.num_examples
+        total: dict[str, Any] = {}
+        scores, labels = np.empty((n, split.info.num_classes), np.float32), np.empty(n, np.int32)
+        times = np.zeros(n, int)
+        for batch in self._batches(split):
+            constants = self.constants if split.constants else {}
+            sums, part = step(state, steps.shard([batch], self.devices), constants)
             total = metrics.add(total, sums)
-            scores.append(np.asarray(part).reshape(self.batch_size, -1))
-        summary = metrics.summarise(total)
-        if summary["num_examples"] != self.split.info.num_examples:
-            raise AssertionError(f"{summary['num_examples']} examples counted, {self.split.info.num_examples} expected")
-        return summary, np.concatenate(scores)[: self.split.info.num_examples]
+            real = batch["mask"] > 0
+            index = batch["index"][real]
+            scores[index] = np.asarray(part).reshape(len(real), -1)[real]
+            labels[index] = split.constants["labels"][index] if split.constants else batch["label"][real]
+            np.add.at(times, index, 1)
+        if total["count"] != n or not (times == 1).all():
+            raise AssertionError(f"{total['count']:.0f} examples counted, {n} expected; {np.sum(times != 1)} of them"
+                                 " not exactly once")  # fmt: skip
+        return total, scores, labels
+
+    def _batches(self, split: data.Split) -> Iterator[data.Batch]:
+        size = functools.cache(functools.partial(self._images_a_step, split))
+        if None in split.info.image_shape:
+            return by_size(split.feed(data.evaluation_schedule(split.info.num_examples, 1)), size)
+        return split.feed(data.evaluation_schedule(split.info.num_examples, size(split.info.image_shape)))
+
+    def _images_a_step(self, split: data.Split, image_shape: tuple[int, ...]) -> int:
+        views, *shown, _ = augment.output_shape(split.device_ops, image_shape)
+        share = self.batch_size * math.prod(self.input_shape[:2]) // (views * math.prod(shown))
+        return -(-max(share, 1) // self.devices) * self.devices
+
+
+def by_size(singles: Iterable[data.Batch], room: Callable[[tuple[int, ...]], int]) -> Iterator[data.Batch]:
+    """Batches of one image each to batches of images of equal shape, in no particular order.
+
+    XLA compiles for every shape. Grouping the images as they come needs no list of their sizes, nor the arithmetic of
+    each operation a second time.
+
+    Args:
+        room: how many images of a shape [h, w, c] make up a batch. What is left at the end is filled up with mask 0.
+    """
+    waiting: dict[tuple[int, ...], list[data.Batch]] = {}
+    join = lambda group: {k: np.concatenate([one[k] for one in group]) for k in group[0]}  # noqa: E731
+    for one in singles:
+        shape = one["image"].shape[1:]
+        group = waiting.setdefault(shape, [])
+        group.append(one)
+        if len(group) == room(shape):
+            yield join(waiting.pop(shape))
+    for shape, group in waiting.items():
+        filler = {**group[0], "mask": np.zeros_like(group[0]["mask"])}
+        yield join(group + [filler] * (room(shape) - len(group)))
+
+
+def merge(scores: Sequence[np.ndarray], average: str) -> np.ndarray:
+    """Scores [n, classes] of several passes, protocols or networks to one, as metrics.average has it; float32."""
+    if len(scores) == 1:
+        return scores[0]
+    starts = range(0, len(scores[0]), CHUNK)
+    chunks = (np.stack([s[i : i + CHUNK] for s in scores], axis=1) for i in starts)
+    return np.concatenate([np.asarray(metrics.average(jnp.asarray(c), average)) for c in chunks])
+
+
+def measure(scores: np.ndarray, labels: np.ndarray, loss: str) -> dict[str, Any]:
+    """{'loss', 'top1_error', 'top5_error', 'num_examples'} of scores [n, classes]."""
+    total: dict[str, Any] = {}
+    for start in range(0, len(scores), CHUNK):
+        s, truth = (jnp.asarray(v[start : start + CHUNK]) for v in (scores, labels))
+        total = metrics.add(total, metrics.measure(s, truth, steps.LOSSES[loss](s, truth), jnp.ones(len(s))))
+    return metrics.summarise(total)
+
+
+def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
+    """Looks whether a protocol suits a network and a test string; touches no data.
+
+    Raises:
+        UsageError: says which operation is missing, or that the network does not take such images.
+    """
+    parts = protocols.parts(protocol, test_ops)
+    for ops in (ops for part in parts for ops in part.passes):
+        augment.parse(ops, test=True)
+    if loss == "mse" and (len(parts) > 1 or parts[0].average == "softmax"):
+        raise UsageError(
+            f"'{protocol}' averages probabilities, and a network trained on loss=mse gives none: take one protocol with"
+            " average='score'"
+        )
+    height, width, channels = model.input_shape
+    variables = None
+    for side in sorted({side for part in parts for side in part.sides}):
+        variables = variables or jax.eval_shape(
+            functools.partial(model.init, train=False), jax.random.key(0), jnp.zeros((1, *model.input_shape))
+        )
+        high = side // protocols.STEP * protocols.STEP or height + protocols.STEP
+        image = jnp.zeros((1, high, high + protocols.STEP, channels))
+        try:
+            jax.eval_shape(functools.partial(model.apply, train=False), variables, image)
+        except (UsageError, flax.errors.FlaxError, ValueError, TypeError) as e:
+            why = f" ({e})" if isinstance(e, UsageError) else ""
+            raise UsageError(
+                f"'{protocol}' shows whole images, like {high} x {high + protocols.STEP}, and this network takes"
+                f" {height} x {width} alone{why}"
+            ) from None
 
 
 def images_and_labels(split: data.Split, wanted: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,8 @@
 """Error rates and loss as {sum, count} pairs: adding them is merging, exact for any batch or device count."""
 
+import math
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,3 +48,21 @@ def summarise(sums: dict) -> dict[str, float]:
 def add(total: dict, sums: dict) -> dict:
     """Adds on the host, in float64; the total begins as {}."""
     return {k: total.get(k, 0.0) + np.float64(v) for k, v in sums.items()}
+
+
+def _softmax(scores: jax.Array) -> jax.Array:
+    """The logarithm of the mean probability, which cannot underflow."""
+    return jax.nn.logsumexp(jax.nn.log_softmax(scores), axis=1) - math.log(scores.shape[1])
+
+
+AVERAGES: dict[str, Callable[[jax.Array], jax.Array]] = {"softmax": _softmax, "score": lambda s: jnp.mean(s, axis=1)}
+
+
+def average(scores: jax.Array, kind: str) -> jax.Array:
+    """Scores [n, k, classes] of k views (or passes, or networks) of each example to scores [n, classes].
+
+    Args:
+        kind: 'softmax' gives the logarithm of the mean of the k probabilities, 'score' the mean of the k scores. One
+            alone stays as it is.
+    """
+    return AVERAGES[kind](scores) if scores.shape[1] > 1 else scores[:, 0]

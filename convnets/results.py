@@ -23,7 +23,7 @@ def record(workdir: Path) -> dict[str, Any]:
     A run that diverged in a sweep is a result too: its answers are taken for chance, its steps for all that were planned.
 
     Raises:
-        UsageError: the run is not finished, or its code was not committed.
+        UsageError: the run is not finished, its code was not committed, or a test did not count its whole split.
     """
     status = json.loads((workdir / "status.json").read_text()) if (workdir / "status.json").exists() else {}
     diverged = _diverged(workdir, status) if status.get("state") == "diverged" else None
@@ -32,6 +32,7 @@ def record(workdir: Path) -> dict[str, Any]:
         result = diverged or json.loads((workdir / "result.json").read_text())
     except FileNotFoundError as e:
         raise UsageError(f"{workdir} holds no finished run: {Path(e.filename).name} is missing") from None
+    _check_count(workdir, result)
     commits = {manifest["commit"], result["commit"], *(r["commit"] for r in manifest.get("resumed", []))}
     if len(commits) > 1 or not re.fullmatch("[0-9a-f]{40}", result["commit"]):
         raise UsageError(f"{workdir} was made by {', '.join(sorted(commits))}: only runs of one commit are recorded")
@@ -94,11 +95,18 @@ def _curve(lines: Sequence[Mapping[str, float]]) -> list[list[float | None]]:
     return points
 
 
+def _check_count(path: Path, result: Mapping[str, Any]) -> None:
+    counted, expected = result.get("num_examples"), result.get("split_examples")
+    if expected is not None and counted != expected:  # older runs and diverged ones do not say
+        raise UsageError(f"{path} was tested on {counted:,} of the {expected:,} examples of {result['split']}")
+
+
 def _tests(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     """evaluation-NAME.json by NAME, of the state that the result is of."""
     found = {}
     for path in sorted(workdir.glob("evaluation-*.json")):
         test = json.loads(path.read_text())
+        _check_count(path, test)
         if test["steps"] == result.get("steps") and test["commit"] == result["commit"]:
             kept = {k: test[k] for k in ("protocol", "num_examples", "top1_error", "top5_error", "loss")}
             overrides = validate.overrides(result["config"], test["config"])

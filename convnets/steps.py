@@ -90,13 +90,19 @@ def train_step(
     return step
 
 
-def eval_step(model: nn.Module, loss: str, ops: list[Call]):
-    """The step (state, batch, constants) -> (sums, scores) without augmentation's randomness."""
+def eval_step(model: nn.Module, loss: str, ops: list[Call], average: str = "softmax"):
+    """The step (state, batch, constants) -> (sums, scores [n, classes]) without augmentation's randomness.
+
+    Where a network gives a map of scores, [n, h, w, classes], its mean over space is taken first (Simonyan & Zisserman
+    2015, section 3.2); then the views of an image are averaged, as metrics.average says.
+    """
 
     def step(state: TrainState, batch, constants):
         images, labels = fetch(batch, constants)
         scores = model.apply(state.variables, augment.apply(ops, None, images), train=False)
         scores = jnp.asarray(scores, jnp.float32)
+        scores = jnp.mean(scores, axis=(1, 2)) if scores.ndim == 4 else scores
+        scores = metrics.average(scores.reshape(len(labels), -1, scores.shape[-1]), average)
         sums = metrics.measure(scores, labels, LOSSES[loss](scores, labels), batch["mask"])
         return lax.psum(sums, AXIS), scores
 

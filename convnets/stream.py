@@ -26,7 +26,7 @@ def example_seed(seed: int, epoch: Any, index: Any) -> Any:
     import tensorflow as tf
 
     epoch, index = tf.cast(epoch, tf.int64), tf.cast(index, tf.int64)
-    return tf.stack([(seed << 32) + epoch, index * 256])
+    return tf.stack([(seed % 2**31 << 32) + epoch, index * 256])
 
 
 class _Ahead:

@@ -1,5 +1,6 @@
 """The loop, and the run around it: config and folder in, trained and tested network out."""
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -58,7 +59,10 @@ class Run:
         self.steps_per_epoch = self.train_split.info.num_examples / self.batch_size
         self.total = math.ceil(config.train.epochs * self.steps_per_epoch)
         self.recipe = optim.make(**config.optim, steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size)
-        self.evaluator = evaluate.Evaluator(self.model, config.loss, self.test_split, **config.evaluate)
+        test = functools.partial(evaluate.Evaluator, self.model, config.loss, self.test_split)
+        self.evaluator = test(**config.evaluate)
+        single = config.evaluate.protocol == "single"  # on the way, whatever the protocol, one view
+        self.quick = self.evaluator if single else test(**{**config.evaluate, "protocol": "single"})
         self.checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
         self.state = states.create(self.model, self.recipe.optimizer, self.model.input_shape, self.seed,
                                    average=bool(self.recipe.average))  # fmt: skip
@@ -84,11 +88,8 @@ class Run:
 
     def _check(self) -> None:
         for split, key in ((self.train_split, "train_ops"), (self.test_split, "test_ops")):
-            keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
-            varies = None in split.info.image_shape  # whole images, for dense evaluation
-            image = jax.ShapeDtypeStruct((1, *(n or 1 for n in split.info.image_shape)), np.uint8)
-            shape = jax.eval_shape(lambda k, x, ops=split.device_ops: augment.apply(ops, k, x), keys, image).shape[1:]
-            if shape != self.model.input_shape and not varies:
+            shape = augment.output_shape(split.device_ops, split.info.image_shape)[1:]
+            if shape != self.model.input_shape:
                 raise UsageError(
                     f"data.{key} gives images of {shape}, model {self.config.model.name} takes {self.model.input_shape}"
                 )
@@ -186,7 +187,7 @@ class Run:
         mean = {k: float(np.mean([r[k] for r in rows])) for k in ("loss", "error")}
         self.progress.update(step, step / self.steps_per_epoch, mean["loss"], mean["error"], images / (now - self.mark))
         if self._evaluates(step):
-            test, _ = self.evaluator(state)
+            test, _ = self.quick(state)
             rows[-1] |= {"test_loss": test["loss"], "test_error": test["top1_error"]}
             self.progress.say(
                 f"epoch {step / self.steps_per_epoch:.1f}  training loss {mean['loss']:.4f}"
@@ -210,6 +211,8 @@ class Run:
             "dataset": f"{info.name}:{info.version}",
             "split": info.split,
             "protocol": self.config.evaluate.protocol,
+            "views": self.evaluator.views,
+            "split_examples": info.num_examples,
             **{k: summary[k] for k in ("num_examples", "top1_error", "top5_error", "loss")},
             "seed": self.seed,
             "steps": int(self.state.step),

@@ -112,7 +112,7 @@ def problems(config: ConfigDict) -> list[str]:
     if not 0 <= config.optim.momentum < 1:
         found.append(f"optim.momentum is {config.optim.momentum}: it must be at least 0 and less than 1")
 
-    from convnets import data, evaluate, models, optim, steps
+    from convnets import data, evaluate, models, optim, protocols, steps
 
     def attempt(key: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         try:
@@ -140,7 +140,11 @@ def problems(config: ConfigDict) -> list[str]:
     choose("loss", steps.LOSSES)
     attempt("optim.decay", optim.multipliers, config.optim.decay)
     attempt("optim.rates", optim.multipliers, config.optim.rates)
-    choose("evaluate.protocol", evaluate.PROTOCOLS)
+    attempt("evaluate.protocol", protocols.parse, config.evaluate.protocol)
+    if not any(line.startswith(("model: ", "data.test_ops: ", "loss", "evaluate.protocol: ")) for line in found):
+        network = models.create(**config.model)
+        attempt("evaluate.protocol", evaluate.check, network, config.loss, config.data.test_ops,
+                config.evaluate.protocol)  # fmt: skip
 
     # Counting accelerators starts them, so that is for a config that is right so far.
     if config.train.batch_size > 0 and (not found or not metadata.entry_points(group="jax_plugins")):

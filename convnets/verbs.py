@@ -69,6 +69,54 @@ def evaluate(config: ConfigDict, workdir: Path, file: str, name: str = "") -> No
 
     It is written to evaluation.json in the workdir, or evaluation-NAME.json; the run's own result.json stays as it is.
     """
+    result, _, _ = _test(config, workdir, file)
+    if not file:
+        logs.write_json(workdir / f"evaluation{'-' * bool(name)}{name}.json", result)
+    _report(result)
+
+
+def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, name: str = "") -> None:
+    """Tests runs, each by its own config with the overrides, and the average of their softmax outputs.
+
+    The result is written to evaluation.json, or evaluation-NAME.json, in the folder `out`, where one is given.
+
+    Raises:
+        UsageError: the runs test different data, or one was trained on mse and has no softmax.
+    """
+    from convnets import evaluate
+
+    configs = [_member(workdir, overrides) for workdir in workdirs]
+    data = [f"{c.data.name}, {c.data.test_split}" for c in configs]
+    for other, workdir in zip(data, workdirs, strict=True):
+        if other != data[0]:
+            raise UsageError(f"--workdirs: {workdirs[0]} is tested on {data[0]}, {workdir} on {other}")
+    tested = [_test(config, workdir) for config, workdir in zip(configs, workdirs, strict=True)]
+    results = [{"workdir": str(w), **result} for w, (result, _, _) in zip(workdirs, tested, strict=True)]
+    labels = evaluate.images_and_labels(tested[0][2])[1]
+    summary = evaluate.measure(evaluate.merge([s for _, s, _ in tested], "softmax"), labels, "softmax")
+    facts = {k: results[0][k] for k in ("dataset", "split", "split_examples", "commit", "versions")}
+    sums = {k: sum(r[k] for r in results) for k in ("parameters", "steps", "seconds")}
+    protocol = " + ".join(dict.fromkeys(r["protocol"] for r in results))
+    together = {**facts, "protocol": protocol, **summary, **sums, "members": results}
+    if out:
+        logs.write_json(out / f"evaluation{'-' * bool(name)}{name}.json", together)
+    _report(*results, {**together, "workdir": f"average of {len(results)}"})
+
+
+def _member(workdir: Path, overrides: list[str]) -> ConfigDict:
+    """The config of one run of an ensemble."""
+    config, problems = validate.load(workdir / "config.json", overrides)
+    assert config is not None
+    problems += validate.problems(config)
+    if config.loss == "mse":
+        problems.append("trained on loss=mse, its outputs are no probabilities that could be averaged")
+    if problems:
+        raise UsageError("\n".join(f"{workdir}: {p}" for p in problems))
+    return config
+
+
+def _test(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, Any], np.ndarray, Any]:
+    """Result and scores of a run's newest checkpoint or of a file of weights, and the split they are of."""
     from convnets.train import Run
 
     run = Run(config, workdir)
@@ -76,10 +124,7 @@ def evaluate(config: ConfigDict, workdir: Path, file: str, name: str = "") -> No
         run.begin_from(file)
     elif int(run.state.step) == 0:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
-    result, _ = run.test()
-    if not file:
-        logs.write_json(workdir / f"evaluation{'-' * bool(name)}{name}.json", result)
-    _report(result)
+    return *run.test(), run.test_split
 
 
 def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bool) -> None:
@@ -199,12 +244,14 @@ def _manifest(workdir: Path, run: Any) -> None:
     logs.write_json(path, facts)
 
 
-def _report(result: dict[str, Any]) -> None:
-    head = ("data set", "split", "images", "protocol", "top-1 error", "top-5 error", "parameters", "steps", "time")
-    table = Table(*head)
-    table.add_row(
-        result["dataset"], result["split"], f"{result['num_examples']:,}", result["protocol"],
-        f"{result['top1_error']:.2f} %", f"{result['top5_error']:.2f} %", f"{result['parameters']:,}",
-        f"{result['steps']:,}", f"{result['seconds']:.0f} s",
-    )  # fmt: skip
+def _report(*results: dict[str, Any]) -> None:
+    """A table with a line a result; those of an ensemble say which run they are of."""
+    head = ["data set", "split", "images", "protocol", "top-1 error", "top-5 error", "parameters", "steps", "time"]
+    table = Table(*["run"] * ("workdir" in results[0]), *head)
+    for r in results:
+        table.add_row(
+            *([Path(r["workdir"]).name] if "workdir" in r else []), r["dataset"], r["split"],
+            f"{r['num_examples']:,}", r["protocol"], f"{r['top1_error']:.2f} %", f"{r['top5_error']:.2f} %",
+            f"{r['parameters']:,}", f"{r['steps']:,}", f"{r['seconds']:.0f} s",
+        )  # fmt: skip
     CONSOLE.print(table)

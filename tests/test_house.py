@@ -23,6 +23,7 @@ LEVELS = [
         "augment",
         "pixels",
         "views",
+        "protocols",
         "optim",
         "logs",
         "records",

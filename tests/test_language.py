@@ -8,7 +8,12 @@ def crop(image, size: int, fraction: float = 0.5):
     """Stands for an operation."""
 
 
-TABLE = {"crop": crop}
+def scales(image, *sizes: int, average: str = "softmax", given):
+    """Stands for one with any number of arguments, an option, and something that only the program knows."""
+    return image, sizes, average, given
+
+
+TABLE = {"crop": crop, "scales": scales}
 
 
 def test_reads_names_arguments_and_defaults():
@@ -16,6 +21,13 @@ def test_reads_names_arguments_and_defaults():
     assert first.kwargs == {"size": 24, "fraction": 0.5}
     assert second.kwargs == {"size": 3, "fraction": 1}
     assert language.parse("", TABLE, skip=1) == []
+
+
+def test_an_option_behind_any_number_of_arguments():
+    (call,) = language.parse("scales(3, 4, average='score')", TABLE, skip=1)
+    assert call._replace(kwargs={**call.kwargs, "given": 7})("x") == ("x", (3, 4), "score", 7)
+    with pytest.raises(UsageError, match="unexpected keyword argument 'given'"):
+        language.parse("scales(3, given=7)", TABLE, skip=1)
 
 
 @pytest.mark.parametrize(

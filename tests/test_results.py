@@ -12,11 +12,12 @@ from tests.conftest import ROOT
 Test.__test__ = False  # pytest takes it for tests
 
 
-def finished(folder, commit="a" * 40, seed=0, error=1.5, lr=0.01, lines=(), tests=None):
+def finished(folder, commit="a" * 40, seed=0, error=1.5, lr=0.01, lines=(), tests=None, counted=9):
     """A folder like a finished run's."""
     arguments = [f"--config.train.seed={seed}", f"--config.optim.lr={lr}", "--config.data.data_dir=elsewhere"]
     config, _ = validate.load("configs/lenet.py:mnist", arguments)
-    result = {"config": config.to_dict(), "dataset": "mnist:3", "protocol": "single", "num_examples": 9, "seed": seed,
+    result = {"config": config.to_dict(), "dataset": "mnist:3", "protocol": "single", "seed": seed,
+              "split": "test", "num_examples": counted, "split_examples": 9,
               "top1_error": error, "top5_error": 0.0, "loss": 0.1, "steps": 20, "seconds": 7.0, "commit": commit,
               "versions": {}}  # fmt: skip
     manifest = {"command": "python run.py --config=configs/lenet.py:mnist --workdir=x", "commit": commit, "versions": {},
@@ -74,6 +75,16 @@ def test_a_run_is_recorded_once_and_only_of_committed_code(place):
         results.add([finished(place / "dirty", commit="a" * 40 + "+changes")])
     with pytest.raises(UsageError, match="holds no finished run"):
         results.add([place])
+
+
+def test_a_test_of_a_part_of_its_split_is_refused(place):
+    with pytest.raises(UsageError, match="run was tested on 8 of the 9 examples of test"):
+        results.add([finished(place / "run", counted=8)])
+    run = finished(place / "other", tests={"shift": ((), 3.0)})
+    path = run / "evaluation-shift.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_examples": 10}))
+    with pytest.raises(UsageError, match=r"evaluation-shift\.json was tested on 10 of the 9"):
+        results.add([run])
 
 
 def test_a_run_keeps_a_short_curve_its_metrics_and_its_tests(place):

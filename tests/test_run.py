@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 from convnets import weights
 from convnets.checkpoint import Checkpoints
 from convnets.records import Records
+from convnets.train import Run
 from tests.conftest import ROOT
 
 SMALL = ("--config=configs/lenet.py:digits", "--config.optim.lr=0.003", "--config.train.epochs=1.5",
@@ -52,7 +54,7 @@ def arrays(workdir: Path) -> dict[str, np.ndarray]:
 
 def test_a_run_leaves_what_it_promises(finished):
     result = json.loads((finished / "result.json").read_text())
-    assert set(result) >= {"config", "dataset", "split", "protocol", "num_examples", "top1_error", "top5_error", "seed",
+    assert set(result) >= {"config", "dataset", "split", "protocol", "views", "num_examples", "split_examples", "top1_error", "top5_error", "seed",
                            "steps", "parameters", "seconds", "images_per_second", "commit", "versions"}  # fmt: skip
     assert (result["num_examples"], result["steps"], result["parameters"]) == (360, 45, 60000)
     assert 0 <= result["top5_error"] <= result["top1_error"] < 60
@@ -114,6 +116,49 @@ def test_evaluate_finds_the_result_again(finished):
     result = json.loads((finished / "result.json").read_text())
     assert json.loads((finished / "evaluation.json").read_text())["top1_error"] == pytest.approx(result["top1_error"])
     assert f"{result['top1_error']:.2f} %" in out
+
+
+def test_a_finished_run_is_tested_by_another_protocol(finished):
+    before = (finished / "result.json").read_text()
+    ops = "decode|resize(28)|pad(4)|center(32)|value_range(-0.1, 1.175)"
+    out, _ = run("--mode=evaluate", f"--workdir={finished}", f"--config.data.test_ops={ops}",
+                 "--config.evaluate.protocol=ten_crop", "--config.evaluate.batch_size=64")  # fmt: skip
+    found = json.loads((finished / "evaluation.json").read_text())
+    assert (found["protocol"], found["views"], found["num_examples"], found["split_examples"]) == (
+        "ten_crop",
+        10,
+        360,
+        360,
+    )
+    assert "ten_crop" in out and (finished / "result.json").read_text() == before
+
+
+def test_an_ensemble_of_one_is_its_member_and_of_two_their_average(finished, tmp_path):
+    other = tmp_path / "other"
+    run(*SMALL, "--config.train.seed=1", "--config.train.epochs=1", f"--workdir={other}")
+    found, results = [], [json.loads((w / "result.json").read_text()) for w in (finished, other)]
+    for n, workdirs in enumerate(([finished], [finished, other])):
+        out, _ = run("--mode=evaluate", f"--workdirs={','.join(map(str, workdirs))}", f"--workdir={tmp_path / str(n)}")
+        found.append(json.loads((tmp_path / str(n) / "evaluation.json").read_text()))
+        assert f"average of {n + 1}" in out and all(w.name in out for w in workdirs)
+    runs = [Run(ConfigDict(r["config"]), w) for r, w in zip(results, (finished, other), strict=True)]
+    scores = np.stack([r.test()[1] for r in runs]).astype(np.float64)
+    labels = runs[0].test_split.constants["labels"]
+    each = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    for ensemble, expected, members in zip(found, (each[0], each.mean(0)), (results[:1], results), strict=True):
+        assert ensemble["num_examples"] == 360 and len(ensemble["members"]) == len(members)
+        assert ensemble["top1_error"] == pytest.approx(100 * (expected.argmax(1) != labels).mean())
+        assert ensemble["loss"] == pytest.approx(-np.log(expected[np.arange(360), labels]).mean(), rel=1e-4)
+        for member, result in zip(ensemble["members"], members, strict=True):
+            assert {k: member[k] for k in ("top1_error", "top5_error")} == pytest.approx(
+                {k: result[k] for k in ("top1_error", "top5_error")}
+            )
+    _, err = run("--mode=evaluate", f"--workdirs={finished},{tmp_path}", code=2)
+    assert f"{tmp_path} holds no run" in err
+    kept = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**kept, "data": {**kept["data"], "test_split": "train"}}))
+    _, err = run("--mode=evaluate", f"--workdirs={finished},{other}", code=2)
+    assert "is tested on digits, test, " in err and "on digits, train" in err
 
 
 def test_exported_weights_score_as_the_run_they_are_from(finished, tmp_path):
@@ -210,6 +255,10 @@ def test_help_is_quick_and_shows_the_flags():
         (["--config.model.init_layers=C1"], ["model.init_layers: give the file that they come from, model.init_from"]),
         (["--config.optim.lr=nan"], ["optim.lr is nan"]),
         (["--config.train.batch_size=33"], ["train.batch_size is 33: it must be divisible by the 2 devices, like 32 or 34"]),
+        (["--config.evaluate.protocol=ten_crop"], ["evaluate.protocol: ten_crop puts its crops in the place of center(n)"]),
+        (["--config.evaluate.protocol=dense(64)"], ["and this network takes 32 x 32 alone"]),
+        (["--config.evaluate.protocol=single|tencrop", "--config.optim.lr=0"], ["did you mean 'ten_crop'?", "optim.lr is 0"]),
+        (["--mode=evaluate", "--workdirs=tests", "--config=configs/lenet.py:digits"], ["leave out --config and --weights"]),
         (["--workdir=setup.cfg"], ["setup.cfg is a file; give a folder"]),
         (["--workdir=/proc/nothing"], ["--workdir=/proc/nothing cannot be written"]),
         (["--mode=predict", "--workdir=/nowhere"], ["/nowhere holds no run"]),

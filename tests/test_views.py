@@ -1,4 +1,5 @@
 import io
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from PIL import Image
 
 from convnets import augment, views
 from convnets.errors import UsageError
+from convnets.pixels import DEVICE
 
 
 def photograph(h, w, seed=0):
@@ -121,6 +123,11 @@ def test_views_are_where_the_papers_say():
 
 
 def test_the_same_operation_on_host_and_device():
+    shared = views.HOST.keys() & DEVICE.keys()
+    assert shared == {"center", "crop", "five"}
+    for name in shared:  # one string means the same on both sides
+        ours, theirs = (list(signature(table[name]).parameters)[2:] for table in (views.HOST, DEVICE))
+        assert ours == theirs
     pixels = photograph(100, 140)
     encoded = encode(pixels, "png")
     for name in ("center(60)", "five(60)"):
