@@ -151,7 +151,7 @@ def test_photographs_of_every_size_count_once(shared_data, protocol, ops, count)
     _, split = data.make("imagenet2012", shared_data, "stream", name, name, ops, ops, "error")
     model = Tiny(1000)
     like = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-    at = state.TrainState(jnp.int32(0), filled(like)["params"], {}, ())
+    at = state.TrainState(jnp.int32(0), jnp.float32(1), filled(like)["params"], {}, (), {})
     evaluator = evaluate.Evaluator(model, "softmax", split, protocol=protocol, batch_size=200)
     summary, scores = evaluator(steps.replicate(at))
     assert evaluator.views == count and summary["num_examples"] == len(scores) == 13
@@ -192,7 +192,7 @@ def test_dense_at_the_training_size_is_the_single_view(name, monkeypatch):
     side = model.input_shape[0]
     like = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), jnp.zeros((1, side, side, 3)))
     variables = filled(like)
-    at = state.TrainState(jnp.int32(0), variables["params"], variables.get("batch_stats", {}), ())
+    at = state.TrainState(jnp.int32(0), jnp.float32(1), variables["params"], variables.get("batch_stats", {}), (), {})
     images = RNG.integers(0, 255, (3, side, side, 3), dtype=np.uint8)
     network, ops = (model, steps.replicate(at)), f"decode|center({side})|value_range(-1, 1)"
     single, one, _ = scored(network, ops, "single", images)
