@@ -19,7 +19,7 @@ def digits(filters: str, kind: str) -> Row:
     line = f"conv(32, 9)|tanh{middle.format('')}|{pooling}(5)|out"
     net = (f"--config.model.layers={line}",) if kind != "Rabs-N-PA" else ()
     rates = ("--config.optim.rates=*",) if filters == "R+" else ()
-    return Row(f"{filters} {kind}", "configs/ablation.py:random", overrides=(*net, *rates), cost="30 s, 1 core")
+    return Row(f"{filters} {kind}", "configs/ablation.py:random", overrides=(*net, *rates), cost="15 s, 1 core")
 
 
 def cifar(filters: str, kind: str) -> Row:

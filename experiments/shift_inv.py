@@ -15,7 +15,7 @@ def tests(ops: str, *shifts: int) -> dict[str, Test]:
 
 
 def digits(label: str, line: str) -> Row:
-    return Row(label, "configs/ablation.py:mnist10k", cost="50 s, 1 core", x=0, line=label,
+    return Row(label, "configs/ablation.py:mnist10k", cost="20 s, 1 core", x=0, line=label,
                overrides=(f"--config.model.layers={line}", "--config.train.epochs=3.0"),
                tests=tests("decode|shift(0, {})|value_range(0.0, 1.0)", 2, 4))  # fmt: skip
 
