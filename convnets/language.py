@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from convnets.errors import UsageError
 
+LITERALS = (bool, int, float, str, tuple)
+
 
 class Call(NamedTuple):
     """One parsed operation: its name, the registered function and the bound arguments by name."""
@@ -35,7 +37,7 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> 
     """Parses `text` into calls of the functions in `table`.
 
     Arguments are Python literals and are bound to the function's parameters after the first `skip`, which the caller
-    supplies at run time, as it does keyword-only ones without a default. An empty string is an empty list.
+    supplies at run time, as it does keyword-only ones that no literal can give. An empty string is an empty list.
 
     Raises:
         UsageError: an unknown operation (with the nearest right name), or arguments that do not fit its signature.
@@ -55,7 +57,7 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> 
             raise UsageError(f"unknown operation '{name}' in '{text}'{suggest(name, table)}")
         signature = inspect.signature(table[name])
         given = [p for p in list(signature.parameters.values())[skip:]
-                 if p.kind is not p.KEYWORD_ONLY or p.default is not p.empty]  # fmt: skip
+                 if p.kind is not p.KEYWORD_ONLY or p.annotation in LITERALS]  # fmt: skip
         free = signature.replace(parameters=given)
         try:
             bound = free.bind(*args, **kwargs)

@@ -19,7 +19,8 @@ def keys(n=N, epoch=0):
 
 
 def run(text, images, keys=None):
-    calls = augment.bind(augment.parse("decode|" + text)[1], FOUND)
+    test = bool({"five", "mirror"} & {word.split("(")[0] for word in text.split("|")})
+    calls = augment.bind(augment.parse("decode|" + text, test)[1], FOUND)
     return np.asarray(augment.apply(calls, keys, images))
 
 

@@ -323,7 +323,7 @@ def test_a_folder_of_images_trains_and_a_bad_one_is_named(tmp_path):
     assert "data: train streamed, about" in out
     assert json.loads((tmp_path / "a" / "result.json").read_text())["num_examples"] == 8
     out, _ = run("--mode=predict", f"--workdir={tmp_path / 'a'}", f"--images={tmp_path}/birds/val/a/0.jpg",
-                 "--config.data.test_ops=decode|resize_short(40)|five(32)|mirror|standardize")  # fmt: skip
+                 "--config.data.test_ops=decode|resize_short(40)|center(32)|standardize")  # fmt: skip
     assert out.count(" %") == 2
     bad = tmp_path / "birds" / "val" / "a" / "4.jpg"
     bad.write_bytes(bad.read_bytes()[:300])

@@ -116,7 +116,7 @@ def test_one_wrong_config_starts_nothing(tmp_path):
     assert len(lines) == 3 and "error: wrong: optim.lr is -1.0" in lines[0] and "worse: loss is 'hinge'" in lines[1], (
         err
     )
-    assert "tested, t: evaluate.protocol is 'x'" in lines[2]
+    assert "tested, t: evaluate.protocol: unknown operation 'x'" in lines[2]
     process = launch(path, tmp_path / "sweep", "--size=full")
     assert "has no size 'full'" in process.communicate()[1] and process.returncode == 2
 

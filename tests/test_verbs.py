@@ -18,7 +18,7 @@ def test_export_takes_published_names_where_they_say_the_same(options, name, tmp
     trained = state.create(model, optax.identity(), model.input_shape, 0)
     rng = np.random.default_rng(0)
     trained = jax.tree.map(
-        lambda v: rng.standard_normal(v.shape, np.float32) if v.ndim else np.int32(7), jax.device_get(trained)
+        lambda v: rng.standard_normal(v.shape, np.float32) if v.ndim else v.dtype.type(7), jax.device_get(trained)
     )
     Checkpoints(tmp_path / "checkpoints").save(trained)
     file = tmp_path / "a.safetensors"
