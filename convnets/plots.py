@@ -134,6 +134,7 @@ def experiment(
             if known:
                 axis.plot(*zip(*known, strict=True), "D--", ms=4, lw=0.8, color=colour[name], mfc="none")
         axis.set(xlabel=x, ylabel=metric)
+        axis.set_ylim(bottom=max(0, axis.get_ylim()[0]))  # an interval may reach below 0, no metric can
         _wide(axis, "x", [m[0] for marks in lines.values() for m in marks])
         if any(lines):
             axis.legend(fontsize=7)
@@ -144,7 +145,8 @@ def experiment(
             if paper is not None:
                 axis.plot(paper, i, "D", ms=5, mfc="white", mec=INK)
         axis.set_yticks(range(len(bars)), [bar[1] for bar in bars], fontsize=7)
-        axis.invert_yaxis()
+        axis.set_ylim(max(len(bars), 4) - 0.5, -0.5)
+        axis.set_xlim(left=0)
         axis.set(xlabel=f"{metric}; diamond: the paper" if any(bar[4] is not None for bar in bars) else metric)
     _save(figure, path)
 
