@@ -65,9 +65,13 @@ def row_head(metric: str) -> list[str]:
             " | difference | time a run | commit |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
 
 
-def claim_lines(table: Table) -> list[str]:
-    """Markdown lines, without a head: claim, place, the paper's effect, ours with its interval, n, verdict."""
-    out = []
+def claim_lines(table: Table, named: bool = False) -> list[str]:
+    """Markdown lines, without a head: claim, place, the paper's effect, ours with its interval, n, verdict.
+
+    Args:
+        named: with the experiment's title, where no heading tells it.
+    """
+    out, title = [], f"{table.experiment.title}: " * named
     for claim, v in zip(table.claims, table.verdicts, strict=True):
         metric = claim.metric or table.experiment.metric
         show = functools.partial(_effect, metric, claim.ratio)
@@ -78,7 +82,7 @@ def claim_lines(table: Table) -> list[str]:
         ours += f" [{show(v.low)}, {show(v.high)}]" if v.low is not None and v.high is not None else ""
         word = f"**{v.word}**" if v.n else v.word
         place = f"{table.experiment.source}, {claim.where}".strip(", ")
-        out.append(f"| {_cell(claim.text)} | {_cell(place)} | {table.size} | {what}{_cell(metric)} | {paper} | {ours} | {v.n or ''}"
+        out.append(f"| {_cell(title + claim.text)} | {_cell(place)} | {table.size} | {what}{_cell(metric)} | {paper} | {ours} | {v.n or ''}"
                    f" | {word}{': ' * bool(claim.note)}{_cell(claim.note)} |")  # fmt: skip
     return out
 
@@ -149,7 +153,7 @@ def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     rows = [line for t in made if t.size == "full" and t.experiment.metric == "test_error"
             for line in row_lines(t, [x for x in t.lines if x.values])]  # fmt: skip
-    claims = [line for t in made for line, v in zip(claim_lines(t), t.verdicts, strict=True) if v.n]
+    claims = [line for t in made for line, v in zip(claim_lines(t, named=True), t.verdicts, strict=True) if v.n]
     missing = sum(not line.runs for t in made for line in t.lines if not line.test)
     end = f"{cost(recorded)} Of the papers' rows, {missing} are not run yet." if missing else cost(recorded)
     body = [*row_head("test_error"), *rows, "", *([*CLAIM_HEAD, *claims, ""] if claims else []),

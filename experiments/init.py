@@ -33,7 +33,8 @@ CLAIMS = [
           better=label(scale, True), worse=label(scale, False)) for scale in (0.1, 3)
 ] + [
     Claim(f"with batch normalization {scale:g} of He's weights are as good", "section 1", within=2.0,
-          better=label(1, True), worse=label(scale, True)) for scale in (0.1, 3)
+          better=label(1, True), worse=label(scale, True),
+          note="after so few steps it is not quite as good, or the seeds differ by more than two points") for scale in (0.1, 3)
 ]  # fmt: skip
 
 EXPERIMENT = Experiment(

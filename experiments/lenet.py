@@ -14,7 +14,7 @@ EXPERIMENT = Experiment(
         ],
         claims=[
             Claim("distorted training digits help", "section III.C", better="LeNet-5, 25 passes, distorted digits",
-                  worse="LeNet-5, 20 passes", size=0.15),
+                  worse="LeNet-5, 20 passes", size=0.15, note="three seeds"),
         ],
         seeds=3,
     ),
