@@ -18,7 +18,7 @@ test: lint
 test-configs: $(VENV)/installed-test
 	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q -m configs tests/test_configs.py
 
-# Gradients of the networks for ImageNet and of ResNet-1202, at full size: minutes, and some 4 GB of memory.
+# Gradients of every network at full size: minutes, and some 4 GB of memory.
 test-gradients: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -m gradients
 

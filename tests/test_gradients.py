@@ -1,7 +1,8 @@
 """Every array of parameters of every network learns, at full width and depth.
 
-Op by op, without compiling a whole network: deep ones repeat few shapes. The networks for ImageNet and ResNet-1202 are
-under the marker `gradients` (`make test-gradients`); of them `make test` only sees that scores depend on every array.
+Op by op, without compiling a whole network: deep ones repeat few shapes. All but
+one of each small family are under the marker `gradients` (`make test-gradients`); of those for ImageNet `make test` only
+sees that scores depend on every array.
 """
 
 import functools
@@ -27,7 +28,8 @@ def create(name, **options):
     return models.create(name, GOLDEN[name]["classes"], "float32", **options)
 
 
-SLOW = [name for name in MODELS if create(name).input_shape[0] > 100 or "1202" in name]
+QUICK = ("lenet5", "lecun_net5", "cuda_convnet_18pct", "resnet20_cifar")
+LARGE = [name for name in MODELS if create(name).input_shape[0] > 100]
 
 
 def example(name, **options):
@@ -86,7 +88,7 @@ def check(name, **options):
     return found
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.gradients] * (n in SLOW)) for n in MODELS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.gradients] * (n not in QUICK)) for n in MODELS])
 def test_every_array_has_a_gradient(name):
     assert sum(g.size for g in check(name).values()) == GOLDEN[name]["parameters"]
 
@@ -104,7 +106,7 @@ def test_every_array_has_a_gradient_with_options(name, options):
     check(name, **options)
 
 
-@pytest.mark.parametrize("name", [n for n in SLOW if "1202" not in n])  # 110 layers say the same sooner
+@pytest.mark.parametrize("name", LARGE)
 def test_every_array_reaches_the_scores(name):
     model, like, images = example(name)
     state = {k: jax.tree.map(lambda v: np.ones(v.shape, v.dtype), v) for k, v in like.items() if k != "params"}
