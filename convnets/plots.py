@@ -112,7 +112,8 @@ def experiment(
     names = list(dict.fromkeys([*curves, *(bar[0] for bar in bars), *lines]))
     palette = plt.get_cmap("tab10" if len(names) <= 10 else "tab20")
     colour = {name: palette(i % palette.N) for i, name in enumerate(names)}
-    panels, height = sum(map(bool, (curves, lines, bars))), max(3.2, 0.24 * len(bars) + 1)
+    beside = bool(curves or lines)  # few bars would be fat beside them
+    panels, height = sum(map(bool, (curves, lines, bars))), max(3.2 if beside else 1.8, 0.24 * len(bars) + 1)
     figure, axes = plt.subplots(1, panels, figsize=(4.6 * panels, height), squeeze=False, layout="constrained")
     free = iter(axes[0])
     axes[0][0].set_title(title)
@@ -145,7 +146,7 @@ def experiment(
             if paper is not None:
                 axis.plot(paper, i, "D", ms=5, mfc="white", mec=INK)
         axis.set_yticks(range(len(bars)), [bar[1] for bar in bars], fontsize=7)
-        axis.set_ylim(max(len(bars), 4) - 0.5, -0.5)
+        axis.set_ylim(max(len(bars), 4 if beside else 2) - 0.5, -0.5)
         axis.set_xlim(left=0)
         axis.set(xlabel=f"{metric}; diamond: the paper" if any(bar[4] is not None for bar in bars) else metric)
     _save(figure, path)
