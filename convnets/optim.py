@@ -144,7 +144,7 @@ def multipliers(text: str) -> Callable[[Any], Any]:
     item that fits counts; what none fits has the factor 0.
 
     Raises:
-        UsageError: a factor that is no number.
+        UsageError: a factor that is no number; from the function that is returned, a pattern that fits no parameter.
     """
     rules = []
     for item in filter(None, (i.strip() for i in text.split(","))):
@@ -154,11 +154,21 @@ def multipliers(text: str) -> Callable[[Any], Any]:
         except ValueError:
             raise UsageError(f"'{item}': write pattern=number, for example fc10/kernel=250") from None
 
-    def of(path: Any, _: Any) -> float:
-        name = "/".join(p.key for p in path)
-        return next((factor for pattern, factor in reversed(rules) if fnmatch.fnmatchcase(name, pattern)), 0.0)
+    def tree(params: Any) -> Any:
+        unused = {pattern for pattern, _ in rules}
 
-    return lambda params: jax.tree_util.tree_map_with_path(of, params)
+        def of(path: Any, _: Any) -> float:
+            name = "/".join(p.key for p in path)
+            fits = [(pattern, factor) for pattern, factor in rules if fnmatch.fnmatchcase(name, pattern)]
+            unused.difference_update(pattern for pattern, _ in fits)
+            return fits[-1][1] if fits else 0.0
+
+        found = jax.tree_util.tree_map_with_path(of, params)
+        if unused:  # a slip of the pen would switch decay off without a word
+            raise UsageError(f"'{text}': '{min(unused)}' fits no parameter; the layers are {', '.join(sorted(params))}")
+        return found
+
+    return tree
 
 
 def scale_by(text: str) -> optax.GradientTransformation:

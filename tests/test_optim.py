@@ -169,6 +169,8 @@ def test_multipliers_the_last_rule_that_fits_counts():
     assert got == {"conv1": {"kernel": 1.0, "bias": 0.5}, "fc10": {"kernel": 250.0, "bias": 0.5}}
     with pytest.raises(UsageError, match="pattern=number"):
         optim.multipliers("fc10/kernel=much")
+    with pytest.raises(UsageError, match="'fc1/kernel' fits no parameter; the layers are conv1, fc10"):
+        optim.multipliers("*/kernel, fc1/kernel=2")(tree)
 
 
 def test_rates_are_factors_of_the_learning_rate():
