@@ -27,14 +27,14 @@ from tests.conftest import ROOT
 
 NETWORKS = {
     "lenet": ["digits", "mnist", "modern", "lenet1", "lenet1989"],
-    "cuda_convnet": ["26pct", "11pct"],
+    "cuda_convnet": ["26pct", "19pct", "18pct", "13pct", "11pct"],  # decay by layer
     "resnet_cifar": ["20", "plain20"],
     "alexnet": ["paper"],
     "vgg": ["A"],
     "googlenet": ["paper"],
     "inception_bn": ["x30"],
     "resnet": ["18A", "50"],
-    "ablation": ["mnist10k", "resnet", "bn_mnist", "digits320", "random", "inception_aux", "13pct"],
+    "ablation": ["mnist10k", "resnet", "bn_mnist", "digits320", "random", "random2", "inception_aux", "13pct"],
     "alexnet_controls": ["no_lrn"],
     "vgg_cifar": ["A_bn"],
 }
