@@ -14,14 +14,21 @@ def described(config):
     return analytics.describe(model, model.input_shape)
 
 
-@pytest.mark.parametrize(("seed", "split"), [(0, "train[0:320]"), (3, "train[960:1280]")])
-def test_every_seed_has_a_subset_of_its_own(seed, split):
+@pytest.mark.parametrize(
+    ("name", "seed", "split"),
+    [
+        ("ablation.py:digits320", 0, "train[0:320]"),
+        ("ablation.py:digits320", 3, "train[960:1280]"),
+        ("handcrafted.py:conv-cifar10-100", 2, "train[200:300]"),
+    ],
+)
+def test_every_seed_has_a_subset_of_its_own(name, seed, split):
     overrides = ["--config.optim.lr=0.3", f"--config.train.seed={seed}", "--config.train.epochs=1.0"]
-    config, problems = validate.load(ROOT / "configs/ablation.py:digits320", overrides)
+    config, problems = validate.load(ROOT / f"configs/{name}", overrides)
     assert not problems
     assert config.to_dict()["data"]["train_split"] == split
     # What the run's own seed makes of the config is no override, or no run but the first would belong to a row.
-    same = results._config("configs/ablation.py:digits320", (f"--config.train.seed={seed}",))
+    same = results._config(f"configs/{name}", (f"--config.train.seed={seed}",))
     assert validate.overrides(same, config.to_dict()) == ["--config.optim.lr=0.3", "--config.train.epochs=1.0"]
 
 

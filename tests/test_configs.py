@@ -37,6 +37,7 @@ NETWORKS = {
     "ablation": ["mnist10k", "resnet", "bn_mnist", "digits320", "random", "random2", "inception_aux", "13pct"],
     "alexnet_controls": ["no_lrn"],
     "vgg_cifar": ["A_bn"],
+    "handcrafted": ["conv-mnist"],
 }
 FILES = {p.stem: importlib.import_module(f"configs.{p.stem}") for p in sorted((ROOT / "configs").glob("*.py"))}
 ALL = [(stem, variant) for stem, module in FILES.items() for variant in getattr(module, "VARIANTS", {})]
