@@ -1,12 +1,12 @@
-# make run · make test · make test-configs · make test-gradients · make test-torch · make bench-input · make lint;
-# everything lives in .venv.
+# make run · make test · make test-configs · make test-gradients · make test-faults · make test-torch ·
+# make bench-input · make lint; everything lives in .venv.
 VENV   := .venv
 BIN    := $(VENV)/bin
 # The newest Python from 3.11 to 3.13 that is here; PYTHON=... chooses another.
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: run test test-configs test-gradients test-torch bench-input lint clean
+.PHONY: run test test-configs test-gradients test-faults test-torch bench-input lint clean
 
 run: $(VENV)/installed
 	@$(BIN)/python run.py
@@ -21,6 +21,10 @@ test-configs: $(VENV)/installed-test
 # Gradients of every network at full size: minutes, and some 4 GB of memory.
 test-gradients: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -m gradients
+
+# Runs that are killed, starved and mistyped: docs/reliability.md.
+test-faults: $(VENV)/installed-test
+	$(BIN)/python -m pytest -q -m faults
 
 # Against reference networks in PyTorch, which is large and only wanted here.
 test-torch: $(VENV)/installed-test

@@ -15,7 +15,7 @@
     python run.py --mode=report --workdirs=runs/a,runs/b                   record runs and sweeps, renew the tables
 
 The same command again resumes a run, or says that it is complete. Exit codes: 0 done, 1 crash, 2 wrong usage, 3 data,
-4 diverged, 5 checkpoint.
+4 diverged, 5 checkpoint, 75 preempted and saved.
 """
 
 import os
@@ -26,7 +26,7 @@ from pathlib import Path
 from absl import flags
 
 from convnets import validate
-from convnets.errors import Error, UsageError
+from convnets.errors import Error, Preempted, UsageError
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
 MODES = ("train", "evaluate", "predict", "export", "describe", "prepare", "sweep", "report")
@@ -175,6 +175,9 @@ def _check_new(file: str) -> None:
 if __name__ == "__main__":
     try:
         code = main(sys.argv)
+    except Preempted as e:
+        print(e, file=sys.stderr)
+        code = e.code
     except Error as e:
         print("\n".join(f"error: {line}" for line in str(e).splitlines()), file=sys.stderr)
         code = e.code

@@ -29,3 +29,9 @@ class CheckpointError(Error):
     """A checkpoint that cannot be written, or does not fit the program that reads it."""
 
     code = 5
+
+
+class Preempted(Error):
+    """Asked to end, and saved: no failure. The same command resumes, so a scheduler may requeue it (sysexits' EX_TEMPFAIL)."""
+
+    code = 75

@@ -15,12 +15,14 @@ from convnets import analytics, augment, data, evaluate, logs, metrics, models, 
 from convnets import state as states
 from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, DivergedError, UsageError
+from convnets.preemption import Preemption
 from convnets.state import TrainState
 
 
 def fit(
     step: dict[int, Callable[..., Any]], state: TrainState, batches: Iterator[data.Batch], constants: Any, *,
     start: int, stop: int, pauses: Callable[[int], int], visit: Callable[[int, TrainState, list], TrainState],
+    asked: Callable[[int], bool],
 ) -> TrainState:  # fmt: skip
     """Runs steps `start` to `stop`.
 
@@ -29,6 +31,7 @@ def fit(
         pauses: for a step, the next step after it at which `visit` is wanted.
         visit: called there with the step, the state, and the device sums of the steps since the last visit; returns
             the state to go on with. Nothing else waits for the device.
+        asked: whether to stop at a step already; asked at the end of every dispatch, with its last step.
     """
     devices, position, sums = jax.local_device_count(), start, []
     while position < stop:
@@ -38,6 +41,8 @@ def fit(
             state, result = step[count](state, steps.shard([next(batches) for _ in range(count)], devices), constants)
             sums.append(result)
             position += count
+            if asked(position):
+                pause = stop = position
         state = visit(position, state, sums)
         sums = []
     return state
@@ -108,8 +113,12 @@ class Run:
     def done(self) -> bool:
         return int(self.state.step) >= self.total
 
-    def train(self) -> None:
-        """Trains from where the newest checkpoint stands to the end."""
+    def train(self, preemption: Preemption) -> None:
+        """Trains from where the newest checkpoint stands to the end.
+
+        Raises:
+            Preempted: stopped on the way, at a step that is saved.
+        """
         start, config = int(self.state.step), self.config
         model_step = steps.train_step(self.model, self.recipe.optimizer, config.loss, self.train_split.device_ops,
                                       self.seed, self.recipe.average)  # fmt: skip
@@ -123,11 +132,15 @@ class Run:
         self.progress = logs.Progress(self.total, start, self.batch_size)
         self.mark, self.marked, self.began = time.monotonic(), start, time.monotonic() - self.seconds
         try:
-            self.state = fit(
-                compiled, steps.replicate(self.state), self.train_split.feed(schedule, self.seed),
-                steps.replicate(self.train_split.constants),
-                start=start, stop=self.total, pauses=self._next_pause, visit=self._visit,
-            )  # fmt: skip
+            with preemption.steps():
+                self.state = fit(
+                    compiled, steps.replicate(self.state), self.train_split.feed(schedule, self.seed),
+                    steps.replicate(self.train_split.constants),
+                    start=start, stop=self.total, pauses=self._next_pause, visit=self._visit, asked=preemption.asked,
+                )  # fmt: skip
+                if not self._saves(self.marked):
+                    self._save(self.state)
+            preemption.leave()
         finally:
             self.progress.close()
             self.log.close()
@@ -197,10 +210,13 @@ class Run:
         if self.recipe.reaction:
             state = self._react(state, rows)
         if self._saves(step):
-            self.checkpoints.save(jax.device_get(state), seconds=time.monotonic() - self.began)
+            self._save(state)
         self.seconds = time.monotonic() - self.began
         self.mark, self.marked = time.monotonic(), step
         return state
+
+    def _save(self, state: TrainState) -> None:
+        self.checkpoints.save(jax.device_get(state), seconds=time.monotonic() - self.began)
 
     def test(self) -> tuple[dict[str, Any], np.ndarray]:
         """The content of result.json, and the scores [examples, classes]."""

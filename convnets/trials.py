@@ -31,7 +31,7 @@ from convnets.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 FINAL = ("done", "diverged")  # not run again: the same command would do the same
-STOPPED = (-signal.SIGTERM, -signal.SIGINT, 130)  # somebody stopped it, which is no failure
+STOPPED = (-signal.SIGTERM, -signal.SIGINT, 130, errors.Preempted.code)  # somebody stopped it, which is no failure
 
 
 class Trial(NamedTuple):

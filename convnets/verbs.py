@@ -18,6 +18,7 @@ from convnets.errors import CheckpointError, UsageError
 from convnets.language import Call
 from convnets.models.stated import STATED, Stated
 from convnets.pixels import Statistics
+from convnets.preemption import Preemption
 
 # A table is as wide as it needs to be, also where nobody measures the terminal.
 CONSOLE = Console(width=None if sys.stdout.isatty() else 200)
@@ -25,6 +26,11 @@ CONSOLE = Console(width=None if sys.stdout.isatty() else 200)
 
 def train(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
     """Trains, tests and draws; or resumes; or says that this is done already."""
+    with Preemption() as preemption:
+        _train(config, workdir, allow_config_change, preemption)
+
+
+def _train(config: ConfigDict, workdir: Path, allow_config_change: bool, preemption: Preemption) -> None:
     from convnets.train import Run
 
     kept = workdir / "config.json"
@@ -54,7 +60,7 @@ def train(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
     batches = ((run.train_split, run.batch_size), (run.test_split, run.evaluator.batch_size))
     print(f"data: {'; '.join(split.memory(size) for split, size in batches)}", flush=True)
     if not run.done:
-        run.train()
+        run.train(preemption)
     result, scores = run.test()
     figures = run.draw(scores)
     logs.write_json(workdir / "result.json", result)

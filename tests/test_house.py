@@ -26,6 +26,7 @@ LEVELS = [
         "protocols",
         "optim",
         "logs",
+        "preemption",
         "records",
         "torchfile",
         "digits",

@@ -12,6 +12,7 @@ from configs import base
 from convnets import models, optim, steps, train, validate
 from convnets.checkpoint import Checkpoints, flatten
 from convnets.errors import CheckpointError
+from convnets.preemption import Preemption
 from convnets.state import TrainState
 from tests.conftest import ROOT, filled, quick_jit
 
@@ -32,7 +33,7 @@ def config(steps=STEPS, **optimizer):
 def run(config, workdir):
     workdir.mkdir(exist_ok=True)
     done = train.Run(config, workdir)
-    done.train()
+    done.train(Preemption())
     return done
 
 
@@ -104,7 +105,7 @@ def test_a_schedule_that_looks_back_needs_the_log(whole, tmp_path):
     done = train.Run(config(**REACTING), whole[1])
     done.workdir = tmp_path
     with pytest.raises(CheckpointError, match=f"holds 0 of the {STEPS} steps"):
-        done.train()
+        done.train(Preemption())
 
 
 def test_the_average_is_numpys_and_is_what_is_tested(tmp_path):

@@ -1,0 +1,64 @@
+"""SIGTERM as a scheduler means it: keep what is done and go; the same command resumes."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from convnets.errors import Preempted
+
+ECHO = 1.0  # seconds: a launcher passes on a signal that the process may have had already
+
+
+class Preemption:
+    """While it is entered SIGTERM ends this process with exit code 75; for a process that trains alone.
+
+    Within `steps` it is noted, and whoever asks at a step's end saves and leaves; a second signal ends the process at
+    once. Outside there is nothing to save, so the first one ends it.
+    """
+
+    def __init__(self) -> None:
+        self.noted, self.stepping = 0.0, False
+
+    def __enter__(self) -> "Preemption":
+        self.before = signal.signal(signal.SIGTERM, self._handle)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        signal.signal(signal.SIGTERM, self.before)
+
+    @contextlib.contextmanager
+    def steps(self) -> Iterator[None]:
+        """The time in which `asked` is called."""
+        self.stepping = True
+        try:
+            yield
+        finally:
+            self.stepping = False
+
+    def asked(self, step: int) -> bool:
+        """Whether to stop after this step. To be called at every one; waits for no device."""
+        return self.noted > 0
+
+    def leave(self) -> None:
+        """Raises Preempted if the process is to end. To be called where everything is saved."""
+        if self.noted:
+            raise Preempted("preempted and saved; the same command resumes")
+
+    def _handle(self, *_: Any) -> None:
+        if not self.stepping:
+            _say("preempted; all that was done is saved, the same command resumes")
+            sys.exit(Preempted.code)  # not an Exception, which somebody on the way might take for one of his own
+        if not self.noted:
+            self.noted = time.monotonic()
+            _say("SIGTERM: the step is finished and saved; another one ends the run at once")
+        elif time.monotonic() - self.noted > ECHO:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _say(text: str) -> None:
+    os.write(2, f"{text}\n".encode())  # a handler may have come in the middle of a print
