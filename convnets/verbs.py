@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from convnets import analytics, augment, logs, models, state, validate, views, weights
+from convnets import analytics, augment, lock, logs, models, state, validate, views, weights
 from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.language import Call
@@ -26,7 +26,7 @@ CONSOLE = Console(width=None if sys.stdout.isatty() else 200)
 
 def train(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
     """Trains, tests and draws; or resumes; or says that this is done already."""
-    with Preemption() as preemption:
+    with Preemption() as preemption, lock.held(workdir):
         _train(config, workdir, allow_config_change, preemption)
 
 

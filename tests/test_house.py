@@ -26,6 +26,7 @@ LEVELS = [
         "protocols",
         "optim",
         "logs",
+        "lock",
         "preemption",
         "records",
         "torchfile",
