@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from convnets import logs
 from convnets.errors import CheckpointError
 from convnets.state import TrainState
 
@@ -41,8 +42,9 @@ class Checkpoints:
             with self._open() as files:
                 files.save(int(state.step), flatten(jax.device_get(state)), force=True, custom_metadata=facts)
         except Exception as e:
-            reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
-            raise CheckpointError(f"{self.directory}: step {int(state.step)} could not be written: {reason}") from e
+            reason, room = (str(e).strip().splitlines() or [type(e).__name__])[0], logs.room(self.directory)
+            text = f"{self.directory}: step {int(state.step)} could not be written: {reason}; {room}"
+            raise CheckpointError(text) from e
 
     def restore(self, target: TrainState, part: bool = False) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest checkpoint that can be read, as a state like `target`, with its facts; None where there is none.

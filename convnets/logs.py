@@ -1,15 +1,19 @@
 """What a run leaves behind and what a person sees of it: metrics.jsonl, TensorBoard events, the manifest, progress."""
 
+import contextlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from convnets.errors import CheckpointError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
 PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
@@ -38,11 +42,29 @@ def manifest(**facts: Any) -> dict[str, Any]:
     return {"command": command, "commit": commit(), "versions": versions(), "started": now, **facts}
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises CheckpointError with the path and the room that is left where it cannot be written, as on a full disk."""
+    try:
+        yield
+    except OSError as e:
+        raise CheckpointError(f"{path} could not be written: {e.strerror}; {room(path)}") from e
+
+
+def room(path: Path) -> str:
+    return f"{shutil.disk_usage(path.parent).free:,} bytes are free there"
+
+
 def write_json(path: Path, content: Any) -> None:
-    """All or nothing: a reader never sees half a file."""
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text(json.dumps(content, indent=2) + "\n")
-    scratch.replace(path)
+    """All or nothing: a reader never sees half a file.
+
+    Raises:
+        CheckpointError: the disk is full, or the like.
+    """
+    text, scratch = json.dumps(content, indent=2) + "\n", path.with_name(path.name + ".tmp")
+    with writing(path):
+        scratch.write_text(text)
+        scratch.replace(path)
 
 
 class Metrics:
@@ -52,7 +74,8 @@ class Metrics:
     """
 
     def __init__(self, workdir: Path, step: int):
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self.path = workdir / "metrics.jsonl"
         kept = [line for line in read_lines(self.path) if line["step"] <= step]
@@ -60,22 +83,40 @@ class Metrics:
             scratch = self.path.with_suffix(".tmp")
             scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
             scratch.replace(self.path)
-        self.file = self.path.open("a")
-        self.events = SummaryWriter(str(workdir / "events"), purge_step=step + 1, write_to_disk=True)
+        (workdir / "events").mkdir(exist_ok=True)
+        with writing(workdir / "events"):
+            self.file = self.path.open("a")
+            # Not its SummaryWriter: that writes in a thread, and waits for ever where that thread met a full disk.
+            self.events = EventsWriter(str(workdir / "events" / "events"))
+            began = SessionLog(status=SessionLog.START)  # TensorBoard drops what an earlier session wrote from here on
+            self.events.write_event(Event(step=step + 1, session_log=began, wall_time=time.time()))
 
     def write(self, lines: Iterable[dict[str, float]]) -> None:
-        """Lines with 'step' first; on disk when this returns."""
-        for line in lines:
-            self.file.write(json.dumps(line) + "\n")
-            for key, value in line.items():
-                if key not in ("step", "epoch"):
-                    self.events.add_scalar(key, value, int(line["step"]))
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        """Lines with 'step' first; on disk when this returns.
+
+        Raises:
+            CheckpointError: the disk is full, or the like.
+        """
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        lines = list(lines)
+        with writing(self.path):
+            self.file.write("".join(json.dumps(line) + "\n" for line in lines))
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            for line in lines:
+                values = {key: value for key, value in line.items() if key not in ("step", "epoch")}
+                for key, value in values.items():
+                    at = {"step": int(line["step"]), "wall_time": time.time()}
+                    self.events.write_event(Event(summary=scalar(key, value), **at))
+            self.events.flush()
 
     def close(self) -> None:
-        self.file.close()
-        self.events.close()
+        with contextlib.suppress(OSError):  # what could not be written was said already
+            self.file.close()
+        with contextlib.suppress(OSError):
+            self.events.close()
 
 
 def read_lines(path: Path) -> list[dict[str, float]]:

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from convnets import analytics, augment, data, evaluate, logs, metrics, models, optim, steps, weights
+from convnets import analytics, augment, data, evaluate, health, logs, metrics, models, optim, steps, weights
 from convnets import state as states
 from convnets.checkpoint import Checkpoints
-from convnets.errors import CheckpointError, DivergedError, UsageError
+from convnets.errors import CheckpointError, UsageError
 from convnets.preemption import Preemption
 from convnets.state import TrainState
 
@@ -192,13 +192,13 @@ class Run:
             summary = metrics.summarise(row)
             rows.append({"step": at, "epoch": round(at / self.steps_per_epoch, 6), "loss": summary["loss"],
                          "error": summary["top1_error"], "lr": float(rate)})  # fmt: skip
-        bad = next((r["step"] for r in rows if not math.isfinite(r["loss"])), None)
-        if bad is not None:
-            good = self.checkpoints.steps()
-            last = f"the last good checkpoint is step {good[-1]}" if good else "no checkpoint was written yet"
-            raise DivergedError(f"the loss is not finite at step {bad}; {last}; try a lower optim.lr")
+        health.check_losses(rows, self.checkpoints.steps())
         mean = {k: float(np.mean([r[k] for r in rows])) for k in ("loss", "error")}
         self.progress.update(step, step / self.steps_per_epoch, mean["loss"], mean["error"], images / (now - self.mark))
+        hint = health.hint(self.marked, step, self.steps_per_epoch, mean["loss"], self.config.loss,
+                           self.config.model.num_classes)  # fmt: skip
+        if hint:
+            self.progress.say(hint)
         if self._evaluates(step):
             test, _ = self.quick(state)
             rows[-1] |= {"test_loss": test["loss"], "test_error": test["top1_error"]}
@@ -216,7 +216,9 @@ class Run:
         return state
 
     def _save(self, state: TrainState) -> None:
-        self.checkpoints.save(jax.device_get(state), seconds=time.monotonic() - self.began)
+        arrays = jax.device_get(state)
+        health.check_state(arrays, self.checkpoints.steps())
+        self.checkpoints.save(arrays, seconds=time.monotonic() - self.began)
 
     def test(self) -> tuple[dict[str, Any], np.ndarray]:
         """The content of result.json, and the scores [examples, classes]."""

@@ -27,6 +27,7 @@ LEVELS = [
         "optim",
         "logs",
         "lock",
+        "health",
         "preemption",
         "records",
         "torchfile",
