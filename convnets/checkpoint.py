@@ -1,8 +1,10 @@
 """Checkpoints through orbax: NumPy arrays by name, free of devices, checked against the program that reads them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
@@ -12,6 +14,7 @@ from convnets.errors import CheckpointError
 from convnets.state import TrainState
 
 SHOWN = 5  # differences listed in an error
+CHECKSUMS = "crc32c"  # among the facts: of every array, as it was in memory
 
 
 class Checkpoints:
@@ -38,13 +41,14 @@ class Checkpoints:
         Raises:
             CheckpointError: it could not be written. Earlier checkpoints are as they were.
         """
+        arrays = flatten(jax.device_get(state))
+        facts = {**facts, CHECKSUMS: {name: checksum(array) for name, array in arrays.items()}}
         try:
             with self._open() as files:
-                files.save(int(state.step), flatten(jax.device_get(state)), force=True, custom_metadata=facts)
+                files.save(int(state.step), arrays, force=True, custom_metadata=facts)
         except Exception as e:
-            reason, room = (str(e).strip().splitlines() or [type(e).__name__])[0], logs.room(self.directory)
-            text = f"{self.directory}: step {int(state.step)} could not be written: {reason}; {room}"
-            raise CheckpointError(text) from e
+            step, room = int(state.step), logs.room(self.directory)
+            raise CheckpointError(f"{self.directory}: step {step} could not be written: {_reason(e)}; {room}") from e
 
     def restore(self, target: TrainState, part: bool = False) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest checkpoint that can be read, as a state like `target`, with its facts; None where there is none.
@@ -58,12 +62,9 @@ class Checkpoints:
         steps, damaged = self.steps(), []
         for step in reversed(steps):
             try:
-                with self._open() as files:
-                    arrays = files.load(step)
-                    facts = files.metadata(step).custom_metadata or {}
+                arrays, facts = self._read(step)
             except Exception as e:  # orbax raises many kinds
-                reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
-                damaged.append(f"{self.directory / str(step)} is damaged: {reason}")
+                damaged.append(f"{self.directory / str(step)} is damaged: {_reason(e)}")
                 print(damaged[-1], flush=True)
                 continue
             if part:
@@ -73,9 +74,36 @@ class Checkpoints:
             raise CheckpointError(f"no checkpoint in {self.directory} can be read; {damaged[0]}")
         return None
 
+    def _read(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Arrays and facts of a checkpoint; orbax itself reads a flipped bit of an array in silence."""
+        for path in (self.directory / str(step)).rglob("*_METADATA"):
+            try:
+                json.loads(path.read_bytes())
+            except ValueError as e:
+                raise ValueError(f"{path.name}: {e}") from None
+        with self._open() as files:
+            arrays, facts = files.load(step), files.metadata(step).custom_metadata
+        if not facts:
+            raise ValueError("_CHECKPOINT_METADATA is lost")
+        for name, value in facts.pop(CHECKSUMS, {}).items():  # those of earlier versions have none
+            if name not in arrays or checksum(arrays[name]) != value:
+                raise ValueError(f"{name} is not what was saved: its checksum differs")
+        return arrays, facts
+
     def _open(self):
         latest = ocp.training.preservation_policies.LatestN(self.keep)
         return ocp.training.Checkpointer(self.directory, preservation_policy=latest, cleanup_tmp_directories=True)
+
+
+def checksum(array: Any) -> int:
+    return google_crc32c.value(np.ascontiguousarray(array).tobytes())
+
+
+def _reason(e: BaseException) -> str:
+    """The first line of what orbax's exception is about."""
+    while cause := e.__cause__ or (None if e.__suppress_context__ else e.__context__):
+        e = cause
+    return (str(e).strip().splitlines() or [type(e).__name__])[0].partition(" [tensorstore_spec")[0][:300]
 
 
 def flatten(state: TrainState) -> dict[str, Any]:

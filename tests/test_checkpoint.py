@@ -1,4 +1,5 @@
 import functools
+import shutil
 
 import jax
 import numpy as np
@@ -39,24 +40,52 @@ def test_keeps_the_newest_and_restores_the_newest(tmp_path):
     assert int(checkpoints.restore(make())[0].step) == 200
 
 
-@pytest.mark.parametrize("harm", ["truncate", "flip", "remove"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tmp_path, capsys, harm):
-    checkpoints = Checkpoints(tmp_path)
+def harm(path, how):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content if how == "flip" else content[: len(content) // 2])
+    if how == "remove":
+        path.unlink()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A folder with the checkpoints of two steps."""
+    folder = tmp_path_factory.mktemp("pair")
     for step in (1, 2):
-        checkpoints.save(make(step=step))
-    files = [p for p in (tmp_path / "2" / "state").rglob("*") if p.is_file() and p.stat().st_size > 500]
-    assert files
-    for path in files:
-        content = bytearray(path.read_bytes())
-        if harm == "remove":
-            path.unlink()
-        else:
-            content[len(content) // 2] ^= 255
-            path.write_bytes(content if harm == "flip" else content[: len(content) // 2])
-    assert int(checkpoints.restore(make())[0].step) == 1
-    assert f"{tmp_path / '2'} is damaged" in capsys.readouterr().out
+        Checkpoints(folder).save(make(step=step, seed=step))
+    return folder
 
 
+# Orbax leaves the loop before the last of its reads has failed, too.
+late = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@late
+@pytest.mark.parametrize("how", ["truncate", "flip", "remove"])
+def test_whatever_file_is_damaged_the_state_is_one_that_was_saved(pair, tmp_path, capsys, how):
+    """Each file of the newest in turn: it is named and the one before is used, or the file tells nothing of the state."""
+    for number, file in enumerate(sorted(p.relative_to(pair) for p in (pair / "2").rglob("*") if p.is_file())):
+        folder = tmp_path / str(number)
+        shutil.copytree(pair, folder)
+        harm(folder / file, how)
+        restored = Checkpoints(folder).restore(make())[0]
+        step, said = int(restored.step), capsys.readouterr().out
+        assert (f"{folder / '2'} is damaged: " in said) == (step == 1), (file, said)
+        for (name, a), b in zip(flatten(restored).items(), flatten(make(step=step, seed=step)).values(), strict=True):
+            assert np.array_equal(a, b), (file, name)
+        if "METADATA" in file.name or (pair / file).stat().st_size > 5000:
+            assert step == 1 and (how != "truncate" or "METADATA" not in file.name or file.name in said), (file, said)
+
+
+def test_one_bit_of_an_array_is_noticed(pair, tmp_path, capsys):
+    shutil.copytree(pair, tmp_path / "c")
+    harm(max((tmp_path / "c" / "2").rglob("*"), key=lambda p: p.stat().st_size * p.is_file()), "flip")
+    assert int(Checkpoints(tmp_path / "c").restore(make())[0].step) == 1
+    assert "is not what was saved: its checksum differs" in capsys.readouterr().out
+
+
+@late
 def test_with_none_left_it_is_an_error(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(make())
