@@ -19,6 +19,8 @@ class Layer(NamedTuple):
         output: [height, width, maps], or [units].
         multiply_adds: of convolutions and fully connected layers, without biases, for one image.
         receptive_field: side of the square of input pixels that one output unit sees.
+        jump: from a unit's square to its neighbour's, in input pixels.
+        start: of the first unit's square, its first row and column; below 0 in the padding.
     """
 
     name: str
@@ -27,18 +29,26 @@ class Layer(NamedTuple):
     parameters: int
     multiply_adds: int
     receptive_field: int
+    jump: int = 1
+    start: int = 0
 
 
 class Field(NamedTuple):
-    """Receptive field, distance of neighbouring units in input pixels, and side of the map."""
+    """Receptive field, its first pixel for the first unit, distance of neighbours in input pixels, and side of the map."""
 
     size: int
+    start: int
     jump: int
     side: int
 
 
 _layer = core.Primitive("layer")  # stands in the traced program for a layer: (its output, its input) -> its output
 _layer.def_abstract_eval(lambda y, x: y)
+
+
+def is_layer(module: nn.Module | None) -> bool:
+    """Whether it is one of convnets.layers, as opposed to a network or a block."""
+    return vars(layers).get(type(module).__name__) is type(module)
 
 
 def describe(model: nn.Module, input_shape: tuple[int, int, int], train: bool = False) -> list[Layer]:
@@ -52,7 +62,7 @@ def describe(model: nn.Module, input_shape: tuple[int, int, int], train: bool = 
     def intercept(call, args, kwargs, context):
         module = context.module
         y = call(*args, **kwargs)
-        if vars(layers).get(type(module).__name__) is not type(module) or context.method_name != "__call__":
+        if not is_layer(module) or context.method_name != "__call__":
             return y
         found.append((module, y.shape, module.variables.get("params", {})))
         return _layer.bind(y, args[0])
@@ -71,6 +81,8 @@ def describe(model: nn.Module, input_shape: tuple[int, int, int], train: bool = 
             parameters=sum(math.prod(v.shape) for v in jax.tree.leaves(weights)),
             multiply_adds=_multiply_adds(module, weights, shape),
             receptive_field=field.size,
+            jump=field.jump,
+            start=field.start,
         )
         for (module, shape, weights), field in zip(found, fields, strict=True)
     ]
@@ -92,7 +104,7 @@ def _multiply_adds(module: nn.Module, weights: Any, output: tuple[int, ...]) -> 
 
 
 def _fields(jaxpr, modules: list[nn.Module], side: int) -> list[Field]:
-    known: dict[Any, Field] = {v: Field(1, 1, side) for v in jaxpr.invars}
+    known: dict[Any, Field] = {v: Field(1, 0, 1, side) for v in jaxpr.invars}
     fields: list[Field] = []
     for equation in jaxpr.eqns:
         (out, *_), inputs = equation.outvars, [v for v in equation.invars if not hasattr(v, "val") and v in known]
@@ -100,18 +112,23 @@ def _fields(jaxpr, modules: list[nn.Module], side: int) -> list[Field]:
             known[out] = _through(modules[len(fields)], known[equation.invars[1]], out.aval.shape)
             fields.append(known[out])
         elif inputs:
-            joined = Field(*(max(v) for v in zip(*(known[v] for v in inputs), strict=True)))
+            sizes, starts, jumps, sides = zip(*(known[v] for v in inputs), strict=True)
+            joined = Field(max(sizes), min(starts), max(jumps), max(sides))
             known.update(dict.fromkeys(equation.outvars, joined))
     return fields
 
 
 def _through(module: nn.Module, field: Field, output: tuple[int, ...]) -> Field:
+    size, start, jump, side = field
     if isinstance(module, layers.Dense) and len(output) == 2:  # sees the whole map
-        return Field(field.size + (field.side - 1) * field.jump, field.jump * field.side, 1)
+        return Field(size + (side - 1) * jump, start, jump * side, 1)
     window = _window(module)
     stride = getattr(module, "stride", window if isinstance(module, layers.Subsample) else 1)
-    side = max(output[1:3]) if len(output) == 4 else field.side
-    return Field(field.size + (window - 1) * field.jump, field.jump * max(layers.pair(stride)), side)
+    # Normalization keeps the size of the map, the window around each pixel.
+    around = 0 if isinstance(module, layers.Subsample) else (window - 1) // 2
+    before = layers.pads(getattr(module, "padding", around))[0][0]
+    return Field(size + (window - 1) * jump, start - before * jump, jump * max(layers.pair(stride)),
+                 max(output[1:3]) if len(output) == 4 else side)  # fmt: skip
 
 
 def _window(module: nn.Module) -> int:

@@ -52,3 +52,13 @@ def test_receptive_field_is_where_the_gradient_reaches(layer):
     reached = sum(jnp.abs(gradient(x + jax.random.normal(jax.random.key(i), x.shape))) for i in range(60))
     seen = np.argwhere(np.asarray(reached[0, :, :, 0]) > 0)
     assert (seen.max(0) - seen.min(0) + 1).tolist() == [size, size]
+
+
+def test_where_a_receptive_field_lies():
+    found = rows(Branches(), (16, 16, 3))
+    assert {k: r.start for k, r in found.items()} == {
+        "stem": -1, "narrow": -2, "wide": -4, "pool": -4, "strided": -6, "out": -6
+    }  # fmt: skip
+    assert {k: r.jump for k, r in found.items()} == {
+        "stem": 1, "narrow": 1, "wide": 1, "pool": 2, "strided": 4, "out": 16
+    }  # fmt: skip
