@@ -10,6 +10,8 @@
     python run.py --mode=predict --workdir=runs/lenet5 --images=a.png,b.png
     python run.py --mode=export --workdir=runs/lenet5 --weights=FILE       write its weights as .safetensors
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
+    python run.py --mode=visualize --workdir=runs/lenet5                   draw what a run has learned
+    python run.py --mode=visualize --config=FILE.py:VARIANT --weights=FILE --images=a.png    or published weights
     python run.py --mode=prepare --config=... [--manual_dir=DIR]           make its data set ready, count it
     python run.py --mode=sweep --experiment=experiments/lenet.py           every row of a table, with every seed
     python run.py --mode=report --workdirs=runs/a,runs/b                   record runs and sweeps, renew the tables
@@ -29,7 +31,7 @@ from convnets import validate
 from convnets.errors import Error, Preempted, UsageError
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
-MODES = ("train", "evaluate", "predict", "export", "describe", "prepare", "sweep", "report")
+MODES = ("train", "evaluate", "predict", "export", "describe", "visualize", "prepare", "sweep", "report")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
@@ -37,14 +39,16 @@ flags.DEFINE_string("config", None, f"Config file and variant, FILE.py:VARIANT; 
                     "otherwise. --config.KEY=VALUE overrides a leaf.")  # fmt: skip
 flags.DEFINE_string("workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given.")
 flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
-flags.DEFINE_string("weights", "", "For evaluate: a file of weights (.safetensors, .pth) in place of a run. For "
-                    "export: the .safetensors file to write.")  # fmt: skip
+flags.DEFINE_string("weights", "", "For evaluate and visualize: a file of weights (.safetensors, .pth) in place of a run. "
+                    "For export: the .safetensors file to write.")  # fmt: skip
 flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests.")
-flags.DEFINE_list("images", [], "For predict: image files.")
-flags.DEFINE_bool("invert", False, "For predict: the images are dark on light and the training set is light on dark.")
+flags.DEFINE_list("images", [], "For predict: image files. For visualize: one, in place of the first test image.")
+flags.DEFINE_bool(
+    "invert", False, "For predict and visualize: the images are dark on light and the training set is light on dark."
+)
 flags.DEFINE_string("manual_dir", "", "For prepare: the folder of archives that were downloaded by hand.")
 flags.DEFINE_list("workdirs", [], "For report: folders of finished runs and of sweeps to record. "
-                  "For evaluate: an ensemble of runs.")  # fmt: skip
+                  "For evaluate: an ensemble of runs. For visualize: runs side by side, drawn into --workdir.")  # fmt: skip
 flags.DEFINE_string("experiment", None, "For sweep: a file of experiments/.")
 flags.DEFINE_enum("size", "cpu", ("cpu", "full"), "For sweep: minutes on two cores, or the paper's own size.")
 flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given.", 1)
@@ -92,22 +96,31 @@ def main(argv: list[str]) -> int:
     elif FLAGS.weights and not Path(FLAGS.weights).is_file():
         raise UsageError(f"--weights={FLAGS.weights} does not exist")
     members = [Path(name).expanduser().absolute() for name in FLAGS.workdirs]
-    if FLAGS.mode == "evaluate" and members:
+    if FLAGS.mode in ("evaluate", "visualize") and members:
         if FLAGS.config or FLAGS.weights:
             raise UsageError("--workdirs: every run has its own config and weights; leave out --config and --weights")
         without = [str(m) for m in members if not (m / "config.json").exists()]
         if without:
             raise UsageError(f"--workdirs: {', '.join(without)} holds no run: there is no config.json")
         source = members[0] / "config.json"
-    elif FLAGS.mode in ("predict", "export") or (FLAGS.mode == "evaluate" and not FLAGS.weights):
+    elif FLAGS.mode in ("predict", "export") or (FLAGS.mode in ("evaluate", "visualize") and not FLAGS.weights):
         if given is None:
             raise UsageError(f"--mode={FLAGS.mode} needs --workdir, the folder of a trained run")
         if not (given / "config.json").exists():
             raise UsageError(f"--workdir={given} holds no run: there is no config.json")
-    if given and not members and FLAGS.mode in ("evaluate", "predict", "export") and (given / "config.json").exists():
+    if (
+        given
+        and not members
+        and FLAGS.mode in ("evaluate", "visualize", "predict", "export")
+        and (given / "config.json").exists()
+    ):
         source = FLAGS.config or given / "config.json"
     if FLAGS.mode == "predict" and not FLAGS.images:
         raise UsageError("--mode=predict needs --images=FILE[,FILE...]")
+    if FLAGS.mode == "visualize" and members and (given is None or FLAGS.images):
+        raise UsageError("--mode=visualize of --workdirs needs --workdir, the folder to draw into, and no --images")
+    if FLAGS.mode == "visualize" and len(FLAGS.images) > 1:
+        raise UsageError("--mode=visualize looks at one image: give one --images=FILE")
     missing = [name for name in FLAGS.images if not Path(name).is_file()]
     if missing:
         raise UsageError(f"--images: {', '.join(missing)} does not exist")
@@ -131,14 +144,14 @@ def main(argv: list[str]) -> int:
     if config is not None:
         problems += validate.problems(config)
     workdir = given or Path("runs", str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")).absolute()
-    if FLAGS.mode == "train" or (FLAGS.mode == "evaluate" and members and given):
+    if FLAGS.mode in ("train", "visualize") or (FLAGS.mode == "evaluate" and members and given):
         problems += validate.workdir(workdir)
     if problems:
         raise UsageError("\n".join(problems))
 
     import jax
 
-    from convnets import prepare, verbs
+    from convnets import prepare, verbs, visualize
     from convnets.data import cache_dir
 
     jax.config.update("jax_default_prng_impl", "threefry2x32")
@@ -155,6 +168,11 @@ def main(argv: list[str]) -> int:
         ),
         "predict": lambda: verbs.predict(config, workdir, FLAGS.images, FLAGS.invert),
         "export": lambda: verbs.export(config, workdir, Path(FLAGS.weights)),
+        "visualize": lambda: (
+            visualize.compare(members, overrides, workdir)
+            if members
+            else visualize.visualize(config, workdir, FLAGS.weights, FLAGS.images, FLAGS.invert)
+        ),
         "describe": lambda: verbs.describe(config, FLAGS.json),
         "prepare": lambda: prepare.prepare(config, FLAGS.manual_dir),
     }[FLAGS.mode]

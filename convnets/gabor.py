@@ -37,6 +37,11 @@ class Gabor(NamedTuple):
     width: tuple[float, float]
     values: np.ndarray
 
+    @property
+    def striped(self) -> bool:
+        """Whether the filter holds at least half a period; below that it is a blob, or a slope."""
+        return bool(self.frequency * max(self.values.shape) >= 0.5)
+
 
 def fit(pixels: np.ndarray) -> Gabor:
     """The Gabor function nearest to a filter [h, w], in the sum of squared differences.

@@ -4,7 +4,6 @@ Functions of a model, its variables and images as the network takes them; what a
 function that follows it.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import numpy as np
 from convnets import analytics
 from convnets.analytics import Layer
 
+WEIGHTED = ("Conv", "LocallyConnected", "Dense")
 Square = tuple[int, int, int, int]  # top, left, bottom, right, the last two exclusive
 
 
@@ -54,7 +54,7 @@ class Channels(NamedTuple):
 
 
 def through(model: nn.Module, variables: Any, images: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """What goes into each layer and what it gives, by the paper's name with its path, in the order they run; float32.
+    """What goes into each layer and what it gives, by the paper's name with its path; float32.
 
     Auxiliary heads do not run, running statistics serve batch normalization: it is the network that is tested.
     """
@@ -106,6 +106,27 @@ def _merge(parts: Sequence[Part]) -> Channels:
     middle = mean.astype(np.float64).mean(axis=0)
     variance = square.astype(np.float64).mean(axis=0) - middle**2
     return Channels(peak, place, middle, np.sqrt(np.maximum(variance, 0)), float(np.mean(low == high)))
+
+
+def first_filters(model: nn.Module, variables: Any, rows: Sequence[Layer]) -> tuple[str, np.ndarray] | None:
+    """Name and kernels [kh, kw, channels, maps] of the layer that sees the image; None where they are no pictures of it.
+
+    Of a locally connected layer they are those at the middle of the map, of a full layer they have the image's size.
+    """
+    first = next((r for r in rows if r.kind in WEIGHTED), None)
+    if first is None:
+        return None
+    leaves = variables["params"]
+    for part in first.name.split("/"):
+        leaves = leaves[part]
+    kernel = np.asarray(leaves["kernel"], np.float32)
+    if first.kind == "LocallyConnected":
+        kernel = kernel[kernel.shape[0] // 2, kernel.shape[1] // 2]
+    if first.kind == "Dense":
+        if kernel.shape[0] != np.prod(model.input_shape):
+            return None
+        kernel = kernel.reshape(*model.input_shape, -1)
+    return (first.name, kernel) if kernel.ndim == 4 else None
 
 
 # Units and what they see --------------------------------------------------------------------------------------------
@@ -186,9 +207,10 @@ def occlude(
 def scorer(model: nn.Module, variables: Any, loss: str) -> Callable[[np.ndarray], np.ndarray]:
     """Images [n, h, w, c] to [n, classes]: probabilities, or of a network trained on squared error its outputs."""
 
-    @functools.partial(jax.jit)
+    @jax.jit
     def scores(variables, images):
-        y = model.apply(variables, images, train=False).astype(jnp.float32)
+        given: Any = model.apply(variables, images, train=False)
+        y = given.astype(jnp.float32)
         return y if loss == "mse" else jax.nn.softmax(y, axis=1)
 
     return lambda images: np.asarray(scores(variables, images))
@@ -207,7 +229,7 @@ def statistics(rows: Sequence[Layer], found: Mapping[str, Channels]) -> list[dic
         mean, std, dead = found[r.name][2:]
         if r.kind == "BatchNorm" and lines:
             lines[-1] |= {"norm": r.name, "mean": mean.tolist(), "std": std.tolist()}
-        elif r.kind in ("Conv", "LocallyConnected", "Dense"):
+        elif r.kind in WEIGHTED:
             lines.append({"layer": r.name, "norm": "", "mean": mean.tolist(), "std": std.tolist(),
                           "raw": std.tolist(), "dead": dead})  # fmt: skip
     return lines

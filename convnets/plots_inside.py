@@ -61,20 +61,23 @@ def gabors(filters: np.ndarray, fits: Sequence[Gabor], chance: np.ndarray, path:
     axes[0].set_xlabel("above the filter, below the Gabor function, best first")
     explained = np.array([f.explained for f in fits])
     bins = np.linspace(0, 1, 21).tolist()
-    axes[1].hist(np.clip(explained, 0, 1), bins, color=FIRST, label="filters", weights=np.full(len(fits), 1 / len(fits)))
+    axes[1].hist(
+        np.clip(explained, 0, 1), bins, color=FIRST, label="filters", weights=np.full(len(fits), 1 / len(fits))
+    )
     axes[1].hist(np.clip(chance, 0, 1), bins, color=QUIET, histtype="step", label="filters of noise",
                  weights=np.full(len(chance), 1 / len(chance)))  # fmt: skip
     axes[1].set(xlabel="variance that the function explains", ylabel="share of filters", xlim=(0, 1))
+    axes[1].margins(y=0.3)
     axes[1].legend(loc="upper left")
-    better = explained > np.median(chance)
-    for mask, colour, label in ((better, FIRST, "above noise's median"), (~better, QUIET, "below")):
-        some = [f for f, m in zip(fits, mask, strict=True) if m]
+    for some, colour, label in (
+        ([f for f in fits if f.striped], FIRST, "stripes"), ([f for f in fits if not f.striped], QUIET, "blobs, slopes")
+    ):  # fmt: skip
         if some:
             axes[2].scatter([f.orientation for f in some], [f.frequency for f in some],
                             s=[4 + 60 * max(f.explained, 0) ** 2 for f in some], color=colour, alpha=0.7, label=label)  # fmt: skip
     axes[2].set(xlabel="orientation of the stripes (degrees)", ylabel="frequency (cycles a pixel)",
                 xlim=(-5, 185), ylim=(-0.01, 0.51), xticks=(0, 45, 90, 135, 180))  # fmt: skip
-    axes[2].legend()
+    axes[2].legend(loc="upper right")
     _save(figure, path)
 
 
@@ -98,8 +101,8 @@ def units(rows: Sequence[tuple[int, Sequence[tuple[np.ndarray, Square]]]], path:
             whole.add_patch(plt.Rectangle(*box, fill=False, color=SECOND, lw=1.2))
         whole.set_ylabel(channel, rotation=0, ha="right", va="center")
         _show(part, tiles([cut(v, square) for v, (_, square) in zip(images, found, strict=True)], count))
-    axes[0][0].set_title(title)
     axes[0][1].set_title("what the unit sees of them")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     _save(figure, path)
 
 
@@ -124,6 +127,7 @@ def maps(image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], path: Path
         parts = [shown[..., i : i + 1] for i in range(n)] + [np.full((h, w, 1), np.nan)] * (count - n)
         _show(axis, tiles(parts, count, np.nan), cmap="RdBu_r", vmin=-limit, vmax=limit)
         more = f"\n{n} of {values.shape[-1]}" if n < values.shape[-1] else ""
+        axis.set_anchor("W")
         axis.set_ylabel(f"{name}\n{h} x {w}{more}", rotation=0, ha="right", va="center", fontsize=7)
     _save(figure, path)
 
@@ -140,12 +144,12 @@ def occlusion(image: np.ndarray, found: Occlusion, whole: float, path: Path, tit
     rows, columns = found.centres
     corner = (columns[0] - found.side // 2 - 0.5, rows[0] - found.side // 2 - 0.5)
     axes[0].add_patch(plt.Rectangle(corner, found.side, found.side, color=QUIET, alpha=0.8))
-    axes[0].set_title(title)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     step = (rows[-1] - rows[0]) / max(len(rows) - 1, 1) / 2
     extent = (columns[0] - step, columns[-1] + step, rows[-1] + step, rows[0] - step)
     drawn = axes[1].imshow(found.values, cmap="viridis", extent=extent, vmax=max(whole, float(found.values.max())))
     axes[1].set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim(), xticks=[], yticks=[])
-    axes[1].set_title(f"{what}; {whole:.3g} without the square", fontsize=8)
+    axes[1].set_title(f"{what}; {whole:.3g} without the square", fontsize=8, color=INK)
     figure.colorbar(drawn, ax=axes[1], shrink=0.8)
     _save(figure, path)
 
@@ -157,7 +161,7 @@ def statistics(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, titl
         runs: by name, the lines of inside.statistics.
     """
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
-    palette = (FIRST, SECOND, *plt.get_cmap("Dark2").colors)
+    palette = (FIRST, SECOND, *plt.get_cmap("Dark2").colors)  # type: ignore[attr-defined]
     for (name, lines), colour in zip(runs.items(), palette, strict=False):
         depth = np.arange(1, len(lines) + 1)
         for axis, key in zip(axes, ("mean", "std"), strict=False):

@@ -12,12 +12,10 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from convnets import analytics, augment, lock, logs, models, state, validate, views, weights
+from convnets import analytics, lock, logs, models, pictures, state, validate, weights
 from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
-from convnets.language import Call
 from convnets.models.stated import STATED, Stated
-from convnets.pixels import Statistics
 from convnets.preemption import Preemption
 
 # A table is as wide as it needs to be, also where nobody measures the terminal.
@@ -91,7 +89,10 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     """
     from convnets import evaluate
 
-    configs = [_member(workdir, overrides) for workdir in workdirs]
+    configs = [member(workdir, overrides) for workdir in workdirs]
+    for config, workdir in zip(configs, workdirs, strict=True):
+        if config.loss == "mse":
+            raise UsageError(f"{workdir}: trained on loss=mse, its outputs are no probabilities that could be averaged")
     data = [f"{c.data.name}, {c.data.test_split}" for c in configs]
     for other, workdir in zip(data, workdirs, strict=True):
         if other != data[0]:
@@ -109,20 +110,18 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     _report(*results, {**together, "workdir": f"average of {len(results)}"})
 
 
-def _member(workdir: Path, overrides: list[str]) -> ConfigDict:
-    """The config of one run of an ensemble."""
+def member(workdir: Path, overrides: list[str]) -> ConfigDict:
+    """The config of one run of several."""
     config, problems = validate.load(workdir / "config.json", overrides)
     assert config is not None
     problems += validate.problems(config)
-    if config.loss == "mse":
-        problems.append("trained on loss=mse, its outputs are no probabilities that could be averaged")
     if problems:
         raise UsageError("\n".join(f"{workdir}: {p}" for p in problems))
     return config
 
 
-def _test(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, Any], np.ndarray, Any]:
-    """Result and scores of a run's newest checkpoint or of a file of weights, and the split they are of."""
+def opened(config: ConfigDict, workdir: Path, file: str = "") -> Any:
+    """A run at its newest checkpoint, or with a file of weights."""
     from convnets.train import Run
 
     run = Run(config, workdir)
@@ -130,33 +129,21 @@ def _test(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, 
         run.begin_from(file)
     elif int(run.state.step) == 0:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
+    return run
+
+
+def _test(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, Any], np.ndarray, Any]:
+    """Result and scores of a run's newest checkpoint or of a file of weights, and the split they are of."""
+    run = opened(config, workdir, file)
     return *run.test(), run.test_split
 
 
 def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bool) -> None:
     """Prints the most probable classes of image files."""
-    from PIL import Image, UnidentifiedImageError
-
     facts = json.loads((workdir / "manifest.json").read_text())["dataset"]
-    height, width, channels = facts["image_shape"]
-    host, _ = augment.parse(config.data.test_ops, test=True)
-    pixels = []
-    for name in images:
-        try:
-            image = Image.open(name).convert("L" if channels == 1 else "RGB")
-            if len(host) == 1:  # nothing but decode, which gives images of one size; others are seen as test images are
-                image = image.resize((width, height), Image.Resampling.BOX)
-        except (UnidentifiedImageError, OSError) as e:
-            raise UsageError(f"{name} cannot be read as an image: {e}") from None
-        array = np.asarray(image, np.uint8).reshape(*image.size[::-1], channels)
-        edge = np.concatenate([array[0], array[-1], array[:, 0], array[:, -1]])
-        if invert:
-            array = 255 - array
-        elif facts["dark_background"] and np.median(edge) > 127:
-            print(f"note: {name} has a light background, the training images a dark one; --invert turns it round")
-        pixels.append(array if len(host) == 1 else views.show(host, array))
+    pixels = pictures.read(images, facts, config.data.test_ops, invert)
     model = models.create(**config.model)
-    scores = _scores(model, config, workdir, np.stack(pixels))
+    scores = _scores(model, config, workdir, pixels)
     if config.loss == "mse":  # outputs from -1 to 1 are no log-probabilities
         print("this network was trained on squared error: its outputs are shown, not probabilities")
         values, unit = scores, ""
@@ -214,9 +201,7 @@ def describe(config: ConfigDict, as_json: bool) -> None:
 
 def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -> np.ndarray:
     variables = _restored(model, config, workdir).variables
-    ops: list[Call] = augment.parse(config.data.test_ops, test=True)[1]
-    if augment.needs_statistics(ops):
-        ops = augment.bind(ops, Statistics(**np.load(workdir / "statistics.npz")))
+    ops = pictures.operations(config.data.test_ops, workdir)
     return np.asarray(model.apply(variables, augment.apply(ops, None, pixels), train=False), np.float32)
 
 

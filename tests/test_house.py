@@ -35,9 +35,9 @@ LEVELS = [
     ],
     ["models.*", "sources", "stream", "data", "state"],
     ["models", "steps", "checkpoint", "weights"],
-    ["analytics", "evaluate"],
-    ["train", "plots"],
-    ["validate", "verbs", "prepare", "ledger", "results", "verdict", "trials", "sweep", "report"],
+    ["analytics", "evaluate", "gabor", "inside", "pictures"],
+    ["train", "plots", "plots_inside"],
+    ["validate", "verbs", "visualize", "prepare", "ledger", "results", "verdict", "trials", "sweep", "report"],
 ]
 
 

@@ -223,6 +223,21 @@ def test_predict_guesses_and_stream_scores_as_resident(finished, tmp_path):
     assert "cannot be read as an image" in err
 
 
+def test_visualize_looks_inside_runs_and_sets_them_side_by_side(finished, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    out, _ = run("--mode=visualize", f"--workdirs={finished},{copy}", f"--workdir={tmp_path}")
+    assert "a Gabor function explains" in out and "360 images of test through 7 layers" in out
+    names = ["filters", "gabors", "maps", "occlusion", "statistics", "units-high", "units-low", "units-middle"]
+    assert sorted(p.stem for p in (finished / "inside").glob("*.png")) == names
+    assert (tmp_path / "inside" / "statistics.png").exists()
+    found, again, both = (json.loads((w / "inside" / "inside.json").read_text()) for w in (finished, copy, tmp_path))
+    assert found == again and both["statistics"] == {w.name: found["statistics"] for w in (finished, copy)}
+    assert (found["model"], found["step"], found["examples"], len(found["filters"]["gabors"])) == ("lenet5", 45, 360, 6)
+    assert [(u["layer"], u["receptive_field"]) for u in found["units"]] == [("C1", 5), ("C3", 14), ("C5", 32)]
+    assert [line["layer"] for line in found["statistics"]] == ["C1", "C3", "C5", "F6"]
+
+
 def test_describe_prints_the_papers_table():
     out, _ = run("--mode=describe", "--config=configs/lenet.py:mnist", "--json")
     assert json.loads(out)["totals"]["parameters"] == 60000
@@ -263,6 +278,8 @@ def test_help_is_quick_and_shows_the_flags():
         (["--workdir=/proc/nothing"], ["--workdir=/proc/nothing cannot be written"]),
         (["--mode=predict", "--workdir=/nowhere"], ["/nowhere holds no run"]),
         (["--mode=evaluate"], ["--mode=evaluate needs --workdir"]),
+        (["--mode=visualize"], ["--mode=visualize needs --workdir"]),
+        (["--mode=visualize", "--weights=setup.cfg", "--images=setup.cfg,run.py"], ["looks at one image: give one --images"]),
         (
             ["--config.optim.lr=-1", "--config.train.epochs", "0", "--config.model.name=lenet6", "--config.data.x=1",
              "--config.data.train_ops=decode|padd(2)", "--config.optim.schedule=steps", "--config.loss=hinge",
