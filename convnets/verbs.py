@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from convnets import analytics, lock, logs, models, pictures, state, validate, weights
+from convnets import analytics, augment, lock, logs, models, pictures, state, validate, weights
 from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.models.stated import STATED, Stated
