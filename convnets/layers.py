@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from convnets import kernels
 from convnets.errors import UsageError
 
 # Pooling and normalization have files of their own; every layer is found here.
@@ -128,10 +129,7 @@ class Conv(nn.Module):
         if self.pad_value:
             edges = ((0, 0, 0), (*padding[0], 0), (*padding[1], 0), (0, 0, 0))
             x, padding = lax.pad(x, jnp.asarray(self.pad_value, self.dtype), edges), pads(0)
-        y = lax.conv_general_dilated(
-            x, kernel, pair(self.stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=self.groups,
-        )  # fmt: skip
+        y = kernels.conv(x, kernel, pair(self.stride), padding, self.groups)
         if self.bias == "none":
             return y
         shape = (self.features,) if self.bias == "map" else y.shape[1:]
@@ -208,7 +206,7 @@ class Dense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", self.bias_init, (self.features,))
-        return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+        return kernels.product(x.astype(self.dtype), kernel.astype(self.dtype)) + bias.astype(self.dtype)
 
 
 class Subsample(nn.Module):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from convnets import kernels
 from convnets.pooling import pads, root
 
 Init = Callable[..., jax.Array]
@@ -41,19 +42,16 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         scale = self.param("scale", self.scale_init, shape)
         bias = self.param("bias", self.bias_init, shape)
-        x = x.astype(jnp.float32)
-        if train:
-            axes = tuple(range(x.ndim - 1))
-            mean, var = jnp.mean(x, axes), jnp.var(x, axes)
-            if not self.is_initializing():
-                n = x.size // x.shape[-1]
-                keep, take = self.momentum, 1 - self.momentum
-                running_mean.value = keep * running_mean.value + take * mean
-                running_var.value = keep * running_var.value + take * var * (n / max(n - 1, 1))
-        else:
-            mean, var = running_mean.value, running_var.value
-        factor = scale * lax.rsqrt(var + self.epsilon)
-        return ((x - mean) * factor + bias).astype(self.dtype)
+        if not train:
+            factor = scale * lax.rsqrt(running_var.value + self.epsilon)
+            return ((x.astype(jnp.float32) - running_mean.value) * factor + bias).astype(self.dtype)
+        y, mean, var = kernels.normalize(x.astype(self.dtype), scale, bias, self.epsilon)
+        if not self.is_initializing():
+            n = x.size // x.shape[-1]
+            keep, take = self.momentum, 1 - self.momentum
+            running_mean.value = keep * running_mean.value + take * mean
+            running_var.value = keep * running_var.value + take * var * (n / max(n - 1, 1))
+        return y
 
 
 class LRN(nn.Module):

@@ -16,6 +16,7 @@ FILES = sorted((ROOT / "convnets").rglob("*.py"))
 LEVELS = [
     ["convnets", "errors", "language"],
     [
+        "kernels",
         "layers",
         "normalization",
         "pooling",

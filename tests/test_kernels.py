@@ -1,0 +1,95 @@
+"""The CPU's formulations beside the plain ones: values and all gradients, in float32 and bfloat16."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from convnets import kernels
+from tests.conftest import quick_jit
+
+TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
+TYPES = pytest.mark.parametrize("dtype", list(TOLERANCE))
+
+
+def draw(rng, shape, dtype, scale=1.0):
+    """Numbers that bfloat16 holds exactly, so that both types are given the same."""
+    return jnp.asarray(rng.standard_normal(shape, np.float32) * scale, jnp.bfloat16).astype(dtype)
+
+
+def compare(ours, plain, arguments, dtype, seed=1):
+    """Values and gradients of `ours`, in `dtype`, with those of `plain` in float32 of the same numbers."""
+
+    def run(function, *args):
+        y, back = jax.vjp(function, *args)
+        g = draw(np.random.default_rng(seed), y.shape, y.dtype)
+        return y, *back(g)
+
+    wide = [a.astype(jnp.float32) for a in arguments]
+    found, wanted = quick_jit(functools.partial(run, ours))(*arguments), run(plain, *wide)
+    for value, right in zip(found, wanted, strict=True):
+        assert value.shape == right.shape
+        error = np.abs(np.asarray(value, np.float32) - right).max() / max(np.abs(right).max(), 1e-30)
+        assert error <= TOLERANCE[dtype], error
+    assert [v.dtype for v in found[1:]] == [a.dtype for a in arguments]
+
+
+CASES = {
+    "3x3": ((9, 8), 5, 6, (3, 3), (1, 1), ((1, 1), (1, 1)), 1),
+    "1x1": ((7, 6), 8, 5, (1, 1), (1, 1), ((0, 0), (0, 0)), 1),
+    "1x1, stride 2, odd": ((7, 6), 8, 5, (1, 1), (2, 2), ((0, 0), (0, 0)), 1),
+    "1x1, padded": ((7, 6), 8, 5, (1, 1), (1, 1), ((1, 1), (0, 2)), 1),
+    "3x3, stride 2": ((9, 8), 5, 6, (3, 3), (2, 2), ((1, 1), (1, 1)), 1),
+    "3x3, stride 2, one side": ((8, 9), 4, 6, (3, 3), (2, 2), ((0, 1), (0, 1)), 1),
+    "stem": ((23, 22), 3, 4, (7, 7), (2, 2), ((3, 3), (3, 3)), 1),
+    "AlexNet's stem": ((35, 34), 3, 4, (11, 11), (4, 4), ((0, 0), (2, 1)), 1),
+    "stride above kernel": ((11, 10), 3, 4, (2, 3), (3, 4), ((0, 0), (0, 0)), 1),
+    "part of the image unseen": ((10, 10), 3, 4, (3, 3), (4, 4), ((0, 0), (0, 0)), 1),
+    "strides differ": ((9, 10), 3, 4, (3, 2), (1, 2), ((1, 0), (0, 1)), 1),
+    "wide padding": ((6, 6), 3, 4, (3, 3), (2, 2), ((4, 3), (3, 4)), 1),
+    "groups": ((9, 8), 6, 8, (5, 5), (1, 1), ((2, 2), (2, 2)), 2),
+    "groups, stride": ((9, 8), 6, 9, (3, 3), (2, 2), ((1, 1), (1, 1)), 3),
+}
+
+
+@TYPES
+@pytest.mark.parametrize("case", list(CASES))
+def test_convolution(case, dtype):
+    sides, channels, features, kernel, stride, padding, groups = CASES[case]
+    rng = np.random.default_rng(0)
+    x = draw(rng, (3, *sides, channels), dtype)
+    w = draw(rng, (*kernel, channels // groups, features), dtype, scale=0.2)
+    ours, plain = (functools.partial(f, stride=stride, padding=padding, groups=groups)
+                   for f in (kernels.conv, kernels.plain_conv))  # fmt: skip
+    with jax.default_matmul_precision("highest"):
+        compare(ours, plain, (x, w), dtype)
+
+
+@TYPES
+@pytest.mark.parametrize("shape", [(6, 20), (2, 3, 4, 20)])
+def test_product(shape, dtype):
+    rng = np.random.default_rng(0)
+    compare(kernels.product, jnp.matmul, (draw(rng, shape, dtype), draw(rng, (20, 7), dtype)), dtype)
+
+
+@TYPES
+@pytest.mark.parametrize("shape, mean", [((4, 5, 6, 3), 0), ((4, 5, 6, 3), 30), ((12, 5), 1)])
+def test_batch_normalization(shape, mean, dtype):
+    rng = np.random.default_rng(0)
+    x = draw(rng, shape, dtype, 2.0) + jnp.asarray(mean, dtype)
+    scale, bias = (draw(rng, shape[-1:], "float32") for _ in range(2))
+    ours, plain = (lambda *a, f=f: f(*a, 1e-5)[0] for f in (kernels.normalize, kernels.plain_normalize))
+    compare(ours, plain, (x, scale, bias), dtype)
+    for found, wanted in zip(kernels.normalize(x, scale, bias, 1e-5)[1:],
+                             kernels.plain_normalize(x.astype(jnp.float32), scale, bias, 1e-5)[1:], strict=True):  # fmt: skip
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_elsewhere_the_plain_form_is_taken(monkeypatch):
+    """What accelerators compile has one convolution and none of the CPU's detours."""
+    monkeypatch.setattr(kernels, "on_cpu", lambda: False)
+    x, w = jnp.zeros((2, 8, 8, 4)), jnp.zeros((3, 3, 2, 6))
+    trace = jax.make_jaxpr(lambda x, w: kernels.conv(x, w, (2, 2), ((1, 1), (1, 1)), 2))(x, w)
+    assert [e.primitive.name for e in trace.eqns] == ["conv_general_dilated"]
