@@ -1,12 +1,12 @@
-# make run · make test · make test-configs · make test-gradients · make test-faults · make test-torch ·
-# make bench-input · make lint; everything lives in .venv.
+# make run · make test · make test-configs · make test-gradients · make test-faults · make test-torch · make lint ·
+# make bench · make bench-kernels · make bench-input; everything lives in .venv.
 VENV   := .venv
 BIN    := $(VENV)/bin
 # The newest Python from 3.11 to 3.13 that is here; PYTHON=... chooses another.
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: run test test-configs test-gradients test-faults test-torch bench-input lint clean
+.PHONY: run test test-configs test-gradients test-faults test-torch bench bench-kernels bench-input lint clean
 
 run: $(VENV)/installed
 	@$(BIN)/python run.py
@@ -31,10 +31,19 @@ test-torch: $(VENV)/installed-test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
 	$(BIN)/python -m pytest -q tests/test_weights.py
 
+# Images/s in training and inference beside PyTorch, an hour for all; meant for an idle machine.
+bench: $(VENV)/installed-test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
+	$(BIN)/python benchmarks/train.py
+
 # Images/s beside a PyTorch DataLoader; meant for an idle machine.
 bench-input: $(VENV)/installed-test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
 	$(BIN)/python benchmarks/input.py
+
+# Whether each form of convnets/kernels.py is worth it; meant for an idle machine.
+bench-kernels: $(VENV)/installed
+	@$(BIN)/python benchmarks/kernels.py
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

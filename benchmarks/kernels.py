@@ -1,0 +1,130 @@
+"""Is each form of convnets/kernels.py worth its lines? Ours beside the plain formulation, values and all gradients.
+
+    python benchmarks/kernels.py [--rounds=9] [--note=...]        or: make bench-kernels
+
+The shapes are those of the papers' networks, in batches that fit. The two take turns, so that a busy machine hurts both
+alike. Appends a line to results.jsonl: for every shape the milliseconds of both, and their ratio in time and in CPU time,
+which a busy machine hardly changes. A form stays where the median ratio of its shapes is 1.1 or more.
+"""
+
+import argparse
+import functools
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+KEPT = 1.1
+# form: {where: (image side, channels, features, kernel, stride, padding, groups, batch)}
+CONVOLUTIONS = {
+    "groups": {
+        "AlexNet conv2": (27, 96, 256, 5, 1, 2, 2, 16),
+        "AlexNet conv4": (13, 384, 384, 3, 1, 1, 2, 16),
+    },
+    "1 x 1": {
+        "ResNet-50 res2a_branch2c": (56, 64, 256, 1, 1, 0, 1, 8),
+        "ResNet-50 res2b_branch2a": (56, 256, 64, 1, 1, 0, 1, 8),
+        "ResNet-50 res4b_branch2a": (14, 1024, 256, 1, 1, 0, 1, 8),
+        "GoogLeNet inception_3a/1x1": (28, 192, 64, 1, 1, 0, 1, 8),
+    },
+}
+# form: {where: shape of the image}, or of the two operands
+BATCH_NORM = {
+    "ResNet-20, first stage": (128, 32, 32, 16),
+    "ResNet-20, last stage": (128, 8, 8, 64),
+    "ResNet-50 bn2a_branch2c": (8, 56, 56, 256),
+    "ResNet-50 bn4a_branch2c": (8, 14, 14, 1024),
+}
+PRODUCTS = {"AlexNet fc6": ((32, 9216), (9216, 4096)), "VGG fc7": ((32, 4096), (4096, 4096))}
+
+
+def cases():
+    """(form, where, ours, plain, arguments), a function of arrays that gives an array."""
+    import jax.numpy as jnp
+
+    from convnets import kernels
+
+    rng = np.random.default_rng(0)
+    for dtype in ("float32", "bfloat16"):
+        draw = lambda *shape, dtype=dtype: jnp.asarray(rng.standard_normal(shape, np.float32), dtype)  # noqa: E731
+        for form, shapes in CONVOLUTIONS.items():
+            if form == "1 x 1" and dtype == "float32":
+                continue  # plain
+            for where, (side, c, f, k, s, p, groups, n) in shapes.items():
+                rest = ((s, s), ((p, p), (p, p)), groups)
+                ours, plain = (lambda x, w, g=g, r=rest: g(x, w, *r) for g in (kernels.conv, kernels.plain_conv))
+                yield f"{form}, {dtype}", where, ours, plain, (draw(n, side, side, c), draw(k, k, c // groups, f))
+        for where, shape in BATCH_NORM.items():
+            ours, plain = (lambda *a, g=g: g(*a, 1e-5)[0] for g in (kernels.normalize, kernels.plain_normalize))
+            yield f"batch norm, {dtype}", where, ours, plain, (draw(*shape), jnp.ones(shape[-1]), jnp.zeros(shape[-1]))
+        if dtype == "bfloat16":
+            for where, (a, b) in PRODUCTS.items():
+                yield f"product, {dtype}", where, kernels.product, jnp.matmul, (draw(*a), draw(*b))
+
+
+def programs(functions, arguments):
+    """Each function with the gradients of all its arguments, compiled and run once."""
+    import jax
+
+    def program(function, g, *args):
+        y, back = jax.vjp(function, *args)
+        return y, back(g)
+
+    y = jax.eval_shape(functions[0], *arguments)
+    # Drawn and handed over: XLA would simplify the gradient of a known array.
+    g = jax.numpy.asarray(np.random.default_rng(1).standard_normal(y.shape, np.float32), y.dtype)
+    found = [functools.partial(jax.jit(functools.partial(program, f)), g) for f in functions]
+    for compiled in found:
+        jax.block_until_ready(compiled(*arguments))
+    return found
+
+
+def measure(sides, arguments, rounds):
+    """[sides, rounds] of milliseconds, and the same of CPU time."""
+    import jax
+
+    found = np.empty((2, len(sides), rounds))
+    for turn in range(rounds):
+        for side, program in enumerate(sides):
+            began, cpu = time.perf_counter(), time.process_time()
+            jax.block_until_ready(program(*arguments))
+            found[:, side, turn] = 1e3 * (time.perf_counter() - began), 1e3 * (time.process_time() - cpu)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--note", default="", help="what else the machine was doing")
+    flags = parser.parse_args()
+    import run
+
+    run.set_xla_flags()
+    from convnets import logs
+
+    load, found = round(os.getloadavg()[0], 1), {}
+    for form, where, ours, plain, arguments in cases():
+        times = measure(programs((ours, plain), arguments), arguments, flags.rounds)
+        took, ratio = np.median(times[0], axis=1), np.median(times[:, 1] / times[:, 0], axis=1)
+        found.setdefault(form, {})[where] = {
+            "ours_ms": round(took[0], 2), "plain_ms": round(took[1], 2),
+            "ratio": round(ratio[0], 2), "ratio_of_cpu": round(ratio[1], 2),
+        }  # fmt: skip
+        print(f"{form:20} {where:30} {took[0]:8.2f} ms against {took[1]:8.2f}: {ratio[0]:5.2f} times as fast "
+              f"({ratio[1]:.2f} in CPU time)", flush=True)  # fmt: skip
+    for form, shapes in found.items():
+        middle = float(np.median([v["ratio_of_cpu"] for v in shapes.values()]))
+        print(f"{form:20} {'kept' if middle >= KEPT else 'NOT WORTH IT'}: {middle:.2f} in the middle of its shapes")
+    line = {"benchmark": "kernels", "rounds": flags.rounds, "forms": found, "load_before": load, "note": flags.note,
+            "commit": logs.commit(), "versions": logs.versions()}  # fmt: skip
+    with (HERE / "results.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()
