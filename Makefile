@@ -29,7 +29,7 @@ test-faults: $(VENV)/installed-test
 # Against reference networks in PyTorch, which is large and only wanted here.
 test-torch: $(VENV)/installed-test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
-	$(BIN)/python -m pytest -q tests/test_weights.py
+	$(BIN)/python -m pytest -q tests/test_weights.py tests/test_published.py
 
 # Images/s in training and inference beside PyTorch, an hour for all; meant for an idle machine.
 bench: $(VENV)/installed-test

@@ -1,0 +1,207 @@
+"""Images/s in training and in inference beside PyTorch: same network, batch and precision, on this machine.
+
+    python benchmarks/train.py [--nets=lenet5_modern,...] [--dtypes=float32,bfloat16] [--kinds=train,inference]
+                               [--rounds=5] [--note=...]            or: make bench
+
+A training step is forward, backward and SGD with momentum and decay, its data in memory: the step of steps.py as run.py
+runs it, beside PyTorch eager and compiled, channels last, with autocast for bfloat16 (on a GPU with CUDA graphs). Each
+side is a process of its own and they take turns. Appends a line a case to results.jsonl: images/s of all sides, peak
+memory, ours over the faster of PyTorch's two, and how much of the machine's own rate of matrix products ours reaches.
+"""
+
+import argparse
+import functools
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks import sides
+
+# batch on CPUs, batch on GPUs
+NETS = {
+    "lenet5_modern": (128, 1024), "resnet20_cifar": (128, 1024), "alexnet_owt": (32, 512), "vgg_d": (8, 128),
+    "googlenet": (16, 256), "resnet18": (16, 256), "resnet50_v1_5": (16, 256),
+}  # fmt: skip
+KINDS, DTYPES = ("train", "inference"), ("float32", "bfloat16")
+SIDES = ("ours", "torch", "torch_compiled")
+SECONDS = 2.0  # of a round
+SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
+
+
+def classes(net):
+    return 10 if net in ("lenet5_modern", "resnet20_cifar") else 1000
+
+
+def ours(kind, net, dtype):
+    """A function that runs n steps and waits for them; the batch; one that tells the peak memory in MiB."""
+    import run
+
+    run.set_xla_flags()
+    import jax
+
+    from convnets import models, optim, state, steps
+
+    jax.config.update("jax_threefry_partitionable", True)
+    device = jax.local_devices()[0]
+    model = models.create(net, classes(net), dtype)
+    batch = NETS[net][device.platform != "cpu"]
+    recipe = optim.make(**SGD, lr_batch=0, schedule="constant", nesterov=False, decay="*", rates="", max_norm=0.0,
+                        average="", steps_per_epoch=1000, batch_size=batch)  # fmt: skip
+    rng = np.random.default_rng(0)
+    count = steps.steps_per_dispatch(0) if kind == "train" else 1
+    one = {"image": rng.standard_normal((batch, *model.input_shape), np.float32),
+           "label": rng.integers(0, classes(net), batch), "mask": np.ones(batch, np.float32),
+           "epoch": np.zeros(batch, np.int32), "index": np.arange(batch, dtype=np.int32)}  # fmt: skip
+    constants = steps.replicate({"images": one.pop("image"), "labels": one.pop("label")}, [device])
+    feed = jax.device_put(steps.shard([one] * count, 1))
+    now = steps.replicate(state.create(model, recipe.optimizer, model.input_shape, 0), [device])
+    if kind == "train":
+        step = steps.parallel(steps.train_step(model, recipe.optimizer, "softmax", [], 0), train=True, steps=count,
+                              devices=[device])  # fmt: skip
+    else:
+        step = steps.parallel(steps.eval_step(model, "softmax", []), train=False, devices=[device])
+    held = [now]
+
+    def several(n):
+        for _ in range(n):
+            found = step(held[0], feed, constants)
+            held[0] = found[0] if kind == "train" else held[0]
+        jax.block_until_ready(found)
+
+    def peak():
+        statistics = device.memory_stats() or {}
+        return statistics.get("peak_bytes_in_use", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 2**20
+
+    return several, batch * count, peak
+
+
+def torch(kind, net, dtype, compiled):
+    """The same in PyTorch."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from benchmarks.torch_nets import NETS as NETWORKS
+    from convnets import models
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as JAX does
+    network = NETWORKS[net]().to(device, memory_format=torch.channels_last).train(kind == "train")
+    optimizer = torch.optim.SGD(network.parameters(), **SGD)
+    batch = NETS[net][device != "cpu"]
+    image = torch.randn(batch, *np.roll(models.create(net, classes(net), dtype).input_shape, 1), device=device)
+    image = image.contiguous(memory_format=torch.channels_last)
+    label = torch.randint(0, classes(net), (batch,), device=device)
+    cast = functools.partial(torch.autocast, device, torch.bfloat16, enabled=dtype == "bfloat16")
+    if compiled:
+        network = torch.compile(network, mode="reduce-overhead" if device == "cuda" else None)
+
+    def train():
+        with cast():
+            output = network(image)
+            scores, heads = output if isinstance(output, tuple) else (output, [])
+            loss = cross_entropy(scores, label) + 0.3 * sum(cross_entropy(head, label) for head in heads)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    @torch.inference_mode()
+    def infer():
+        with cast():
+            network(image)
+
+    def several(n):
+        for _ in range(n):
+            train() if kind == "train" else infer()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    def peak():
+        own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return (torch.cuda.max_memory_allocated() if device == "cuda" else own) / 2**20
+
+    return several, batch, peak
+
+
+def serve(side, kind, net, dtype):
+    several, images, peak = ours(kind, net, dtype) if side == "ours" else torch(kind, net, dtype, "compiled" in side)
+    several(1)  # compiles
+    several(1)
+    began = time.perf_counter()
+    several(1)
+    count = max(1, round(SECONDS / (time.perf_counter() - began)))
+
+    def measure():
+        began, cpu = time.perf_counter(), time.process_time()
+        several(count)
+        took, cpu = time.perf_counter() - began, time.process_time() - cpu
+        return {"images_per_second": images * count / took, "cpu_ms": 1e3 * cpu / (images * count), "peak_mib": peak()}
+
+    sides.serve(measure)
+
+
+def limit(dtype):
+    """GFLOP/s of a large matrix product and the device, from a process that keeps neither memory nor a GPU."""
+    code = (
+        "import time, jax, jax.numpy as jnp\n"
+        f"n = 2048 if jax.default_backend() == 'cpu' else 8192\na = jax.random.normal(jax.random.key(0), (n, n), '{dtype}')\n"
+        "f = jax.jit(lambda a: jnp.matmul(a, a, preferred_element_type=jnp.float32))\nf(a).block_until_ready()\n"
+        "def measure():\n    t = time.perf_counter()\n    for _ in range(10): y = f(a)\n    y.block_until_ready()\n"
+        "    return 20 * n**3 / (time.perf_counter() - t) / 1e9\n"
+        "print(max(measure() for _ in range(5)), jax.devices()[0].device_kind, sep='\\n')"
+    )
+    import subprocess
+
+    rate, device = subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()[-2:]
+    return float(rate), device
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", default=",".join(NETS))
+    parser.add_argument("--dtypes", default=",".join(DTYPES))
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--note", default="", help="what else the machine was doing")
+    parser.add_argument("--serve", default="", help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.serve:
+        return serve(*flags.serve.split(":"))
+    for option, known in (("nets", NETS), ("dtypes", DTYPES), ("kinds", KINDS)):
+        for name in getattr(flags, option).split(","):
+            if name not in known:
+                parser.error(f"--{option}: {name} is none of {', '.join(known)}")
+    from convnets import analytics, models
+
+    for dtype in flags.dtypes.split(","):
+        rate, device = limit(dtype)
+        print(f"{device}: a matrix product in {dtype} reaches {rate:,.0f} GFLOP/s")
+        for net in flags.nets.split(","):
+            model = models.create(net, classes(net), dtype)
+            macs = sum(layer.multiply_adds for layer in analytics.describe(model, model.input_shape))
+            for kind in flags.kinds.split(","):
+                load = round(os.getloadavg()[0], 1)
+                commands = {side: [__file__, f"--serve={side}:{kind}:{net}:{dtype}"] for side in SIDES}
+                found = sides.race(commands, flags.rounds)
+                speeds = {side: np.array([a["images_per_second"] for a in v]) for side, v in found.items()}
+                best = max((s for s in speeds if s != "ours"), key=lambda s: np.median(speeds[s]))
+                ratio = speeds["ours"] / speeds[best]
+                share = 2 * macs * (3 if kind == "train" else 1) * np.median(speeds["ours"]) / (rate * 1e9)
+                print(f"{net:16} {dtype:9} {kind:10} " + ", ".join(f"{s} {np.median(v):,.1f}" for s, v in speeds.items())
+                      + f" images/s; {np.median(ratio):.2f} of {best}, {100 * share:.0f} % of the products' rate", flush=True)  # fmt: skip
+                facts = {side: {"images_per_second": sides.spread(speeds[side]),
+                                **{k: round(float(np.median([a[k] for a in v])), 3) for k in ("cpu_ms", "peak_mib")}}
+                         for side, v in found.items()}  # fmt: skip
+                sides.record(kind, net=net, dtype=dtype, batch=NETS[net][device != "cpu"], device=device, **facts,
+                             ratio=sides.spread(ratio, 2), beside=best, gflops_of_products=round(rate),
+                             share_of_products=round(float(share), 3), rounds=flags.rounds, load_before=load,
+                             note=flags.note)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
