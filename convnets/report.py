@@ -7,6 +7,7 @@ import csv
 import difflib
 import functools
 import io
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -65,13 +66,9 @@ def row_head(metric: str) -> list[str]:
             " | difference | time a run | commit |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
 
 
-def claim_lines(table: Table, named: bool = False) -> list[str]:
-    """Markdown lines, without a head: claim, place, the paper's effect, ours with its interval, n, verdict.
-
-    Args:
-        named: with the experiment's title, where no heading tells it.
-    """
-    out, title = [], f"{table.experiment.title}: " * named
+def claim_lines(table: Table) -> list[str]:
+    """Markdown lines, without a head: claim, place, the paper's effect, ours with its interval, n, verdict."""
+    out = []
     for claim, v in zip(table.claims, table.verdicts, strict=True):
         metric = claim.metric or table.experiment.metric
         show = functools.partial(_effect, metric, claim.ratio)
@@ -82,7 +79,7 @@ def claim_lines(table: Table, named: bool = False) -> list[str]:
         ours += f" [{show(v.low)}, {show(v.high)}]" if v.low is not None and v.high is not None else ""
         word = f"**{v.word}**" if v.n else v.word
         place = f"{table.experiment.source}, {claim.where}".strip(", ")
-        out.append(f"| {_cell(title + claim.text)} | {_cell(place)} | {table.size} | {what}{_cell(metric)} | {paper} | {ours} | {v.n or ''}"
+        out.append(f"| {_cell(claim.text)} | {_cell(place)} | {table.size} | {what}{_cell(metric)} | {paper} | {ours} | {v.n or ''}"
                    f" | {word}{': ' * bool(claim.note)}{_cell(claim.note)} |")  # fmt: skip
     return out
 
@@ -91,6 +88,29 @@ CLAIM_HEAD = [
     "| claim | where | size | metric | paper's effect | ours [95 %] | n | verdict |",
     "|---|---|---|---|---|---|---|---|",
 ]
+
+
+WORDS = ("reproduced", "not resolved", "not reproduced")  # of claims that were run
+
+
+def count_lines(made: Sequence[Table]) -> list[str]:
+    """A Markdown table: how many claims of each experiment came out how, with a link to its section of RESULTS.md."""
+    lines = [f"| claims of | size | {' | '.join(WORDS)} |", "|---|---|---|---|---|"]
+    for t in made:
+        words = Counter(v.word for v in t.verdicts if v.n)
+        if words:
+            link = f"[{_cell(t.experiment.title)}](RESULTS.md#{_anchor(_heading(t))})"
+            lines.append(f"| {link} | {t.size} | {' | '.join(str(words[w] or '') for w in WORDS)} |")
+    return lines if len(lines) > 2 else []
+
+
+def _heading(table: Table) -> str:
+    return f"{table.experiment.title}: {MODE[table.size]}"
+
+
+def _anchor(heading: str) -> str:
+    """The name that GitHub gives a heading: small letters, no punctuation, hyphens for spaces."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def _effect(metric: str, ratio: bool, value: float) -> str:
@@ -113,9 +133,7 @@ def cost(recorded: Sequence[Mapping[str, Any]]) -> str:
 def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
     """RESULTS.md."""
     words = Counter(v.word for t in made for v in t.verdicts)
-    counted = ", ".join(
-        f"{words[w]} {w}" for w in ("reproduced", "not reproduced", "not resolved", "not run") if words[w]
-    )
+    counted = ", ".join(f"{words[w]} {w}" for w in (*WORDS, "not run") if words[w])
     lines = ["# Results", "", "Written by `python run.py --mode=report` from `experiments/*.py` (what the papers say) and"
              " `experiments/results.jsonl` (what was measured); nothing here is typed by hand.", "",
              f"{cost(recorded)} Claims: {counted or 'none'}.", "",
@@ -126,7 +144,7 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
              ""]  # fmt: skip
     for t in made:
         lines += [
-            f"## {t.experiment.title}: {MODE[t.size]}",
+            f"## {_heading(t)}",
             "",
             *([t.experiment.source, ""] if t.experiment.source else []),
         ]
@@ -143,7 +161,7 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
 
 
 def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
-    """The README with its block of results made anew: the rows of the papers' size that were run, and the verdicts.
+    """The README with its block of results made anew: the rows of the papers' size that were run, and counts of verdicts.
 
     Raises:
         UsageError: it has no such block.
@@ -153,11 +171,11 @@ def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     rows = [line for t in made if t.size == "full" and t.experiment.metric == "test_error"
             for line in row_lines(t, [x for x in t.lines if x.values])]  # fmt: skip
-    claims = [line for t in made for line, v in zip(claim_lines(t, named=True), t.verdicts, strict=True) if v.n]
+    claims = count_lines(made)
     missing = sum(not line.runs for t in made for line in t.lines if not line.test)
     end = f"{cost(recorded)} Of the papers' rows, {missing} are not run yet." if missing else cost(recorded)
-    body = [*row_head("test_error"), *rows, "", *([*CLAIM_HEAD, *claims, ""] if claims else []),
-            f"{end} All of them, with their commands and figures: [RESULTS.md](RESULTS.md)."]  # fmt: skip
+    body = [*row_head("test_error"), *rows, "", *claims, *[""] * bool(claims),
+            f"{end} All rows, claims and intervals, with their commands and figures: [RESULTS.md](RESULTS.md)."]  # fmt: skip
     return "\n".join([head + BEGIN, "", *body, "", END]) + tail
 
 

@@ -69,7 +69,9 @@ def test_the_readme_has_what_was_run_and_says_what_was_not(made):
         and "old" not in text
         and report.readme(text, made, results.read()) == text
     )
-    assert "**1.10** ± 0.10 (3)" in text and "new" not in text and "hot is worse" in text
+    assert "**1.10** ± 0.10 (3)" in text and "new" not in text and "hot is worse" not in text
+    assert "| [Heat](RESULTS.md#heat-the-papers-size) | full | 2 |  |  |" in text
+    assert "## Heat: the paper's size\n" in report.document(made, results.read())  # what GitHub links by that name
     assert "Of the papers' rows, 1 are not run yet" in text
 
 
