@@ -22,12 +22,13 @@ The same command again resumes a run, or says that it is complete. Exit codes: 0
 
 import os
 import sys
+import traceback
 from importlib import metadata
 from pathlib import Path
 
 from absl import flags
 
-from convnets import validate
+from convnets import processes, validate, watchdog
 from convnets.errors import Error, Preempted, UsageError
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
@@ -57,6 +58,17 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("jobs", 1, "For sweep: trials at a time; they share the cores and an accelerator's memory.", 1)
 flags.DEFINE_list("slurm", [], "For sweep: KEY=VALUE for sbatch, such as partition=gpu,gres=gpu:1.")
+flags.DEFINE_enum("distributed", "auto", processes.MODES, "For train and evaluate, several processes as one: as Slurm, "
+                  "Open MPI, a TPU pod or Kubernetes started them; by the next three flags; or this one alone.")  # fmt: skip
+flags.DEFINE_string("coordinator_address", "", "HOST:PORT of process 0, where the processes meet.")
+flags.DEFINE_integer("num_processes", None, "How many they are.", 1)
+flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", 0)
+flags.DEFINE_string("local_device_ids", "auto", "The accelerators of this host that the process takes: all, numbers with "
+                    "commas, or auto: all of them where it is alone there, else one each.")  # fmt: skip
+flags.DEFINE_integer("peer_timeout", 60, "Seconds after which a process that is not heard of counts as dead; five times "
+                     "as long is waited until all have met.", 1)  # fmt: skip
+flags.DEFINE_float("step_timeout", 0, "Seconds after which the program ends if no training step was finished; more than "
+                   "compiling, a test on the way or a checkpoint takes. 0: never.", 0)  # fmt: skip
 flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
 
@@ -141,8 +153,12 @@ def main(argv: list[str]) -> int:
                            FLAGS.slurm)  # fmt: skip
 
     config, problems = validate.load(source, overrides)
+    group = (FLAGS.distributed, FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
+    meets = FLAGS.mode in ("train", "evaluate")
+    problems += processes.problems(*group, FLAGS.local_device_ids) if meets else []
+    meets = meets and not problems and processes.wanted(FLAGS.distributed)
     if config is not None:
-        problems += validate.problems(config)
+        problems += validate.problems(config, devices=FLAGS.mode == "train" and not meets)
     workdir = given or Path("runs", str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")).absolute()
     if FLAGS.mode in ("train", "visualize") or (FLAGS.mode == "evaluate" and members and given):
         problems += validate.workdir(workdir)
@@ -159,8 +175,14 @@ def main(argv: list[str]) -> int:
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):  # what was compiled once is not compiled again
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    if meets:
+        processes.start(*group, FLAGS.local_device_ids, FLAGS.peer_timeout)
+        watchdog.listen()
+        processes.same_folder(workdir)
+        if FLAGS.mode == "train" and (problem := validate.divisible(config)):
+            raise UsageError(problem)
     verb = {
-        "train": lambda: verbs.train(config, workdir, FLAGS.allow_config_change),
+        "train": lambda: verbs.train(config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout),
         "evaluate": lambda: (
             verbs.ensemble(members, overrides, given, FLAGS.name)
             if members
@@ -194,12 +216,20 @@ if __name__ == "__main__":
     try:
         code = main(sys.argv)
     except Preempted as e:
-        print(e, file=sys.stderr)
         code = e.code
+        if processes.first():
+            print(e, file=sys.stderr)
     except Error as e:
-        print("\n".join(f"error: {line}" for line in str(e).splitlines()), file=sys.stderr)
         code = e.code
+        watchdog.fail(code, str(e))
     except KeyboardInterrupt:
         print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         code = 130
+        if processes.count() > 1:
+            watchdog.fail(code, "interrupted")
+    except Exception:
+        if processes.count() == 1:
+            raise
+        code = 1
+        watchdog.fail(code, traceback.format_exc())
     sys.exit(code)

@@ -167,11 +167,15 @@ def training_schedule(
         yield {"index": index, "epoch": epoch.astype(np.int32), "mask": np.ones(share, np.float32)}
 
 
-def evaluation_schedule(num_examples: int, batch_size: int) -> Iterator[Batch]:
-    """Every example exactly once, in order; the last batch is filled up with examples of mask 0."""
-    for start in range(0, num_examples, batch_size):
+def evaluation_schedule(num_examples: int, batch_size: int, process: int = 0, processes: int = 1) -> Iterator[Batch]:
+    """Every example exactly once, in order; the last batch is filled up with examples of mask 0.
+
+    With several processes each takes its own part of the split, `batch_size` at a time.
+    """
+    first, stop = (num_examples * p // processes for p in (process, process + 1))
+    for start in range(first, stop, batch_size):
         index = start + np.arange(batch_size)
-        mask = index < num_examples
+        mask = index < stop
         index = np.where(mask, index, 0).astype(np.int32)
         yield {"index": index, "epoch": np.zeros(batch_size, np.int32), "mask": mask.astype(np.float32)}
 

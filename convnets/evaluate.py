@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convnets import augment, data, metrics, protocols, steps
+from convnets import augment, data, metrics, processes, protocols, steps
 from convnets.errors import UsageError
 from convnets.state import TrainState
 
@@ -32,7 +32,7 @@ class Evaluator:
 
     def __init__(self, model: nn.Module, loss: str, split: data.Split, *, protocol: str, batch_size: int):
         self.split, self.protocol, self.loss = split, protocol, loss
-        self.devices = jax.local_device_count()
+        self.devices, self.place = jax.local_device_count(), (processes.index(), processes.count())
         self.batch_size, self.input_shape = batch_size, model.input_shape
         self.constants = steps.replicate(split.constants)
         self.parts = []
@@ -65,34 +65,37 @@ class Evaluator:
         return measure(scores, labels, self.loss), scores
 
     def _walk(self, state: TrainState, split: data.Split, step: Callable[..., Any]) -> tuple[Any, ...]:
-        """Sums, scores [n, classes] and labels [n] of one pass."""
+        """Sums, scores [n, classes] and labels [n] of one pass, which the processes share."""
         n = split.info.num_examples
-        total: dict[str, Any] = {}
-        scores, labels = np.empty((n, split.info.num_classes), np.float32), np.empty(n, np.int32)
-        times = np.zeros(n, int)
+        sums: dict[str, Any] = {}
+        rows = [(np.empty(0, np.int32), np.empty((0, split.info.num_classes), np.float32), np.empty(0, np.int32))]
         for batch in self._batches(split):
             constants = self.constants if split.constants else {}
-            sums, part = step(state, steps.shard([batch], self.devices), constants)
-            total = metrics.add(total, sums)
+            part, scores = step(state, steps.shard([batch], self.devices), constants)
+            sums = metrics.add(sums, part)
             real = batch["mask"] > 0
             index = batch["index"][real]
-            scores[index] = np.asarray(part).reshape(len(real), -1)[real]
-            labels[index] = split.constants["labels"][index] if split.constants else batch["label"][real]
-            np.add.at(times, index, 1)
+            labels = split.constants["labels"][index] if split.constants else batch["label"][real]
+            rows.append((index, np.asarray(scores).reshape(len(real), -1)[real], labels))
+        total = functools.reduce(metrics.add, (own for own in processes.share(sums) if own))
+        index, scores, labels = (processes.gather(np.concatenate(part)) for part in zip(*rows, strict=True))
+        times = np.bincount(index, minlength=n)
         if total["count"] != n or not (times == 1).all():
             raise AssertionError(f"{total['count']:.0f} examples counted, {n} expected; {np.sum(times != 1)} of them"
                                  " not exactly once")  # fmt: skip
-        return total, scores, labels
+        order = np.argsort(index)
+        return total, scores[order], labels[order]
 
     def _batches(self, split: data.Split) -> Iterator[data.Batch]:
         size = functools.cache(functools.partial(self._images_a_step, split))
+        n = split.info.num_examples
         if None in split.info.image_shape:
-            return by_size(split.feed(data.evaluation_schedule(split.info.num_examples, 1)), size)
-        return split.feed(data.evaluation_schedule(split.info.num_examples, size(split.info.image_shape)))
+            return by_size(split.feed(data.evaluation_schedule(n, 1, *self.place)), size)
+        return split.feed(data.evaluation_schedule(n, size(split.info.image_shape), *self.place))
 
     def _images_a_step(self, split: data.Split, image_shape: tuple[int, ...]) -> int:
         views, *shown, _ = augment.output_shape(split.device_ops, image_shape)
-        share = self.batch_size * math.prod(self.input_shape[:2]) // (views * math.prod(shown))
+        share = self.batch_size * math.prod(self.input_shape[:2]) // (views * math.prod(shown) * self.place[1])
         return -(-max(share, 1) // self.devices) * self.devices
 
 
@@ -151,13 +154,13 @@ def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
             " average='score'"
         )
     height, width, channels = model.input_shape
-    variables = None
+    variables, shape = None, functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)  # no array: that needs a device
     for side in sorted({side for part in parts for side in part.sides}):
         variables = variables or jax.eval_shape(
-            functools.partial(model.init, train=False), jax.random.key(0), jnp.zeros((1, *model.input_shape))
+            lambda image: model.init(jax.random.key(0), image, train=False), shape((1, *model.input_shape))
         )
         high = side // protocols.STEP * protocols.STEP or height + protocols.STEP
-        image = jnp.zeros((1, high, high + protocols.STEP, channels))
+        image = shape((1, high, high + protocols.STEP, channels))
         try:
             jax.eval_shape(functools.partial(model.apply, train=False), variables, image)
         except (UsageError, flax.errors.FlaxError, ValueError, TypeError) as e:

@@ -8,13 +8,17 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from convnets import processes
 from convnets.errors import Preempted
 
 ECHO = 1.0  # seconds: a launcher passes on a signal that the process may have had already
 
 
 class Preemption:
-    """While it is entered SIGTERM ends this process with exit code 75; for a process that trains alone.
+    """While it is entered SIGTERM ends this process with exit code 75.
+
+    Of several processes JAX takes the signal, from one of them, and all stop at the same step. A handler of Python's
+    would keep it from JAX, so there is none, and outside of `steps` the signal has no effect.
 
     Within `steps` it is noted, and whoever asks at a step's end saves and leaves; a second signal ends the process at
     once. Outside there is nothing to save, so the first one ends it.
@@ -24,11 +28,14 @@ class Preemption:
         self.noted, self.stepping = 0.0, False
 
     def __enter__(self) -> "Preemption":
-        self.before = signal.signal(signal.SIGTERM, self._handle)
+        self.handles = processes.count() == 1
+        if self.handles:
+            self.before = signal.signal(signal.SIGTERM, self._handle)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        signal.signal(signal.SIGTERM, self.before)
+        if self.handles:
+            signal.signal(signal.SIGTERM, self.before)
 
     @contextlib.contextmanager
     def steps(self) -> Iterator[None]:
@@ -41,6 +48,8 @@ class Preemption:
 
     def asked(self, step: int) -> bool:
         """Whether to stop after this step. To be called at every one; waits for no device."""
+        if processes.preempted(step):
+            self.noted = time.monotonic()
         return self.noted > 0
 
     def leave(self) -> None:

@@ -121,14 +121,15 @@ def steps_per_dispatch(requested: int) -> int:
 def parallel(
     step: Callable[..., Any], *, train: bool, steps: int = 1, devices: list[Any] | None = None
 ) -> Callable[..., Any]:
-    """`step` on `devices`, all local ones where they are not given.
+    """`step` on `devices`: where they are not given, training on those of all processes, a test on one's own.
 
-    State and constants are the same on every device and have no device axis, before or after; the state of a training
-    step is donated. Batches come as [devices * steps * n, ...] host arrays (see `shard`). What a training step returns
+    So every process can test its part of a split at its own pace. State and constants are the same on every device and have no device axis, before or after; the state of a training
+    step is donated. Batches come as [devices * steps * n, ...] host arrays (see `shard`), of the local devices alone. What a training step returns
     besides is stacked to [steps].
     """
     common: dict[str, Any] = {"axis_name": AXIS, "in_axes": (None, 0, None), "devices": devices}
     if not train:
+        common["devices"] = devices or jax.local_devices()
         return jax.pmap(step, out_axes=(None, 0), **common)
 
     def several(state, batches, constants):

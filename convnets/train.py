@@ -11,18 +11,32 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from convnets import analytics, augment, data, evaluate, health, logs, metrics, models, optim, steps, weights
+from convnets import (
+    analytics,
+    augment,
+    data,
+    evaluate,
+    health,
+    logs,
+    metrics,
+    models,
+    optim,
+    processes,
+    steps,
+    weights,
+)
 from convnets import state as states
 from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.preemption import Preemption
 from convnets.state import TrainState
+from convnets.watchdog import Watchdog
 
 
 def fit(
     step: dict[int, Callable[..., Any]], state: TrainState, batches: Iterator[data.Batch], constants: Any, *,
     start: int, stop: int, pauses: Callable[[int], int], visit: Callable[[int, TrainState, list], TrainState],
-    asked: Callable[[int], bool],
+    asked: Callable[[int], bool], watch: Callable[[int, Any], None],
 ) -> TrainState:  # fmt: skip
     """Runs steps `start` to `stop`.
 
@@ -32,6 +46,7 @@ def fit(
         visit: called there with the step, the state, and the device sums of the steps since the last visit; returns
             the state to go on with. Nothing else waits for the device.
         asked: whether to stop at a step already; asked at the end of every dispatch, with its last step.
+        watch: told of every dispatch, with the step that it ends with and a device array that is there when it is done.
     """
     devices, position, sums = jax.local_device_count(), start, []
     while position < stop:
@@ -41,6 +56,7 @@ def fit(
             state, result = step[count](state, steps.shard([next(batches) for _ in range(count)], devices), constants)
             sums.append(result)
             position += count
+            watch(position, result["count"])
             if asked(position):
                 pause = stop = position
         state = visit(position, state, sums)
@@ -58,7 +74,7 @@ class Run:
     def __init__(self, config: ConfigDict, workdir: Path, train: bool = True):
         self.config, self.workdir = config, workdir
         self.model = models.create(**config.model)
-        self.train_split, self.test_split = data.make(**config.data)
+        self.train_split, self.test_split = processes.after_first(lambda: data.make(**config.data))
         self._check()
         self.batch_size, self.seed = config.train.batch_size, config.train.seed
         self.steps_per_epoch = self.train_split.info.num_examples / self.batch_size
@@ -76,6 +92,9 @@ class Run:
         self.training_errors: list[float] = []  # since step 0; only where the schedule looks at them
         self.test_errors: list[float] = []
         restored = self.checkpoints.restore(self.state)
+        found = processes.share(int(restored[0].step) if restored else 0)
+        if len(set(found)) > 1:  # a file system may be slow to show what was written from elsewhere
+            raise CheckpointError(f"{workdir}: the processes see different newest checkpoints, of steps {found}")
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
         elif config.model.init_from:
@@ -113,8 +132,8 @@ class Run:
     def done(self) -> bool:
         return int(self.state.step) >= self.total
 
-    def train(self, preemption: Preemption) -> None:
-        """Trains from where the newest checkpoint stands to the end.
+    def train(self, preemption: Preemption, step_timeout: float = 0) -> None:
+        """Trains from where the newest checkpoint stands to the end; the timeout is the watchdog's.
 
         Raises:
             Preempted: stopped on the way, at a step that is saved.
@@ -125,10 +144,12 @@ class Run:
         several = steps.steps_per_dispatch(config.train.steps_per_dispatch)
         compiled = {n: steps.parallel(model_step, train=True, steps=n) for n in {1, several}}
         examples = self.train_split.info.num_examples
-        schedule = data.training_schedule(examples, self.batch_size, self.seed, start, self.total)
+        schedule = data.training_schedule(examples, self.batch_size, self.seed, start, self.total,
+                                          processes.index(), processes.count())  # fmt: skip
         if self.recipe.reaction:
             self.state = self._react(self.state, self._logged(start))
-        self.log = logs.Metrics(self.workdir, start)
+        self.log = logs.Metrics(self.workdir, start) if processes.first() else None
+        watchdog = Watchdog(step_timeout, start)
         self.progress = logs.Progress(self.total, start, self.batch_size)
         self.mark, self.marked, self.began = time.monotonic(), start, time.monotonic() - self.seconds
         try:
@@ -137,13 +158,16 @@ class Run:
                     compiled, steps.replicate(self.state), self.train_split.feed(schedule, self.seed),
                     steps.replicate(self.train_split.constants),
                     start=start, stop=self.total, pauses=self._next_pause, visit=self._visit, asked=preemption.asked,
+                    watch=watchdog.watch,
                 )  # fmt: skip
                 if not self._saves(self.marked):
                     self._save(self.state)
             preemption.leave()
         finally:
+            watchdog.close()
             self.progress.close()
-            self.log.close()
+            if self.log:
+                self.log.close()
 
     def _evaluates(self, step: int) -> bool:
         every = self.config.train.eval_every_epochs * self.steps_per_epoch
@@ -206,7 +230,8 @@ class Run:
                 f"epoch {step / self.steps_per_epoch:.1f}  training loss {mean['loss']:.4f}"
                 f"  test error {test['top1_error']:.2f} %"
             )
-        self.log.write(rows)
+        if self.log:
+            self.log.write(rows)
         if self.recipe.reaction:
             state = self._react(state, rows)
         if self._saves(step):

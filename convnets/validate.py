@@ -98,8 +98,12 @@ def _get(config: ConfigDict, key: str) -> Any:
     return value
 
 
-def problems(config: ConfigDict) -> list[str]:
-    """Everything wrong with the values of a config, a line each. Touches no data and no accelerator."""
+def problems(config: ConfigDict, devices: bool = True) -> list[str]:
+    """Everything wrong with the values of a config, a line each. Touches no data.
+
+    Args:
+        devices: also whether it suits the devices; not before the processes that share them have met.
+    """
     found = []
     for key in POSITIVE:
         value = _get(config, key)
@@ -147,15 +151,21 @@ def problems(config: ConfigDict) -> list[str]:
                 config.evaluate.protocol)  # fmt: skip
 
     # Counting accelerators starts them, so that is for a config that is right so far.
-    if config.train.batch_size > 0 and (not found or not metadata.entry_points(group="jax_plugins")):
-        import jax
-
-        devices, batch = jax.local_device_count(), config.train.batch_size
-        if batch % devices:
-            below = batch // devices * devices
-            near = f"{below} or {below + devices}" if below else str(devices)
-            found.append(f"train.batch_size is {batch}: it must be divisible by the {devices} devices, like {near}")
+    if devices and config.train.batch_size > 0 and (not found or not metadata.entry_points(group="jax_plugins")):
+        found += [problem] if (problem := divisible(config)) else []
     return found
+
+
+def divisible(config: ConfigDict) -> str | None:
+    """What is wrong with the batch for the devices of all processes."""
+    import jax
+
+    devices, batch = jax.device_count(), config.train.batch_size
+    if batch % devices == 0:
+        return None
+    below = batch // devices * devices
+    near = f"{below} or {below + devices}" if below else str(devices)
+    return f"train.batch_size is {batch}: it must be divisible by the {devices} devices, like {near}"
 
 
 def workdir(path: Path) -> list[str]:
@@ -166,7 +176,7 @@ def workdir(path: Path) -> list[str]:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may have been here
     except OSError as e:
         return [f"--workdir={path} cannot be written: {e.strerror}"]
     return []

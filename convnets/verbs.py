@@ -1,6 +1,8 @@
 """What run.py does in each mode, and what it prints."""
 
+import contextlib
 import json
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from convnets import analytics, augment, lock, logs, models, pictures, state, validate, weights
+from convnets import analytics, augment, lock, logs, models, pictures, processes, state, validate, weights
 from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.models.stated import STATED, Stated
@@ -22,15 +24,35 @@ from convnets.preemption import Preemption
 CONSOLE = Console(width=None if sys.stdout.isatty() else 200)
 
 
-def train(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
+def train(config: ConfigDict, workdir: Path, allow_config_change: bool, step_timeout: float = 0) -> None:
     """Trains, tests and draws; or resumes; or says that this is done already."""
-    with Preemption() as preemption, lock.held(workdir):
-        _train(config, workdir, allow_config_change, preemption)
+    with contextlib.ExitStack() as stack, Preemption() as preemption:
+        processes.on_first(lambda: stack.enter_context(lock.held(workdir)))
+        _train(config, workdir, allow_config_change, step_timeout, preemption)
 
 
-def _train(config: ConfigDict, workdir: Path, allow_config_change: bool, preemption: Preemption) -> None:
+def _train(
+    config: ConfigDict, workdir: Path, allow_config_change: bool, step_timeout: float, preemption: Preemption
+) -> None:
     from convnets.train import Run
 
+    processes.on_first(lambda: _compare(config, workdir, allow_config_change))
+    run = Run(config, workdir)
+    complete = run.done and (workdir / "result.json").exists()
+    if processes.on_first(lambda: complete):
+        print(f"already complete: {workdir}, step {run.total}")
+        _report(json.loads((workdir / "result.json").read_text()))
+        return
+    processes.on_first(lambda: _begin(config, workdir, run))
+    _announce(config, run)
+    if not run.done:
+        run.train(preemption, step_timeout)
+    result, scores = run.test()
+    processes.on_first(lambda: _finish(workdir, run, result, scores))
+
+
+def _compare(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
+    """Raises UsageError where the folder holds a run of another config."""
     kept = workdir / "config.json"
     if kept.exists():
         differ = validate.changes(json.loads(kept.read_text()), config.to_dict())
@@ -41,25 +63,30 @@ def _train(config: ConfigDict, workdir: Path, allow_config_change: bool, preempt
             )
         if differ:
             (workdir / "result.json").unlink(missing_ok=True)
-    run = Run(config, workdir)
-    if run.done and (workdir / "result.json").exists():
-        print(f"already complete: {workdir}, step {run.total}")
-        _report(json.loads((workdir / "result.json").read_text()))
-        return
-    logs.write_json(kept, config.to_dict())
+
+
+def _begin(config: ConfigDict, workdir: Path, run: Any) -> None:
+    """What a run writes before its first step."""
+    logs.write_json(workdir / "config.json", config.to_dict())
     if run.train_split.statistics:  # predict has no training set to take them from
         np.savez(workdir / "statistics.npz", **run.train_split.statistics._asdict())
     _manifest(workdir, run)
-    start = int(run.state.step)
-    info = run.train_split.info
+
+
+def _announce(config: ConfigDict, run: Any) -> None:
+    start, info = int(run.state.step), run.train_split.info
+    places = processes.share([socket.gethostname(), [d.id for d in jax.local_devices()]])
     print(f"{config.model.name} on {info.name}: {info.num_examples:,} images, {config.train.epochs:g} epochs of batch"
-          f" {run.batch_size} = {run.total:,} steps on {jax.local_device_count()} x {jax.devices()[0].device_kind}"
+          f" {run.batch_size} = {run.total:,} steps on {jax.device_count()} x {jax.devices()[0].device_kind}"
           + (f", resumed at step {start:,}" if start else ""), flush=True)  # fmt: skip
+    if len(places) > 1:
+        print("\n".join(f"process {n}: {host}, devices {own}" for n, (host, own) in enumerate(places)), flush=True)
     batches = ((run.train_split, run.batch_size), (run.test_split, run.evaluator.batch_size))
-    print(f"data: {'; '.join(split.memory(size) for split, size in batches)}", flush=True)
-    if not run.done:
-        run.train(preemption)
-    result, scores = run.test()
+    print(f"data: {'; '.join(split.memory(size // len(places)) for split, size in batches)}", flush=True)
+
+
+def _finish(workdir: Path, run: Any, result: dict[str, Any], scores: np.ndarray) -> None:
+    """What a run writes after its last step."""
     figures = run.draw(scores)
     logs.write_json(workdir / "result.json", result)
     _report(result)
@@ -74,7 +101,7 @@ def evaluate(config: ConfigDict, workdir: Path, file: str, name: str = "") -> No
     It is written to evaluation.json in the workdir, or evaluation-NAME.json; the run's own result.json stays as it is.
     """
     result, _, _ = _test(config, workdir, file)
-    if not file:
+    if not file and processes.first():
         logs.write_json(workdir / f"evaluation{'-' * bool(name)}{name}.json", result)
     _report(result)
 
@@ -105,7 +132,7 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     sums = {k: sum(r[k] for r in results) for k in ("parameters", "steps", "seconds")}
     protocol = " + ".join(dict.fromkeys(r["protocol"] for r in results))
     together = {**facts, "protocol": protocol, **summary, **sums, "members": results}
-    if out:
+    if out and processes.first():
         logs.write_json(out / f"evaluation{'-' * bool(name)}{name}.json", together)
     _report(*results, {**together, "workdir": f"average of {len(results)}"})
 
@@ -114,7 +141,7 @@ def member(workdir: Path, overrides: list[str]) -> ConfigDict:
     """The config of one run of several."""
     config, problems = validate.load(workdir / "config.json", overrides)
     assert config is not None
-    problems += validate.problems(config)
+    problems += validate.problems(config, devices=False)
     if problems:
         raise UsageError("\n".join(f"{workdir}: {p}" for p in problems))
     return config
@@ -223,7 +250,7 @@ def _manifest(workdir: Path, run: Any) -> None:
     sample = run.test_split.constants.get("images", np.full((1, 1, 1, 1), 255, np.uint8))[:256]
     dark = info.image_shape[2] == 1 and np.median(sample[:, :, [0, -1]]) < 64
     facts = logs.manifest(
-        device={"kind": device.device_kind, "platform": device.platform, "count": jax.local_device_count()},
+        device={"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
         prng={key: getattr(jax.config, key) for key in ("jax_default_prng_impl", "jax_threefry_partitionable")},
         dataset={**info._asdict(), "dark_background": bool(dark)},
     )

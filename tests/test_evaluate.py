@@ -221,10 +221,10 @@ def test_the_pixels_of_a_step_stay_as_many(network):
 
 def test_a_lost_example_is_noticed(network, monkeypatch):
     schedule = data.evaluation_schedule
-    monkeypatch.setattr(data, "evaluation_schedule", lambda n, batch: list(schedule(n, batch))[:-1])
+    monkeypatch.setattr(data, "evaluation_schedule", lambda n, batch, *_: list(schedule(n, batch))[:-1])
     with pytest.raises(AssertionError, match="8 examples counted, 11 expected"):
         scored(network, "decode|center(8)", "single")
-    monkeypatch.setattr(data, "evaluation_schedule", lambda n, batch: [*schedule(n - 1, 2), *schedule(1, 2)])
+    monkeypatch.setattr(data, "evaluation_schedule", lambda n, batch, *_: [*schedule(n - 1, 2), *schedule(1, 2)])
     with pytest.raises(AssertionError, match="2 of them not exactly once"):
         scored(network, "decode|center(8)", "single")
 

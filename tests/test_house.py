@@ -30,6 +30,8 @@ LEVELS = [
         "lock",
         "health",
         "preemption",
+        "processes",
+        "watchdog",
         "records",
         "torchfile",
         "digits",
