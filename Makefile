@@ -26,6 +26,10 @@ test-gradients: $(VENV)/installed-test
 test-faults: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -m faults
 
+# Every command of docs/lecture.md, cut down to its smallest size.
+test-lecture: $(VENV)/installed-test
+	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q -s -m lecture tests/test_lecture.py
+
 # Against reference networks in PyTorch, which is large and only wanted here.
 test-torch: $(VENV)/installed-test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convnets import ledger, results
+from convnets import lecture, ledger, results
 from convnets.errors import UsageError
 from convnets.ledger import ROOT
 from convnets.verdict import Line, Table, interval, tables
@@ -195,13 +195,30 @@ def sheet(made: Sequence[Table]) -> str:
     return file.getvalue()
 
 
+def block(made: Sequence[Table], name: str) -> list[str]:
+    """Markdown lines of one table, 'sharing-cpu': the rows that were run, the claims that were judged.
+
+    Raises:
+        UsageError: there is no such table.
+    """
+    table = next((t for t in made if f"{t.name}-{t.size}" == name), None)
+    if table is None:
+        raise UsageError(f"no experiment has the size '{name}'")
+    rows = row_lines(table, [line for line in table.lines if line.values])
+    claims = [text for text, v in zip(claim_lines(table), table.verdicts, strict=True) if v.n]
+    if not rows:
+        return [f"Not run yet: `{table.command}`"]
+    return [*row_head(table.experiment.metric), *rows, *(["", *CLAIM_HEAD, *claims] if claims else [])]
+
+
 def files() -> dict[Path, str]:
     """What the generated files of text must hold, by path."""
     recorded = results.read()
     made = list(tables(ledger.load(), recorded))
     text = (ROOT / "README.md").read_text()
     return {ROOT / "README.md": readme(text, made, recorded), ROOT / "RESULTS.md": document(made, recorded),
-            ROOT / "experiments" / "results.csv": sheet(made)}  # fmt: skip
+            ROOT / "experiments" / "results.csv": sheet(made),
+            lecture.PAGE: lecture.fill(lecture.PAGE.read_text(), functools.partial(block, made))}  # fmt: skip
 
 
 def draw(table: Table, path: Path) -> None:

@@ -40,7 +40,19 @@ LEVELS = [
     ["models", "steps", "checkpoint", "weights"],
     ["analytics", "evaluate", "gabor", "inside", "pictures"],
     ["train", "plots", "plots_inside"],
-    ["validate", "verbs", "visualize", "prepare", "ledger", "results", "verdict", "trials", "sweep", "report"],
+    [
+        "validate",
+        "verbs",
+        "visualize",
+        "prepare",
+        "ledger",
+        "results",
+        "verdict",
+        "trials",
+        "sweep",
+        "lecture",
+        "report",
+    ],
 ]
 
 

@@ -1,0 +1,171 @@
+"""docs/lecture.md: every command is right, in seconds; `make test-lecture` runs each of them at its smallest size.
+
+As a program (python -m tests.test_lecture) this runs commands given on its standard input, one after the other in one
+process, since starting each anew would cost most of the time.
+"""
+
+import collections
+import contextlib
+import copy
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import run as program
+from convnets import lecture, ledger, report, trials, validate
+from convnets.errors import Error
+from tests.conftest import ROOT, SHARED
+
+COMMANDS = lecture.commands()
+SMALLEST = ("--config.data.train_split=train[:256]", "--config.data.test_split=test[:100]",
+            "--config.train.epochs=0.01")  # fmt: skip
+IDLE_SECONDS = 180  # of all commands, on two idle cores
+
+
+def flags_of(words):
+    """Flags, and overrides of the config, of a command that begins with python run.py."""
+    overrides, others = validate.split_arguments(words[1:])
+    values = copy.deepcopy(program.FLAGS)
+    assert values(others)[1:] == [], words
+    return values, overrides
+
+
+def runs():
+    return [words for words in COMMANDS if words[:2] == ["python", "run.py"]]
+
+
+def test_the_page_has_commands_of_every_kind():
+    modes = collections.Counter(flags_of(words)[0].mode for words in runs())
+    assert modes["train"] >= 10 and modes["sweep"] >= 15 and modes["describe"] >= 10 and modes["visualize"] >= 3
+    assert len(COMMANDS) - len(runs()) == 1  # the worked examples, by pytest
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_command_of_the_page_is_right(words, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    if words[:2] != ["python", "run.py"]:
+        assert words[:5] == ["python", "-m", "pytest", "-q", "tests/test_layers.py"]
+        assert re.search(rf"^def test_\w*{words[-1]}", (ROOT / words[4]).read_text(), re.M)
+        return
+    flags, overrides = flags_of(words)
+    if flags.mode == "sweep":
+        assert getattr(ledger.load()[Path(flags.experiment).stem], flags.size)
+    elif flags.workdirs or not flags.config:  # of a run that an earlier command made
+        before = [flags_of(w)[0] for w in COMMANDS[: COMMANDS.index(words)] if w[:2] == ["python", "run.py"]]
+        made = [f.workdir for f in before if f.mode == "train"]
+        assert set(flags.workdirs or [flags.workdir]) <= set(made)
+    else:
+        config, problems = validate.load(flags.config, overrides)
+        problems += validate.problems(config) if config else []
+        assert [p for p in problems if "devices" not in p] == []
+
+
+def test_the_page_tells_of_every_experiment_that_was_run_and_links_to_what_is_there():
+    text = lecture.PAGE.read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (lecture.PAGE.parent / target).exists(), target
+    headings = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in re.findall(r"^#+ (.+)$", text, re.M)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
+    shown = {name for names in re.findall(r"<!-- results ([^:]+):", text) for name in names.split(", ")}
+    drawn = {p.stem for p in (ROOT / report.FIGURES).glob("*.png")}
+    assert {name for name in drawn if name.endswith("-cpu")} <= shown
+
+
+def test_blocks_are_written_anew_and_a_wrong_name_is_named():
+    page = "a\n<!-- results x-cpu, y-cpu: python run.py --mode=report -->\nold\n<!-- end -->\nb"
+    made = lecture.fill(page, lambda name: [f"| {name} |"])
+    assert (
+        made == page.replace("\nold\n", "\n\n| x-cpu |\n| y-cpu |\n\n")
+        and lecture.fill(made, lambda n: [f"| {n} |"]) == made
+    )
+    row = lecture.fill("<!-- sizes alexnet: python run.py --mode=report -->\n<!-- end -->", lambda name: [])
+    assert "| `alexnet` | 60 million | 60,965,224 | 832 million | 724,406,816 |" in row
+    with pytest.raises(Error, match="'alexnett' is no network of models"):
+        lecture.fill(row.replace("alexnet:", "alexnett:"), lambda name: [])
+    with pytest.raises(Error, match="no experiment has the size 'x-cpu'"):
+        report.block([], "x-cpu")
+
+
+# Really run -----------------------------------------------------------------------------------------------------------
+
+
+def smallest(words, folder: Path):
+    """(command, exit code) pairs that stand for a command of the page; none for one that needs what nobody has here."""
+    flags, overrides = flags_of(words)
+    arguments = [re.sub(r"(=|,)runs/", rf"\g<1>{folder}/", word) for word in words[2:]]
+    if flags.mode == "prepare":  # ImageNet's archives are not here, which it says
+        return [([word.replace("=DIR", f"={folder}").replace("=ARCHIVES", f"={folder}") for word in arguments], 3)]
+    if flags.mode == "sweep":  # the first row that has its data here; all rows are checked by planning them
+        planned = trials.plan(flags.experiment, flags.size, 1, overrides)
+        found = [
+            shrunk(trial.arguments, folder / f"{name}-{Path(flags.experiment).stem}") for name, trial in planned.items()
+        ]
+        return [(command, 0) for command in filter(None, found)][:1]
+    if flags.mode == "train":
+        command = shrunk([a for a in arguments if not a.startswith("--workdir")], folder / Path(flags.workdir).name)
+        return [(command, 0)] if command else []
+    return [] if flags.weights else [(arguments, 0)]
+
+
+def shrunk(arguments, workdir):
+    """A training command at its smallest; None where its data set is not here."""
+    overrides, others = validate.split_arguments(arguments)
+    source = next(a for a in others if a.startswith("--config=")).removeprefix("--config=")
+    name = validate.load(source, overrides)[0].data.name
+    if name == "imagenet2012":
+        return None
+    here = [f"--config.data.data_dir={SHARED / 'tfds'}"] if (SHARED / "tfds" / name).exists() else []
+    return [*arguments, *SMALLEST, *here, f"--workdir={workdir}"]
+
+
+def main() -> None:
+    for command, expected in json.load(sys.stdin):
+        for name in program.FLAGS:
+            if program.FLAGS[name].module == "run":
+                program.FLAGS[name].unparse()
+        began, said = time.process_time(), io.StringIO()
+        try:
+            with contextlib.redirect_stdout(said):
+                code = program.main(["run.py", *command])
+        except Error as e:
+            code = e.code
+            said.write(str(e))
+        print(json.dumps([command, code == expected, time.process_time() - began, said.getvalue()[-500:]]), flush=True)
+
+
+@pytest.mark.lecture
+@pytest.mark.timeout(1800)
+def test_every_command_of_the_page_runs(tmp_path, shared_data, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    planned = [pair for words in runs() for pair in smallest(words, tmp_path)]
+    later = [p for p in planned if "--mode=visualize" in p[0]]  # of runs that the others make
+    done = []
+    for commands in ([p for p in planned if p not in later], later):
+        parts = [commands[0::2], commands[1::2]]
+        processes = [
+            subprocess.Popen([sys.executable, "-m", "tests.test_lecture"], cwd=ROOT, text=True, stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, env={**os.environ, "JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu"})
+            for _ in parts
+        ]  # fmt: skip
+        for process, part in zip(processes, parts, strict=True):
+            process.stdin.write(json.dumps(part))
+            process.stdin.close()
+        for process in processes:
+            done += [json.loads(line) for line in process.stdout.read().splitlines()]
+            assert process.wait() == 0
+    assert [d for d in done if not d[1]] == [] and len(done) == len(planned)
+    print(f"\n{len(done)} commands, {sum(d[2] for d in done) / 2:.0f} s of two cores")
+    for command, _, seconds, _ in sorted(done, key=lambda d: -d[2])[:5]:
+        print(f"  {seconds:5.1f} s  {' '.join(command)[:150]}")
+    assert sum(d[2] for d in done) / 2 < IDLE_SECONDS
+
+
+if __name__ == "__main__":
+    main()
