@@ -69,6 +69,7 @@ flags.DEFINE_integer("peer_timeout", 60, "Seconds after which a process that is 
                      "as long is waited until all have met.", 1)  # fmt: skip
 flags.DEFINE_float("step_timeout", 0, "Seconds after which the program ends if no training step was finished; more than "
                    "compiling, a test on the way or a checkpoint takes. 0: never.", 0)  # fmt: skip
+flags.DEFINE_bool("deterministic", False, "On GPUs too the same command gives the same bits; slower. CPUs do anyway.")
 flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
 
@@ -78,12 +79,14 @@ CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 CPU_FLAG_TRIED = ((0, 10), (0, 13))
 
 
-def set_xla_flags() -> None:
+def set_xla_flags(deterministic: bool) -> None:
     """Before JAX starts: what was measured to help, unless the user has an opinion."""
     version = tuple(map(int, metadata.version("jaxlib").split(".")[:2]))
     flags_set = os.environ.get("XLA_FLAGS", "")
     if CPU_FLAG_TRIED[0] <= version < CPU_FLAG_TRIED[1] and "ynn_fusion_type" not in flags_set:
-        os.environ["XLA_FLAGS"] = f"{flags_set} {CPU_FLAG}".strip()
+        flags_set = os.environ["XLA_FLAGS"] = f"{flags_set} {CPU_FLAG}".strip()
+    if deterministic:
+        os.environ["XLA_FLAGS"] = f"{flags_set} --xla_gpu_deterministic_ops=true".strip()
 
 
 def main(argv: list[str]) -> int:
@@ -91,11 +94,11 @@ def main(argv: list[str]) -> int:
     if {"--help", "-h", "-help", "--helpfull"} & set(others):
         print(__doc__ + "\nFlags:\n" + FLAGS.main_module_help())
         return 0
-    set_xla_flags()
     try:
         stray = FLAGS(others)[1:]
     except flags.Error as e:
         raise UsageError(str(e).replace("\n", " ")) from None
+    set_xla_flags(FLAGS.deterministic)
     if stray:
         raise UsageError(f"stray argument '{stray[0]}': every argument is a flag, --name=value")
     given = Path(FLAGS.workdir).expanduser().absolute() if FLAGS.workdir is not None else None

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from convnets import logs
 from convnets.errors import UsageError
 
 BEAT = 5.0  # seconds
@@ -34,7 +35,8 @@ def held(workdir: Path) -> Iterator[None]:
         _take(file, workdir)
         done, content = threading.Event(), {"host": socket.gethostname(), "pid": os.getpid(), "began": time.time()}
         beating = threading.Thread(target=_beat, args=(file, content, done), daemon=True)
-        _write(file, content)
+        with logs.writing(workdir / NAME):
+            _write(file, content)
         beating.start()
         try:
             yield

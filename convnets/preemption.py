@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -20,21 +21,28 @@ class Preemption:
     Of several processes JAX takes the signal, from one of them, and all stop at the same step. A handler of Python's
     would keep it from JAX, so there is none, and outside of `steps` the signal has no effect.
 
-    Within `steps` it is noted, and whoever asks at a step's end saves and leaves; a second signal ends the process at
-    once. Outside there is nothing to save, so the first one ends it.
+    Within `steps` it is noted, and whoever asks at a step's end saves and leaves. Outside there is nothing to save, so it
+    ends the process. A second signal does so at once, also where the program waits for a compiler or for the data: then
+    Python calls no handler, but its signal module writes to a pipe that a thread reads.
     """
 
     def __init__(self) -> None:
-        self.noted, self.stepping = 0.0, False
+        self.noted, self.stepping, self.handles = 0.0, False, False
 
     def __enter__(self) -> "Preemption":
         self.handles = processes.count() == 1
         if self.handles:
             self.before = signal.signal(signal.SIGTERM, self._handle)
+            reader, self.pipe = os.pipe()
+            os.set_blocking(self.pipe, False)
+            signal.set_wakeup_fd(self.pipe, warn_on_full_buffer=False)
+            threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
         return self
 
     def __exit__(self, *_: Any) -> None:
         if self.handles:
+            signal.set_wakeup_fd(-1)
+            os.close(self.pipe)
             signal.signal(signal.SIGTERM, self.before)
 
     @contextlib.contextmanager
@@ -48,7 +56,9 @@ class Preemption:
 
     def asked(self, step: int) -> bool:
         """Whether to stop after this step. To be called at every one; waits for no device."""
-        if processes.preempted(step):
+        if self.handles:  # the event loop of a save may have taken it
+            signal.set_wakeup_fd(self.pipe, warn_on_full_buffer=False)
+        elif processes.preempted(step):
             self.noted = time.monotonic()
         return self.noted > 0
 
@@ -64,9 +74,15 @@ class Preemption:
         if not self.noted:
             self.noted = time.monotonic()
             _say("SIGTERM: the step is finished and saved; another one ends the run at once")
-        elif time.monotonic() - self.noted > ECHO:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _listen(self, reader: int) -> None:
+        first = 0.0
+        while number := os.read(reader, 1):
+            if number[0] == signal.SIGTERM:
+                if first and time.monotonic() - first > ECHO:
+                    os._exit(128 + signal.SIGTERM)
+                first = first or time.monotonic()
+        os.close(reader)
 
 
 def _say(text: str) -> None:

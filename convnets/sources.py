@@ -4,6 +4,7 @@ A folder is laid out as TFDS's ImageFolder wants it: PATH/split/class/image, wit
 """
 
 import contextlib
+import difflib
 import hashlib
 import json
 import logging
@@ -162,7 +163,10 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
     try:
         made = tfds.builder(name, data_dir=where)
     except (tfds.core.DatasetNotFoundError, tfds.core.registered.DatasetNotFoundError):
-        raise DataError(f"TFDS knows no data set '{name}'; its catalog lists the image classification sets") from None
+        near = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), n=1)
+        raise DataError(f"TFDS knows no data set '{name}'; "
+                        + (f"did you mean '{near[0]}'?" if near else "its catalog lists the image classification sets")
+                       ) from None  # fmt: skip
     if made.data_path.exists():
         return made
     if made.MANUAL_DOWNLOAD_INSTRUCTIONS and manual_dir is None:

@@ -111,22 +111,25 @@ class Run:
         self.state = state.replace(params=found["params"], batch_stats=found["batch_stats"], average=average)
 
     def _check(self) -> None:
+        found = []
         for split, key in ((self.train_split, "train_ops"), (self.test_split, "test_ops")):
             shape = augment.output_shape(split.device_ops, split.info.image_shape)[1:]
             if shape != self.model.input_shape:
-                raise UsageError(
+                found.append(
                     f"data.{key} gives images of {shape}, model {self.config.model.name} takes {self.model.input_shape}"
                 )
             if split.info.num_classes != self.config.model.num_classes:
-                raise UsageError(
+                found.append(
                     f"model.num_classes is {self.config.model.num_classes}, "
                     f"{split.info.name} has {split.info.num_classes} classes"
                 )
         if self.config.train.batch_size > self.train_split.info.num_examples:
-            raise UsageError(
+            found.append(
                 f"train.batch_size is {self.config.train.batch_size}, "
                 f"{self.train_split.info.name} has {self.train_split.info.num_examples} examples"
             )
+        if found:
+            raise UsageError("\n".join(dict.fromkeys(found)))
 
     @property
     def done(self) -> bool:

@@ -1,40 +1,50 @@
 """The faults of docs/reliability.md, each done to a real run.py: killed, starved, mistyped, two at once.
 
-A test's name begins with the table's row. Rows that the ordinary suite tests are named at the end of that table.
+A test's number is its row of that table, which also says where the ordinary suite tests the others.
 """
 
+import contextlib
+import hashlib
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from convnets import lock
 from convnets.checkpoint import Checkpoints
 from convnets.errors import Preempted
 from tests.conftest import ROOT
+from tests.test_checkpoint import harm
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
-# LeNet-1989 is the smallest network: 9,760 weights and images of 16 x 16.
-TINY = ("--config=configs/lenet.py:lenet1989", "--config.data.name=digits", "--config.train.log_every_steps=3",
-        "--config.train.batch_size=48", "--config.train.epochs=10", "--config.checkpoint.every_steps=20",
+# LeNet-1989 is the smallest network: 9,760 parameters and images of 16 x 16.
+NET = ("--config=configs/lenet.py:lenet1989", "--config.data.name=digits", "--config.train.log_every_steps=3")
+TINY = (*NET, "--config.train.batch_size=48", "--config.train.epochs=10", "--config.checkpoint.every_steps=20",
         "--config.train.eval_every_epochs=4")  # fmt: skip
 TOTAL = 300  # steps
+IMAGES = 1437
 
 
-def start(*arguments, devices: int = 1, **environment: str) -> subprocess.Popen:
-    own = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu", **environment}
-    return subprocess.Popen([sys.executable, "run.py", *map(str, arguments)], cwd=ROOT, env=own, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+def start(*arguments, devices: int = 1, **kwargs) -> subprocess.Popen:
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen([sys.executable, str(ROOT / "run.py"), *map(str, arguments)], env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **{"cwd": ROOT, **kwargs})  # fmt: skip
 
 
 def end(process: subprocess.Popen, code: int = 0) -> tuple[str, str]:
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == code, (process.returncode, out, err)
     return out, err
 
@@ -43,23 +53,28 @@ def run(*arguments, code: int = 0, **kwargs) -> tuple[str, str]:
     return end(start(*arguments, **kwargs), code)
 
 
-def lines(workdir: Path) -> list[dict]:
+def logged(workdir: Path) -> int:
+    """Steps in the log."""
     path = workdir / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def reach(process: subprocess.Popen, workdir: Path, step: int) -> None:
-    """Waits until a run has logged a step."""
-    path = workdir / "metrics.jsonl"
-    while not path.exists() or path.read_text().count("\n") < step:
-        assert process.poll() is None, process.communicate()
+def reach(process: subprocess.Popen, found: Callable[[], object]) -> bool:
+    """Waits for something; False where the process has ended before."""
+    while not found():
+        if process.poll() is not None:
+            return False
         time.sleep(0.002)
+    return True
+
+
+def steps(workdir: Path) -> list[int]:
+    return Checkpoints(workdir / "checkpoints").steps()
 
 
 def arrays(workdir: Path) -> dict[str, np.ndarray]:
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    with checkpoints._open() as files:
-        return files.load(checkpoints.steps()[-1])
+    with Checkpoints(workdir / "checkpoints")._open() as files:
+        return files.load(steps(workdir)[-1])
 
 
 def assert_same(workdir: Path, whole: Path) -> None:
@@ -71,6 +86,21 @@ def assert_same(workdir: Path, whole: Path) -> None:
     assert (workdir / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
 
 
+def digest(folder: Path) -> dict[str, str]:
+    files = (p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def preempt(workdir: Path, after: int, *arguments, **kwargs) -> int:
+    """Begins a run and stops it by SIGTERM somewhere behind a step; where it stopped."""
+    process = start(*TINY, *arguments, f"--workdir={workdir}", **kwargs)
+    assert reach(process, lambda: logged(workdir) >= after)
+    process.send_signal(signal.SIGTERM)
+    _, err = end(process, Preempted.code)
+    assert err.splitlines()[-1] == "preempted and saved; the same command resumes"
+    return steps(workdir)[-1]
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """A run that nothing was done to."""
@@ -79,15 +109,263 @@ def whole(tmp_path_factory) -> Path:
     return workdir
 
 
+def test_promise_1_the_same_command_gives_the_same_bits(whole, tmp_path):
+    """--deterministic is for GPUs and changes nothing here."""
+    run(*TINY, f"--workdir={tmp_path}", "--deterministic")
+    assert_same(tmp_path, whole)
+
+
+def kill(process: subprocess.Popen, workdir: Path, count: int, in_a_save: bool) -> bool:
+    """Kills a run `count` steps after it has resumed, or at its next save then; whether one was left half written."""
+    files = lambda folder: [p.name for p in (workdir / folder).glob("*")]  # noqa: E731
+    half = lambda: any("tmp" in name for name in files("checkpoints"))  # noqa: E731
+    sessions, goal = len(files("events")), max(steps(workdir), default=0) + count
+    reach(process, lambda: len(files("events")) > sessions and logged(workdir) >= goal and (half() or not in_a_save))
+    process.kill()
+    out, err = process.communicate()
+    assert process.returncode == -signal.SIGKILL, (out, err)
+    return half()
+
+
+@settings(max_examples=1, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(
+    batch=st.sampled_from([24, 48, 96]), devices=st.integers(1, 2), period=st.integers(5, 25),
+    moments=st.lists(st.tuples(st.integers(0, 30), st.booleans()), min_size=25, max_size=25),
+)  # fmt: skip
+def test_01_killed_25_times_it_is_the_run_never_stopped(tmp_path_factory, batch, devices, period, moments):
+    """Each time some steps after it resumed, or then in the middle of a save."""
+    folder = tmp_path_factory.mktemp("killed")
+    config = (*NET, f"--config.train.batch_size={batch}", f"--config.checkpoint.every_steps={period}",
+              f"--config.train.epochs={600 * batch / IMAGES}", "--config.train.eval_every_epochs=0")  # fmt: skip
+    run(*config, f"--workdir={folder / 'whole'}", devices=devices)
+    workdir = folder / "killed"
+    saving = [kill(start(*config, f"--workdir={workdir}", devices=devices), workdir, *moment) for moment in moments]
+    run(*config, f"--workdir={workdir}", devices=devices)
+    assert any(saving) or not any(in_a_save for _, in_a_save in moments)
+    assert_same(workdir, folder / "whole")
+    assert [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").open()] == list(range(1, 601))
+    assert not [p for p in workdir.glob("checkpoints/*") if not p.name.isdigit()]  # what was half written is gone
+
+
 def test_02_sigterm_saves_and_resumes_where_it_was(whole, tmp_path):
-    process = start(*TINY, f"--workdir={tmp_path}")
-    reach(process, tmp_path, 7)
-    process.send_signal(signal.SIGTERM)
-    _, err = end(process, Preempted.code)
-    assert err.splitlines()[-1] == "preempted and saved; the same command resumes"
-    (step,) = Checkpoints(tmp_path / "checkpoints").steps()[-1:]
-    assert [line["step"] for line in lines(tmp_path)] == list(range(1, step + 1))
-    assert 7 <= step < TOTAL
+    step = preempt(tmp_path, 7)
+    assert 7 <= step < TOTAL and logged(tmp_path) == step
     out, _ = run(*TINY, f"--workdir={tmp_path}")
     assert f"resumed at step {step}" in out
     assert_same(tmp_path, whole)
+
+
+# A step takes half a minute on two cores.
+SLOW = ("--config=configs/ablation.py:mnist10k", "--config.data.name=digits", "--config.data.train_split=train",
+        "--config.data.train_ops=decode|resize(28)", "--config.data.test_ops=decode|resize(28)",
+        "--config.model.layers=conv(512, 3)|relu|conv(512, 3)|relu|conv(512, 3)|max(2)|out")  # fmt: skip
+
+
+def test_02_a_second_sigterm_ends_it_at_once(tmp_path):
+    process = start(*SLOW, f"--workdir={tmp_path}")
+    assert reach(process, lambda: (tmp_path / "events").exists())
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(2)
+    assert process.poll() is None
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert time.monotonic() - began < 1 and process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+@pytest.mark.parametrize("how", ["flip", "truncate", "remove"])
+def test_06_a_damaged_checkpoint_is_named_and_the_one_before_is_used(whole, tmp_path, how):
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    (workdir / "result.json").unlink()
+    last = workdir / "checkpoints" / str(TOTAL)
+    if how == "truncate":
+        harm(last / "state" / "_METADATA", how)
+    else:
+        harm(max((p for p in last.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size), how)
+    out, _ = run(*TINY, f"--workdir={workdir}")
+    assert f"{last} is damaged: " in out and "resumed at step 280" in out
+    assert_same(workdir, whole)
+
+
+def test_06_with_none_left_it_ends_and_touches_nothing(whole, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    (workdir / "result.json").unlink()
+    for step in steps(workdir):
+        harm(workdir / "checkpoints" / str(step) / "state" / "_METADATA", "truncate")
+    before = digest(workdir)
+    _, err = run(*TINY, f"--workdir={workdir}", code=5)
+    assert f"error: no checkpoint in {workdir / 'checkpoints'} can be read" in err and "_METADATA" in err
+    assert {k: v for k, v in digest(workdir).items() if k != lock.NAME} == before
+
+
+def test_07_a_checkpoint_of_another_network_is_refused(whole, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    before = digest(workdir / "checkpoints")
+    for change, message in [
+        (["--config.optim.momentum=0.9"], "opt_state/0/trace/H1/bias is missing"),
+        (["--config.model.name=lenet1", "--config.data.train_ops=decode|resize(28)",
+          "--config.data.test_ops=decode|resize(28)"], "params/H1/kernel is float32[5, 5, 1, 12], float32[5, 5, 1, 4] wanted"),
+    ]:  # fmt: skip
+        _, err = run(*TINY, *change, f"--workdir={workdir}", "--allow_config_change", code=5)
+        assert "does not fit this program: " in err and message in err and err.count("error: ") == 1, err
+    assert digest(workdir / "checkpoints") == before
+
+
+@contextlib.contextmanager
+def tmpfs(folder: Path, *options: str):
+    """A file system of 1 MiB in memory, as root."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(["size=1m", *options]), "tmpfs", str(folder)],
+                             capture_output=True, text=True)  # fmt: skip
+    if mounted.returncode:
+        pytest.skip(f"mounting is not possible here: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def full_disk(workdir: Path) -> Path:
+    """Leaves 20 kB."""
+    with contextlib.suppress(OSError), (workdir / "filler").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    os.truncate(workdir / "filler", (workdir / "filler").stat().st_size - 5 * 4096)
+    return workdir / "filler"
+
+
+@pytest.mark.parametrize("how", ["full", "small files"])
+def test_08_a_full_disk_ends_it_by_name_and_leaves_the_checkpoint_before(whole, tmp_path, how):
+    """A small file system as root; a process whose files must stay below the checkpoint's 37 kB anywhere."""
+    workdir = tmp_path / "run"
+    with tmpfs(workdir) if how == "full" else contextlib.nullcontext():
+        step = preempt(workdir, 7)
+        before = digest(workdir / "checkpoints" / str(step))
+        filler = full_disk(workdir) if how == "full" else workdir / "none"
+        process = start(*TINY, f"--workdir={workdir}")
+        if how == "small files":
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (30000, 30000))
+        _, err = end(process, 5)
+        (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert str(workdir) in line and "could not be written: " in line and line.endswith("bytes are free there"), err
+        assert steps(workdir) == [step] and digest(workdir / "checkpoints" / str(step)) == before
+        filler.unlink(missing_ok=True)
+        run(*TINY, f"--workdir={workdir}")
+        assert_same(workdir, whole)
+
+
+def test_09_a_workdir_that_cannot_be_written_is_refused_before_anything_is_compiled(tmp_path):
+    """Root may write where the permissions say no, so the file system says it."""
+    with tmpfs(tmp_path / "run", "ro"):
+        _, err = run(*TINY, f"--workdir={tmp_path / 'run'}", code=2)
+    assert err == f"error: --workdir={tmp_path / 'run'} cannot be written: Read-only file system\n"
+    (tmp_path / "file").touch()
+    _, err = run(*TINY, f"--workdir={tmp_path / 'file'}", code=2)
+    assert err == f"error: --workdir={tmp_path / 'file'} is a file; give a folder\n"
+
+
+def test_09_a_relative_workdir_is_one_too(tmp_path):
+    """Orbax by itself wants absolute paths."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    run(*TINY, "--config.train.epochs=0.2", "--workdir=a/b", cwd=tmp_path)
+    assert steps(tmp_path / "a" / "b") == [6]
+
+
+def test_10_divergence_is_found_and_never_saved(tmp_path):
+    """At step 31, the first of the second epoch, the rate jumps; saved at every step, some would hold what is not finite."""
+    jumps = (*TINY, "--config.optim.schedule=table((1, 1e38))", "--config.train.log_every_steps=10",
+             "--config.checkpoint.every_steps=1", f"--workdir={tmp_path}")  # fmt: skip
+    _, err = run(*jumps, code=4)
+    (last,) = steps(tmp_path)[-1:]
+    assert last >= 30 and f"the last good checkpoint is step {last}" in err and err.count("error: ") == 1, err
+    assert "is not finite after step" in err or "the loss is not finite at step" in err
+    for step in steps(tmp_path):
+        with Checkpoints(tmp_path / "checkpoints")._open() as files:
+            assert all(np.isfinite(a).all() for a in files.load(step).values()), step
+    assert run(*jumps, code=4)[1].splitlines()[-1] == err.splitlines()[-1]  # and again where it resumes
+    _, err = run(*jumps, "--config.checkpoint.every_steps=1000", "--allow_config_change", code=4)
+    assert "the loss is not finite at step" in err and "(looked at steps " in err
+
+
+def test_13_missing_data_are_named_with_the_command_that_prepares_them(tmp_path):
+    for change, code, messages in [
+        (["--config.data.name=imagenet2012", "--config.data.data_dir=/nowhere"], 3,
+         ["imagenet2012 is not in /nowhere and must be downloaded by hand", "--mode=prepare --manual_dir=FOLDER"]),
+        (["--config.data.name=mnistt"], 3, ["no data set 'mnistt'; did you mean 'mnist'?"]),
+        (["--config.data.test_split=validation"], 3, ["digits has no split 'validation'; it has train, test"]),
+        (["--config.data.name=folder:/nowhere"], 3, ["there is no such folder; it must hold PATH/split/class/image"]),
+    ]:  # fmt: skip
+        _, err = run(*TINY, *change, f"--workdir={tmp_path}", code=code)
+        last = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert len(last) == 1 and all(m in last[0] for m in messages) and "Traceback" not in err, err
+
+
+def test_15_all_that_does_not_fit_the_data_is_said_at_once(tmp_path):
+    _, err = run(*TINY, "--config.model.num_classes=7", "--config.train.batch_size=2000",
+                 "--config.data.test_ops=decode|resize(28)", f"--workdir={tmp_path}", code=2)  # fmt: skip
+    found = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(found) == 3, err
+    for message in ("data.test_ops gives images of (28, 28, 1)", "model.num_classes is 7, digits has 10 classes",
+                    "train.batch_size is 2000, digits has 1437 examples"):  # fmt: skip
+        assert message in err
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_16_saved_on_2_devices_it_resumes_on(devices, whole, tmp_path):
+    """The order of the examples is the same, the sums over them are rounded in another order."""
+    step = preempt(tmp_path, 7, devices=2)
+    out, _ = run(*TINY, f"--workdir={tmp_path}", devices=devices)
+    assert f"{TOTAL} steps on {devices} x " in out and f"resumed at step {step}" in out
+    ours, theirs = arrays(tmp_path), arrays(whole)
+    for name in (name for name in ours if name.startswith("params/")):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=1e-3, err_msg=name)
+    assert logged(tmp_path) == TOTAL
+
+
+def test_16_resumed_past_its_end_it_is_complete(whole, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    out, _ = run(*TINY, "--config.train.epochs=5", f"--workdir={workdir}", "--allow_config_change")
+    assert "resumed at step 300" in out and json.loads((workdir / "result.json").read_text())["steps"] == TOTAL
+
+
+def test_17_a_second_run_in_the_folder_is_refused_and_a_killed_one_replaced(whole, tmp_path):
+    first = start(*TINY, f"--workdir={tmp_path}")
+    assert reach(first, lambda: logged(tmp_path))
+    first.send_signal(signal.SIGSTOP)  # it lives, and is as far as it is
+    _, err = run(*TINY, f"--workdir={tmp_path}", code=2)
+    (line,) = err.splitlines()
+    assert f"is in use by process {first.pid} on {os.uname().nodename}, which began " in line
+    first.kill()
+    first.communicate()
+    run(*TINY, f"--workdir={tmp_path}")
+    assert_same(tmp_path, whole)
+
+
+def test_20_a_long_run_needs_no_more_in_the_end_than_in_the_beginning(tmp_path):
+    """2,000 steps with 20 tests and 20 saves."""
+    process = start(*NET, "--config.train.batch_size=48", f"--config.train.epochs={2000 * 48 / IMAGES}",
+                    f"--config.train.eval_every_epochs={100 * 48 / IMAGES}", "--config.checkpoint.every_steps=100",
+                    f"--workdir={tmp_path}")  # fmt: skip
+    seen = []  # (step, resident MB, descriptors, threads)
+    while process.poll() is None:
+        with contextlib.suppress(OSError, StopIteration):
+            own = Path("/proc", str(process.pid))
+            status = dict(line.split(":", 1) for line in (own / "status").read_text().splitlines())
+            row = (int(status["VmRSS"].split()[0]) / 1000, len(list((own / "fd").iterdir())), int(status["Threads"]))
+            if logged(tmp_path) > (seen[-1][0] if seen else 0):
+                seen.append((logged(tmp_path), *row))
+        time.sleep(0.01)
+    end(process)
+    late = np.array([row for row in seen if row[0] > 500])
+    assert len(late) > 50
+    slope = np.polyfit(late[:, 0], late[:, 1], 1)[0] * 100
+    assert slope < 1, f"{slope:.2f} MB per 100 steps"
+    first, second = late[late[:, 0] <= 1250], late[late[:, 0] > 1250]
+    assert (second[:, 2:].max(0) <= first[:, 2:].max(0)).all(), (first.max(0), second.max(0))
+    assert steps(tmp_path) == [1900, 2000] and logged(tmp_path) == 2000
+    assert len(list((tmp_path / "events").iterdir())) == 1
