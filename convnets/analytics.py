@@ -17,7 +17,7 @@ class Layer(NamedTuple):
     Attributes:
         name: the paper's name, with the path where it lies in a block.
         output: [height, width, maps], or [units].
-        multiply_adds: of convolutions and fully connected layers, without biases, for one image.
+        multiply_adds: of convolutions, S-cells and fully connected layers, without biases, for one image.
         receptive_field: side of the square of input pixels that one output unit sees.
         jump: from a unit's square to its neighbour's, in input pixels.
         start: of the first unit's square, its first row and column; below 0 in the padding.
@@ -100,7 +100,8 @@ def _multiply_adds(module: nn.Module, weights: Any, output: tuple[int, ...]) -> 
     if isinstance(module, layers.RBF):
         return module.codes.size
     uses = 1 if isinstance(module, layers.LocallyConnected) else math.prod(output[1:-1])  # of every weight
-    return math.prod(weights["kernel"].shape) * uses if "kernel" in weights else 0
+    kernel = weights.get("kernel", weights.get("a"))  # S-cells have the paper's letter
+    return math.prod(kernel.shape) * uses if kernel is not None else 0
 
 
 def _fields(jaxpr, modules: list[nn.Module], side: int) -> list[Field]:

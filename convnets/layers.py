@@ -14,9 +14,10 @@ import numpy as np
 from jax import lax
 
 from convnets import kernels
+from convnets.cells import CCells, SCells  # noqa: F401
 from convnets.errors import UsageError
 
-# Pooling and normalization have files of their own; every layer is found here.
+# Pooling, normalization and the neocognitron's cells have files of their own; every layer is found here.
 from convnets.normalization import LRN, BatchNorm, Init, LocalContrast  # noqa: F401
 from convnets.pooling import Padding, Pair, Pool, pads, pair, pool, windows  # noqa: F401
 

@@ -96,6 +96,36 @@ def mistakes(
     _save(figure, path)
 
 
+def answers(
+    images: np.ndarray, outputs: np.ndarray, labels: np.ndarray, names: Sequence[str], path: Path, title: str
+) -> None:
+    """Images [n, h, w, c], a row a class, each above what the planes [n, planes] of the last layer answer to it.
+
+    A plane has the same place and colour everywhere, and all bars the same scale, so a class that one plane stands for
+    whatever its images look like is a row of equal bars. At most ten images of each class.
+    """
+    rows = [np.flatnonzero(labels == label)[:10] for label in range(len(names))]
+    columns, planes, limit = max(1, *map(len, rows)), outputs.shape[1], max(float(outputs.max()), 1e-12)
+    colours = plt.get_cmap("hsv")(np.arange(planes) / planes)
+    figure, axes = plt.subplots(2 * len(rows), columns, figsize=(columns + 0.4, 1.45 * len(rows) + 0.4), squeeze=False,
+                                height_ratios=[3, 1] * len(rows))  # fmt: skip
+    for axis in axes.flat:
+        axis.axis("off")
+    for i, row in enumerate(rows):
+        for above, below, n in zip(axes[2 * i], axes[2 * i + 1], row, strict=False):
+            image = images[n]
+            above.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray_r", vmin=0, vmax=255)
+            above.axis("on")
+            above.set(xticks=[], yticks=[])
+            for side in above.spines.values():
+                side.set(visible=True, linewidth=0.5)
+            below.bar(range(planes), outputs[n], color=colours, width=0.9)
+            below.axhline(0, color=QUIET, lw=0.5)
+            below.set(xlim=(-1, planes), ylim=(0, limit))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    _save(figure, path)
+
+
 def experiment(
     curves: Mapping[str, tuple[Sequence[tuple[float, float]], float | None]],
     bars: Sequence[tuple[str, str, float, float, float | None]],

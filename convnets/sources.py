@@ -6,6 +6,7 @@ A folder is laid out as TFDS's ImageFolder wants it: PATH/split/class/image, wit
 import contextlib
 import difflib
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from convnets.errors import DataError
 from convnets.records import Files, Records
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+OWN = ("digits", "stimuli")  # builders of ours, each in a file of its name
 
 
 class Info(NamedTuple):
@@ -158,8 +160,8 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
-    if name.split(":")[0] == "digits":
-        import convnets.digits  # noqa: F401  registers the builder
+    if name.split(":")[0] in OWN:
+        importlib.import_module(f"convnets.{name.split(':')[0]}")  # registers the builder
     try:
         made = tfds.builder(name, data_dir=where)
     except (tfds.core.DatasetNotFoundError, tfds.core.registered.DatasetNotFoundError):

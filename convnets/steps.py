@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import traverse_util
 from jax import lax
 
 from convnets import augment, metrics
@@ -49,6 +50,15 @@ def fetch(batch: dict[str, jax.Array], constants: dict[str, jax.Array]) -> tuple
     return batch["image"], batch["label"]
 
 
+def ascend(grads: Any, reinforcement: Any) -> Any:
+    """Gradients with minus the reinforcement in the place of those of the arrays that have one.
+
+    So a layer that learns without a gradient (convnets/cells.py) gives a direction and the recipe the rates.
+    """
+    own = traverse_util.flatten_dict(reinforcement)
+    return traverse_util.unflatten_dict(traverse_util.flatten_dict(grads) | {k: -v for k, v in own.items()})
+
+
 def train_step(
     model: nn.Module, optimizer: optax.GradientTransformation, loss: str, ops: list[Call], seed: int,
     average: Callable[[jax.Array], jax.Array] | None = None,
@@ -69,7 +79,7 @@ def train_step(
 
         def objective(params):
             variables = {**state.variables, "params": params}
-            output, changed = model.apply(variables, images, train=True, mutable=["batch_stats"],
+            output, changed = model.apply(variables, images, train=True, mutable=["batch_stats", "reinforcement"],
                                           rngs={"dropout": dropout})  # fmt: skip
             scores, heads = output if isinstance(output, tuple) else (output, {})
             scores = scores.astype(jnp.float32)
@@ -78,6 +88,7 @@ def train_step(
             return jnp.mean(losses) + AUXILIARY * extra, (scores, losses, changed)
 
         grads, (scores, losses, changed) = jax.grad(objective, has_aux=True)(state.params)
+        grads = ascend(grads, changed.get("reinforcement", {}))
         grads, stats = lax.pmean((grads, changed.get("batch_stats", {})), AXIS)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, scale=state.scale)
         params = optax.apply_updates(state.params, updates)

@@ -32,6 +32,8 @@ from convnets.preemption import Preemption
 from convnets.state import TrainState
 from convnets.watchdog import Watchdog
 
+FILTERS = {"Conv": "kernel", "SCells": "a"}  # the array of filters of a first layer
+
 
 def fit(
     step: dict[int, Callable[..., Any]], state: TrainState, batches: Iterator[data.Batch], constants: Any, *,
@@ -270,6 +272,13 @@ class Run:
         }
         return result, scores
 
+    def _outputs(self, layer: str, images: np.ndarray) -> np.ndarray:
+        """What a layer makes of test images [n, h, w, c]: [n, cells]."""
+        pixels = augment.apply(self.test_split.device_ops, None, images)
+        keep = lambda module, _: module.name == layer  # noqa: E731
+        _, seen = self.model.apply(self.state.variables, pixels, train=False, capture_intermediates=keep)
+        return np.asarray(seen["intermediates"][layer]["__call__"][0], np.float32).reshape(len(images), -1)
+
     def draw(self, scores: np.ndarray) -> list[Path]:
         """The figures of a finished run."""
         from convnets import plots
@@ -279,18 +288,24 @@ class Run:
         guesses = np.argmax(scores, axis=1)
         wrong = np.flatnonzero(guesses != labels)
         title = f"{self.config.model.name} on {info.name}"
-        paths = [self.workdir / name for name in ("curves.png", "filters.png", "confusion.png", "mistakes.png")]
+        names = ("curves.png", "filters.png", "confusion.png", "mistakes.png", "answers.png")
+        paths = [self.workdir / name for name in names]
         plots.curves(logs.read_lines(self.workdir / "metrics.jsonl"), paths[0], title)
         first = next(r for r in analytics.describe(self.model, self.model.input_shape) if r.parameters)
         kernel = self.state.variables["params"]
         for part in first.name.split("/"):
             kernel = kernel[part]
-        if first.kind == "Conv":
-            plots.filters(np.asarray(kernel["kernel"]), paths[1], f"{title}: filters of {first.name}")
+        if first.kind in FILTERS:
+            plots.filters(np.asarray(kernel[FILTERS[first.kind]]), paths[1], f"{title}: filters of {first.name}")
         error = f"{len(wrong)} of {len(labels)} wrong"
         plots.confusion(labels, guesses, info.label_names, paths[2], f"{title}: {error}")
         shown = wrong[:100]
         images, _ = evaluate.images_and_labels(self.test_split, shown)
         title = f"{title}: {error}, truth > guess"
         plots.mistakes(images, labels[shown], guesses[shown], info.label_names, paths[3], title)
+        if layer := getattr(self.model, "answers", ""):
+            some = np.sort(np.concatenate([np.flatnonzero(labels == i)[:10] for i in range(info.num_classes)]))
+            images, _ = evaluate.images_and_labels(self.test_split, some)
+            outputs = self._outputs(layer, images)
+            plots.answers(images, outputs, labels[some], info.label_names, paths[4], f"{info.name}: answers of {layer}")
         return [path for path in paths if path.exists()]

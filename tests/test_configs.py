@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 import run
 from configs import base
-from convnets import data, evaluate, models, optim, train, validate, verbs
+from convnets import data, evaluate, models, optim, sources, train, validate, verbs
 from convnets.layers import Conv, Dense
 from tests.conftest import ROOT
 
@@ -38,6 +38,7 @@ NETWORKS = {
     "alexnet_controls": ["no_lrn"],
     "vgg_cifar": ["A_bn"],
     "handcrafted": ["conv-mnist"],
+    "neocognitron": ["digits", "mnist"],
 }
 FILES = {p.stem: importlib.import_module(f"configs.{p.stem}") for p in sorted((ROOT / "configs").glob("*.py"))}
 ALL = [(stem, variant) for stem, module in FILES.items() for variant in getattr(module, "VARIANTS", {})]
@@ -103,10 +104,11 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
         monkeypatch.setattr(train.Run, "draw", lambda *_: [])
     config, _ = validate.load(ROOT / f"configs/{stem}.py:{variant}", [])
     size = {"train_split": "train[:64]", "test_split": f"{config.data.test_split}[:6]"}
-    directory = scratch / "tfds" if config.data.name == "digits" else shared_data
+    directory = scratch / "tfds" if config.data.name in sources.OWN else shared_data
+    images = 5 if config.data.name == "stimuli" else 64
     assert run.main([
         "run.py", f"--config={ROOT}/configs/{stem}.py:{variant}", f"--workdir={tmp_path}", "--mode=train",
-        "--config.train.batch_size=2", f"--config.train.epochs={2 * 2 / 64}", "--config.evaluate.batch_size=4",
+        "--config.train.batch_size=2", f"--config.train.epochs={2 * 2 / images}", "--config.evaluate.batch_size=4",
         f"--config.data.data_dir={directory}", *(f"--config.data.{k}={v}" for k, v in size.items()),
     ]) == 0  # fmt: skip
     assert unread == []

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 
 from convnets.errors import UsageError
 from convnets.language import suggest
-from convnets.models import alexnet, googlenet, inception_bn, lenet, resnet, stack, vgg
+from convnets.models import alexnet, googlenet, inception_bn, lenet, neocognitron, resnet, stack, vgg
 
 MODELS: dict[str, Any] = {
+    "neocognitron": neocognitron.Neocognitron,
     "lenet1989": lenet.LeNet1989,
     "lenet1": lenet.LeNet1,
     "lenet5": lenet.LeNet5,
