@@ -82,7 +82,7 @@ class Claim(NamedTuple):
     differences: "dropout gains less with BN" is worse=["plain", "BN and dropout"], better=["dropout", "BN"].
 
     Attributes:
-        metric: the experiment's where it is ''; at a test it is one of test_error, top5_error and test_loss.
+        metric: the experiment's where it is ''; at a test it is one of AT_TESTS.
         size: the paper's effect, worse - better, or worse / better with `ratio`.
         ratio: the effect is a ratio, as for steps.
         within: the paper says instead that the two differ by less than this, in either direction.
@@ -141,6 +141,11 @@ def top5_error(log: Log) -> float:
     return log.result["top5_error"]
 
 
+def any_error(log: Log) -> float:
+    """100 for a run with any wrong test image, else 0, so that the mean is the percentage of runs that are not perfect."""
+    return 100.0 * (log.result["top1_error"] > 0)
+
+
 def test_loss(log: Log) -> float:
     return log.result["loss"]
 
@@ -182,9 +187,9 @@ def steps_to_test_error(log: Log, percent: float) -> float:
     return good[0] if good else log.lines[-1]["step"]
 
 
-METRICS = {f.__name__: f for f in (test_error, top5_error, test_loss, train_error, train_loss, steps_to_train_error,
-                                   steps_to_test_error)}  # fmt: skip
-AT_TESTS = ("test_error", "top5_error", "test_loss")
+METRICS = {f.__name__: f for f in (test_error, top5_error, any_error, test_loss, train_error, train_loss,
+                                   steps_to_train_error, steps_to_test_error)}  # fmt: skip
+AT_TESTS = ("test_error", "top5_error", "any_error", "test_loss")
 
 
 def measure(metric: str, log: Log) -> float:

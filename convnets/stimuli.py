@@ -22,7 +22,7 @@ DIGITS = """
 .#...#. ...#... .#..... #....#. ....#..
 ..###.. ...#... ######. .####.. ....#..
 """
-DEFORMED = {
+DISTORTED = {
     "tall": """
 ..###.. ...#... .####.. #####.. .....#.
 .#...#. ..##... #....#. ....#.. ....##.
@@ -80,8 +80,28 @@ def draw(text: str) -> np.ndarray:
     return 255 * np.pad(digits, [(0, 0), *room]).astype(np.uint8)[..., None]
 
 
+def deformed(digits: np.ndarray) -> list[np.ndarray]:
+    """[5, 16, 16, 1] a cell taller, shorter, wider and narrower, slanted to either side, and with three cells flipped."""
+    slant = np.repeat([1, 0, -1], (6, 3, 7))  # of the rows; those of the digits are 3 to 11
+    found = []
+    for axis, middle in ((1, 7), (2, 6)):
+        longer = np.insert(digits, middle, np.take(digits, middle, axis), axis)
+        found += [np.take(longer, range(SIDE), axis)]
+        shorter = np.delete(digits, middle, axis)
+        found += [np.concatenate([shorter, np.zeros_like(np.take(digits, [0], axis))], axis)]
+    for by in (slant, -slant):
+        found += [np.stack([np.roll(digits[:, row], n, 1) for row, n in enumerate(by)], axis=1)]
+    noisy, rng = digits.copy(), np.random.default_rng(0)
+    for image in noisy:
+        image[tuple(rng.integers(3, 12, (2, 3)))] ^= 255
+    return [*found, noisy]
+
+
 class Stimuli(tfds.core.GeneratorBasedBuilder):
-    """Digits 0 to 4, uint8 16 x 16: 5 for training, for tests all 125 shifts by up to 2 cells, and 20 deformed ones."""
+    """Digits 0 to 4, uint8 16 x 16, 5 for training.
+
+    For tests: all 125 shifts by up to 2 cells; 35 slightly deformed (by rule) and 20 distorted ones (drawn).
+    """
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -99,7 +119,8 @@ class Stimuli(tfds.core.GeneratorBasedBuilder):
         return {
             "train": self._generate_examples([digits]),
             "test": self._generate_examples([np.roll(digits, by, (1, 2)) for by in shifts]),
-            "deformed": self._generate_examples([draw(text) for text in DEFORMED.values()]),
+            "deformed": self._generate_examples(deformed(digits)),
+            "distorted": self._generate_examples([draw(text) for text in DISTORTED.values()]),
         }
 
     def _generate_examples(self, sets):

@@ -122,6 +122,8 @@ def test_a_diverged_trial_is_a_result_at_chance(place):
     assert results.values(HOT, "", "test_error", found) == {0: 90.0, 1: 1.5}
     assert results.values(HOT, "", "steps_to_train_error(50)", found) == {0: 75000, 1: 15.0}  # all that were planned
     assert results.values(HOT, "", "test_loss", found) == {1: 0.1}
+    assert results.values(HOT, "", "any_error", found) == {0: 100.0, 1: 100.0}
+    assert ledger.any_error(ledger.Log({"top1_error": 0.0})) == 0
     assert found[0]["wall"] == 3.0
 
 

@@ -17,9 +17,9 @@ S-cells learn without a teacher: `convnets/layers.py`'s SCells say in which dire
   for the others; c adds up to 1 (the paper's), d to 16.
 - Where the cells lie: C-layers take every second position, and one and a half cells beyond each edge (3 and 4 of padding),
   which gives the paper's 10 x 10 and 6 x 6; US1 is padded by 2 and US2 by 1.
-- The initial a: small and slightly different from plane to plane. Here 0.0001 times the mean of a preference and of U(0, 1):
-  in US1 for a line through the middle of the window, its direction turning from plane to plane; above, for the planes below
-  with nearly the same number. The paper's values are functions of the same quantities without chance. b begins at 0.
+- The initial a: small and slightly different from plane to plane. Here 0.0001, 0.0003 and 0.001 in US1, US2 and US3 times
+  the mean of a preference and of U(0, 1): in US1 for a line through the middle of the window, its direction turning from
+  plane to plane; above, for the planes below with nearly the same number. b begins at 0.
 - alpha is 0.5.
 - The paper has no classes: it looks which cell of UC3 answers. The read-out is ours, the only layer with labels and a
   gradient: a linear one without bias of the plane with the largest answer in UC3, that is the most frequent class among
@@ -39,11 +39,10 @@ from convnets.language import suggest
 from convnets.layers import CCells, Conv, Init, Padding, SCells
 
 PLANES = 24
-SMALL = 1e-4
-S = {  # r, fading of c, padding, side of the S-columns
-    "US1": (4.0, 0.8, 2, 5),
-    "US2": (1.5, 0.9, 1, 5),
-    "US3": (1.5, 0.9, 0, 2),
+S = {  # r, fading of c, the largest initial a, padding, side of the S-columns
+    "US1": (4.0, 0.8, 0.0001, 2, 5),
+    "US2": (1.5, 0.9, 0.0003, 1, 5),
+    "US3": (1.5, 0.9, 0.001, 0, 2),
 }
 C: dict[str, tuple[int, int, Padding]] = {  # size, stride, padding
     "UC1": (5, 2, ((3, 4), (3, 4))),
@@ -66,11 +65,15 @@ def neighbours(below: int, planes: int) -> np.ndarray:
     return np.exp(-np.square(2 * np.minimum(apart, 1 - apart) / 0.3))[None, None]
 
 
-def slight(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+def slight(largest: float) -> Init:
     """The initial a [size, size, planes below, planes]."""
-    size, _, below, planes = shape
-    preference = lines(size, planes) if below == 1 else neighbours(below, planes)
-    return SMALL / 2 * (jnp.asarray(preference, dtype) + jax.random.uniform(key, shape, dtype))
+
+    def init(key, shape, dtype=jnp.float32):
+        size, _, below, planes = shape
+        preference = lines(size, planes) if below == 1 else neighbours(below, planes)
+        return largest / 2 * (jnp.asarray(preference, dtype) + jax.random.uniform(key, shape, dtype))
+
+    return init
 
 
 def winner(u: jax.Array) -> jax.Array:
@@ -96,12 +99,11 @@ class Neocognitron(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         if self.read not in ("winner", *C):
             raise UsageError(f"read is '{self.read}'{suggest(self.read, ('winner', *C))}")
-        init: Init = slight
         seen, u = {}, x
-        for (s, (r, fading, s_padding, column)), (c, (size, stride, padding)) in zip(S.items(), C.items(), strict=True):
-            u = SCells(PLANES, r, fading, init, column, padding=s_padding, dtype=self.dtype, name=s)(u)
-            u = CCells(0.9, 16.0, 0.5, size, stride, padding, self.dtype, name=c)(u)
-            seen[c] = u
+        for (s, s_row), (c, (size, stride, c_padding)) in zip(S.items(), C.items(), strict=True):
+            r, fading, largest, padding, column = s_row
+            u = SCells(PLANES, r, fading, slight(largest), column, padding=padding, dtype=self.dtype, name=s)(u)
+            u = seen[c] = CCells(0.9, 16.0, 0.5, size, stride, c_padding, self.dtype, name=c)(u)
         features = winner(u) if self.read == "winner" else seen[self.read]
         bias = "none" if self.read == "winner" else "map"
         readout = Conv(self.num_classes, features.shape[1], kernel_init=nn.initializers.zeros_init(), bias=bias,
