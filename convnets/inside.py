@@ -113,13 +113,13 @@ def first_filters(model: nn.Module, variables: Any, rows: Sequence[Layer]) -> tu
 
     Of a locally connected layer they are those at the middle of the map, of a full layer they have the image's size.
     """
-    first = next((r for r in rows if r.kind in WEIGHTED), None)
+    first = next((r for r in rows if r.kind in (*WEIGHTED, "SCells")), None)
     if first is None:
         return None
     leaves = variables["params"]
     for part in first.name.split("/"):
         leaves = leaves[part]
-    kernel = np.asarray(leaves["kernel"], np.float32)
+    kernel = np.asarray(leaves.get("kernel", leaves.get("a")), np.float32)
     if first.kind == "LocallyConnected":
         kernel = kernel[kernel.shape[0] // 2, kernel.shape[1] // 2]
     if first.kind == "Dense":

@@ -17,6 +17,7 @@ from convnets import (
     data,
     evaluate,
     health,
+    inside,
     logs,
     metrics,
     models,
@@ -272,13 +273,6 @@ class Run:
         }
         return result, scores
 
-    def _outputs(self, layer: str, images: np.ndarray) -> np.ndarray:
-        """What a layer makes of test images [n, h, w, c]: [n, cells]."""
-        pixels = augment.apply(self.test_split.device_ops, None, images)
-        keep = lambda module, _: module.name == layer  # noqa: E731
-        _, seen = self.model.apply(self.state.variables, pixels, train=False, capture_intermediates=keep)
-        return np.asarray(seen["intermediates"][layer]["__call__"][0], np.float32).reshape(len(images), -1)
-
     def draw(self, scores: np.ndarray) -> list[Path]:
         """The figures of a finished run."""
         from convnets import plots
@@ -306,6 +300,7 @@ class Run:
         if layer := getattr(self.model, "answers", ""):
             some = np.sort(np.concatenate([np.flatnonzero(labels == i)[:10] for i in range(info.num_classes)]))
             images, _ = evaluate.images_and_labels(self.test_split, some)
-            outputs = self._outputs(layer, images)
+            pixels = augment.apply(self.test_split.device_ops, None, images)
+            outputs = np.asarray(inside.through(self.model, self.state.variables, pixels)[layer][1])[:, 0, 0]
             plots.answers(images, outputs, labels[some], info.label_names, paths[4], f"{info.name}: answers of {layer}")
         return [path for path in paths if path.exists()]
