@@ -6,9 +6,26 @@ That ten crops and 144 crops are the right ones is shown by tests.
 from convnets.ledger import Claim, Experiment, Row, Size, Test
 
 TESTS = {"ten": Test(("--config.evaluate.protocol=ten_crop",)), "mirror": Test(("--config.evaluate.protocol=dense",))}
+WHOLE = Test(("--config.evaluate.protocol=dense(flip=False)",))
+# Whole images, 32 x 32, suit it too: its last maps are averaged.
+NET = "conv(32, 3, padding=1)|relu|max(2)|conv(64, 3, padding=1)|relu|max(2)|conv(64, 3, padding=1)|relu|mean|out"
+CROPS = (f"--config.model.layers={NET}", "--config.model.side=24", "--config.data.train_ops=decode|standardize|crop(24)|flip",
+         "--config.data.test_ops=decode|standardize|center(24)", "--config.optim.schedule=cosine(3)",
+         "--config.train.epochs=3.0")  # fmt: skip
 
 EXPERIMENT = Experiment(
     "Test protocols", "test_error", source="Krizhevsky et al. 2012, section 4.1",
+    cpu=Size(
+        rows=[Row("crops", "configs/ablation.py:cifar_aug", overrides=CROPS, tests={**TESTS, "whole": WHOLE},
+                  cost="3 min, 1 core")],
+        claims=[
+            Claim("ten views instead of one", "section 4.1", better=("crops", "ten"), worse="crops", size=1.5,
+                  note="1.5 points is ImageNet's"),
+            Claim("the mirror image too", "section 4.1", better=("crops", "mirror"), worse=("crops", "whole")),
+            Claim("the whole image instead of a crop", "Simonyan & Zisserman 2015, section 3.2",
+                  better=("crops", "whole"), worse="crops"),
+        ],
+    ),
     full=Size(
         rows=[
             Row("13pct", "configs/ablation.py:13pct", tests={"ten": TESTS["ten"]}, cost="5 min, 1 x H100"),
