@@ -99,46 +99,11 @@ def main(argv: list[str]) -> int:
     except flags.Error as e:
         raise UsageError(str(e).replace("\n", " ")) from None
     set_xla_flags(FLAGS.deterministic)
-    if stray:
-        raise UsageError(f"stray argument '{stray[0]}': every argument is a flag, --name=value")
-    given = Path(FLAGS.workdir).expanduser().absolute() if FLAGS.workdir is not None else None
-    if FLAGS.workdir == "":
-        raise UsageError("--workdir is empty; give a folder")
-
-    source: str | Path = FLAGS.config or DEFAULT_CONFIG
-    if FLAGS.mode == "export":
-        _check_new(FLAGS.weights)
-    elif FLAGS.weights and not Path(FLAGS.weights).is_file():
-        raise UsageError(f"--weights={FLAGS.weights} does not exist")
+    source, problems = validate.usage(FLAGS, stray, DEFAULT_CONFIG)
+    if source is None or (problems and FLAGS.mode in ("report", "sweep")):
+        raise UsageError("\n".join(problems))
+    given = Path(FLAGS.workdir).expanduser().absolute() if FLAGS.workdir else None
     members = [Path(name).expanduser().absolute() for name in FLAGS.workdirs]
-    if FLAGS.mode in ("evaluate", "visualize") and members:
-        if FLAGS.config or FLAGS.weights:
-            raise UsageError("--workdirs: every run has its own config and weights; leave out --config and --weights")
-        without = [str(m) for m in members if not (m / "config.json").exists()]
-        if without:
-            raise UsageError(f"--workdirs: {', '.join(without)} holds no run: there is no config.json")
-        source = members[0] / "config.json"
-    elif FLAGS.mode in ("predict", "export") or (FLAGS.mode in ("evaluate", "visualize") and not FLAGS.weights):
-        if given is None:
-            raise UsageError(f"--mode={FLAGS.mode} needs --workdir, the folder of a trained run")
-        if not (given / "config.json").exists():
-            raise UsageError(f"--workdir={given} holds no run: there is no config.json")
-    if (
-        given
-        and not members
-        and FLAGS.mode in ("evaluate", "visualize", "predict", "export")
-        and (given / "config.json").exists()
-    ):
-        source = FLAGS.config or given / "config.json"
-    if FLAGS.mode == "predict" and not FLAGS.images:
-        raise UsageError("--mode=predict needs --images=FILE[,FILE...]")
-    if FLAGS.mode == "visualize" and members and (given is None or FLAGS.images):
-        raise UsageError("--mode=visualize of --workdirs needs --workdir, the folder to draw into, and no --images")
-    if FLAGS.mode == "visualize" and len(FLAGS.images) > 1:
-        raise UsageError("--mode=visualize looks at one image: give one --images=FILE")
-    missing = [name for name in FLAGS.images if not Path(name).is_file()]
-    if missing:
-        raise UsageError(f"--images: {', '.join(missing)} does not exist")
 
     if FLAGS.mode == "report":
         from convnets import report
@@ -149,13 +114,12 @@ def main(argv: list[str]) -> int:
     if FLAGS.mode == "sweep":
         from convnets import sweep
 
-        if not FLAGS.experiment:
-            raise UsageError("--mode=sweep needs --experiment, such as experiments/lenet.py")
         folder = given or Path("runs", f"{Path(FLAGS.experiment).stem}-{FLAGS.size}").absolute()
         return sweep.sweep(FLAGS.experiment, FLAGS.size, folder, FLAGS.seeds, overrides, FLAGS.launcher, FLAGS.jobs,
                            FLAGS.slurm)  # fmt: skip
 
-    config, problems = validate.load(source, overrides)
+    config, wrong = validate.load(source, overrides)
+    problems += wrong
     group = (FLAGS.distributed, FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
     meets = FLAGS.mode in ("train", "evaluate")
     problems += processes.problems(*group, FLAGS.local_device_ids) if meets else []
@@ -203,16 +167,6 @@ def main(argv: list[str]) -> int:
     }[FLAGS.mode]
     verb()
     return 0
-
-
-def _check_new(file: str) -> None:
-    """That a file of weights can be written here."""
-    if not file.endswith(".safetensors"):
-        raise UsageError("--mode=export needs --weights=FILE.safetensors, the file to write")
-    if Path(file).exists():
-        raise UsageError(f"--weights={file} exists already; export writes a new file")
-    if not Path(file).absolute().parent.is_dir():
-        raise UsageError(f"--weights={file}: there is no such folder")
 
 
 if __name__ == "__main__":
