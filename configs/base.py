@@ -40,7 +40,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "test_ops": "decode",
             "on_error": "error",  # a training image that cannot be decoded: error, or skip up to one in a thousand
         },
-        "loss": "softmax",  # convnets.steps.LOSSES: softmax, mse, map
+        "loss": "softmax",  # convnets.steps.LOSSES: softmax, mse, map; svm, which is fitted at once (convnets/fitting.py)
         "optim": {  # convnets.optim.make
             "lr": 0.01,
             "lr_batch": 0,  # lr is meant for batches of this size and in proportion for others; 0: for any size

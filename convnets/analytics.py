@@ -121,7 +121,7 @@ def _fields(jaxpr, modules: list[nn.Module], side: int) -> list[Field]:
 
 def _through(module: nn.Module, field: Field, output: tuple[int, ...]) -> Field:
     size, start, jump, side = field
-    if isinstance(module, layers.Dense) and len(output) == 2:  # sees the whole map
+    if isinstance(module, layers.Dense | layers.Pyramid) and len(output) == 2:  # sees the whole map
         return Field(size + (side - 1) * jump, start, jump * side, 1)
     window = _window(module)
     stride = getattr(module, "stride", window if isinstance(module, layers.Subsample) else 1)

@@ -148,9 +148,9 @@ def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
     parts = protocols.parts(protocol, test_ops)
     for ops in (ops for part in parts for ops in part.passes):
         augment.parse(ops, test=True)
-    if loss == "mse" and (len(parts) > 1 or parts[0].average == "softmax"):
+    if loss in steps.NO_PROBABILITIES and (len(parts) > 1 or parts[0].average == "softmax"):
         raise UsageError(
-            f"'{protocol}' averages probabilities, and a network trained on loss=mse gives none: take one protocol with"
+            f"'{protocol}' averages probabilities, and a network trained on loss={loss} gives none: take one protocol with"
             " average='score'"
         )
     height, width, channels = model.input_shape

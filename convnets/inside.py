@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convnets import analytics
+from convnets import analytics, steps
 from convnets.analytics import Layer
 
 WEIGHTED = ("Conv", "LocallyConnected", "Dense")
@@ -205,13 +205,13 @@ def occlude(
 
 
 def scorer(model: nn.Module, variables: Any, loss: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Images [n, h, w, c] to [n, classes]: probabilities, or of a network trained on squared error its outputs."""
+    """Images [n, h, w, c] to [n, classes]: probabilities, or the outputs of a network that gives none."""
 
     @jax.jit
     def scores(variables, images):
         given: Any = model.apply(variables, images, train=False)
         y = given.astype(jnp.float32)
-        return y if loss == "mse" else jax.nn.softmax(y, axis=1)
+        return y if loss in steps.NO_PROBABILITIES else jax.nn.softmax(y, axis=1)
 
     return lambda images: np.asarray(scores(variables, images))
 

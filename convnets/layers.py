@@ -17,7 +17,9 @@ from convnets import kernels
 from convnets.cells import CCells, SCells  # noqa: F401
 from convnets.errors import UsageError
 
-# Pooling, normalization and the neocognitron's cells have files of their own; every layer is found here.
+# Pooling, normalization, the neocognitron's cells and what is made by hand have files of their own; every layer is
+# found here.
+from convnets.handcrafted import HOG, SIFT, Codebook, Pyramid  # noqa: F401
 from convnets.normalization import LRN, BatchNorm, Init, LocalContrast  # noqa: F401
 from convnets.pooling import Padding, Pair, Pool, pads, pair, pool, windows  # noqa: F401
 

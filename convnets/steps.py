@@ -40,7 +40,14 @@ def map(scores: jax.Array, labels: jax.Array, j: float = 1.0) -> jax.Array:
     return softmax(jnp.concatenate([scores, rubbish], axis=1), labels)
 
 
-LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {f.__name__: f for f in (softmax, mse, map)}
+def svm(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """Squared hinge of each class against the others, [n]: what convnets/fitting.py makes small, at once."""
+    targets = 2 * jax.nn.one_hot(labels, scores.shape[1]) - 1
+    return jnp.sum(jnp.square(jax.nn.relu(1 - targets * scores)), axis=1)
+
+
+LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {f.__name__: f for f in (softmax, mse, map, svm)}
+NO_PROBABILITIES = ("mse", "svm")  # scores that are no logarithms of probabilities
 
 
 def fetch(batch: dict[str, jax.Array], constants: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -116,6 +123,25 @@ def eval_step(model: nn.Module, loss: str, ops: list[Call], average: str = "soft
         scores = metrics.average(scores.reshape(len(labels), -1, scores.shape[-1]), average)
         sums = metrics.measure(scores, labels, LOSSES[loss](scores, labels), batch["mask"])
         return lax.psum(sums, AXIS), scores
+
+    return step
+
+
+def input_step(model: nn.Module, layer: str, ops: list[Call], seed: int):
+    """The step (state, batch, constants) -> (count, (what goes into a layer [n, ...], labels [n])) of training images."""
+
+    def step(state: TrainState, batch, constants):
+        images, labels = fetch(batch, constants)
+        images = augment.apply(ops, augment.example_keys(seed, batch["epoch"], batch["index"]), images)
+        found: list[jax.Array] = []
+
+        def intercept(call, args, kwargs, context):
+            found.extend(args[:1] if context.module.path == (layer,) else ())
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(intercept):
+            model.apply(state.variables, images, train=False)
+        return lax.psum(jnp.sum(batch["mask"]), AXIS), (found[0], labels)
 
     return step
 

@@ -16,6 +16,7 @@ from convnets import (
     augment,
     data,
     evaluate,
+    fitting,
     health,
     inside,
     logs,
@@ -145,6 +146,8 @@ class Run:
             Preempted: stopped on the way, at a step that is saved.
         """
         start, config = int(self.state.step), self.config
+        if config.loss == "svm":
+            return self.fit_at_once()
         model_step = steps.train_step(self.model, self.recipe.optimizer, config.loss, self.train_split.device_ops,
                                       self.seed, self.recipe.average)  # fmt: skip
         several = steps.steps_per_dispatch(config.train.steps_per_dispatch)
@@ -174,6 +177,16 @@ class Run:
             self.progress.close()
             if self.log:
                 self.log.close()
+
+    def fit_at_once(self) -> None:
+        """Fits what has no gradient to the batches of all steps; a step then is a batch looked at."""
+        began, log = time.monotonic(), logs.Metrics(self.workdir, 0)
+        self.state, rows = fitting.at_once(self.model, self.state, self.train_split, self.batch_size, self.seed, self.total)
+        self.seconds = time.monotonic() - began
+        self.speeds.append(self.total * self.batch_size / self.seconds)
+        log.write([{"step": n, "epoch": round(n / self.steps_per_epoch, 6), **row} for n, row in enumerate(rows, 1)])
+        log.close()
+        self.checkpoints.save(self.state, seconds=self.seconds)
 
     def _evaluates(self, step: int) -> bool:
         every = self.config.train.eval_every_epochs * self.steps_per_epoch

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from convnets import analytics, augment, lock, logs, models, pictures, processes, state, validate, weights
+from convnets import analytics, augment, lock, logs, models, pictures, processes, state, steps, validate, weights
 from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.models.stated import STATED, Stated
@@ -112,14 +112,14 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     The result is written to evaluation.json, or evaluation-NAME.json, in the folder `out`, where one is given.
 
     Raises:
-        UsageError: the runs test different data, or one was trained on mse and has no softmax.
+        UsageError: the runs test different data, or one was trained on a loss without probabilities.
     """
     from convnets import evaluate
 
     configs = [member(workdir, overrides) for workdir in workdirs]
     for config, workdir in zip(configs, workdirs, strict=True):
-        if config.loss == "mse":
-            raise UsageError(f"{workdir}: trained on loss=mse, its outputs are no probabilities that could be averaged")
+        if config.loss in steps.NO_PROBABILITIES:
+            raise UsageError(f"{workdir}: trained on loss={config.loss}, its outputs are no probabilities that could be averaged")
     data = [f"{c.data.name}, {c.data.test_split}" for c in configs]
     for other, workdir in zip(data, workdirs, strict=True):
         if other != data[0]:
@@ -171,8 +171,8 @@ def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bo
     pixels = pictures.read(images, facts, config.data.test_ops, invert)
     model = models.create(**config.model)
     scores = _scores(model, config, workdir, pixels)
-    if config.loss == "mse":  # outputs from -1 to 1 are no log-probabilities
-        print("this network was trained on squared error: its outputs are shown, not probabilities")
+    if config.loss in steps.NO_PROBABILITIES:
+        print(f"this network was trained on loss={config.loss}: its outputs are shown, not probabilities")
         values, unit = scores, ""
     else:
         values, unit = 100 * np.asarray(jax.nn.softmax(scores, axis=1)), " %"

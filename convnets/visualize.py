@@ -33,6 +33,7 @@ from convnets import (
     plots_inside,
     state,
     verbs,
+    steps,
     weights,
 )
 from convnets.errors import UsageError
@@ -202,7 +203,7 @@ def _picture(
         plots_inside.maps(image[0], maps, folder / "maps.png", f"{title}: {what}, taken for {name}")
     side, stride = (max(min(shape[:2]) // n, 1) for n in (4, 16))
     occlusion = inside.occlude(lambda v: score(v)[:, guess], image[0], side, stride)
-    quantity = "output" if subject.loss == "mse" else "probability"
+    quantity = "output" if subject.loss in steps.NO_PROBABILITIES else "probability"
     plots_inside.occlusion(image[0], occlusion, float(whole[guess]), folder / "occlusion.png", f"{title}: {what}",
                            f"{quantity} of {name}")  # fmt: skip
     lowest = float(occlusion.values.min())

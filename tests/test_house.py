@@ -21,6 +21,7 @@ LEVELS = [
         "cells",
         "normalization",
         "pooling",
+        "handcrafted",
         "metrics",
         "augment",
         "pixels",
@@ -39,7 +40,7 @@ LEVELS = [
         "stimuli",
     ],
     ["models.*", "sources", "stream", "data", "state"],
-    ["models", "steps", "checkpoint", "weights"],
+    ["models", "steps", "checkpoint", "weights", "fitting"],
     ["analytics", "evaluate", "gabor", "inside", "pictures"],
     ["train", "plots", "plots_inside"],
     [

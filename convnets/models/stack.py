@@ -152,6 +152,26 @@ def head(b: Build, x: jax.Array, maps: int, units: int) -> jax.Array:
     return x
 
 
+def hog(b: Build, x: jax.Array, cell: int = 4) -> jax.Array:
+    """Histograms of oriented gradients, of pixels from 0 to 1."""
+    return layers.HOG(cell, name=b.name("hog"))(x)
+
+
+def sift(b: Build, x: jax.Array, stride: int = 2) -> jax.Array:
+    """SIFT descriptors of patches of 16 x 16 pixels, of pixels from 0 to 1."""
+    return layers.SIFT(stride, name=b.name("sift"))(x)
+
+
+def codebook(b: Build, x: jax.Array, words: int) -> jax.Array:
+    """The nearest of so many words at every place; loss=svm fits them by k-means."""
+    return layers.Codebook(words, name=b.name("codebook"))(x)
+
+
+def pyramid(b: Build, x: jax.Array, levels: int = 3) -> jax.Array:
+    """Histograms of the words in 1, 2 x 2, 4 x 4, ... fields."""
+    return layers.Pyramid(levels, name=b.name("pyramid"))(x)
+
+
 def _pool(
     kind: str, b: Build, x: jax.Array, size: int, stride: int = 0, padding: int = 0, ceil: bool = False
 ) -> jax.Array:  # fmt: skip
@@ -163,8 +183,9 @@ def _activate(function: Callable, b: Build, x: jax.Array) -> jax.Array:
 
 
 LAYERS: dict[str, Callable[..., jax.Array]] = {
-    f.__name__: f for f in (conv, local, fc, out, norm, lrn, lcn, dropout, border, subsample, mean, inception, head)
-}
+    f.__name__: f for f in (conv, local, fc, out, norm, lrn, lcn, dropout, border, subsample, mean, inception, head, hog,
+                            sift, codebook, pyramid)
+}  # fmt: skip
 LAYERS |= {kind: functools.partial(_pool, kind) for kind in ("max", "average", "l1", "l2")}  # stride 0 is the size
 LAYERS |= {name: functools.partial(_activate, function) for name, function in ACTIVATIONS.items()}
 

@@ -1,0 +1,135 @@
+"""What is fitted at once, without gradients: codebooks by k-means, and the last layer as a linear support vector machine.
+
+For networks whose features are made by hand (convnets/handcrafted.py), and for any whose layers below `out` stay as they are.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import sparse
+
+from convnets import data, steps
+from convnets.data import Split
+from convnets.errors import UsageError
+from convnets.state import TrainState
+
+COSTS = (0.01, 0.1, 1.0)  # C, from which the held out part of the training set chooses
+HELD_OUT = 0.2
+EACH = 100  # descriptors for each word of a codebook
+ROUNDS = 20  # of k-means
+FULL = 0.25  # features with a larger share that is not zero are kept as they are, others as a sparse matrix
+
+Inputs = Callable[[Any, str], Iterator[tuple[np.ndarray, np.ndarray]]]
+
+
+def at_once(
+    model: nn.Module, state: TrainState, split: Split, batch_size: int, seed: int, stop: int
+) -> tuple[TrainState, list[dict[str, float]]]:  # fmt: skip
+    """The state after step `stop`, fitted to the batches of all steps, and {'loss', 'error'} of each of these batches.
+
+    Raises:
+        UsageError: the network has no layer `out`, or there are fewer descriptors than words.
+    """
+    if "out" not in state.params:
+        raise UsageError(f"loss=svm fits the layer 'out'; the layers of this network are {', '.join(sorted(state.params))}")
+    devices, constants = jax.local_device_count(), steps.replicate(split.constants)
+
+    def inputs(params: Any, layer: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        look = steps.parallel(steps.input_step(model, layer, split.device_ops, seed), train=False)
+        now = steps.replicate(state.replace(params=params))
+        for batch in split.feed(data.training_schedule(split.info.num_examples, batch_size, seed, 0, stop), seed):
+            x, labels = jax.device_get(look(now, steps.shard([batch], devices), constants)[1])
+            yield x.reshape(-1, *x.shape[2:]), labels.reshape(-1)
+
+    params, scores, labels = fit(state.params, inputs, split.info.num_classes, seed)
+    losses = np.asarray(steps.svm(jnp.asarray(scores), jnp.asarray(labels))).reshape(stop, -1)
+    wrong = (np.argmax(scores, axis=1) != labels).reshape(stop, -1)
+    rows = [{"loss": float(v.mean()), "error": 100 * float(w.mean())} for v, w in zip(losses, wrong, strict=True)]
+    return state.replace(step=np.int32(stop), params=params, average=params if state.average else {}), rows
+
+
+def fit(params: Any, inputs: Inputs, classes: int, seed: int) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Fits the codebooks of a network and then its layer `out`.
+
+    Args:
+        params: of the network; all but these layers stay.
+        inputs: gives for parameters and a layer's name batches of what goes into that layer, with the labels.
+
+    Returns:
+        The parameters, and scores [n, classes] and labels [n] of the training images.
+    """
+    for layer in [name for name in params if name.startswith("codebook")]:
+        words = params[layer]["kernel"].shape[1]
+        params = {**params, layer: {"kernel": codebook((x for x, _ in inputs(params, layer)), words, seed)}}
+    features, labels = gather(inputs(params, "out"))
+    kernel, bias = svm(features, labels, classes, seed)
+    return {**params, "out": {"kernel": kernel, "bias": bias}}, features @ kernel + bias, labels
+
+
+def codebook(batches: Iterator[np.ndarray], words: int, seed: int) -> np.ndarray:
+    """The centres, [c, words], that k-means finds for the descriptors, [..., c], of the first batches, EACH x words at most.
+
+    Raises:
+        UsageError: there are fewer descriptors than words.
+    """
+    from sklearn.cluster import KMeans
+
+    parts, count = [], 0
+    for batch in batches:
+        parts.append(batch.reshape(-1, batch.shape[-1]))
+        count += len(parts[-1])
+        if count >= EACH * words:
+            break
+    sample = np.concatenate(parts)
+    if len(sample) < words:
+        raise UsageError(f"a codebook of {words} words needs as many descriptors: the training set gives {len(sample)}")
+    order = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(sample))
+    sample = sample[order[: EACH * words]]
+    print(f"codebook: {words} words of {len(sample):,} descriptors", flush=True)
+    found = KMeans(words, n_init=1, max_iter=ROUNDS, random_state=seed).fit(sample)
+    return found.cluster_centers_.T.astype(np.float32)
+
+
+def gather(batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[Any, np.ndarray]:
+    """Features [n, d], a sparse matrix where most are zero, and labels [n]."""
+    parts, labels = [], []
+    for x, truth in batches:
+        x = x.reshape(len(x), -1)
+        parts.append(x if np.count_nonzero(x) > FULL * x.size else sparse.csr_array(x))
+        labels.append(truth)
+    mixed = any(sparse.issparse(part) for part in parts)
+    return sparse.vstack(parts, format="csr") if mixed else np.concatenate(parts), np.concatenate(labels)
+
+
+def svm(features: Any, labels: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(kernel [d, classes], bias [classes]) of one linear SVM a class against the others, with squared hinge loss.
+
+    Features are scaled to a mean squared length of 1, so that C means the same for all. C is the one of COSTS with the
+    lowest error on a random HELD_OUT of the examples, in training on the others; then all of them are learned from. A
+    class without examples has the score of a sure no, -1.
+    """
+    from sklearn.svm import LinearSVC
+
+    n = len(labels)
+    scale = 1 / max(float(np.sqrt((features * features).sum() / n)), 1e-12)
+    order = np.random.Generator(np.random.Philox(key=[seed, 1])).permutation(n)
+    held, rest = np.split(order, [round(HELD_OUT * n)])
+
+    def machine(cost: float, rows: np.ndarray) -> LinearSVC:
+        return LinearSVC(C=cost, random_state=seed).fit(features[rows] * scale, labels[rows])
+
+    errors = {}
+    for cost in COSTS:
+        errors[cost] = 100 * float(np.mean(machine(cost, rest).predict(features[held] * scale) != labels[held]))
+        print(f"C = {cost:g}: error {errors[cost]:.2f} % on {len(held):,} held out of {n:,}", flush=True)
+    best = machine(min(errors, key=errors.__getitem__), order)
+    weights, offsets = best.coef_, best.intercept_
+    if len(best.classes_) == 2:  # of two classes there is one machine, for the second
+        weights, offsets = np.concatenate([-weights, weights]), np.concatenate([-offsets, offsets])
+    kernel, bias = np.zeros((features.shape[1], classes), np.float32), np.full(classes, -1, np.float32)
+    kernel[:, best.classes_], bias[best.classes_] = scale * weights.T, offsets
+    return kernel, bias
