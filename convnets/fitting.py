@@ -35,7 +35,9 @@ def at_once(
         UsageError: the network has no layer `out`, or there are fewer descriptors than words.
     """
     if "out" not in state.params:
-        raise UsageError(f"loss=svm fits the layer 'out'; the layers of this network are {', '.join(sorted(state.params))}")
+        raise UsageError(
+            f"loss=svm fits the layer 'out'; the layers of this network are {', '.join(sorted(state.params))}"
+        )
     devices, constants = jax.local_device_count(), steps.replicate(split.constants)
 
     def inputs(params: Any, layer: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -180,10 +180,13 @@ class Run:
 
     def fit_at_once(self) -> None:
         """Fits what has no gradient to the batches of all steps; a step then is a batch looked at."""
-        began, log = time.monotonic(), logs.Metrics(self.workdir, 0)
-        self.state, rows = fitting.at_once(self.model, self.state, self.train_split, self.batch_size, self.seed, self.total)
+        began = time.monotonic()
+        self.state, rows = fitting.at_once(
+            self.model, self.state, self.train_split, self.batch_size, self.seed, self.total
+        )
         self.seconds = time.monotonic() - began
         self.speeds.append(self.total * self.batch_size / self.seconds)
+        log = logs.Metrics(self.workdir, 0)
         log.write([{"step": n, "epoch": round(n / self.steps_per_epoch, 6), **row} for n, row in enumerate(rows, 1)])
         log.close()
         self.checkpoints.save(self.state, seconds=self.seconds)

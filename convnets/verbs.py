@@ -119,7 +119,9 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     configs = [member(workdir, overrides) for workdir in workdirs]
     for config, workdir in zip(configs, workdirs, strict=True):
         if config.loss in steps.NO_PROBABILITIES:
-            raise UsageError(f"{workdir}: trained on loss={config.loss}, its outputs are no probabilities that could be averaged")
+            raise UsageError(
+                f"{workdir}: trained on loss={config.loss}, its outputs are no probabilities that could be averaged"
+            )
     data = [f"{c.data.name}, {c.data.test_split}" for c in configs]
     for other, workdir in zip(data, workdirs, strict=True):
         if other != data[0]:

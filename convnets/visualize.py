@@ -32,8 +32,8 @@ from convnets import (
     plots,
     plots_inside,
     state,
-    verbs,
     steps,
+    verbs,
     weights,
 )
 from convnets.errors import UsageError
