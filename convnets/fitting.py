@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
-from convnets import data, steps
+from convnets import data, processes, steps
 from convnets.data import Split
 from convnets.errors import UsageError
 from convnets.state import TrainState
@@ -32,8 +32,10 @@ def at_once(
     """The state after step `stop`, fitted to the batches of all steps, and {'loss', 'error'} of each of these batches.
 
     Raises:
-        UsageError: the network has no layer `out`, or there are fewer descriptors than words.
+        UsageError: the network has no layer `out`, there are fewer descriptors than words, or several processes.
     """
+    if processes.count() > 1:
+        raise UsageError("loss=svm is fitted by one process, which looks at all images")
     if "out" not in state.params:
         raise UsageError(
             f"loss=svm fits the layer 'out'; the layers of this network are {', '.join(sorted(state.params))}"
