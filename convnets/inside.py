@@ -165,10 +165,12 @@ def best(channels: Channels, channel: int, count: int) -> np.ndarray:
 
 
 class Occlusion(NamedTuple):
-    """Attributes:
-    values: [rows, columns], of the class with the square there.
-    centres: (rows, columns) of the squares, in pixels.
-    side: of the square.
+    """What a class is given while a part of the image is hidden.
+
+    Attributes:
+        values: [rows, columns], of the class with the square there.
+        centres: (rows, columns) of the squares, in pixels.
+        side: of the square.
     """
 
     values: np.ndarray
