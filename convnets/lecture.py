@@ -19,7 +19,7 @@ BLOCK = re.compile(r"<!-- (results|sizes) ([\w ,-]+): python run\.py --mode=repo
 def fill(text: str, results: Callable[[str], list[str]]) -> str:
     """The page with its blocks made anew.
 
-        <!-- results pool_kind-cpu: python run.py --mode=report -->    rows and claims of an experiment that were run
+        <!-- results pool_kind-cpu: python run.py --mode=report -->    what was run of an experiment
         <!-- sizes alexnet, vgg_d: python run.py --mode=report -->     parameters and multiply-adds of networks
 
     Args:
@@ -28,7 +28,7 @@ def fill(text: str, results: Callable[[str], list[str]]) -> str:
 
     def block(found: re.Match[str]) -> str:
         kind, names = found[1], found[2].split(", ")
-        lines = sizes(names) if kind == "sizes" else [line for name in names for line in results(name)]
+        lines = sizes(names) if kind == "sizes" else [line for name in names for line in ("", *results(name))][1:]
         return "\n".join([found[0].splitlines()[0], "", *lines, "", "<!-- end -->"])
 
     return BLOCK.sub(block, text)

@@ -196,7 +196,7 @@ def sheet(made: Sequence[Table]) -> str:
 
 
 def block(made: Sequence[Table], name: str) -> list[str]:
-    """Markdown lines of one table, 'sharing-cpu': the rows that were run, the claims that were judged.
+    """Markdown lines of one table, 'sharing-cpu', for docs/: rows that were run, claims that were judged, the figure.
 
     Raises:
         UsageError: there is no such table.
@@ -208,7 +208,8 @@ def block(made: Sequence[Table], name: str) -> list[str]:
     claims = [text for text, v in zip(claim_lines(table), table.verdicts, strict=True) if v.n]
     if not rows:
         return [f"Not run yet: `{table.command}`"]
-    return [*row_head(table.experiment.metric), *rows, *(["", *CLAIM_HEAD, *claims] if claims else [])]
+    figure = ["", f"![{table.experiment.title}]({FIGURES.name}/{name}.png)"]
+    return [*row_head(table.experiment.metric), *rows, *(["", *CLAIM_HEAD, *claims] if claims else []), *figure]
 
 
 def files() -> dict[Path, str]:
