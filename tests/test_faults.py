@@ -54,19 +54,29 @@ def run(*arguments, code: int = 0, **kwargs) -> tuple[str, str]:
     return end(start(*arguments, **kwargs), code)
 
 
+def lines(workdir: Path) -> list[dict]:
+    path = workdir / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 def logged(workdir: Path) -> int:
     """Steps in the log."""
     path = workdir / "metrics.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def reach(process: subprocess.Popen, found: Callable[[], object]) -> bool:
+def until(process: subprocess.Popen, found: Callable[[], object]) -> bool:
     """Waits for something; False where the process has ended before."""
     while not found():
         if process.poll() is not None:
             return False
         time.sleep(0.002)
     return True
+
+
+def reach(process: subprocess.Popen, workdir: Path, step: int) -> None:
+    """Waits until a run has logged a step."""
+    assert until(process, lambda: logged(workdir) >= step), process.communicate()
 
 
 def steps(workdir: Path) -> list[int]:
@@ -95,7 +105,7 @@ def digest(folder: Path) -> dict[str, str]:
 def preempt(workdir: Path, after: int, *arguments, **kwargs) -> int:
     """Begins a run and stops it by SIGTERM somewhere behind a step; where it stopped."""
     process = start(*TINY, *arguments, f"--workdir={workdir}", **kwargs)
-    assert reach(process, lambda: logged(workdir) >= after)
+    reach(process, workdir, after)
     process.send_signal(signal.SIGTERM)
     _, err = end(process, Preempted.code)
     assert err.splitlines()[-1] == "preempted and saved; the same command resumes"
@@ -121,7 +131,7 @@ def kill(process: subprocess.Popen, workdir: Path, count: int, in_a_save: bool) 
     files = lambda folder: [p.name for p in (workdir / folder).glob("*")]  # noqa: E731
     half = lambda: any("tmp" in name for name in files("checkpoints"))  # noqa: E731
     sessions, goal = len(files("events")), max(steps(workdir), default=0) + count
-    reach(process, lambda: len(files("events")) > sessions and logged(workdir) >= goal and (half() or not in_a_save))
+    until(process, lambda: len(files("events")) > sessions and logged(workdir) >= goal and (half() or not in_a_save))
     process.kill()
     out, err = process.communicate()
     assert process.returncode == -signal.SIGKILL, (out, err)
@@ -146,7 +156,7 @@ def test_01_killed_25_times_it_is_the_run_never_stopped(tmp_path):
     run(*config, f"--workdir={workdir}", devices=devices)
     run(*config, f"--workdir={tmp_path / 'whole'}", devices=devices)
     assert_same(workdir, tmp_path / "whole")
-    assert [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").open()] == list(range(1, 601))
+    assert [line["step"] for line in lines(workdir)] == list(range(1, 601))
     assert all(p.name.isdigit() for p in (workdir / "checkpoints").iterdir())  # what was half written is gone
 
 
@@ -166,7 +176,7 @@ SLOW = ("--config=configs/ablation.py:mnist10k", "--config.data.name=digits", "-
 
 def test_02_a_second_sigterm_ends_it_at_once(tmp_path):
     process = start(*SLOW, f"--workdir={tmp_path}")
-    assert reach(process, lambda: (tmp_path / "events").exists())
+    assert until(process, lambda: (tmp_path / "events").exists())
     time.sleep(3)
     process.send_signal(signal.SIGTERM)
     time.sleep(2)
@@ -338,7 +348,7 @@ def test_16_resumed_past_its_end_it_is_complete(whole, tmp_path):
 
 def test_17_a_second_run_in_the_folder_is_refused_and_a_killed_one_replaced(whole, tmp_path):
     first = start(*TINY, f"--workdir={tmp_path}")
-    assert reach(first, lambda: logged(tmp_path))
+    reach(first, tmp_path, 1)
     first.send_signal(signal.SIGSTOP)  # it lives, and is as far as it is
     _, err = run(*TINY, f"--workdir={tmp_path}", code=2)
     (line,) = err.splitlines()
