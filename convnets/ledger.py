@@ -214,9 +214,10 @@ def sides(claim: Claim) -> list[tuple[int, str, str]]:
 
 
 def load() -> dict[str, Experiment]:
-    """All experiments by the name of their file."""
+    """All experiments by the name of their file; a file without one is a demonstration, a program of its own."""
     names = sorted(p.stem for p in FOLDER.glob("*.py") if not p.stem.startswith("_"))
-    return {name: importlib.import_module(f"experiments.{name}").EXPERIMENT for name in names}
+    modules = {name: importlib.import_module(f"experiments.{name}") for name in names}
+    return {name: module.EXPERIMENT for name, module in modules.items() if hasattr(module, "EXPERIMENT")}
 
 
 def problems(experiment: Experiment) -> list[str]:

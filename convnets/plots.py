@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -188,3 +189,47 @@ def _wide(axis, which: str, values: Sequence[float]) -> None:
         axis.set(**{f"{which}scale": "log"})
     else:
         axis.locator_params(axis=which, nbins=6)
+
+
+def edges(
+    panels: Sequence[tuple[str, np.ndarray]], pair: tuple[np.ndarray, np.ndarray],
+    learned: Mapping[str, Sequence[tuple[str, np.ndarray]]], curves: Mapping[str, Sequence[float]], path: Path,
+) -> None:  # fmt: skip
+    """Filters on an image, and how filters were learned from a pair like `pair`; grey is 0 in all that filters made.
+
+    Args:
+        panels: (title, image [h, w]), the first of them pixels from 0 to 1.
+        learned: by name, (step, filter [3, 3]) in columns, one row a name.
+        curves: by name, the cosine similarity before every step and after the last.
+    """
+    count, width = len(learned), max(len(filters) for filters in learned.values())
+    figure = plt.figure(figsize=(11, 2.4 + 1.3 * count), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(2.2, 1.3 * count))
+    for i, (title, image) in enumerate(panels):
+        _grey(above.add_subplot(1, len(panels), i + 1), image, title, 0.0 if i == 0 else None)
+    parts: Any = below.subfigures(1, 3, width_ratios=(1.1, 1.6, 1.3))
+    left, middle, right = parts
+    for i, (title, image) in enumerate(zip(("one of the images", "its noisy edge map"), pair, strict=True)):
+        _grey(left.add_subplot(2, 1, i + 1), image, title, 0.0 if i == 0 else None)
+    for row, (name, filters) in enumerate(learned.items()):
+        for column, (step, kernel) in enumerate(filters):
+            axis = middle.add_subplot(count, width, row * width + column + 1)
+            _grey(axis, kernel, step if step == "true" else f"step {step}", None)
+            if column == 0:
+                axis.text(-0.35, 0.5, name, transform=axis.transAxes, rotation=90, va="center", ha="center", fontsize=7)
+    axis = right.add_subplot()
+    for name, values in curves.items():
+        axis.plot(values, lw=1.2, label=name)
+    axis.axhline(0.99, color=QUIET, lw=0.8, ls="--")
+    axis.set(xlabel="step", ylabel="cosine similarity with the true filter", xscale="symlog", xlim=(0, None))
+    axis.legend(fontsize=7, loc="lower right")
+    _save(figure, path)
+
+
+def _grey(axis, image: np.ndarray, title: str, low: float | None) -> None:
+    """From `low` to 1, or without it as far below 0 as above."""
+    limit = 1.0 if low is not None else max(float(np.percentile(np.abs(image), 99.5)), 1e-12)
+    axis.imshow(image, cmap="gray", vmin=-limit if low is None else low, vmax=limit)
+    axis.set_title(title, fontsize=7, loc="center")
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set(visible=True, linewidth=0.5)

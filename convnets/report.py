@@ -157,7 +157,32 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
             lines += [*CLAIM_HEAD, *claim_lines(t), ""]
         if any(line.runs for line in t.lines):
             lines += [f"![{t.experiment.title}]({FIGURES / f'{t.name}-{t.size}.png'})", ""]
-    return "\n".join(lines)
+    return "\n".join(lines + demonstrations(recorded))
+
+
+def demonstrations(recorded: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What programs of experiments/ recorded that are no tables of runs: mean ± standard deviation (n) of each metric."""
+    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for entry in recorded:
+        if entry["config"].startswith("experiments/"):
+            for metric in entry["metrics"]:
+                found[entry["config"], entry["overrides"][0], metric].append(entry)
+    if not found:
+        return []
+    lines = [
+        "## Demonstrations",
+        "",
+        "| program | of what | metric | ours, mean ± std (n) | commit |",
+        "|---|---|---|---|---|",
+    ]
+    for (program, what, metric), entries in found.items():
+        entries = [e for e in entries if e["commit"] == entries[-1]["commit"]]
+        values = [e["metrics"][metric] for e in entries]
+        spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+        command = f"`python -m {program.removesuffix('.py').replace('/', '.')}`"
+        lines.append(f"| {command} | {what} | {metric.replace('_', ' ')} | **{statistics.mean(values):.5g}**{spread} ({len(values)})"
+                     f" | {entries[-1]['commit'][:7]} |")  # fmt: skip
+    return [*lines, ""]
 
 
 def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:

@@ -129,9 +129,14 @@ def finished(folders: Sequence[Path]) -> list[Path]:
 
 def add(folders: Sequence[Path]) -> int:
     """Records runs, in place of what was recorded of them before; returns how many are new."""
-    known = {_identity(entry): entry for entry in read()}
+    return keep(list(map(record, finished(folders))))
+
+
+def keep(entries: Sequence[Mapping[str, Any]]) -> int:
+    """Writes entries to RESULTS, in place of those of the same command, commit and protocol; returns how many are new."""
+    known: dict[tuple, Mapping[str, Any]] = {_identity(entry): entry for entry in read()}
     before = len(known)
-    known |= {_identity(entry): entry for entry in map(record, finished(folders))}
+    known |= {_identity(entry): entry for entry in entries}
     RESULTS.write_text("".join(json.dumps(entry) + "\n" for entry in known.values()))
     return len(known) - before
 

@@ -64,6 +64,10 @@ def plan(path: str, size: str, seeds: int | None, extra: Sequence[str]) -> dict[
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if not hasattr(module, "EXPERIMENT"):
+        raise UsageError(
+            f"{path} has no EXPERIMENT; a demonstration is run by: python -m experiments.{Path(path).stem}"
+        )
     chosen = getattr(module.EXPERIMENT, size)
     if chosen is None:
         raise UsageError(f"{path} has no size '{size}'")
