@@ -15,7 +15,7 @@ import numpy as np
 from convnets import analytics, steps
 from convnets.analytics import Layer
 
-WEIGHTED = ("Conv", "LocallyConnected", "Dense")
+WEIGHTED = ("Conv", "LocallyConnected", "SCells", "Dense")
 Square = tuple[int, int, int, int]  # top, left, bottom, right, the last two exclusive
 
 
@@ -113,7 +113,7 @@ def first_filters(model: nn.Module, variables: Any, rows: Sequence[Layer]) -> tu
 
     Of a locally connected layer they are those at the middle of the map, of a full layer they have the image's size.
     """
-    first = next((r for r in rows if r.kind in (*WEIGHTED, "SCells")), None)
+    first = next((r for r in rows if r.kind in WEIGHTED), None)
     if first is None:
         return None
     leaves = variables["params"]
@@ -134,7 +134,7 @@ def first_filters(model: nn.Module, variables: Any, rows: Sequence[Layer]) -> tu
 
 def levels(rows: Sequence[Layer]) -> list[Layer]:
     """The first, the middle and the last layer that has weights and a map; of a network without maps, full layers."""
-    maps = [r for r in rows if r.kind in ("Conv", "LocallyConnected")]
+    maps = [r for r in rows if r.kind in WEIGHTED[:-1]]
     chosen = maps or [r for r in rows if r.kind == "Dense"][:-1] or [r for r in rows if r.parameters]
     return [chosen[i] for i in dict.fromkeys((0, len(chosen) // 2, len(chosen) - 1))] if chosen else []
 
