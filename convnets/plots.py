@@ -204,7 +204,8 @@ def edges(
     """
     count, width = len(learned), max(len(filters) for filters in learned.values())
     figure = plt.figure(figsize=(11, 2.4 + 1.3 * count), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(2.2, 1.3 * count))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(2.2, 1.3 * count))
+    above, below = halves
     for i, (title, image) in enumerate(panels):
         _grey(above.add_subplot(1, len(panels), i + 1), image, title, 0.0 if i == 0 else None)
     parts: Any = below.subfigures(1, 3, width_ratios=(1.1, 1.6, 1.3))

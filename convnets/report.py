@@ -220,12 +220,16 @@ def sheet(made: Sequence[Table]) -> str:
     return file.getvalue()
 
 
-def block(made: Sequence[Table], name: str) -> list[str]:
+def block(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]], name: str) -> list[str]:
     """Markdown lines of one table, 'sharing-cpu', for docs/: rows that were run, claims that were judged, the figure.
+
+    Those of 'demonstrations' are what programs recorded that are no tables.
 
     Raises:
         UsageError: there is no such table.
     """
+    if name == "demonstrations":
+        return demonstrations(recorded)[2:-1] or ["Not run yet."]
     table = next((t for t in made if f"{t.name}-{t.size}" == name), None)
     if table is None:
         raise UsageError(f"no experiment has the size '{name}'")
@@ -244,7 +248,7 @@ def files() -> dict[Path, str]:
     text = (ROOT / "README.md").read_text()
     return {ROOT / "README.md": readme(text, made, recorded), ROOT / "RESULTS.md": document(made, recorded),
             ROOT / "experiments" / "results.csv": sheet(made),
-            lecture.PAGE: lecture.fill(lecture.PAGE.read_text(), functools.partial(block, made))}  # fmt: skip
+            lecture.PAGE: lecture.fill(lecture.PAGE.read_text(), functools.partial(block, made, recorded))}  # fmt: skip
 
 
 def draw(table: Table, path: Path) -> None:
