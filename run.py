@@ -189,4 +189,6 @@ if __name__ == "__main__":
             raise
         code = 1
         watchdog.fail(code, traceback.format_exc())
+    if processes.count() > 1:
+        processes.leave(code)
     sys.exit(code)

@@ -20,7 +20,10 @@ from convnets.checkpoint import Checkpoints
 from tests.conftest import ROOT
 from tests.test_faults import arrays, end, lines, reach
 
-pytestmark = pytest.mark.faults
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.timeout(900),
+]  # on a busy machine; on an idle one all of them take four minutes
 
 # LeNet-5 on scikit-learn's digits. Compiled quickly, since it is for seconds, and by all alike.
 LENET = ("--config=configs/lenet.py:digits", "--config.optim.lr=0.003", "--config.train.epochs=1.5",

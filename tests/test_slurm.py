@@ -1,13 +1,18 @@
-"""The sweep on a real Slurm, which tests/slurm/start.sh starts; skipped, saying why, where there is none."""
+"""The sweep, and a run of two processes, on a real Slurm, which tests/slurm/start.sh starts; skipped, saying why, where there is none."""
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from convnets import trials
+from tests.conftest import ROOT
 from tests.test_sweep import experiment, folders, launch, log, wait_for
 
 
@@ -56,3 +61,39 @@ def test_an_array_of_jobs_with_a_requeue_and_a_killed_launcher_in_the_middle(tmp
     assert jobs(workdir) == before  # nothing was submitted again
     assert "resumed at step" in log(own["first"]) and (own["first"] / "evaluation-half.json").exists()
     assert "the loss is not finite" in out
+
+
+def test_a_job_of_two_processes_saves_sends_itself_back_and_ends(tmp_path):
+    """docs/slurm/node.sbatch, with both processes on the one node, and a SIGTERM as at the end of its time."""
+    log, lines = tmp_path / "log", tmp_path / "run" / "metrics.jsonl"
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "JAX_PLATFORMS": "cpu",
+                   "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # fmt: skip
+    options = ["--nodes=1", "--ntasks-per-node=2", "--cpus-per-task=1", "--gres=none", f"--output={log}"]
+    run = ["--config=configs/lenet.py:digits", "--config.train.epochs=14", "--config.train.batch_size=48",
+           "--config.optim.lr=0.003", "--config.train.log_every_steps=3", f"--workdir={tmp_path / 'run'}"]  # fmt: skip
+    script = [str(ROOT / "docs/slurm/node.sbatch"), *run]
+    job = subprocess.run(["sbatch", "--parsable", *options, *script], cwd=ROOT, env=environment, check=True,
+                         capture_output=True, text=True).stdout.strip()  # fmt: skip
+
+    def wait(condition):
+        until = time.monotonic() + 400
+        while not condition():
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+
+    state = lambda: subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout  # noqa: E731
+    try:
+        wait(lambda: lines.exists() and lines.read_text().count("\n") >= 5)
+        subprocess.run(["scancel", "--signal=TERM", job], check=True)
+        wait(lambda: "Restarts=1" in state())
+        saved = lines.read_text().count("\n")
+        time.sleep(5)  # slurmd takes what begins in the second in which it ended for what was revoked
+        begin = ["scontrol", "update", f"jobid={job}", "starttime=now"]  # Slurm itself would wait two minutes
+        wait(lambda: subprocess.run(begin, capture_output=True).returncode == 0)
+        wait(lambda: "JobState=COMPLETED" in state())
+    finally:
+        subprocess.run(["scancel", job], capture_output=True)
+    said = log.read_text()
+    assert said.count("420 steps on 2 x cpu") == 2 and f"resumed at step {saved}\n" in said
+    assert said.count("preempted and saved") == 1 and saved < 420
+    assert [json.loads(line)["step"] for line in lines.read_text().splitlines()] == list(range(1, 421))
