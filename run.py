@@ -3,6 +3,7 @@
     python run.py                                                          LeNet-5 on handwritten digits
     python run.py --config=configs/lenet.py:mnist --workdir=runs/lenet5    another config, its run kept in a folder
     python run.py --config=configs/lenet.py:mnist --config.optim.lr=0.002  any leaf of a config overridden
+    srun python run.py --config=configs/resnet.py:50 --workdir=DIR         on several hosts as one, see docs/scale-out.md
     python run.py --mode=evaluate --workdir=runs/lenet5                    test a run again
     python run.py --mode=evaluate --workdir=runs/a --config.evaluate.protocol=ten_crop    by another protocol
     python run.py --mode=evaluate --workdirs=runs/a,runs/b                 test runs and their ensemble

@@ -157,6 +157,11 @@ def name() -> str:
     return f"process {index()} of {count()}, on {socket.gethostname()}"
 
 
+def say(text: str) -> None:
+    """A line that matters whichever process it comes from."""
+    print(text if first() else f"{name()}: {text}", file=sys.stdout if first() else sys.stderr, flush=True)
+
+
 # What they tell each other ------------------------------------------------------------------------------------------
 
 
@@ -214,13 +219,15 @@ def same_folder(path: Path) -> None:
     """Raises UsageError where `path` is not one and the same folder for all processes."""
     if count() == 1:
         return
-    name = on_first(lambda: _mark(path))
+    mark = on_first(lambda: _mark(path) if path.is_dir() else None)  # published weights are tested without one
+    if mark is None:
+        return
     until = time.monotonic() + GRACE
-    while not (seen := (path / name).exists()) and time.monotonic() < until:  # a file system may take its time
+    while not (seen := (path / mark).exists()) and time.monotonic() < until:  # a file system may take its time
         time.sleep(0.1)
     told = share([socket.gethostname(), str(path), seen])
     if first():
-        (path / name).unlink(missing_ok=True)
+        (path / mark).unlink(missing_ok=True)
     if blind := [n for n, (_, _, found) in enumerate(told) if not found]:
         which = ", ".join(f"{told[n][1]} on {told[n][0]} (process {n})" for n in [0, *blind][:5])
         raise UsageError(f"--workdir is not the same folder for all processes: {which} and {len(blind) - 1} more"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convnets import views
+from convnets import processes, views
 from convnets.errors import DataError, UsageError
 from convnets.language import Call
 from convnets.sources import Source
@@ -173,7 +173,7 @@ class Stream:
                     count = f"{len(skipped)} of {seen:,} examples skipped"
                     if len(skipped) > LIMIT * max(seen, info.num_examples):
                         raise DataError(f"{what}; {count}, more than {100 * LIMIT:g} %") from None
-                    print(f"{what}; {count}", flush=True)
+                    processes.say(f"{what}; {count}")
                 index[row] = (index[row] + 1) % info.num_examples
         images, labels = (np.stack(part) for part in zip(*examples, strict=True))
         return {**broken, "index": index, "image": images, "label": labels.astype(np.int32)}

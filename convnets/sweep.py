@@ -147,7 +147,8 @@ def _local(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
     """Keeps `jobs` workers going, each with its part of the cores and of the accelerator's memory."""
     every = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     share = max(len(every) // jobs, 1)
-    environment = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{MEMORY / jobs:.3f}", **os.environ} if jobs > 1 else os.environ
+    memory = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{MEMORY / jobs:.3f}"} if jobs > 1 else {}
+    environment = {**memory, **os.environ, "SLURM_NTASKS": "1"}  # a trial is one process, also in a larger allocation
     queue, running = list(todo), dict[int, subprocess.Popen]()
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
