@@ -40,20 +40,17 @@ def shunt(excitation: jax.Array, inhibition: jax.Array) -> jax.Array:
 def representatives(u: jax.Array, side: int) -> jax.Array:
     """Which S-cells of [n, h, w, planes] are reinforced by what each image shows: as many True.
 
-    Around every position lies an S-column, all planes of a side x side window, cut at the edges of the layer. The cell with
-    the largest output of a column is a candidate, unless all are silent. The strongest candidate of a plane is its
+    An S-column is all planes of a side x side window; they overlap, one at every place where it fits. The cell with the
+    largest output of a column is a candidate, unless all are silent. The strongest candidate of a plane is its
     representative, so a plane has one at most; the first one in the order of positions, then planes, where they tie.
     """
     n, h, w, planes = u.shape
-    low = (side - 1) // 2
-    nowhere = h * w  # one more cell, which is silent
-    at = np.pad(np.arange(h * w).reshape(h, w), (low, low), constant_values=nowhere)
+    at, cells = np.arange(h * w).reshape(h, w), u.reshape(n, h * w, planes)
     columns = np.lib.stride_tricks.sliding_window_view(at, (side, side)).reshape(-1, side**2)
-    cells = jnp.pad(u.reshape(n, h * w, planes), ((0, 0), (0, 1), (0, 0)))
     first = jnp.argmax(cells[:, columns].reshape(n, len(columns), -1), axis=-1)
     position = jnp.take_along_axis(jnp.asarray(columns)[None], first[..., None] // planes, axis=2)[..., 0]
     candidate = jnp.zeros(cells.shape, bool).at[jnp.arange(n)[:, None], position, first % planes].set(True)
-    strength = jnp.where(candidate, cells, 0)[:, :nowhere]
+    strength = jnp.where(candidate, cells, 0)
     best = jnp.argmax(strength, axis=1)
     return ((jnp.arange(h * w)[:, None] == best[:, None]) & (strength > 0)).reshape(u.shape)
 

@@ -108,8 +108,8 @@ def answers(
     rows = [np.flatnonzero(labels == label)[:10] for label in range(len(names))]
     columns, planes, limit = max(1, *map(len, rows)), outputs.shape[1], max(float(outputs.max()), 1e-12)
     colours = plt.get_cmap("hsv")(np.arange(planes) / planes)
-    figure, axes = plt.subplots(2 * len(rows), columns, figsize=(columns + 0.4, 1.45 * len(rows) + 0.4), squeeze=False,
-                                height_ratios=[3, 1] * len(rows))  # fmt: skip
+    figure, axes = plt.subplots(2 * len(rows), columns, figsize=(0.9 * columns, 1.35 * len(rows) + 0.3), squeeze=False,
+                                gridspec_kw={"height_ratios": [3, 1] * len(rows)}, layout="constrained")  # fmt: skip
     for axis in axes.flat:
         axis.axis("off")
     for i, row in enumerate(rows):

@@ -70,12 +70,11 @@ def test_c_cells_are_the_papers_equation():
 def columns(u, side):
     """The rule of the paper in words: [h, w, planes] to the set of representatives (y, x, plane)."""
     h, w, planes = u.shape
-    low, candidates = (side - 1) // 2, set()
-    cut = range(-low, h - side + low + 1), range(-low, w - side + low + 1)
-    for top in cut[0]:
-        for left in cut[1]:
-            cells = [(u[y, x, k], -y, -x, -k) for y in range(max(top, 0), min(top + side, h))
-                     for x in range(max(left, 0), min(left + side, w)) for k in range(planes)]  # fmt: skip
+    candidates = set()
+    for top in range(h - side + 1):
+        for left in range(w - side + 1):
+            cells = [(u[y, x, k], -y, -x, -k) for y in range(top, top + side) for x in range(left, left + side)
+                     for k in range(planes)]  # fmt: skip
             best = max(cells)
             if best[0] > 0:
                 candidates.add(best)

@@ -14,13 +14,14 @@ unaffected by shift in position, Biological Cybernetics 36:193-202, 1980.
 S-cells learn without a teacher: `convnets/layers.py`'s SCells say in which direction, the speeds q are the recipe's rates
 (`configs/neocognitron.py`). What the paper leaves open, and what stands here, the same for every seed:
 - c and d are only said to fall with the distance. Here as rate ** distance, with a rate of 0.8 for the c of US1 and of 0.9
-  for the others; c adds up to 1 (the paper's), d to 16.
+  for the others; c adds up to 1 (the paper's), d to 32.
 - Where the cells lie: C-layers take every second position, and one and a half cells beyond each edge (3 and 4 of padding),
   which gives the paper's 10 x 10 and 6 x 6; US1 is padded by 2 and US2 by 1.
-- The initial a: small and slightly different from plane to plane. Here 0.0001, 0.0003 and 0.001 in US1, US2 and US3 times
+- The initial a: small and slightly different from plane to plane. Here 0.0001, 0.0001 and 0.0003 in US1, US2 and US3 times
   the mean of a preference and of U(0, 1): in US1 for a line through the middle of the window, its direction turning from
   plane to plane; above, for the planes below with nearly the same number. b begins at 0.
-- alpha is 0.5.
+- Which S-columns there are: one at every place where the window fits into the layer. With more of them, cut at the edges,
+  US2 runs out of free planes and fewer seeds tell the digits apart.
 - The paper has no classes: it looks which cell of UC3 answers. The read-out is ours, the only layer with labels and a
   gradient: a linear one without bias of the plane with the largest answer in UC3, that is the most frequent class among
   the training images that it won. No answer, or that of a plane that never won, is an error. `read` may name a layer
@@ -41,8 +42,8 @@ from convnets.layers import CCells, Conv, Init, Padding, SCells
 PLANES = 24
 S = {  # r, fading of c, the largest initial a, padding, side of the S-columns
     "US1": (4.0, 0.8, 0.0001, 2, 5),
-    "US2": (1.5, 0.9, 0.0003, 1, 5),
-    "US3": (1.5, 0.9, 0.001, 0, 2),
+    "US2": (1.5, 0.9, 0.0001, 1, 5),
+    "US3": (1.5, 0.9, 0.0003, 0, 2),
 }
 C: dict[str, tuple[int, int, Padding]] = {  # size, stride, padding
     "UC1": (5, 2, ((3, 4), (3, 4))),
@@ -103,7 +104,7 @@ class Neocognitron(nn.Module):
         for (s, s_row), (c, (size, stride, c_padding)) in zip(S.items(), C.items(), strict=True):
             r, fading, largest, padding, column = s_row
             u = SCells(PLANES, r, fading, slight(largest), column, padding=padding, dtype=self.dtype, name=s)(u)
-            u = seen[c] = CCells(0.9, 16.0, 0.5, size, stride, c_padding, self.dtype, name=c)(u)
+            u = seen[c] = CCells(0.9, 32.0, 0.5, size, stride, c_padding, self.dtype, name=c)(u)
         features = winner(u) if self.read == "winner" else seen[self.read]
         bias = "none" if self.read == "winner" else "map"
         readout = Conv(self.num_classes, features.shape[1], kernel_init=nn.initializers.zeros_init(), bias=bias,
