@@ -4,6 +4,7 @@
     python run.py --config=configs/lenet.py:mnist --workdir=runs/lenet5    another config, its run kept in a folder
     python run.py --config=configs/lenet.py:mnist --config.optim.lr=0.002  any leaf of a config overridden
     srun python run.py --config=configs/resnet.py:50 --workdir=DIR         on several hosts as one, see docs/scale-out.md
+    python run.py --config=... --workdir=runs/five --seeds=5               five seeds as one program, a run's folder each
     python run.py --mode=evaluate --workdir=runs/lenet5                    test a run again
     python run.py --mode=evaluate --workdir=runs/a --config.evaluate.protocol=ten_crop    by another protocol
     python run.py --mode=evaluate --workdirs=runs/a,runs/b                 test runs and their ensemble
@@ -53,7 +54,8 @@ flags.DEFINE_list("workdirs", [], "For report: folders of finished runs and of s
                   "For evaluate: an ensemble of runs. For visualize: runs side by side, drawn into --workdir.")  # fmt: skip
 flags.DEFINE_string("experiment", None, "For sweep: a file of experiments/.")
 flags.DEFINE_enum("size", "cpu", ("cpu", "full"), "For sweep: minutes on two cores, or the paper's own size.")
-flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given.", 1)
+flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given. For "
+                     "train: so many runs as one program, with the seeds from train.seed on, in WORKDIR/seed0, ...", 1)  # fmt: skip
 flags.DEFINE_enum(
     "launcher", "local", ("local", "slurm", "print"), "For sweep: this machine, Slurm, or the commands only."
 )
@@ -121,10 +123,15 @@ def main(argv: list[str]) -> int:
 
     config, wrong = validate.load(source, overrides)
     problems += wrong
+    several = FLAGS.mode == "train" and FLAGS.seeds is not None
+    configs, wrong = validate.population(source, overrides, FLAGS.seeds) if several and not problems else ([], [])
+    problems += wrong
     group = (FLAGS.distributed, FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
     meets = FLAGS.mode in ("train", "evaluate")
     problems += processes.problems(*group, FLAGS.local_device_ids) if meets else []
     meets = meets and not problems and processes.wanted(FLAGS.distributed)
+    if several and meets:
+        problems.append("--seeds: these runs are trained by one process: take --distributed=off")
     if config is not None:
         problems += validate.problems(config, devices=FLAGS.mode == "train" and not meets)
     workdir = given or Path("runs", str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")).absolute()
@@ -135,7 +142,7 @@ def main(argv: list[str]) -> int:
 
     import jax
 
-    from convnets import prepare, verbs, visualize
+    from convnets import population, prepare, verbs, visualize
     from convnets.data import cache_dir
 
     jax.config.update("jax_default_prng_impl", "threefry2x32")
@@ -150,7 +157,11 @@ def main(argv: list[str]) -> int:
         if FLAGS.mode == "train" and (problem := validate.divisible(config)):
             raise UsageError(problem)
     verb = {
-        "train": lambda: verbs.train(config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout),
+        "train": lambda: (
+            population.train(configs, workdir, FLAGS.allow_config_change, FLAGS.step_timeout)
+            if several
+            else verbs.train(config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout)
+        ),
         "evaluate": lambda: (
             verbs.ensemble(members, overrides, given, FLAGS.name)
             if members

@@ -100,7 +100,7 @@ def output_shape(calls: list[Call], image_shape: tuple[int, ...]) -> tuple[int, 
     return jax.eval_shape(lambda k, x: apply(calls, k, x), keys, image).shape
 
 
-def example_keys(seed: int, epoch: jax.Array, index: jax.Array) -> jax.Array:
+def example_keys(seed: int | jax.Array, epoch: jax.Array, index: jax.Array) -> jax.Array:
     """[n] PRNG keys, each a pure function of (seed, epoch, example index)."""
     root = jax.random.key(seed)
     return jax.vmap(lambda e, i: jax.random.fold_in(jax.random.fold_in(root, e), i))(epoch, index)

@@ -1,6 +1,7 @@
 """Checkpoints through orbax: NumPy arrays by name, free of devices, checked against the program that reads them."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,12 @@ class Checkpoints:
         except Exception as e:
             step, room = int(state.step), logs.room(self.directory)
             raise CheckpointError(f"{self.directory}: step {step} could not be written: {_reason(e)}; {room}") from e
+
+    def forget(self, after: int) -> None:
+        """Removes the checkpoints of later steps."""
+        for step in self.steps():
+            if step > after:
+                shutil.rmtree(self.directory / str(step))
 
     def restore(self, target: TrainState, part: bool = False) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest checkpoint that can be read, as a state like `target`, with its facts; None where there is none.

@@ -1,6 +1,6 @@
 """The training and evaluation steps, and `parallel`, the only place that says pmap, pmean, scan and vmap."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -72,14 +72,14 @@ def train_step(
 ):  # fmt: skip
     """The step (state, batch, constants) -> (state, sums) on one device's share of a batch.
 
-    `average` is that of `optim.Recipe`.
+    `average` is that of `optim.Recipe`. The step takes another `seed` as its fourth argument, which may be an array.
 
     A network that returns (scores, {name: scores of an auxiliary classifier}) in training has their losses added to what
     is minimised; the reported loss is the main one.
     """
     loss_fn, optimizer = LOSSES[loss], optax.with_extra_args_support(optimizer)
 
-    def step(state: TrainState, batch, constants):
+    def step(state: TrainState, batch, constants, seed=seed):
         images, labels = fetch(batch, constants)
         images = augment.apply(ops, augment.example_keys(seed, batch["epoch"], batch["index"]), images)
         dropout = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), lax.axis_index(AXIS))
@@ -156,18 +156,34 @@ def steps_per_dispatch(requested: int) -> int:
 
 
 def parallel(
-    step: Callable[..., Any], *, train: bool, steps: int = 1, devices: list[Any] | None = None
+    step: Callable[..., Any],
+    *,
+    train: bool,
+    steps: int = 1,
+    devices: list[Any] | None = None,
+    seeds: Sequence[int] = (),
 ) -> Callable[..., Any]:
     """`step` on `devices`: where they are not given, training on those of all processes, a test on one's own.
 
-    So every process can test its part of a split at its own pace. State and constants are the same on every device and have no device axis, before or after; the state of a training
-    step is donated. Batches come as [devices * steps * n, ...] host arrays (see `shard`), of the local devices alone. What a training step returns
-    besides is stacked to [steps].
+    So every process can test its part of a split at its own pace. State and constants are the same on every device and
+    have no device axis, before or after; the state of a training step is donated. Batches come as
+    [devices * steps * n, ...] host arrays (see `shard`), of the local devices alone. What a training step returns besides
+    is stacked to [steps].
+
+    Args:
+        seeds: a training step is that of a population, whose members differ by these. The state is [members, ...],
+            batches are [devices * steps * n, members, ...], and what is returned besides is [steps, members].
     """
     common: dict[str, Any] = {"axis_name": AXIS, "in_axes": (None, 0, None), "devices": devices}
     if not train:
         common["devices"] = devices or jax.local_devices()
         return jax.pmap(step, out_axes=(None, 0), **common)
+    one, members = step, np.asarray(seeds, np.uint32)
+
+    def population(state, batch, constants):
+        return jax.vmap(one, in_axes=(0, 1, None, 0))(state, batch, constants, members)
+
+    step = population if seeds else one
 
     def several(state, batches, constants):
         return lax.scan(lambda s, b: step(s, b, constants), state, batches)

@@ -3,7 +3,7 @@
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +11,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from convnets import (
-    analytics,
-    augment,
-    data,
-    evaluate,
-    fitting,
-    health,
-    inside,
-    logs,
-    metrics,
-    models,
-    optim,
-    processes,
-    steps,
-    weights,
-)
+from convnets import augment, data, evaluate, fitting, health, logs, metrics, models, optim, processes, steps, weights
 from convnets import state as states
 from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.preemption import Preemption
 from convnets.state import TrainState
 from convnets.watchdog import Watchdog
-
-FILTERS = {"Conv": "kernel", "SCells": "a"}  # the array of filters of a first layer
 
 
 def fit(
@@ -75,12 +58,12 @@ class Run:
         DataError, UsageError: from the parts that the config names.
     """
 
-    def __init__(self, config: ConfigDict, workdir: Path, train: bool = True):
-        self.config, self.workdir = config, workdir
+    def __init__(self, config: ConfigDict, workdir: Path):
+        self.config = config
         self.model = models.create(**config.model)
         self.train_split, self.test_split = processes.after_first(lambda: data.make(**config.data))
         self._check()
-        self.batch_size, self.seed = config.train.batch_size, config.train.seed
+        self.batch_size = config.train.batch_size
         self.steps_per_epoch = self.train_split.info.num_examples / self.batch_size
         self.total = math.ceil(config.train.epochs * self.steps_per_epoch)
         self.recipe = optim.make(**config.optim, steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size)
@@ -88,13 +71,24 @@ class Run:
         self.evaluator = test(**config.evaluate)
         single = config.evaluate.protocol == "single"  # on the way, whatever the protocol, one view
         self.quick = self.evaluator if single else test(**{**config.evaluate, "protocol": "single"})
+        self.open(config, workdir)
+
+    def open(self, config: ConfigDict, workdir: Path) -> None:
+        """Takes up the run of a config, the same but for its seed, in its folder: the newest checkpoint, or a new state."""
+        self.config, self.workdir, self.seed = config, workdir, config.train.seed
         self.checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
-        self.state = states.create(self.model, self.recipe.optimizer, self.model.input_shape, self.seed,
-                                   average=bool(self.recipe.average))  # fmt: skip
         self.seconds = 0.0  # of all sessions
+        self.sharing = 1  # so many runs are trained by this program at a time, each for its part of the seconds
         self.speeds: list[float] = []  # images/s between visits
         self.training_errors: list[float] = []  # since step 0; only where the schedule looks at them
         self.test_errors: list[float] = []
+        self.restore()
+
+    def restore(self) -> None:
+        """Takes the state of the newest checkpoint, or the one before the first step."""
+        config, workdir = self.config, self.workdir
+        self.state = states.create(self.model, self.recipe.optimizer, self.model.input_shape, self.seed,
+                                   average=bool(self.recipe.average))  # fmt: skip
         restored = self.checkpoints.restore(self.state)
         found = processes.share(int(restored[0].step) if restored else 0)
         if len(set(found)) > 1:  # a file system may be slow to show what was written from elsewhere
@@ -145,38 +139,63 @@ class Run:
         Raises:
             Preempted: stopped on the way, at a step that is saved.
         """
-        start, config = int(self.state.step), self.config
-        if config.loss == "svm":
+        if self.config.loss == "svm":
             return self.fit_at_once()
-        model_step = steps.train_step(self.model, self.recipe.optimizer, config.loss, self.train_split.device_ops,
-                                      self.seed, self.recipe.average)  # fmt: skip
-        several = steps.steps_per_dispatch(config.train.steps_per_dispatch)
-        compiled = {n: steps.parallel(model_step, train=True, steps=n) for n in {1, several}}
-        examples = self.train_split.info.num_examples
-        schedule = data.training_schedule(examples, self.batch_size, self.seed, start, self.total,
-                                          processes.index(), processes.count())  # fmt: skip
-        if self.recipe.reaction:
-            self.state = self._react(self.state, self._logged(start))
-        self.log = logs.Metrics(self.workdir, start) if processes.first() else None
+        start = int(self.state.step)
+        self.begin(logs.Progress(self.total, start, self.batch_size))
         watchdog = Watchdog(step_timeout, start)
-        self.progress = logs.Progress(self.total, start, self.batch_size)
-        self.mark, self.marked, self.began = time.monotonic(), start, time.monotonic() - self.seconds
         try:
             with preemption.steps():
                 self.state = fit(
-                    compiled, steps.replicate(self.state), self.train_split.feed(schedule, self.seed),
-                    steps.replicate(self.train_split.constants),
-                    start=start, stop=self.total, pauses=self._next_pause, visit=self._visit, asked=preemption.asked,
+                    self.compile(), steps.replicate(self.state), self.feed(start), self.constants(),
+                    start=start, stop=self.total, pauses=self.next_pause, visit=self.visit, asked=preemption.asked,
                     watch=watchdog.watch,
                 )  # fmt: skip
-                if not self._saves(self.marked):
-                    self._save(self.state)
+                self.save_last(self.state)
             preemption.leave()
         finally:
             watchdog.close()
-            self.progress.close()
-            if self.log:
-                self.log.close()
+            self.end()
+
+    def compile(self, seeds: Sequence[int] = ()) -> dict[int, Callable[..., Any]]:
+        """The training step by how many of them a dispatch runs; of a population with these `seeds`."""
+        step = steps.train_step(self.model, self.recipe.optimizer, self.config.loss, self.train_split.device_ops,
+                                self.seed, self.recipe.average)  # fmt: skip
+        several = steps.steps_per_dispatch(self.config.train.steps_per_dispatch)
+        return {n: steps.parallel(step, train=True, steps=n, seeds=seeds) for n in {1, several}}
+
+    def feed(self, start: int) -> Iterator[data.Batch]:
+        """The batches from step `start` to the end."""
+        schedule = data.training_schedule(self.train_split.info.num_examples, self.batch_size, self.seed, start, self.total,
+                                          processes.index(), processes.count())  # fmt: skip
+        return self.train_split.feed(schedule, self.seed)
+
+    def constants(self) -> Any:
+        return steps.replicate(self.train_split.constants)
+
+    def begin(self, progress: Any) -> None:
+        """To be called before the first of a series of visits, and `end` after the last."""
+        start = int(self.state.step)
+        if self.recipe.reaction:
+            self.training_errors, self.test_errors = [], []
+            self.state = self._react(self.state, self._logged(start))
+        self.log = logs.Metrics(self.workdir, start) if processes.first() else None
+        self.progress, self.earlier = progress, self.seconds
+        self.began = self.mark = time.monotonic()
+        self.marked = start
+
+    def end(self) -> None:
+        self.progress.close()
+        if self.log:
+            self.log.close()
+
+    def save_last(self, state: TrainState) -> None:
+        """Saves the state of the last visit, if that did not."""
+        if not self._saves(self.marked):
+            self._save(state)
+
+    def _spent(self) -> float:
+        return self.earlier + (time.monotonic() - self.began) / self.sharing
 
     def fit_at_once(self) -> None:
         """Fits what has no gradient to the batches of all steps; a step then is a batch looked at."""
@@ -198,7 +217,7 @@ class Run:
     def _saves(self, step: int) -> bool:
         return step == self.total or step % self.config.checkpoint.every_steps == 0
 
-    def _next_pause(self, step: int) -> int:
+    def next_pause(self, step: int) -> int:
         every = self.config.train.eval_every_epochs * self.steps_per_epoch
         log = (step // self.config.train.log_every_steps + 1) * self.config.train.log_every_steps
         save = (step // self.config.checkpoint.every_steps + 1) * self.config.checkpoint.every_steps
@@ -222,10 +241,11 @@ class Run:
         scale = self.recipe.reaction(optim.Errors(self.training_errors, self.test_errors))
         return state.replace(scale=steps.replicate(np.float32(scale)))
 
-    def _visit(self, step: int, state: TrainState, sums: list) -> TrainState:
+    def visit(self, step: int, state: TrainState, sums: list) -> TrainState:
+        """Measures, logs, tests and saves what `fit` did since the last visit; see there."""
         parts = jax.device_get(sums)
         now = time.monotonic()
-        images = (step - self.marked) * self.batch_size
+        images = (step - self.marked) * self.batch_size * self.sharing
         self.speeds.append(images / (now - self.mark))
         rates = np.asarray(self.recipe.rate(np.arange(self.marked, step))) * np.asarray(state.scale)
         rows = []
@@ -258,14 +278,14 @@ class Run:
             state = self._react(state, rows)
         if self._saves(step):
             self._save(state)
-        self.seconds = time.monotonic() - self.began
+        self.seconds = self._spent()
         self.mark, self.marked = time.monotonic(), step
         return state
 
     def _save(self, state: TrainState) -> None:
         arrays = jax.device_get(state)
         health.check_state(arrays, self.checkpoints.steps())
-        self.checkpoints.save(arrays, seconds=time.monotonic() - self.began)
+        self.checkpoints.save(arrays, seconds=self._spent())
 
     def test(self) -> tuple[dict[str, Any], np.ndarray]:
         """The content of result.json, and the scores [examples, classes]."""
@@ -288,35 +308,3 @@ class Run:
             "versions": logs.versions(),
         }
         return result, scores
-
-    def draw(self, scores: np.ndarray) -> list[Path]:
-        """The figures of a finished run."""
-        from convnets import plots
-
-        info = self.test_split.info
-        labels = evaluate.images_and_labels(self.test_split)[1]
-        guesses = np.argmax(scores, axis=1)
-        wrong = np.flatnonzero(guesses != labels)
-        title = f"{self.config.model.name} on {info.name}"
-        names = ("curves.png", "filters.png", "confusion.png", "mistakes.png", "answers.png")
-        paths = [self.workdir / name for name in names]
-        plots.curves(logs.read_lines(self.workdir / "metrics.jsonl"), paths[0], title)
-        first = next(r for r in analytics.describe(self.model, self.model.input_shape) if r.parameters)
-        kernel = self.state.variables["params"]
-        for part in first.name.split("/"):
-            kernel = kernel[part]
-        if first.kind in FILTERS:
-            plots.filters(np.asarray(kernel[FILTERS[first.kind]]), paths[1], f"{title}: filters of {first.name}")
-        error = f"{len(wrong)} of {len(labels)} wrong"
-        plots.confusion(labels, guesses, info.label_names, paths[2], f"{title}: {error}")
-        shown = wrong[:100]
-        images, _ = evaluate.images_and_labels(self.test_split, shown)
-        title = f"{title}: {error}, truth > guess"
-        plots.mistakes(images, labels[shown], guesses[shown], info.label_names, paths[3], title)
-        if layer := getattr(self.model, "answers", ""):
-            some = np.sort(np.concatenate([np.flatnonzero(labels == i)[:10] for i in range(info.num_classes)]))
-            images, _ = evaluate.images_and_labels(self.test_split, some)
-            pixels = augment.apply(self.test_split.device_ops, None, images)
-            outputs = np.asarray(inside.through(self.model, self.state.variables, pixels)[layer][1])[:, 0, 0]
-            plots.answers(images, outputs, labels[some], info.label_names, paths[4], f"{info.name}: answers of {layer}")
-        return [path for path in paths if path.exists()]

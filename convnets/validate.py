@@ -117,6 +117,24 @@ def load(source: str | Path, overrides: list[str]) -> tuple[ConfigDict | None, l
     return config, problems
 
 
+def population(source: str | Path, overrides: list[str], count: int) -> tuple[list[ConfigDict], list[str]]:
+    """The configs of `count` runs with the seeds from that of a right config on, and why they cannot train as one."""
+    config = load(source, overrides)[0]
+    assert config is not None
+    seed = config.train.seed
+    loaded = [load(source, [*overrides, f"--config.train.seed={seed + n}"])[0] for n in range(count)]
+    configs = [config for config in loaded if config is not None]
+    found, first = [], configs[0].to_dict()
+    differ = {line.split(":")[0] for c in configs for line in changes(first, c.to_dict())} - {"train.seed"}
+    if differ:
+        found.append(f"{', '.join(sorted(differ))} follows the seed in this config, so its runs share no data")
+    if configs[0].data.loader != "resident":
+        found.append("data.loader must be resident: every run gathers its own batches, from device memory")
+    if configs[0].loss == "svm":
+        found.append("loss=svm has no steps that could be taken together")
+    return configs, [f"--seeds: {line}; train them one after the other" for line in found]
+
+
 def _override(config: ConfigDict, override: str) -> str | None:
     word, _, value = override.partition("=")
     key = word.lstrip("-").removeprefix("no").removeprefix("config.")

@@ -36,22 +36,22 @@ def _train(
 ) -> None:
     from convnets.train import Run
 
-    processes.on_first(lambda: _compare(config, workdir, allow_config_change))
+    processes.on_first(lambda: compare(config, workdir, allow_config_change))
     run = Run(config, workdir)
     complete = run.done and (workdir / "result.json").exists()
     if processes.on_first(lambda: complete):
         print(f"already complete: {workdir}, step {run.total}")
-        _report(json.loads((workdir / "result.json").read_text()))
+        report(json.loads((workdir / "result.json").read_text()))
         return
-    processes.on_first(lambda: _begin(config, workdir, run))
-    _announce(config, run)
+    processes.on_first(lambda: begin(config, workdir, run))
+    announce(config, run)
     if not run.done:
         run.train(preemption, step_timeout)
     result, scores = run.test()
-    processes.on_first(lambda: _finish(workdir, run, result, scores))
+    processes.on_first(lambda: finish(workdir, run, result, scores))
 
 
-def _compare(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
+def compare(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
     """Raises UsageError where the folder holds a run of another config."""
     kept = workdir / "config.json"
     if kept.exists():
@@ -65,7 +65,7 @@ def _compare(config: ConfigDict, workdir: Path, allow_config_change: bool) -> No
             (workdir / "result.json").unlink(missing_ok=True)
 
 
-def _begin(config: ConfigDict, workdir: Path, run: Any) -> None:
+def begin(config: ConfigDict, workdir: Path, run: Any) -> None:
     """What a run writes before its first step."""
     logs.write_json(workdir / "config.json", config.to_dict())
     if run.train_split.statistics:  # predict has no training set to take them from
@@ -73,7 +73,7 @@ def _begin(config: ConfigDict, workdir: Path, run: Any) -> None:
     _manifest(workdir, run)
 
 
-def _announce(config: ConfigDict, run: Any) -> None:
+def announce(config: ConfigDict, run: Any) -> None:
     start, info = int(run.state.step), run.train_split.info
     places = processes.share([socket.gethostname(), [d.id for d in jax.local_devices()]])
     print(f"{config.model.name} on {info.name}: {info.num_examples:,} images, {config.train.epochs:g} epochs of batch"
@@ -85,14 +85,16 @@ def _announce(config: ConfigDict, run: Any) -> None:
     print(f"data: {'; '.join(split.memory(size // len(places)) for split, size in batches)}", flush=True)
 
 
-def _finish(workdir: Path, run: Any, result: dict[str, Any], scores: np.ndarray) -> None:
+def finish(workdir: Path, run: Any, result: dict[str, Any], scores: np.ndarray) -> None:
     """What a run writes after its last step."""
-    figures = run.draw(scores)
+    from convnets import figures
+
+    drawn = figures.draw(run, scores)
     logs.write_json(workdir / "result.json", result)
-    _report(result)
+    report(result)
     print(f"written to {workdir}:")
     names = ["result.json", "config.json", "manifest.json", "metrics.jsonl", "events", "checkpoints"]
-    print("  " + "  ".join([*names, *(f.name for f in figures)]))
+    print("  " + "  ".join([*names, *(f.name for f in drawn)]))
 
 
 def evaluate(config: ConfigDict, workdir: Path, file: str, name: str = "") -> None:
@@ -103,7 +105,7 @@ def evaluate(config: ConfigDict, workdir: Path, file: str, name: str = "") -> No
     result, _, _ = _test(config, workdir, file)
     if not file and processes.first():
         logs.write_json(workdir / f"evaluation{'-' * bool(name)}{name}.json", result)
-    _report(result)
+    report(result)
 
 
 def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, name: str = "") -> None:
@@ -136,7 +138,7 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     together = {**facts, "protocol": protocol, **summary, **sums, "members": results}
     if out and processes.first():
         logs.write_json(out / f"evaluation{'-' * bool(name)}{name}.json", together)
-    _report(*results, {**together, "workdir": f"average of {len(results)}"})
+    report(*results, {**together, "workdir": f"average of {len(results)}"})
 
 
 def member(workdir: Path, overrides: list[str]) -> ConfigDict:
@@ -263,7 +265,7 @@ def _manifest(workdir: Path, run: Any) -> None:
     logs.write_json(path, facts)
 
 
-def _report(*results: dict[str, Any]) -> None:
+def report(*results: dict[str, Any]) -> None:
     """A table with a line a result; those of an ensemble say which run they are of."""
     head = ["data set", "split", "images", "protocol", "top-1 error", "top-5 error", "parameters", "steps", "time"]
     table = Table(*["run"] * ("workdir" in results[0]), *head)

@@ -42,10 +42,11 @@ LEVELS = [
     ["models.*", "sources", "stream", "data", "state"],
     ["models", "steps", "checkpoint", "weights", "fitting"],
     ["analytics", "evaluate", "gabor", "inside", "pictures"],
-    ["train", "plots", "plots_inside"],
+    ["train", "plots", "plots_inside", "figures"],
     [
         "validate",
         "verbs",
+        "population",
         "visualize",
         "prepare",
         "ledger",

@@ -71,17 +71,17 @@ def test_the_rate_follows_the_logged_errors(whole):
 
 @pytest.mark.parametrize("stop", [5, 12])
 def test_stopped_and_resumed_is_never_stopped(whole, tmp_path, monkeypatch, stop):
-    visit = train.Run._visit
+    visit = train.Run.visit
 
     def dies(self, step, *rest):
         if step > stop:
             raise KeyboardInterrupt
         return visit(self, step, *rest)
 
-    monkeypatch.setattr(train.Run, "_visit", dies)
+    monkeypatch.setattr(train.Run, "visit", dies)
     with pytest.raises(KeyboardInterrupt):
         run(config(**REACTING), tmp_path)
-    monkeypatch.setattr(train.Run, "_visit", visit)
+    monkeypatch.setattr(train.Run, "visit", visit)
     assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == stop // 2 * 2
     again = run(config(**REACTING), tmp_path)
     for (name, a), b in zip(flatten(again.state).items(), flatten(whole[0].state).values(), strict=True):
