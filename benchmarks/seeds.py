@@ -1,0 +1,91 @@
+"""Several seeds in one program (run.py --seeds=N) against one after the other: which is faster here, and from when on.
+
+    python benchmarks/seeds.py [--nets=lenet5_modern] [--seeds=1,4,8,16] [--steps=64] [--rounds=5] [--note=...]
+                               or: make bench-seeds
+
+A seed is `steps` training steps of a batch of 128 from resident images, with the step of steps.py as run.py runs it. Each
+side is a process of its own and they take turns. Appends a line a case to results.jsonl: seeds/s of both sides.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks import sides
+
+BATCH, IMAGES = 128, 10_000
+SIDES = ("together", "one_by_one")
+
+
+def serve(side, net, seeds, length):
+    import run
+
+    run.set_xla_flags(deterministic=False)
+    import jax
+
+    from convnets import data, models, optim, state, steps
+
+    jax.config.update("jax_threefry_partitionable", True)
+    model, device = models.create(net, 10, "float32"), jax.local_devices()[:1]
+    recipe = optim.make(0.01, 0, "constant", 0.9, False, 0.0, "*", "", 0.0, "", steps_per_epoch=100, batch_size=BATCH)
+    rng, count = np.random.default_rng(0), min(steps.steps_per_dispatch(0), length)
+    constants = steps.replicate({"images": rng.integers(0, 255, (IMAGES, *model.input_shape), np.uint8),
+                                 "labels": rng.integers(0, 10, IMAGES, np.int32)}, device)  # fmt: skip
+    states = [jax.device_get(state.create(model, recipe.optimizer, model.input_shape, s)) for s in range(seeds)]
+    batches = [list(data.training_schedule(IMAGES, BATCH, s, 0, length)) for s in range(seeds)]
+
+    numbers: range | tuple = ()
+    if side == "together":
+        numbers, states = range(seeds), [jax.tree.map(lambda *leaves: np.stack(leaves), *states)]
+        batches = [[{k: np.stack([b[k] for b in own], axis=1) for k in own[0]} for own in zip(*batches, strict=True)]]
+    step = steps.train_step(
+        model, recipe.optimizer, "softmax", [], 0
+    )  # another seed alone is a program of the same cost
+    step = steps.parallel(step, train=True, steps=count, devices=device, seeds=numbers)
+
+    def measure():
+        began = time.perf_counter()
+        for begin, own in zip(states, batches, strict=True):
+            now = steps.replicate(begin, device)
+            for i in range(0, length - count + 1, count):
+                now, sums = step(now, steps.shard(own[i : i + count], 1), constants)
+            jax.block_until_ready((now, sums))
+        return {"seeds_per_second": seeds / (time.perf_counter() - began), "device": device[0].device_kind}
+
+    measure()  # compiles
+    sides.serve(measure)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", default="lenet5_modern")
+    parser.add_argument("--seeds", default="1,4,8,16")
+    parser.add_argument("--steps", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--note", default="", help="what else the machine was doing")
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.serve:
+        side, net = flags.serve
+        return serve(side, net, int(flags.seeds), flags.steps)
+    for net in flags.nets.split(","):
+        for seeds in flags.seeds.split(","):
+            load, common = os.getloadavg()[0], (f"--seeds={seeds}", f"--steps={flags.steps}")
+            answers = sides.race({side: (__file__, "--serve", side, net, *common) for side in SIDES}, flags.rounds)
+            rates = {side: np.array([a["seeds_per_second"] for a in answers[side]]) for side in SIDES}
+            ratio = rates["together"] / rates["one_by_one"]
+            device = answers["together"][0]["device"]
+            print(f"{net}, {seeds} seeds on {device}: {np.median(rates['together']):.3g} seeds/s together,"
+                  f" {np.median(rates['one_by_one']):.3g} one by one: {np.median(ratio):.2f} times as fast")  # fmt: skip
+            sides.record("seeds", net=net, seeds=int(seeds), steps=flags.steps, rounds=flags.rounds, device=device,
+                         **{side: sides.spread(rate, 3) for side, rate in rates.items()},
+                         ratio=sides.spread(ratio, 2), load_before=round(load, 1), note=flags.note)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
