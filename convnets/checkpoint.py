@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from convnets import logs
+from convnets import logs, processes
 from convnets.errors import CheckpointError
 from convnets.state import TrainState
 
@@ -45,6 +45,7 @@ class Checkpoints:
         arrays = flatten(jax.device_get(state))
         facts = {**facts, CHECKSUMS: {name: checksum(array) for name, array in arrays.items()}}
         try:
+            self._set_aside(self.directory / str(int(state.step)))
             with self._open() as files:
                 files.save(int(state.step), arrays, force=True, custom_metadata=facts)
         except Exception as e:
@@ -80,6 +81,13 @@ class Checkpoints:
         if damaged:
             raise CheckpointError(f"no checkpoint in {self.directory} can be read; {damaged[0]}")
         return None
+
+    def _set_aside(self, there: Path) -> None:
+        """Makes room where a damaged checkpoint stands, since a run that went back to the one before is here again."""
+        if processes.first() and there.exists():
+            aside = there.with_name(f"{there.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            there.rename(aside)
 
     def _read(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Arrays and facts of a checkpoint; orbax itself reads a flipped bit of an array in silence."""

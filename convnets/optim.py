@@ -27,13 +27,20 @@ def constant(epoch: jax.Array) -> jax.Array:
 
 def steps(epoch: jax.Array, factor: float, *epochs: float) -> jax.Array:
     """Times `factor` at each of `epochs`: 'steps(0.1, 82, 123)'."""
+    _rising("steps", epochs)
     return jnp.power(factor, jnp.sum(epoch[..., None] >= jnp.array(epochs, jnp.float32), axis=-1, dtype=jnp.float32))
 
 
 def table(epoch: jax.Array, *rows: tuple[float, float]) -> jax.Array:
     """From each (epoch, factor) on, that factor; 1 before the first: 'table((2, 0.4), (5, 0.2))'."""
+    _rising("table", [r[0] for r in rows])
     starts, factors = jnp.array([r[0] for r in rows], jnp.float32), jnp.array([1, *(r[1] for r in rows)], jnp.float32)
     return factors[jnp.sum(epoch[..., None] >= starts, axis=-1)]
+
+
+def _rising(name: str, epochs: Sequence[float]) -> None:
+    if list(epochs) != sorted(set(epochs)):
+        raise UsageError(f"{name}: the epochs {', '.join(f'{e:g}' for e in epochs)} must rise")
 
 
 def exponential(epoch: jax.Array, factor: float, every: float) -> jax.Array:
@@ -126,10 +133,7 @@ def factor(text: str) -> Callable[[jax.Array], jax.Array]:
         UsageError: an unknown schedule or wrong arguments.
     """
     calls = [c for c in language.parse(text, {**SCHEDULES, **REACTIONS}, skip=1) if c.name in SCHEDULES]
-
-    def of_epoch(epoch):
-        return math.prod((call(epoch) for call in calls), start=jnp.ones_like(epoch))
-
+    of_epoch = lambda epoch: math.prod((call(epoch) for call in calls), start=jnp.ones_like(epoch))  # noqa: E731
     try:
         jax.eval_shape(of_epoch, jax.ShapeDtypeStruct((), jnp.float32))
     except (TypeError, IndexError, ValueError):

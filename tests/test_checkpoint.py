@@ -83,6 +83,9 @@ def test_one_bit_of_an_array_is_noticed(pair, tmp_path, capsys):
     harm(max((tmp_path / "c" / "2").rglob("*"), key=lambda p: p.stat().st_size * p.is_file()), "flip")
     assert int(Checkpoints(tmp_path / "c").restore(make())[0].step) == 1
     assert "is not what was saved: its checksum differs" in capsys.readouterr().out
+    Checkpoints(tmp_path / "c").save(make(step=2))  # the run that went back comes there again
+    assert Checkpoints(tmp_path / "c").steps() == [1, 2] and (tmp_path / "c" / "2.damaged").is_dir()
+    assert int(Checkpoints(tmp_path / "c").restore(make())[0].step) == 2
 
 
 @late

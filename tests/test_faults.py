@@ -98,7 +98,7 @@ def assert_same(workdir: Path, whole: Path) -> None:
 
 
 def digest(folder: Path) -> dict[str, str]:
-    files = (p for p in folder.rglob("*") if p.is_file())
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != lock.NAME)
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
@@ -199,6 +199,7 @@ def test_06_a_damaged_checkpoint_is_named_and_the_one_before_is_used(whole, tmp_
         harm(max((p for p in last.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size), how)
     out, _ = run(*TINY, f"--workdir={workdir}")
     assert f"{last} is damaged: " in out and "resumed at step 280" in out
+    assert last.with_name(f"{TOTAL}.damaged").is_dir()  # nothing is thrown away
     assert_same(workdir, whole)
 
 
@@ -211,7 +212,7 @@ def test_06_with_none_left_it_ends_and_touches_nothing(whole, tmp_path):
     before = digest(workdir)
     _, err = run(*TINY, f"--workdir={workdir}", code=5)
     assert f"error: no checkpoint in {workdir / 'checkpoints'} can be read" in err and "_METADATA" in err
-    assert {k: v for k, v in digest(workdir).items() if k != lock.NAME} == before
+    assert digest(workdir) == before
 
 
 def test_07_a_checkpoint_of_another_network_is_refused(whole, tmp_path):
@@ -219,7 +220,7 @@ def test_07_a_checkpoint_of_another_network_is_refused(whole, tmp_path):
     shutil.copytree(whole, workdir)
     before = digest(workdir / "checkpoints")
     for change, message in [
-        (["--config.optim.momentum=0.9"], "opt_state/0/trace/H1/bias is missing"),
+        (["--config.optim.momentum=0.9"], "trace/H1/bias is missing"),
         (["--config.model.name=lenet1", "--config.data.train_ops=decode|resize(28)",
           "--config.data.test_ops=decode|resize(28)"], "params/H1/kernel is float32[5, 5, 1, 12], float32[5, 5, 1, 4] wanted"),
     ]:  # fmt: skip

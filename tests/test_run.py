@@ -269,6 +269,7 @@ def test_help_is_quick_and_shows_the_flags():
         (["--config=configs/lenet.py:minst"], ["unknown variant 'minst': choose one of"]),
         (["--config.model.init_layers=C1"], ["model.init_layers: give the file that they come from, model.init_from"]),
         (["--config.optim.lr=nan"], ["optim.lr is nan"]),
+        (["--config.optim.schedule=steps(0.1, 30, 20)"], ["optim.schedule: steps: the epochs 30, 20 must rise"]),
         (["--config.train.batch_size=33"], ["train.batch_size is 33: it must be divisible by the 2 devices, like 32 or 34"]),
         (["--config.evaluate.protocol=ten_crop"], ["evaluate.protocol: ten_crop puts its crops in the place of center(n)"]),
         (["--config.evaluate.protocol=dense(64)"], ["and this network takes 32 x 32 alone"]),
