@@ -57,6 +57,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "epochs": 10.0,
             "batch_size": 128,  # over all devices
             "seed": 0,
+            "reshuffle": True,  # a new order of the examples every epoch; False: always that of the first
             "log_every_steps": 100,  # how often the device is asked for its metrics; every step is logged
             "eval_every_epochs": 1.0,  # test error on the way; 0: only at the end
             "steps_per_dispatch": 0,  # 0: what suits the platform

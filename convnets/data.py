@@ -145,13 +145,15 @@ def statistics(train: Split, digest: str | None, host: list[Call]) -> pixels.Sta
 
 
 def training_schedule(
-    num_examples: int, batch_size: int, seed: int, start: int, stop: int, process: int = 0, processes: int = 1
-) -> Iterator[Batch]:
+    num_examples: int, batch_size: int, seed: int, start: int, stop: int, process: int = 0, processes: int = 1,
+    reshuffle: bool = True,
+) -> Iterator[Batch]:  # fmt: skip
     """Batches of steps `start` to `stop`: {'index', 'epoch'} (int32) and 'mask' (float32, all ones).
 
     The examples are one endless sequence, a new permutation every epoch, cut into equal batches. So each epoch shows
     each example exactly once, no batch is short and none is dropped; a batch may reach into the next epoch. With
-    several processes each takes its slice of every batch.
+    several processes each takes its slice of every batch. Without `reshuffle` all epochs have the order of the first, and
+    where the batch divides the examples the same batches.
     """
     share = batch_size // processes
     epochs: dict[int, np.ndarray] = {}
@@ -161,7 +163,9 @@ def training_schedule(
         index = np.empty(share, np.int32)
         for e in np.unique(epoch).tolist():
             if e not in epochs:  # the one before may still be needed, older ones never
-                order = np.random.Generator(np.random.Philox(key=[seed, e])).permutation(num_examples)
+                order = np.random.Generator(np.random.Philox(key=[seed, e if reshuffle else 0])).permutation(
+                    num_examples
+                )
                 epochs = {k: v for k, v in epochs.items() if k == e - 1} | {e: order}
             index[epoch == e] = epochs[e][place[epoch == e]]
         yield {"index": index, "epoch": epoch.astype(np.int32), "mask": np.ones(share, np.float32)}

@@ -167,7 +167,7 @@ class Run:
     def feed(self, start: int) -> Iterator[data.Batch]:
         """The batches from step `start` to the end."""
         schedule = data.training_schedule(self.train_split.info.num_examples, self.batch_size, self.seed, start, self.total,
-                                          processes.index(), processes.count())  # fmt: skip
+                                          processes.index(), processes.count(), self.config.train.reshuffle)  # fmt: skip
         return self.train_split.feed(schedule, self.seed)
 
     def constants(self) -> Any:
