@@ -196,11 +196,11 @@ if __name__ == "__main__":
         code = 130
         if processes.count() > 1:
             watchdog.fail(code, "interrupted")
-    except Exception:
+    except Exception as e:
         if processes.count() == 1:
             raise
         code = 1
-        watchdog.fail(code, traceback.format_exc())
+        watchdog.fail(code, f"{type(e).__name__}: {e}".splitlines()[0], traceback.format_exc())
     if processes.count() > 1:
         processes.leave(code)
     sys.exit(code)

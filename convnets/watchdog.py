@@ -18,10 +18,13 @@ GRACE = 3.0  # seconds in which processes that fail alike are expected to say so
 TOPIC = "failed"  # {process: [exit code, text]}; no text: one that has heard of another
 
 
-def fail(code: int, text: str) -> None:
+def fail(code: int, text: str, trace: str = "") -> None:
     """Prints an error and ends this process, and within seconds the others, with `code`; alone, it only prints.
 
     What all of them found is said once, what one found with its number; who does not answer is named.
+
+    Args:
+        trace: of a crash, printed above.
     """
     if processes.count() == 1:
         return _print(text)
@@ -32,6 +35,7 @@ def fail(code: int, text: str) -> None:
     told = _gather(code, text)
     alike = [n for n, (_, t) in told.items() if t == text]
     if processes.index() == min(alike, default=processes.index()):
+        print(trace, end="", file=sys.stderr)
         _print(text if len(alike) == processes.count() else f"{processes.name()}: {text}")
     _name_silent(told)
     _end(code)

@@ -147,12 +147,13 @@ def test_row_4_a_killed_process_ends_the_other_and_is_named(whole, tmp_path, lau
 
 
 def test_row_5_a_stuck_process_sets_off_the_watchdog_of_the_other(tmp_path, launch):
-    both = launch(train(tmp_path, "--step_timeout=20", "--peer_timeout=100"), 2)
+    # Compiling counts too.
+    both = launch(train(tmp_path, "--step_timeout=40", "--peer_timeout=300"), 2)
     reach(both[0], tmp_path, 14)
     both[1].send_signal(signal.SIGSTOP)
     _, err = end(both[0], 1)
     assert "Thread 0x" in err and "in fit" in err  # where it waited
-    assert re.search(r"error: process 0 of 2, on \S+: no step was finished for 20 s after step \d+", err)
+    assert re.search(r"error: process 0 of 2, on \S+: no step was finished for 40 s after step \d+", err)
     assert "error: process 1 of 2 does not answer" in err
 
 
