@@ -147,8 +147,8 @@ def test_row_4_a_killed_process_ends_the_other_and_is_named(whole, tmp_path, lau
 
 
 def test_row_5_a_stuck_process_sets_off_the_watchdog_of_the_other(tmp_path, launch):
-    # Compiling counts too.
-    both = launch(train(tmp_path, "--step_timeout=40", "--peer_timeout=300"), 2)
+    # Compiling counts too, and JAX itself would be faster: a stopped process is a silent one.
+    both = launch(train(tmp_path), 2, own=lambda p: ["--step_timeout=40", "--peer_timeout=300"])
     reach(both[0], tmp_path, 14)
     both[1].send_signal(signal.SIGSTOP)
     _, err = end(both[0], 1)
