@@ -222,7 +222,7 @@ def test_07_a_checkpoint_of_another_network_is_refused(whole, tmp_path):
     for change, message in [
         (["--config.optim.momentum=0.9"], "trace/H1/bias is missing"),
         (["--config.model.name=lenet1", "--config.data.train_ops=decode|resize(28)",
-          "--config.data.test_ops=decode|resize(28)"], "params/H1/kernel is float32[5, 5, 1, 12], float32[5, 5, 1, 4] wanted"),
+          "--config.data.test_ops=decode|resize(28)"], "params/H1/bias is float32[8, 8, 12], float32[4] wanted; and 5 more"),
     ]:  # fmt: skip
         _, err = run(*TINY, *change, f"--workdir={workdir}", "--allow_config_change", code=5)
         assert "does not fit this program: " in err and message in err and err.count("error: ") == 1, err
