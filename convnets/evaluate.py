@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convnets import augment, data, metrics, processes, protocols, steps
+from convnets import analytics, augment, data, metrics, processes, protocols, steps
 from convnets.errors import UsageError
 from convnets.state import TrainState
 
@@ -169,6 +169,31 @@ def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
                 f"'{protocol}' shows whole images, like {high} x {high + protocols.STEP}, and this network takes"
                 f" {height} x {width} alone{why}"
             ) from None
+
+
+def feature_change(model: nn.Module, state: TrainState, split: data.Split, ops: str, batch_size: int) -> float:
+    """By how much the features differ from those of the same images through `ops`, in percent: mean of |f' - f| / |f|.
+
+    Features are what goes into the last layer with parameters; an image without any does not count. Both strings show one
+    view of an image.
+    """
+    layer = [row.name for row in analytics.describe(model, model.input_shape) if row.parameters][-1]
+    devices, sides = jax.local_device_count(), []
+    for s in (split, split.through(ops)):
+        look = steps.parallel(steps.input_step(model, layer, s.device_ops, 0), train=False)
+        schedule = data.evaluation_schedule(s.info.num_examples, -(-batch_size // devices) * devices)
+        sides.append((s.feed(schedule), look, steps.replicate(s.constants)))
+    ratios: list[np.ndarray] = []
+    for pair in zip(*(feed for feed, _, _ in sides), strict=True):
+        real = pair[0]["mask"] > 0
+        shown = [
+            look(state, steps.shard([b], devices), constants)[1][0]
+            for b, (_, look, constants) in zip(pair, sides, strict=True)
+        ]
+        changed, plain = (np.asarray(x, np.float64).reshape(len(real), -1)[real] for x in shown)
+        length = np.linalg.norm(plain, axis=1)
+        ratios.append(np.linalg.norm(changed - plain, axis=1)[length > 0] / length[length > 0])
+    return 100 * float(np.mean(np.concatenate(ratios)))
 
 
 def images_and_labels(split: data.Split, wanted: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -150,6 +150,11 @@ def test_loss(log: Log) -> float:
     return log.result["loss"]
 
 
+def feature_change(log: Log) -> float | None:
+    """Percent by which the features of the last layer change with the test's images; a test alone has it."""
+    return log.result.get("feature_change")
+
+
 def _trailing(log: Log, key: str, epochs: float) -> np.ndarray:
     """The mean of a column over the steps of the last `epochs` epochs, from the first step that has as many on."""
     last = log.lines[-1]
@@ -188,11 +193,11 @@ def steps_to_test_error(log: Log, percent: float) -> float:
 
 
 METRICS = {f.__name__: f for f in (test_error, top5_error, any_error, test_loss, train_error, train_loss,
-                                   steps_to_train_error, steps_to_test_error)}  # fmt: skip
-AT_TESTS = ("test_error", "top5_error", "any_error", "test_loss")
+                                   steps_to_train_error, steps_to_test_error, feature_change)}  # fmt: skip
+AT_TESTS = ("test_error", "top5_error", "any_error", "test_loss", "feature_change")
 
 
-def measure(metric: str, log: Log) -> float:
+def measure(metric: str, log: Log) -> float | None:
     """The value of a metric, which better runs have lower.
 
     Raises:

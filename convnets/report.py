@@ -31,7 +31,13 @@ def number(metric: str, value: float, sign: str = "") -> str:
 
 
 def unit(metric: str) -> str:
-    return "%" if metric.endswith("_error") else "steps" if metric.startswith("steps") else metric.replace("_", " ")
+    return (
+        "%"
+        if metric.endswith("_error") or metric == "feature_change"
+        else "steps"
+        if metric.startswith("steps")
+        else metric.replace("_", " ")
+    )
 
 
 def row_lines(table: Table, lines: Sequence[Line]) -> list[str]:
@@ -155,7 +161,7 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
         lines += [*row_head(t.experiment.metric), *row_lines(t, t.lines), ""]
         if t.claims:
             lines += [*CLAIM_HEAD, *claim_lines(t), ""]
-        if any(line.runs for line in t.lines):
+        if any(line.values for line in t.lines):
             lines += [f"![{t.experiment.title}]({FIGURES / f'{t.name}-{t.size}.png'})", ""]
     return "\n".join(lines + demonstrations(recorded))
 
@@ -182,7 +188,8 @@ def demonstrations(recorded: Sequence[Mapping[str, Any]]) -> list[str]:
         command = f"`python -m {program.removesuffix('.py').replace('/', '.')}`"
         lines.append(f"| {command} | {what} | {metric.replace('_', ' ')} | **{statistics.mean(values):.5g}**{spread} ({len(values)})"
                      f" | {entries[-1]['commit'][:7]} |")  # fmt: skip
-    return [*lines, ""]
+    names = dict.fromkeys(Path(program).stem for program, _, _ in found)
+    return [*lines, "", *(line for name in names for line in (f"![{name}](docs/{name}.png)", ""))]
 
 
 def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
@@ -292,7 +299,7 @@ def report(folders: Sequence[Path]) -> None:
     made = list(tables(ledger.load(), recorded))
     (ROOT / FIGURES).mkdir(parents=True, exist_ok=True)
     for table in made:
-        if any(line.runs for line in table.lines):
+        if any(line.values for line in table.lines):
             draw(table, ROOT / FIGURES / f"{table.name}-{table.size}.png")
     print(f"{new} new runs recorded in experiments/results.jsonl. {cost(recorded)}")
     print("\n".join(line for t in made for line, v in zip(claim_lines(t), t.verdicts, strict=True) if v.n))

@@ -110,6 +110,7 @@ def _tests(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
         if test["steps"] == result.get("steps") and test["commit"] == result["commit"]:
             kept = {k: test[k] for k in ("protocol", "num_examples", "top1_error", "top5_error", "loss")}
             overrides = validate.overrides(result["config"], test["config"])
+            kept |= {k: test[k] for k in ("feature_change",) if k in test}
             found[path.stem.removeprefix("evaluation-")] = {"overrides": overrides, **kept}
     return found
 

@@ -136,7 +136,7 @@ def input_step(model: nn.Module, layer: str, ops: list[Call], seed: int):
         found: list[jax.Array] = []
 
         def intercept(call, args, kwargs, context):
-            found.extend(args[:1] if context.module.path == (layer,) else ())
+            found.extend(args[:1] if context.module.path == tuple(layer.split("/")) else ())
             return call(*args, **kwargs)
 
         with nn.intercept_methods(intercept):

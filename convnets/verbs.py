@@ -164,9 +164,21 @@ def opened(config: ConfigDict, workdir: Path, file: str = "") -> Any:
 
 
 def _test(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, Any], np.ndarray, Any]:
-    """Result and scores of a run's newest checkpoint or of a file of weights, and the split they are of."""
+    """Result and scores of a run's newest checkpoint or of a file of weights, and the split they are of.
+
+    Where a run is tested through another string than its own, also by how much its features then change.
+    """
+    from convnets import evaluate as evaluation
+
     run = opened(config, workdir, file)
-    return *run.test(), run.test_split
+    result, scores = run.test()
+    own = json.loads((workdir / "config.json").read_text())["data"]["test_ops"] if not file else config.data.test_ops
+    if own != config.data.test_ops and config.evaluate.protocol == "single" and processes.count() == 1:
+        state = steps.replicate(run.state)
+        result["feature_change"] = evaluation.feature_change(
+            run.model, state, run.test_split, own, run.evaluator.batch_size
+        )
+    return result, scores, run.test_split
 
 
 def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bool) -> None:

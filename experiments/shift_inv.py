@@ -7,6 +7,8 @@ NETS = {
     "stride": "conv(16, 5, 2)|relu|conv(32, 5, 2)|relu|out",
     "maximum of 2": "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|out",
     "maximum of 4": "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(4)|out",
+    "average of 2": "conv(16, 5)|relu|average(2)|conv(32, 5)|relu|average(2)|out",
+    "L2 of 2": "conv(16, 5)|relu|l2(2)|conv(32, 5)|relu|l2(2)|out",
 }
 
 
@@ -32,13 +34,15 @@ def cifar(label: str, pooling: str) -> Row:
                tests=tests("decode|subtract_mean|shift(0, {})|center(24)", 1, 2, 3, 4))  # fmt: skip
 
 
+DIGITS = [digits(label, line) for label, line in NETS.items()]
+
 EXPERIMENT = Experiment(
     "Translation invariance", "test_error", source="LeCun et al. 1998", x="shift in pixels",
     cpu=Size(
-        rows=[digits(label, line) for label, line in NETS.items()],
+        rows=DIGITS,
         claims=[
             loses_less("stride", "full"), loses_less("maximum of 2", "stride"), loses_less("maximum of 4", "maximum of 2"),
-            loses_less("maximum of 2", "full", "2px"),
+            loses_less("maximum of 2", "full", "2px"), loses_less("average of 2", "stride"), loses_less("L2 of 2", "stride"),
         ],
     ),
     full=Size(

@@ -252,3 +252,25 @@ def test_an_average_of_one_is_that_one_and_of_two_the_mean():
     np.testing.assert_allclose(evaluate.merge(list(scores), "score"), scores.mean(0), rtol=1e-6, atol=1e-6)
     far = np.array([[0, -200, -300]], np.float32)  # whose probabilities float32 cannot hold
     assert np.argsort(-evaluate.merge([far, far], "softmax")[0]).tolist() == [0, 1, 2]
+
+
+def test_the_change_of_features_is_that_of_what_goes_into_the_last_layer():
+    model = models.create("stack", 3, "float32", layers="conv(4, 3)|relu|max(2)|out", side=8, channels=1)
+    start = state.create(model, optax.identity(), (8, 8, 1), 0)
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype(np.uint8)
+    images[3] = 0  # no features: without biases it gives zeros, and does not count
+    shifted = np.zeros_like(images)
+    shifted[:, :, 2:] = images[:, :, :-2]
+
+    def features(x):
+        kernel = start.params["conv1"]["kernel"].transpose(3, 2, 0, 1)
+        maps = jax.lax.conv(jnp.asarray(x, jnp.float32).transpose(0, 3, 1, 2), kernel, (1, 1), "VALID")
+        return np.asarray(jnp.maximum(maps, 0)).reshape(5, 4, 3, 2, 3, 2).max((3, 5)).reshape(5, -1)
+
+    before, after = features(images), features(shifted)
+    kept = [0, 1, 2, 4]
+    expected = np.mean(np.linalg.norm(after - before, axis=1)[kept] / np.linalg.norm(before, axis=1)[kept])
+    split = split_of("decode|shift(0, 2)", images)
+    found = evaluate.feature_change(model, start, split, "decode", batch_size=2)
+    assert found == pytest.approx(100 * expected, rel=1e-4)
+    assert evaluate.feature_change(model, start, split, "decode|shift(0, 2)", batch_size=2) == 0

@@ -16,7 +16,7 @@ def test_the_generated_files_are_up_to_date():
     for path, text in report.files().items():
         assert path.read_text() == text, f"{path.name} is stale; run: python run.py --mode=report"
     tables = verdict.tables(ledger.load(), results.read())
-    drawn = {f"{t.name}-{t.size}.png" for t in tables if any(line.runs for line in t.lines)}
+    drawn = {f"{t.name}-{t.size}.png" for t in tables if any(line.values for line in t.lines)}
     assert {p.name for p in (ROOT / report.FIGURES).iterdir()} == drawn, "run: python run.py --mode=report"
 
 

@@ -1,0 +1,26 @@
+"""Tolerance to shifts, seen in the features: by how much they change with a shift, of the runs of experiments/shift_inv.py.
+
+Features are what goes into the last layer; their change is measured against those of the same digit where it was.
+"""
+
+from convnets.ledger import Claim, Experiment, Size
+from experiments import shift_inv
+
+
+def changes_less(less: str, more: str, shift: str) -> Claim:
+    return Claim(
+        f"{less} changes less than {more} under {shift}", "section II.A", better=(less, shift), worse=(more, shift)
+    )
+
+
+EXPERIMENT = Experiment(
+    "Translation invariance of the features", "feature_change", source="LeCun et al. 1998", x="shift in pixels",
+    cpu=Size(
+        rows=[row._replace(x=None, line="") for row in shift_inv.DIGITS],
+        claims=[
+            *(changes_less("maximum of 2", other, "2px") for other in ("full", "stride")),
+            changes_less("average of 2", "stride", "2px"), changes_less("L2 of 2", "stride", "2px"),
+            changes_less("maximum of 4", "maximum of 2", "2px"),
+        ],
+    ),
+)  # fmt: skip
