@@ -166,8 +166,11 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
     return "\n".join(lines + demonstrations(recorded))
 
 
-def demonstrations(recorded: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What programs of experiments/ recorded that are no tables of runs: mean ± standard deviation (n) of each metric."""
+def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/") -> list[str]:
+    """What programs of experiments/ recorded that are no tables of runs: mean ± standard deviation (n) of each metric.
+
+    `docs` is the way to that folder, where their figures lie.
+    """
     found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for entry in recorded:
         if entry["config"].startswith("experiments/"):
@@ -189,7 +192,7 @@ def demonstrations(recorded: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append(f"| {command} | {what} | {metric.replace('_', ' ')} | **{statistics.mean(values):.5g}**{spread} ({len(values)})"
                      f" | {entries[-1]['commit'][:7]} |")  # fmt: skip
     names = dict.fromkeys(Path(program).stem for program, _, _ in found)
-    return [*lines, "", *(line for name in names for line in (f"![{name}](docs/{name}.png)", ""))]
+    return [*lines, "", *(line for name in names for line in (f"![{name}]({docs}{name}.png)", ""))]
 
 
 def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
@@ -236,7 +239,7 @@ def block(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]], name: st
         UsageError: there is no such table.
     """
     if name == "demonstrations":
-        return demonstrations(recorded)[2:-1] or ["Not run yet."]
+        return demonstrations(recorded, docs="")[2:-1] or ["Not run yet."]
     table = next((t for t in made if f"{t.name}-{t.size}" == name), None)
     if table is None:
         raise UsageError(f"no experiment has the size '{name}'")
