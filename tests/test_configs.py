@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 import run
 from configs import base
-from convnets import data, evaluate, models, optim, sources, train, validate, verbs
+from convnets import data, evaluate, figures, models, optim, sources, train, validate, verbs
 from convnets.layers import Conv, Dense
 from tests.conftest import ROOT
 
@@ -101,7 +101,7 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
     monkeypatch.setattr(verbs, "train", watched)
     if not full:
         monkeypatch.setattr(models, "create", small)
-        monkeypatch.setattr(train.Run, "draw", lambda *_: [])
+        monkeypatch.setattr(figures, "draw", lambda *_: [])
     config, _ = validate.load(ROOT / f"configs/{stem}.py:{variant}", [])
     size = {"train_split": "train[:64]", "test_split": f"{config.data.test_split}[:6]"}
     directory = scratch / "tfds" if config.data.name in sources.OWN else shared_data
