@@ -60,6 +60,27 @@ def test_several_steps_in_a_dispatch_are_the_same_steps(network):
     assert_close(single, several, 1e-5)
 
 
+def test_several_steps_of_a_population_in_a_dispatch_are_the_same_steps():
+    """As accelerators take them."""
+    model = models.create("stack", 10, "float32", layers="conv(4, 3)|relu|norm|dropout(0.5)|out", side=8)
+    ops, optimizer, seeds = augment.parse("decode|value_range(0.0, 1.0)|pad_crop(1)|flip")[1], optax.sgd(0.1), (3, 4)
+    constants = steps.replicate({"images": CONSTANTS["images"][:, :8, :8], "labels": CONSTANTS["labels"]})
+    members = [jax.device_get(state.create(model, optimizer, model.input_shape, seed)) for seed in seeds]
+    start = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
+    orders = [data.training_schedule(N, 4, seed, 0, 2) for seed in seeds]
+    batches = [{k: np.stack([b[k] for b in own], axis=1) for k in own[0]} for own in zip(*orders, strict=True)]
+    step = steps.train_step(model, optimizer, "softmax", ops, 0)
+    once, twice = (steps.parallel(step, train=True, steps=n, seeds=seeds) for n in (1, 2))
+    now, losses = steps.replicate(start), []
+    for batch in batches:
+        now, sums = once(now, steps.shard([batch], 2), constants)
+        losses.append(np.asarray(sums["loss"])[0])
+    after, sums = twice(steps.replicate(start), steps.shard(batches, 2), constants)
+    np.testing.assert_allclose(sums["loss"], losses, rtol=1e-5)
+    assert after.step.tolist() == [2, 2] and losses[0][0] != losses[0][1]
+    assert_close(jax.device_get(now), jax.device_get(after), 1e-5)
+
+
 def test_the_state_is_donated_and_has_no_device_axis(network):
     optimizer = optax.sgd(0.01)
     at = steps.replicate(state.create(network, optimizer, network.input_shape, 0))
