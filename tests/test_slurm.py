@@ -69,7 +69,7 @@ def test_a_job_of_two_processes_saves_sends_itself_back_and_ends(tmp_path):
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "JAX_PLATFORMS": "cpu",
                    "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # fmt: skip
     options = ["--nodes=1", "--ntasks-per-node=2", "--cpus-per-task=1", "--gres=none", f"--output={log}"]
-    run = ["--config=configs/lenet.py:digits", "--config.train.epochs=14", "--config.train.batch_size=48",
+    run = ["--config=configs/lenet.py:digits", "--config.train.epochs=3", "--config.train.batch_size=48",
            "--config.optim.lr=0.003", "--config.train.log_every_steps=3", f"--workdir={tmp_path / 'run'}"]  # fmt: skip
     script = [str(ROOT / "docs/slurm/node.sbatch"), *run]
     job = subprocess.run(["sbatch", "--parsable", *options, *script], cwd=ROOT, env=environment, check=True,
@@ -94,6 +94,6 @@ def test_a_job_of_two_processes_saves_sends_itself_back_and_ends(tmp_path):
     finally:
         subprocess.run(["scancel", job], capture_output=True)
     said = log.read_text()
-    assert said.count("420 steps on 2 x cpu") == 2 and f"resumed at step {saved}\n" in said
-    assert said.count("preempted and saved") == 1 and saved < 420
-    assert [json.loads(line)["step"] for line in lines.read_text().splitlines()] == list(range(1, 421))
+    assert said.count("90 steps on 2 x cpu") == 2 and f"resumed at step {saved}\n" in said
+    assert said.count("preempted and saved") == 1 and saved < 90
+    assert [json.loads(line)["step"] for line in lines.read_text().splitlines()] == list(range(1, 91))
