@@ -21,7 +21,8 @@ EXPERIMENT = Experiment(
             Row("reduced", "configs/ablation.py:mnist10k", cost="30 s, 1 core",
                 overrides=(f"--config.model.layers={DIGITS.format(FULL[0])}", "--config.train.epochs=3.0")),
         ],
-        claims=claims("the 5x5 branch alone costs 6,400 weights instead of 928"),
+        claims=claims("the 5x5 branch alone costs 6,400 weights instead of 928; one of five seeds of the naive module stands still at this"
+                      " rate, 0.05, and learns at 0.02, where it was tried alone"),
     ),
     full=Size(
         rows=[
