@@ -78,6 +78,7 @@ def test_members_are_the_single_runs_of_their_seeds(whole, tmp_path):
     assert lines(whole[0])[0]["loss"] != pytest.approx(lines(whole[1])[0]["loss"], rel=1e-3)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("member", [1, 2])
 def test_killed_while_it_saves_and_started_again_is_never_stopped(whole, tmp_path, monkeypatch, member):
     """Killed at step 4 with some members saved: they go back to step 2, where all were."""
@@ -110,6 +111,7 @@ def test_more_seeds_leave_the_finished_ones_as_they_are(whole, capsys):
     assert json.loads((late / "result.json").read_text())["seed"] == 6
 
 
+@pytest.mark.faults
 def test_one_that_diverges_costs_the_others_nothing(whole, tmp_path, monkeypatch):
     found, look = folders(tmp_path), health.check_losses
 
@@ -127,6 +129,7 @@ def test_one_that_diverges_costs_the_others_nothing(whole, tmp_path, monkeypatch
         assert lines(ours) == lines(theirs)
 
 
+@pytest.mark.faults
 def test_those_behind_come_up_to_the_others(tmp_path):
     """Checkpoints that do not meet, as after adding seeds to a run that was stopped, are no reason to begin again."""
     found = folders(tmp_path)
