@@ -2,7 +2,8 @@
 
 The lecture says that trained features outperform hand-made ones now that there are data. The paper's claim is AlexNet's,
 17.0 % top-5 against 25.7 % of Fisher vectors (table 1), on a set that is not public. Every seed has images of its own, but
-where it has all of them.
+where it has all of them. Not settled: the SVM's grid of C ends at 1, which most runs choose, so that made by hand may be
+better than it stands here; with 100 images 20 are held out to choose it, which is few.
 """
 
 from convnets.ledger import Claim, Experiment, Row, Size
@@ -11,6 +12,7 @@ CONV = {
     "mnist": ("LeNet-5", "configs/lenet.py:modern"),
     "cifar10": ("cuda-convnet 26pct", "configs/cuda_convnet.py:26pct"),
 }
+LECTURE = "lecture: trained features outperform handcrafted features"
 HAND = {"HOG, SVM": "hog", "SIFT, codebook, pyramid, SVM": "sift"}
 ALL = {"mnist": 60_000, "cifar10": 50_000}
 
@@ -31,16 +33,17 @@ def count(data: str, n: int) -> str:
 
 
 def claims(data: str) -> list[Claim]:
-    """What is learned is better with all images, and what is made by hand with few: the lines cross."""
+    """The lecture's, asked at every number of images as it was before any was seen; and that the lines cross."""
     label, found = CONV[data][0], []
     for hand in HAND:
         found += [
-            Claim(f"with all images {label} is better than {hand}", "lecture: trained features outperform handcrafted ones",
-                  better=f"{label}, all images", worse=f"{hand}, all images"),
-            Claim(f"with 1,000 images {hand} is better than {label}", "lecture: fall and rise, availability of data",
-                  better=f"{hand}, 1,000 images", worse=f"{label}, 1,000 images"),
+            Claim(f"learned features are better than {hand}, {count(data, n)}", LECTURE, better=f"{label}, {count(data, n)}",
+                  worse=f"{hand}, {count(data, n)}") for n in (100, 1000, 10_000, ALL[data])
         ]  # fmt: skip
-    return found
+    return [*found, Claim("images help what is learned more than what is made by hand", "lecture: availability of data",
+                          better=[f"{label}, all images", "HOG, SVM, 100 images"],
+                          worse=["HOG, SVM, all images", f"{label}, 100 images"],
+                          note="a difference of differences")]  # fmt: skip
 
 
 EXPERIMENT = Experiment(
