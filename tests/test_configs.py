@@ -103,9 +103,9 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
         monkeypatch.setattr(models, "create", small)
         monkeypatch.setattr(figures, "draw", lambda *_: [])
     config, _ = validate.load(ROOT / f"configs/{stem}.py:{variant}", [])
-    size = {"train_split": "train[:64]", "test_split": f"{config.data.test_split}[:6]"}
-    directory = scratch / "tfds" if config.data.name in sources.OWN else shared_data
     images = 5 if config.data.name == "stimuli" else 64
+    size = {"train_split": f"train[:{images}]", "test_split": f"{config.data.test_split}[:6]"}
+    directory = scratch / "tfds" if config.data.name in sources.OWN else shared_data
     assert run.main([
         "run.py", f"--config={ROOT}/configs/{stem}.py:{variant}", f"--workdir={tmp_path}", "--mode=train",
         "--config.train.batch_size=2", f"--config.train.epochs={2 * 2 / images}", "--config.evaluate.batch_size=4",
