@@ -29,10 +29,16 @@ PART = ("--config.data.train_split=train[:256]", "--config.data.test_split=test[
 IDLE_SECONDS = 180  # of all commands, on two idle cores
 
 
+def as_before_any_command(values):
+    for flag in values.flags_by_module_dict()["run"]:
+        flag.unparse()
+    return values
+
+
 def flags_of(words):
     """Flags, and overrides of the config, of a command that begins with python run.py."""
     overrides, others = validate.split_arguments(words[1:])
-    values = copy.deepcopy(program.FLAGS)
+    values = as_before_any_command(copy.deepcopy(program.FLAGS))
     assert values(others)[1:] == [], words
     return values, overrides
 
@@ -131,8 +137,7 @@ def shrunk(arguments, workdir):
 
 def attempt(command, expected) -> str:
     """Runs a command here; what went wrong, or ''."""
-    for flag in program.FLAGS.flags_by_module_dict()["run"]:  # as before any command
-        flag.unparse()
+    as_before_any_command(program.FLAGS)
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said):
