@@ -382,9 +382,10 @@ def test_20_a_long_run_needs_no_more_in_the_end_than_in_the_beginning(tmp_path):
     end(process)
     late = np.array([row for row in seen if row[0] > 500])
     assert len(late) > 50
-    slope = np.polyfit(late[:, 0], late[:, 1], 1)[0] * 100
-    assert slope < 1, f"{slope:.2f} MB per 100 steps"
-    first, second = (np.median(late[own, 2:], axis=0) for own in (late[:, 0] <= 1250, late[:, 0] > 1250))
-    assert (second <= first).all(), (first, second)  # medians: a save has more of both for a moment
+    memory, descriptors, threads = np.polyfit(late[:, 0], late[:, 1:], 1)[0] * 100
+    assert memory < 1, f"{memory:.2f} MB per 100 steps"
+    # There is one test and one save in 100 steps: what each leaves behind would grow by 1. Within a save there are more of
+    # both, and pools of threads fill when they are first needed, so that no two moments can be compared.
+    assert descriptors < 0.25 and threads < 0.25, f"{descriptors:.2f} descriptors, {threads:.2f} threads per 100 steps"
     assert steps(tmp_path) == [1900, 2000] and logged(tmp_path) == 2000
     assert len(list((tmp_path / "events").iterdir())) == 1
