@@ -150,7 +150,7 @@ class GoogLeNet(nn.Module):
             _conv(64, 64, 1), _conv(64, 192, 3, 1, 1), norm(5, 5e-4, k=2.0), half(),
         )  # fmt: skip
         self.modules_ = nn.ModuleDict({name: Inception(*row) for name, row in self.ROWS.items()})
-        self.half = half()
+        self.pool = half()
         self.heads = nn.ModuleDict({name: self._head(maps) for name, maps in (("4a", 512), ("4d", 528))})
         self.dropout, self.linear = nn.Dropout(0.4), nn.Linear(1024, 1000)
 
@@ -165,7 +165,7 @@ class GoogLeNet(nn.Module):
         x, auxiliary = self.stem(x), []
         for name, module in self.modules_.items():
             x = module(x)
-            x = self.half(x) if name in ("3b", "4e") else x
+            x = self.pool(x) if name in ("3b", "4e") else x
             if self.training and name in self.heads:
                 auxiliary.append(self.heads[name](x))
         scores = self.linear(self.dropout(x.mean((2, 3))))
