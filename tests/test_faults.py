@@ -305,29 +305,6 @@ def test_10_divergence_is_found_and_never_saved(tmp_path):
     assert "the loss is not finite at step 32 (looked at steps 31 to 40); the last good checkpoint is step 30" in err
 
 
-def test_13_missing_data_are_named_with_the_command_that_prepares_them(tmp_path):
-    for change, code, messages in [
-        (["--config.data.name=imagenet2012", "--config.data.data_dir=/nowhere"], 3,
-         ["imagenet2012 is not in /nowhere and must be downloaded by hand", "--mode=prepare --manual_dir=FOLDER"]),
-        (["--config.data.name=mnistt"], 3, ["no data set 'mnistt'; did you mean 'mnist'?"]),
-        (["--config.data.test_split=validation"], 3, ["digits has no split 'validation'; it has train, test"]),
-        (["--config.data.name=folder:/nowhere"], 3, ["there is no such folder; it must hold PATH/split/class/image"]),
-    ]:  # fmt: skip
-        _, err = run(*TINY, *change, f"--workdir={tmp_path}", code=code)
-        last = [line for line in err.splitlines() if line.startswith("error: ")]
-        assert len(last) == 1 and all(m in last[0] for m in messages) and "Traceback" not in err, err
-
-
-def test_15_all_that_does_not_fit_the_data_is_said_at_once(tmp_path):
-    _, err = run(*TINY, "--config.model.num_classes=7", "--config.train.batch_size=2000",
-                 "--config.data.test_ops=decode|resize(28)", f"--workdir={tmp_path}", code=2)  # fmt: skip
-    found = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert len(found) == 3, err
-    for message in ("data.test_ops gives images of (28, 28, 1)", "model.num_classes is 7, digits has 10 classes",
-                    "train.batch_size is 2000, digits has 1437 examples"):  # fmt: skip
-        assert message in err
-
-
 def test_16_saved_on_2_devices_it_resumes_on_1_and_4(tmp_path):
     """The order of the examples is the same: the losses of all steps are, up to rounding, which a low rate keeps small.
 

@@ -6,6 +6,7 @@ They meet on this machine; their collectives are gloo's, as of all processes on 
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -220,6 +221,22 @@ def test_row_18_a_test_counts_each_example_once_for_any_number_of_processes(laun
         assert (one["top1_error"], one["top5_error"]) == (two["top1_error"], two["top5_error"])
         assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
         np.testing.assert_allclose(scores, others, rtol=1e-5, atol=1e-6)
+
+
+def test_row_18_a_run_is_tested_by_two_processes_as_by_one(whole, tmp_path, launch):
+    """With batches of 8: one process has all of a single example, and the last of nine."""
+    workdir, found = tmp_path / "run", {}
+    shutil.copytree(whole, workdir)
+    for size in (1, 9):
+        for count in (1, 2):
+            command = ["run.py", "--mode=evaluate", f"--workdir={workdir}", f"--name={count}",
+                       f"--config.data.test_split=test[:{size}]", "--config.evaluate.batch_size=8"]  # fmt: skip
+            end_all(launch(command, count))
+            found[count] = json.loads((workdir / f"evaluation-{count}.json").read_text())
+        one, two = found[1], found[2]
+        assert one["num_examples"] == two["num_examples"] == size
+        assert all(one[k] == two[k] for k in ("top1_error", "top5_error"))
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
 
 
 def test_row_16_a_checkpoint_is_free_of_devices_and_processes(whole, launch):

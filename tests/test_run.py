@@ -17,7 +17,6 @@ from PIL import Image
 
 from convnets import weights
 from convnets.checkpoint import Checkpoints
-from convnets.records import Records
 from convnets.train import Run
 from tests.conftest import ROOT
 
@@ -254,90 +253,6 @@ def test_help_is_quick_and_shows_the_flags():
     out, _ = run("--help")
     assert time.monotonic() - began < 1.5
     assert "--workdir" in out and "python run.py --mode=predict" in out
-
-
-@pytest.mark.parametrize(
-    "arguments, messages",
-    [
-        (["--config.optim.lrr=1"], ["unknown config key 'optim.lrr'; did you mean 'optim.lr'?"]),
-        (["--config.lr=1"], ["unknown config key 'lr'; did you mean 'optim.lr'?"]),
-        (["--mod=train"], ["Unknown command line flag 'mod'. Did you mean: mode"]),
-        (["train"], ["stray argument 'train'"]),
-        (["--config.train.epochs=ten"], ["train.epochs: cannot read 'ten' as float"]),
-        (["--config.train.batch_size=1.5"], ["train.batch_size: cannot read '1.5' as int"]),
-        (["--config=configs/lenett.py"], ["configs/lenett.py does not exist; did you mean configs/lenet.py?"]),
-        (["--config=configs/lenet.py:minst"], ["unknown variant 'minst': choose one of"]),
-        (["--config.model.init_layers=C1"], ["model.init_layers: give the file that they come from, model.init_from"]),
-        (["--config.optim.lr=nan"], ["optim.lr is nan"]),
-        (["--config.optim.schedule=steps(0.1, 30, 20)"], ["optim.schedule: steps: the epochs 30, 20 must rise"]),
-        (["--config.train.batch_size=33"], ["train.batch_size is 33: it must be divisible by the 2 devices, like 32 or 34"]),
-        (["--config.evaluate.protocol=ten_crop"], ["evaluate.protocol: ten_crop puts its crops in the place of center(n)"]),
-        (["--config.evaluate.protocol=dense(64)"], ["and this network takes 32 x 32 alone"]),
-        (["--config.evaluate.protocol=single|tencrop", "--config.optim.lr=0"], ["did you mean 'ten_crop'?", "optim.lr is 0"]),
-        (["--mode=evaluate", "--workdirs=tests", "--config=configs/lenet.py:digits"], ["leave out --config and --weights", "tests holds no run"]),
-        (["--workdir=setup.cfg"], ["setup.cfg is a file; give a folder"]),
-        (["--workdir=/proc/nothing"], ["--workdir=/proc/nothing cannot be written"]),
-        (["--mode=predict", "--workdir=/nowhere"], ["/nowhere holds no run", "--mode=predict needs --images"]),
-        (["--mode=sweep"], ["--mode=sweep needs --experiment"]),
-        (["--mode=tran"], ["--mode=tran: value should be one of <train|"]),
-        (["on", "--config.optim.lrr=1", "--weights=/nowhere"], ["stray argument 'on'", "--weights=/nowhere does not exist", "did you mean 'optim.lr'?"]),
-        (["--mode=evaluate"], ["--mode=evaluate needs --workdir"]),
-        (["--mode=visualize"], ["--mode=visualize needs --workdir"]),
-        (["--mode=visualize", "--weights=setup.cfg", "--images=setup.cfg,run.py"], ["looks at one image: give one --images"]),
-        (
-            ["--config.optim.lr=-1", "--config.train.epochs", "0", "--config.model.name=lenet6", "--config.data.x=1",
-             "--config.data.train_ops=decode|padd(2)", "--config.optim.schedule=steps", "--config.loss=hinge",
-             "--config.train.batch_size=15"],
-            ["unknown config key 'data.x'", "optim.lr is -1.0", "train.epochs is 0.0", "unknown model 'lenet6'",
-             "unknown operation 'padd'", "optim.schedule: operation 'steps': missing", "loss is 'hinge'", "divisible by the 2 devices"],
-        ),
-    ],
-)  # fmt: skip
-def test_bad_input_is_one_clear_line_each(arguments, messages, monkeypatch):
-    """Within 2 s; as a loaded machine says nothing about time, what takes long must not even be imported."""
-    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
-    began = time.monotonic()
-    out, err = run(*arguments, code=2, devices=2)
-    seconds = time.monotonic() - began
-    lines = [line for line in err.splitlines() if not line.startswith("import time:")]
-    imported = {line.split("|")[-1].strip() for line in err.splitlines()}
-    assert "absl.flags" in imported
-    assert not imported & {
-        "tensorflow",
-        "tensorflow_datasets",
-        "orbax.checkpoint",
-        "matplotlib",
-        "tensorboardX",
-        "sklearn",
-    }
-    assert not out and len(lines) == len(messages) and all(line.startswith("error: ") for line in lines), lines
-    for message in messages:
-        assert message in "\n".join(lines)
-    assert seconds < 2 or os.getloadavg()[0] > 2, f"{seconds:.1f} s"
-
-
-def test_the_parts_that_do_not_fit_the_data_are_named(tmp_path):
-    _, err = run("--config.model.name=lenet1", "--config.loss=mse", f"--workdir={tmp_path / 'a'}", code=2)
-    assert "data.train_ops gives images of (32, 32, 1), model lenet1 takes (28, 28, 1)" in err
-    _, err = run(*SMALL, "--config.data.data_dir=/nowhere", "--config.data.name=imagenet2012",
-                 f"--workdir={tmp_path / 'b'}", code=3)  # fmt: skip
-    assert "imagenet2012 is not in /nowhere and must be downloaded by hand" in err.splitlines()[-1]
-
-
-def test_damaged_data_end_the_run_before_it_begins_or_by_name(tmp_path):
-    here = (f"--config.data.data_dir={tmp_path}", "--config.data.loader=stream")
-    out, _ = run("--mode=prepare", *SMALL, *here)
-    assert "train: 1,437 examples of 10 classes, counted" in out and "ready: train streamed" in out
-    shard = next(tmp_path.glob("digits/*/digits-train*"))
-    whole, (last,) = shard.read_bytes(), Records([(str(shard), 1437, 0)]).offsets[-1:]
-    shard.write_bytes(whole[: last - 12])  # at a record boundary, which TensorFlow would not notice
-    _, err = run(*SMALL, *here, f"--workdir={tmp_path / 'a'}", code=3)
-    assert f"{shard}: holds 1436 records, 1437 expected; it was cut short" in err
-    bad = bytearray(whole)
-    bad[last + 40] ^= 1
-    shard.write_bytes(bad)
-    _, err = run(*SMALL, *here, f"--workdir={tmp_path / 'b'}", "--config.data.on_error=skip", code=3)
-    assert f"{shard}: record 1436 at byte {last} is damaged" in err and err.count("error:") == 1
 
 
 def test_a_folder_of_images_trains_and_a_bad_one_is_named(tmp_path):

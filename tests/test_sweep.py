@@ -60,8 +60,9 @@ def log(folder: Path) -> str:
     return (folder / "log.txt").read_text() if (folder / "log.txt").exists() else ""
 
 
-@pytest.mark.timeout(600)
-def test_killed_and_started_again_a_sweep_repeats_nothing_and_shows_each_state(tmp_path):
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_19_killed_and_started_again_a_sweep_repeats_nothing_and_shows_each_state(tmp_path):
     path = experiment(tmp_path, "'first', tests={'half': Test(('--config.data.test_split=test[:50%]',))}",
                       "'crashes', '--config.data.test_ops=decode'", "'second', '--config.optim.lr=0.002'",
                       "'diverges', '--config.optim.lr=1e38'")  # fmt: skip
@@ -107,7 +108,8 @@ def test_killed_and_started_again_a_sweep_repeats_nothing_and_shows_each_state(t
     assert again.returncode == 0 and "3 finished, 0 to run" in out, (out, err)  # a divergence is a result
 
 
-def test_one_wrong_config_starts_nothing(tmp_path):
+@pytest.mark.faults
+def test_19_one_wrong_config_starts_nothing(tmp_path):
     path = experiment(tmp_path, "'good'", "'wrong', '--config.optim.lr=-1'", "'worse', '--config.loss=hinge'",
                       "'tested', tests={'t': Test(('--config.evaluate.protocol=x',))}")  # fmt: skip
     process = launch(path, tmp_path / "sweep")

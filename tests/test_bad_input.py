@@ -1,0 +1,219 @@
+"""Rows 11 to 15 and 18 of docs/reliability.md, each done to a real run.py: damaged data, wrong flags, odd sizes.
+
+A test's number is its row. The runs that are killed or starved are in test_faults.py, those of several processes in
+test_hosts.py, the sweeps (row 19) in test_sweep.py.
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convnets.records import Records
+from tests.test_data import damage, photographs
+from tests.test_faults import TINY, run
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+
+# A network of two layers on photographs of 16 x 16.
+PHOTOGRAPHS = ("--config=configs/ablation.py:mnist10k", "--config.model.layers=conv(4, 3)|relu|max(2)|out",
+               "--config.model.num_classes=2", "--config.model.side=16", "--config.model.channels=3",
+               "--config.data.train_split=train", "--config.data.loader=stream",
+               "--config.data.train_ops=decode|inception_crop(16)|flip|value_range(-1, 1)",
+               "--config.data.test_ops=decode|square(16)|value_range(-1, 1)", "--config.train.epochs=1",
+               "--config.train.batch_size=8", "--config.evaluate.batch_size=8")  # fmt: skip
+
+
+def last_line(err: str) -> str:
+    """The only line that says error."""
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in err and err.splitlines()[-1] == line, err  # of TensorFlow's, too
+    return line
+
+
+@pytest.fixture(scope="module")
+def birds(tmp_path_factory):
+    """A thousand and more photographs, among them grey ones, CMYK and PNG under another name."""
+    root = tmp_path_factory.mktemp("folder") / "birds"
+    photographs(root, {"train": 1016, "test": 9}, size=(20, 24))
+    for i, (mode, form) in enumerate([("L", "JPEG"), ("CMYK", "JPEG"), ("RGB", "PNG"), ("L", "PNG")]):
+        for split in ("train", "test"):
+            file = root / split / "ab"[i % 2] / f"{i:04}.jpg"
+            Image.open(file).convert(mode).save(file, form)
+    return root
+
+
+def test_11_grey_cmyk_and_png_under_another_name_are_read(birds, tmp_path):
+    run(*PHOTOGRAPHS, f"--config.data.name=folder:{birds}", f"--workdir={tmp_path}")
+    assert json.loads((tmp_path / "result.json").read_text())["num_examples"] == 9
+
+
+def test_11_an_image_that_cannot_be_read_is_named_or_skipped_and_counted(birds, tmp_path):
+    """One in a thousand of the training images may be skipped, none of the test's."""
+    root = tmp_path / "birds"
+    shutil.copytree(birds, root)
+    config, bad = (*PHOTOGRAPHS, f"--config.data.name=folder:{root}"), root / "train" / "b" / "0501.jpg"
+    whole = bad.read_bytes()
+    for how in ("empty", "truncated", "corrupt", "text"):
+        bad.write_bytes(whole)
+        damage(bad, how)
+        _, err = run(*config, f"--workdir={tmp_path / 'error'}", code=3)
+        assert last_line(err).startswith(f"error: train, {bad}: "), how
+    out, _ = run(*config, "--config.data.on_error=skip", f"--workdir={tmp_path / 'skip'}")
+    assert re.search(rf"train, {bad}: .*; 1 of [\d,]+ examples skipped", out), out
+    damage(root / "train" / "a" / "0600.jpg", "truncated")
+    _, err = run(*config, "--config.data.on_error=skip", f"--workdir={tmp_path / 'limit'}", code=3)
+    assert re.search(r"2 of [\d,]+ examples skipped, more than 0.1 %", last_line(err))
+    damage(root / "test" / "a" / "0004.jpg", "truncated")
+    _, err = run("--mode=evaluate", f"--workdir={tmp_path / 'skip'}", code=3)
+    assert last_line(err).startswith(f"error: test, {root / 'test' / 'a' / '0004.jpg'}: ")
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """The shard of the training digits, and the flags of a run that streams them."""
+    config = (*TINY, "--config.train.epochs=1", f"--config.data.data_dir={tmp_path}", "--config.data.loader=stream")
+    out, _ = run("--mode=prepare", *config)
+    assert "train: 1,437 examples of 10 classes, counted" in out and "ready: train streamed" in out
+    return next(tmp_path.glob("digits/*/digits-train*")), config
+
+
+def test_11_a_bad_image_in_a_record_is_named_by_split_shard_and_number(digits, tmp_path):
+    """The record's own sums are right: what was written into it was bad."""
+    import tensorflow as tf
+
+    shard, config = digits
+    records = [tf.train.Example.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(shard))]
+    image = records[700].features.feature["image"].bytes_list
+    image.value[0] = image.value[0][:40]
+    with tf.io.TFRecordWriter(str(shard)) as file:
+        for record in records:
+            file.write(record.SerializeToString())
+    _, err = run(*config, f"--workdir={tmp_path / 'run'}", code=3)
+    assert last_line(err).startswith(f"error: train, {shard}: record 700: ")
+
+
+@pytest.mark.parametrize("how", ["a byte", "in a record", "between two"])
+def test_12_a_damaged_file_of_records_ends_the_run_by_name(digits, tmp_path, how):
+    """Cut between two records TensorFlow would read it to its new end and say nothing. None of it is ever skipped."""
+    shard, config = digits
+    whole, last = bytearray(shard.read_bytes()), int(Records([(str(shard), 1437, 0)]).offsets[-1])
+    if how == "a byte":
+        whole[last + 40] ^= 1
+    first = last - 12  # a record begins with its length and a sum of that
+    shard.write_bytes(whole[: {"a byte": None, "in a record": -20, "between two": first}[how]])
+    _, err = run(*config, f"--workdir={tmp_path / 'run'}", "--config.data.on_error=skip", code=3)
+    wanted = {"a byte": f"record 1436 at byte {last} is damaged", "in a record": f"the record at byte {first} is cut short",
+              "between two": "holds 1436 records, 1437 expected; it was cut short"}  # fmt: skip
+    assert f"{shard}: {wanted[how]}" in last_line(err)
+
+
+def test_13_missing_data_are_named_with_the_command_that_prepares_them(tmp_path):
+    for change, code, messages in [
+        (["--config.data.name=imagenet2012", "--config.data.data_dir=/nowhere"], 3,
+         ["imagenet2012 is not in /nowhere and must be downloaded by hand", "--mode=prepare --manual_dir=FOLDER"]),
+        (["--config.data.name=mnistt"], 3, ["no data set 'mnistt'; did you mean 'mnist'?"]),
+        (["--config.data.test_split=validation"], 3, ["digits has no split 'validation'; it has train, test"]),
+        (["--config.data.name=folder:/nowhere"], 3, ["there is no such folder; it must hold PATH/split/class/image"]),
+    ]:  # fmt: skip
+        _, err = run(*TINY, *change, f"--workdir={tmp_path}", code=code)
+        last = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert len(last) == 1 and all(m in last[0] for m in messages) and "Traceback" not in err, err
+
+
+@pytest.mark.parametrize(
+    "arguments, messages",
+    [
+        (["--config.optim.lrr=1"], ["unknown config key 'optim.lrr'; did you mean 'optim.lr'?"]),
+        (["--config.lr=1"], ["unknown config key 'lr'; did you mean 'optim.lr'?"]),
+        (["--mod=train"], ["Unknown command line flag 'mod'. Did you mean: mode"]),
+        (["train"], ["stray argument 'train'"]),
+        (["--config.train.epochs=ten"], ["train.epochs: cannot read 'ten' as float"]),
+        (["--config.train.batch_size=1.5"], ["train.batch_size: cannot read '1.5' as int"]),
+        (["--config=configs/lenett.py"], ["configs/lenett.py does not exist; did you mean configs/lenet.py?"]),
+        (["--config=configs/lenet.py:minst"], ["unknown variant 'minst': choose one of"]),
+        (["--config.model.init_layers=C1"], ["model.init_layers: give the file that they come from, model.init_from"]),
+        (["--config.optim.lr=nan"], ["optim.lr is nan"]),
+        (["--config.optim.schedule=steps(0.1, 30, 20)"], ["optim.schedule: steps: the epochs 30, 20 must rise"]),
+        (["--config.train.batch_size=33"], ["train.batch_size is 33: it must be divisible by the 2 devices, like 32 or 34"]),
+        (["--config.evaluate.protocol=ten_crop"], ["evaluate.protocol: ten_crop puts its crops in the place of center(n)"]),
+        (["--config.evaluate.protocol=dense(64)"], ["and this network takes 32 x 32 alone"]),
+        (["--config.evaluate.protocol=single|tencrop", "--config.optim.lr=0"], ["did you mean 'ten_crop'?", "optim.lr is 0"]),
+        (["--mode=evaluate", "--workdirs=tests", "--config=configs/lenet.py:digits"], ["leave out --config and --weights", "tests holds no run"]),
+        (["--workdir=setup.cfg"], ["setup.cfg is a file; give a folder"]),
+        (["--workdir=/proc/nothing"], ["--workdir=/proc/nothing cannot be written"]),
+        (["--mode=predict", "--workdir=/nowhere"], ["/nowhere holds no run", "--mode=predict needs --images"]),
+        (["--mode=sweep"], ["--mode=sweep needs --experiment"]),
+        (["--mode=tran"], ["--mode=tran: value should be one of <train|"]),
+        (["on", "--config.optim.lrr=1", "--weights=/nowhere"], ["stray argument 'on'", "--weights=/nowhere does not exist", "did you mean 'optim.lr'?"]),
+        (["--mode=evaluate"], ["--mode=evaluate needs --workdir"]),
+        (["--mode=visualize"], ["--mode=visualize needs --workdir"]),
+        (["--mode=visualize", "--weights=setup.cfg", "--images=setup.cfg,run.py"], ["looks at one image: give one --images"]),
+        (
+            ["--config.optim.lr=-1", "--config.train.epochs", "0", "--config.model.name=lenet6", "--config.data.x=1",
+             "--config.data.train_ops=decode|padd(2)", "--config.optim.schedule=steps", "--config.loss=hinge",
+             "--config.train.batch_size=15"],
+            ["unknown config key 'data.x'", "optim.lr is -1.0", "train.epochs is 0.0", "unknown model 'lenet6'",
+             "unknown operation 'padd'", "optim.schedule: operation 'steps': missing", "loss is 'hinge'", "divisible by the 2 devices"],
+        ),
+    ],
+)  # fmt: skip
+def test_14_and_15_a_wrong_flag_key_or_value_is_one_clear_line_each(arguments, messages, monkeypatch):
+    """Within 2 s; as a loaded machine says nothing about time, what takes long must not even be imported."""
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    began = time.monotonic()
+    out, err = run(*arguments, code=2, devices=2)
+    seconds = time.monotonic() - began
+    lines = [line for line in err.splitlines() if not line.startswith("import time:")]
+    imported = {line.split("|")[-1].strip() for line in err.splitlines()}
+    assert "absl.flags" in imported
+    assert not imported & {
+        "tensorflow",
+        "tensorflow_datasets",
+        "orbax.checkpoint",
+        "matplotlib",
+        "tensorboardX",
+        "sklearn",
+    }
+    assert not out and len(lines) == len(messages) and all(line.startswith("error: ") for line in lines), lines
+    for message in messages:
+        assert message in "\n".join(lines)
+    assert seconds < 2 or os.getloadavg()[0] > 2, f"{seconds:.1f} s"
+
+
+def test_15_all_that_does_not_fit_the_data_is_said_at_once(tmp_path):
+    _, err = run(*TINY, "--config.model.num_classes=7", "--config.train.batch_size=2000",
+                 "--config.data.test_ops=decode|resize(28)", f"--workdir={tmp_path}", code=2)  # fmt: skip
+    found = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(found) == 3, err
+    for message in ("data.test_ops gives images of (28, 28, 1)", "model.num_classes is 7, digits has 10 classes",
+                    "train.batch_size is 2000, digits has 1437 examples"):  # fmt: skip
+        assert message in err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("trained")
+    run(*TINY, "--config.train.epochs=1", f"--workdir={workdir}")
+    return workdir
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("size", [1, 7, 8, 9])
+def test_18_a_test_counts_each_example_once_around_the_batch(trained, tmp_path, size, devices):
+    """Batches of 8 of the first `size` digits; by two processes: test_hosts.py."""
+    workdir, found = tmp_path / "run", {}
+    shutil.copytree(trained, workdir)
+    for batch in (8, 360):
+        run("--mode=evaluate", f"--workdir={workdir}", f"--config.data.test_split=test[:{size}]",
+            f"--config.evaluate.batch_size={batch}", f"--name={batch}", devices=devices)  # fmt: skip
+        found[batch] = json.loads((workdir / f"evaluation-{batch}.json").read_text())
+    assert found[8]["num_examples"] == found[8]["split_examples"] == size
+    for key in ("num_examples", "top1_error", "top5_error"):
+        assert found[8][key] == found[360][key]
+    np.testing.assert_allclose(found[8]["loss"], found[360]["loss"], rtol=1e-5)
