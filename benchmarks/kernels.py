@@ -104,7 +104,7 @@ def main():
     flags = parser.parse_args()
     import run
 
-    run.set_xla_flags(deterministic=False)
+    run.tune(deterministic=False)
     from convnets import logs
 
     load, found = round(os.getloadavg()[0], 1), {}

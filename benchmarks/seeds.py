@@ -25,7 +25,7 @@ SIDES = ("together", "one_by_one")
 def serve(side, net, seeds, length):
     import run
 
-    run.set_xla_flags(deterministic=False)
+    run.tune(deterministic=False)
     import jax
 
     from convnets import data, models, optim, state, steps

@@ -41,7 +41,7 @@ def ours(kind, net, dtype):
     """A function that runs n steps and waits for them; the batch; one that tells the peak memory in MiB."""
     import run
 
-    run.set_xla_flags(deterministic=False)
+    run.tune(deterministic=False)
     import jax
 
     from convnets import models, optim, state, steps

@@ -20,6 +20,7 @@ from convnets.errors import UsageError
 # Pooling, normalization, the neocognitron's cells and what is made by hand have files of their own; every layer is
 # found here.
 from convnets.handcrafted import HOG, SIFT, Codebook, Pyramid  # noqa: F401
+from convnets.kernels import relu
 from convnets.normalization import LRN, BatchNorm, Init, LocalContrast  # noqa: F401
 from convnets.pooling import Padding, Pair, Pool, pads, pair, pool, windows  # noqa: F401
 
@@ -74,7 +75,7 @@ ACTIVATIONS = {
     "sigmoid": nn.sigmoid,
     "tanh": jnp.tanh,
     "scaled_tanh": scaled_tanh,
-    "relu": nn.relu,
+    "relu": relu,
     "leaky_relu": nn.leaky_relu,  # slope 0.01 below 0
     "abs": jnp.abs,  # the rectifier of Jarrett et al. 2009
 }

@@ -69,6 +69,14 @@ def test_product(shape, dtype):
 
 
 @TYPES
+def test_relu(dtype):
+    x = draw(np.random.default_rng(0), (3, 4, 5, 6), dtype).at[0, 0].set(0)
+    compare(kernels.relu, jax.nn.relu, (x,), dtype)
+    odd = jnp.array([jnp.nan, -0.0, jnp.inf, -jnp.inf], dtype)
+    np.testing.assert_array_equal(*(f(odd).astype(jnp.float32) for f in (kernels.relu, jax.nn.relu)))
+
+
+@TYPES
 @pytest.mark.parametrize("shape, mean", [((4, 5, 6, 3), 0), ((4, 5, 6, 3), 30), ((12, 5), 1)])
 def test_batch_normalization(shape, mean, dtype):
     rng = np.random.default_rng(0)

@@ -39,7 +39,7 @@ import jax
 import jax.numpy as jnp
 
 from convnets.language import row
-from convnets.layers import LRN, Conv, Dense, Init, Pool, caffe_xavier, he_normal, normal
+from convnets.layers import LRN, Conv, Dense, Init, Pool, caffe_xavier, he_normal, normal, relu
 from convnets.models.alexnet import LRNS
 
 # Table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
@@ -65,7 +65,7 @@ BIAS = nn.initializers.constant(0.2)
 def _conv(x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, *, init: Init, dtype: Any) -> jax.Array:
     """A convolution that keeps the size but for its stride, and its ReLU; a layer of the module that calls."""
     options: dict[str, Any] = {"kernel_init": init, "bias_init": BIAS, "dtype": dtype, "name": name}
-    return nn.relu(Conv(maps, kernel, stride, kernel // 2, **options)(x))
+    return relu(Conv(maps, kernel, stride, kernel // 2, **options)(x))
 
 
 class Convs(nn.Module):
@@ -120,7 +120,7 @@ class Head(nn.Module):
         x = Pool("average", 5, 3, ceil=True, name="ave_pool")(x)
         x = _conv(x, "conv", 128, init=self.kernel_init, dtype=self.dtype)
         x = x.reshape(x.shape[0], -1)
-        x = nn.relu(dense(1024, bias_init=BIAS, name="fc")(x))
+        x = relu(dense(1024, bias_init=BIAS, name="fc")(x))
         x = nn.Dropout(0.7, deterministic=not train)(x)
         return dense(self.num_classes, name="classifier")(x)
 

@@ -51,7 +51,7 @@ import jax.numpy as jnp
 
 from convnets.errors import UsageError
 from convnets.language import suggest
-from convnets.layers import LRN, BatchNorm, Conv, Dense, Pool, caffe_xavier
+from convnets.layers import LRN, BatchNorm, Conv, Dense, Pool, caffe_xavier, relu
 
 # Figure 5: #1x1, #3x3 reduce, #3x3, double #3x3 reduce, double #3x3, pool, pool proj. Rows without #1x1 have stride 2.
 MODULES = {
@@ -66,7 +66,7 @@ MODULES = {
     "5a": (352, 192, 320, 160, 224, "average", 128),
     "5b": (352, 192, 320, 192, 224, "max", 128),
 }
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "sigmoid": nn.sigmoid}
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": relu, "sigmoid": nn.sigmoid}
 
 Unit = Callable[..., jax.Array]  # (x, name, maps, kernel=1, stride=1) -> y
 

@@ -33,7 +33,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convnets.layers import RBF, Conv, Dense, Init, Pool, Subsample, scaled_tanh, uniform_fan_in, uniform_root_fan_in
+from convnets.layers import (
+    RBF,
+    Conv,
+    Dense,
+    Init,
+    Pool,
+    Subsample,
+    relu,
+    scaled_tanh,
+    uniform_fan_in,
+    uniform_root_fan_in,
+)
 
 # For each map of the layer, the maps of the layer below that it sees.
 LENET1989_H2 = 4 * (tuple(range(0, 8)),) + 4 * (tuple(range(4, 12)),) + 4 * ((0, 1, 2, 3, 8, 9, 10, 11),)
@@ -147,10 +158,10 @@ class LeNet5Modern(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        x = nn.relu(Conv(6, 5, name="C1", dtype=self.dtype)(x))
+        x = relu(Conv(6, 5, name="C1", dtype=self.dtype)(x))
         x = Pool("max", 2, 2, name="S2")(x)
-        x = nn.relu(Conv(16, 5, name="C3", dtype=self.dtype)(x))
+        x = relu(Conv(16, 5, name="C3", dtype=self.dtype)(x))
         x = Pool("max", 2, 2, name="S4")(x)
-        x = nn.relu(Conv(120, 5, name="C5", dtype=self.dtype)(x))
-        x = nn.relu(Dense(84, name="F6", dtype=self.dtype)(x.reshape(x.shape[0], -1)))
+        x = relu(Conv(120, 5, name="C5", dtype=self.dtype)(x))
+        x = relu(Dense(84, name="F6", dtype=self.dtype)(x.reshape(x.shape[0], -1)))
         return Dense(self.num_classes, name="OUT", dtype=self.dtype)(x)

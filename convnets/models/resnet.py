@@ -39,7 +39,7 @@ from jax import lax
 
 from convnets.errors import UsageError
 from convnets.language import row, suggest
-from convnets.layers import BatchNorm, Conv, Dense, Pool
+from convnets.layers import BatchNorm, Conv, Dense, Pool, relu
 
 Unit = Callable[..., jax.Array]  # (x, name, maps, kernel, stride): convolution and batch norm
 POOL1: dict[str, dict[str, Any]] = {"torch": {"padding": 1}, "caffe": {"ceil": True}}
@@ -48,7 +48,7 @@ SHORTCUTS = ("A", "B", "C", "none")
 
 def basic(x: jax.Array, name: str, maps: int, stride: int, unit: Unit, last: Unit) -> jax.Array:
     """3x3, 3x3 (figure 5, left)."""
-    x = nn.relu(unit(x, f"{name}_branch2a", maps, 3, stride))
+    x = relu(unit(x, f"{name}_branch2a", maps, 3, stride))
     return last(x, f"{name}_branch2b", maps, 3, 1)
 
 
@@ -57,8 +57,8 @@ def bottleneck(
 ) -> jax.Array:
     """1x1, 3x3, 1x1 with four times as many maps (figure 5, right)."""
     first, second = (1, stride) if stride_on_3x3 else (stride, 1)
-    x = nn.relu(unit(x, f"{name}_branch2a", maps, 1, first))
-    x = nn.relu(unit(x, f"{name}_branch2b", maps, 3, second))
+    x = relu(unit(x, f"{name}_branch2a", maps, 1, first))
+    x = relu(unit(x, f"{name}_branch2b", maps, 3, second))
     return last(x, f"{name}_branch2c", 4 * maps, 1, 1)
 
 
@@ -139,7 +139,7 @@ class Residual(nn.Module):
             y = block(x, name, maps * 2**stage, stride, unit, last)
             if self.shortcut != "none":
                 y = y + shortcut(x, name, y.shape[-1], stride, self.shortcut, unit)
-            x = nn.relu(y)
+            x = relu(y)
         return Pool("average", (x.shape[1], x.shape[2]), 1, name="pool5")(x)[:, 0, 0]
 
 
@@ -162,7 +162,7 @@ class ResNet(Residual):
         block, lengths = IMAGENET[self.depth]
         if self.stride_on_3x3:
             block = functools.partial(block, stride_on_3x3=True)
-        x = nn.relu(self._unit(train)[0](x, "conv1", 64, 7, 2))
+        x = relu(self._unit(train)[0](x, "conv1", 64, 7, 2))
         x = Pool("max", 3, 2, name="pool1", **pooling)(x)
         x = self._stages(x, block, lengths, 64, train)
         return Dense(self.num_classes, name="fc1000", dtype=self.dtype)(x)
@@ -189,6 +189,6 @@ class CifarResNet(Residual):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         block, lengths = cifar(self.depth)
-        x = nn.relu(self._unit(train)[0](x, "conv1", self.maps, 3, 1))
+        x = relu(self._unit(train)[0](x, "conv1", self.maps, 3, 1))
         x = self._stages(x, block, lengths, self.maps, train)
         return Dense(self.num_classes, name="fc", dtype=self.dtype)(x)

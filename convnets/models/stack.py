@@ -130,7 +130,7 @@ def inception(
     """Figure 2b of Szegedy et al. 2014, a row of its table 1; with 0 for the reductions and the projection figure 2a."""
 
     def layer(x: jax.Array, maps: int, kernel: int) -> jax.Array:
-        return nn.relu(conv(b, x, maps, kernel, padding=kernel // 2)) if maps else x
+        return layers.relu(conv(b, x, maps, kernel, padding=kernel // 2)) if maps else x
 
     pooled = Pool("max", 3, 1, 1, name=b.name("pool"))(x)
     branches = [
@@ -145,8 +145,8 @@ def head(b: Build, x: jax.Array, maps: int, units: int) -> jax.Array:
     name = b.name("head")
     if b.train or b.net.is_initializing():
         y = Pool("average", 5, 3, ceil=True, name=f"{name}_pool")(x)
-        y = nn.relu(layers.Conv(maps, 1, name=f"{name}_conv", **b.weights)(y))
-        y = nn.relu(layers.Dense(units, name=f"{name}_fc", **b.weights)(y.reshape(y.shape[0], -1)))
+        y = layers.relu(layers.Conv(maps, 1, name=f"{name}_conv", **b.weights)(y))
+        y = layers.relu(layers.Dense(units, name=f"{name}_fc", **b.weights)(y.reshape(y.shape[0], -1)))
         y = nn.Dropout(0.7, deterministic=not b.train)(y)
         b.heads[name] = layers.Dense(b.net.num_classes, name=f"{name}_out", **b.weights)(y)
     return x

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 
 from convnets.errors import UsageError
 from convnets.language import row
-from convnets.layers import LRN, BatchNorm, Conv, Init, Pool, he_normal, scaled
+from convnets.layers import LRN, BatchNorm, Conv, Init, Pool, he_normal, relu, scaled
 
 # Table 1, stage by stage; '3-64' is the paper's conv3-64, 64 maps of 3x3.
 TABLE = {
@@ -86,14 +86,14 @@ class VGG(nn.Module):
                 x = Conv(scaled(maps, self.width), kernel, padding=kernel // 2, name=f"conv{stage}_{i}", **common)(x)
                 if self.batch_norm:
                     x = BatchNorm(epsilon=self.epsilon, dtype=self.dtype, name=f"bn{stage}_{i}")(x, train=train)
-                x = nn.relu(x)
+                x = relu(x)
             x = Pool("max", 2, 2, name=f"pool{stage}")(x)
         if min(x.shape[1:3]) < 7:
             raise UsageError(
                 f"VGG takes images from 224 x 224 on: fc6 needs 7 x 7, pool5 is {x.shape[1]} x {x.shape[2]}"
             )
         for name, kernel in (("fc6", 7), ("fc7", 1)):
-            x = nn.relu(Conv(scaled(4096, self.width), kernel, name=name, **common)(x))
+            x = relu(Conv(scaled(4096, self.width), kernel, name=name, **common)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = Conv(self.num_classes, 1, name="fc8", **common)(x)
         return x[:, 0, 0] if x.shape[1:3] == (1, 1) else x
