@@ -4,6 +4,7 @@
     python run.py --config=configs/lenet.py:mnist --workdir=runs/lenet5    another config, its run kept in a folder
     python run.py --config=configs/lenet.py:mnist --config.optim.lr=0.002  any leaf of a config overridden
     srun python run.py --config=configs/resnet.py:50 --workdir=DIR         on several hosts as one, see docs/scale-out.md
+    python run.py --config=... --workdir=runs/traced --profile=20          with a trace of 20 steps, see docs/speed.md
     python run.py --config=... --workdir=runs/five --seeds=5               five seeds as one program, a run's folder each
     python run.py --mode=evaluate --workdir=runs/lenet5                    test a run again
     python run.py --mode=evaluate --workdir=runs/a --config.evaluate.protocol=ten_crop    by another protocol
@@ -75,6 +76,8 @@ flags.DEFINE_integer("peer_timeout", 60, "Seconds after which a process that is 
                      "as long is waited until all have met.", 1)  # fmt: skip
 flags.DEFINE_float("step_timeout", 0, "Seconds after which the program ends if no training step was finished; more than "
                    "compiling, a test on the way or a checkpoint takes. 0: never.", 0)  # fmt: skip
+flags.DEFINE_integer("profile", 0, "For train: trace so many steps, once the program is warm, into WORKDIR/profile; see "
+                     "docs/speed.md.", 0)  # fmt: skip
 flags.DEFINE_bool("deterministic", False, "On GPUs too the same command gives the same bits; slower. CPUs do anyway.")
 flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
@@ -152,6 +155,10 @@ def main(argv: list[str]) -> int:
     meets = meets and not problems and processes.wanted(FLAGS.distributed)
     if several and meets:
         problems.append("--seeds: these runs are trained by one process: take --distributed=off")
+    if FLAGS.profile and (FLAGS.mode != "train" or several or (config is not None and config.loss == "svm")):
+        problems.append(
+            "--profile traces the steps of one run that trains step by step: not several seeds, not loss=svm"
+        )
     if config is not None:
         problems += validate.problems(config, devices=FLAGS.mode == "train" and not meets)
     workdir = given or Path("runs", str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")).absolute()
@@ -180,7 +187,7 @@ def main(argv: list[str]) -> int:
         "train": lambda: (
             population.train(configs, workdir, FLAGS.allow_config_change, FLAGS.step_timeout)
             if several
-            else verbs.train(config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout)
+            else verbs.train(config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.profile)
         ),
         "evaluate": lambda: (
             verbs.ensemble(members, overrides, given, FLAGS.name)

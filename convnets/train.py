@@ -17,6 +17,7 @@ from convnets.checkpoint import Checkpoints
 from convnets.errors import CheckpointError, UsageError
 from convnets.preemption import Preemption
 from convnets.state import TrainState
+from convnets.tracing import Trace
 from convnets.watchdog import Watchdog
 
 
@@ -133,8 +134,8 @@ class Run:
     def done(self) -> bool:
         return int(self.state.step) >= self.total
 
-    def train(self, preemption: Preemption, step_timeout: float = 0) -> None:
-        """Trains from where the newest checkpoint stands to the end; the timeout is the watchdog's.
+    def train(self, preemption: Preemption, step_timeout: float = 0, profile: int = 0) -> None:
+        """Trains from where the newest checkpoint stands to the end; the timeout is the watchdog's, `profile` the trace's.
 
         Raises:
             Preempted: stopped on the way, at a step that is saved.
@@ -143,18 +144,27 @@ class Run:
             return self.fit_at_once()
         start = int(self.state.step)
         self.begin(logs.Progress(self.total, start, self.batch_size))
-        watchdog = Watchdog(step_timeout, start)
+        watchdog, trace = (
+            Watchdog(step_timeout, start),
+            Trace(self.workdir / "profile", profile if processes.first() else 0, start),
+        )
+
+        def watch(step: int, result: Any) -> None:
+            watchdog.watch(step, result)
+            trace.watch(step, result)
+
         try:
             with preemption.steps():
                 self.state = fit(
                     self.compile(), steps.replicate(self.state), self.feed(start), self.constants(),
                     start=start, stop=self.total, pauses=self.next_pause, visit=self.visit, asked=preemption.asked,
-                    watch=watchdog.watch,
+                    watch=watch,
                 )  # fmt: skip
                 self.save_last(self.state)
             preemption.leave()
         finally:
             watchdog.close()
+            trace.close()
             self.end()
 
     def compile(self, seeds: Sequence[int] = ()) -> dict[int, Callable[..., Any]]:

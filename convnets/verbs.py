@@ -24,15 +24,22 @@ from convnets.preemption import Preemption
 CONSOLE = Console(width=None if sys.stdout.isatty() else 200)
 
 
-def train(config: ConfigDict, workdir: Path, allow_config_change: bool, step_timeout: float = 0) -> None:
+def train(
+    config: ConfigDict, workdir: Path, allow_config_change: bool, step_timeout: float = 0, profile: int = 0
+) -> None:
     """Trains, tests and draws; or resumes; or says that this is done already."""
     with contextlib.ExitStack() as stack, Preemption() as preemption:
         processes.on_first(lambda: stack.enter_context(lock.held(workdir)))
-        _train(config, workdir, allow_config_change, step_timeout, preemption)
+        _train(config, workdir, allow_config_change, step_timeout, profile, preemption)
 
 
 def _train(
-    config: ConfigDict, workdir: Path, allow_config_change: bool, step_timeout: float, preemption: Preemption
+    config: ConfigDict,
+    workdir: Path,
+    allow_config_change: bool,
+    step_timeout: float,
+    profile: int,
+    preemption: Preemption,
 ) -> None:
     from convnets.train import Run
 
@@ -46,7 +53,7 @@ def _train(
     processes.on_first(lambda: begin(config, workdir, run))
     announce(config, run)
     if not run.done:
-        run.train(preemption, step_timeout)
+        run.train(preemption, step_timeout, profile)
     result, scores = run.test()
     processes.on_first(lambda: finish(workdir, run, result, scores))
 

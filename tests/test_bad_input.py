@@ -149,6 +149,8 @@ def test_13_missing_data_are_named_with_the_command_that_prepares_them(tmp_path)
         (["--workdir=/proc/nothing"], ["--workdir=/proc/nothing cannot be written"]),
         (["--mode=predict", "--workdir=/nowhere"], ["/nowhere holds no run", "--mode=predict needs --images"]),
         (["--mode=sweep"], ["--mode=sweep needs --experiment"]),
+        (["--profile=5", "--seeds=2"], ["--profile traces the steps of one run"]),
+        (["--profile=-1"], ["--profile=-1"]),
         (["--mode=tran"], ["--mode=tran: value should be one of <train|"]),
         (["on", "--config.optim.lrr=1", "--weights=/nowhere"], ["stray argument 'on'", "--weights=/nowhere does not exist", "did you mean 'optim.lr'?"]),
         (["--mode=evaluate"], ["--mode=evaluate needs --workdir"]),

@@ -237,6 +237,14 @@ def test_visualize_looks_inside_runs_and_sets_them_side_by_side(finished, tmp_pa
     assert [line["layer"] for line in found["statistics"]] == ["C1", "C3", "C5", "F6"]
 
 
+def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
+    out, _ = run(*SMALL, "--config.train.epochs=0.8", "--profile=5", f"--workdir={tmp_path}")
+    assert f"trace of steps 11 to 15: {tmp_path}/profile" in out
+    assert list((tmp_path / "profile").rglob("*.trace.json.gz")) and list((tmp_path / "profile").rglob("*.xplane.pb"))
+    out, _ = run(*SMALL, "--config.train.epochs=0.1", "--profile=5", f"--workdir={tmp_path / 'short'}")
+    assert "no trace: the run ended before step 11" in out and (tmp_path / "short" / "result.json").exists()
+
+
 def test_describe_prints_the_papers_table():
     out, _ = run("--mode=describe", "--config=configs/lenet.py:mnist", "--json")
     assert json.loads(out)["totals"]["parameters"] == 60000
