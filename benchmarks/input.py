@@ -11,18 +11,16 @@ results.jsonl: images/s (median, least and most of the rounds) and CPU time an i
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-SHARED = Path(os.environ.get("CONVNETS_SHARED", HERE.parent.parent / "shared")) / "tfds"
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks import sides
+
 OPS = {"imagenet": "decode|resize_short(256, 480)|crop(224)", "cifar": "decode|pad_crop(4)|flip"}
 NAMES = {"imagenet": "imagenet2012", "cifar": "cifar10"}
 BATCH = {"imagenet": 64, "cifar": 128}
@@ -39,7 +37,7 @@ def ours(task):
     test = "decode|square(224)" if task == "imagenet" else "decode"
     loader = "stream" if task == "imagenet" else "resident"
     name, test_split = NAMES[task], "validation" if task == "imagenet" else "test"
-    split, _ = data.make(name, str(SHARED), loader, "train", test_split, OPS[task], test, "error")
+    split, _ = data.make(name, str(sides.SHARED), loader, "train", test_split, OPS[task], test, "error")
     batches = split.feed(data.training_schedule(split.info.num_examples, BATCH[task], 0, 0, 1 << 40), 0)
     if task == "imagenet":
         yield from (batch["image"] for batch in batches)
@@ -60,11 +58,11 @@ def torch_loader(task, kind):
     from convnets import data, sources
 
     if task == "imagenet":
-        source = sources.find(NAMES[task], str(SHARED), "train")
+        source = sources.find(NAMES[task], str(sides.SHARED), "train")
         encoded, _ = source.parse(np.arange(192), source.reader.read(np.arange(192)))
         examples = list(encoded.numpy())
     else:
-        split, _ = data.make(NAMES[task], str(SHARED), "resident", "train", "test", "decode", "decode", "error")
+        split, _ = data.make(NAMES[task], str(sides.SHARED), "resident", "train", "test", "decode", "decode", "error")
         examples = split.constants["images"]
     loader = torch.utils.data.DataLoader(
         Transformed(examples, task, kind), BATCH[task], shuffle=True, num_workers=2, drop_last=True,
@@ -110,18 +108,19 @@ class Transformed:
 
 
 def serve(task, side):
-    """Answers every line of standard input with images/s and CPU milliseconds an image of a round."""
     batches = ours(task) if side == "ours" else torch_loader(task, side)
     count = IMAGES[task] // BATCH[task]
     for _ in range(count // 4 + 1):  # starting, compiling
         next(batches)
-    print("ready", flush=True)
-    for _ in sys.stdin:
+
+    def measure():
         began, cpu = time.perf_counter(), cpu_seconds()
         for _ in range(count):
             next(batches)
         took = time.perf_counter() - began
-        print(json.dumps([IMAGES[task] / took, 1000 * (cpu_seconds() - cpu) / IMAGES[task]]), flush=True)
+        return {"images_per_second": IMAGES[task] / took, "cpu_ms": 1000 * (cpu_seconds() - cpu) / IMAGES[task]}
+
+    sides.serve(measure)
 
 
 def cpu_seconds():
@@ -134,27 +133,6 @@ def cpu_seconds():
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def measure(task, rounds):
-    """{side: (rates, CPU milliseconds)} of all rounds, the sides taking turns."""
-    processes = {
-        side: subprocess.Popen([sys.executable, __file__, f"--serve={task}:{side}"], text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for side in SIDES[task]
-    }  # fmt: skip
-    for process in processes.values():
-        while process.stdout.readline().strip() != "ready":
-            assert process.poll() is None
-    results = {side: [] for side in processes}
-    for _ in range(rounds):
-        for side, process in processes.items():
-            process.stdin.write("\n")
-            process.stdin.flush()
-            results[side].append(json.loads(process.stdout.readline()))
-    for process in processes.values():
-        process.kill()
-    return {side: np.array(v).T for side, v in results.items()}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
@@ -165,27 +143,17 @@ def main():
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     if flags.serve:
         return serve(*flags.serve.split(":"))
-    from convnets import logs
-
     for task in flags.tasks.split(","):
-        load = os.getloadavg()[0]
-        found = measure(task, flags.rounds)
-        line = {"benchmark": f"input_{task}", "rounds": flags.rounds, "images_a_round": IMAGES[task], "cores": 2}
-        for side, (rate, cpu) in found.items():
-            line[side] = {"images_per_second": round(float(np.median(rate)), 1), "least": round(float(rate.min()), 1),
-                          "most": round(float(rate.max()), 1), "cpu_ms_an_image": round(float(np.median(cpu)), 3)}  # fmt: skip
-            times, cheaper = np.median(found["ours"][0] / rate), np.median(cpu / found["ours"][1])
-            print(f"{task:9} {side:14} {np.median(rate):10,.0f} images/s ({rate.min():,.0f} to {rate.max():,.0f}), "
-                  f"{np.median(cpu):6.3f} ms of CPU an image"
-                  + f"; ours {times:.2f} times as fast, for 1/{cheaper:.2f} of the CPU time" * (side != "ours"))  # fmt: skip
-        line |= {
-            "load_before": round(load, 1),
-            "note": flags.note,
-            "commit": logs.commit(),
-            "versions": logs.versions(),
-        }
-        with (HERE / "results.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        load = round(os.getloadavg()[0], 1)
+        found = sides.race({side: [__file__, f"--serve={task}:{side}"] for side in SIDES[task]}, flags.rounds)
+        speeds = {side: np.array([a["images_per_second"] for a in v]) for side, v in found.items()}
+        ratios = {side: sides.spread(speeds["ours"] / v, 2) for side, v in speeds.items() if side != "ours"}
+        facts = {side: {"images_per_second": sides.spread(speeds[side]),
+                        "cpu_ms": round(float(np.median([a["cpu_ms"] for a in v])), 3)} for side, v in found.items()}  # fmt: skip
+        print(f"{task:9} " + ", ".join(f"{s} {np.median(v):,.0f}" for s, v in speeds.items()) + " images/s; ours "
+              + ", ".join(f"{r['median']:.2f} x {s}" for s, r in ratios.items()), flush=True)  # fmt: skip
+        sides.record("input", task=task, **facts, ratios=ratios, images_a_round=IMAGES[task], rounds=flags.rounds,
+                     load_before=load, note=flags.note)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -34,11 +34,16 @@ SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
 
 
 def classes(net):
-    return 10 if net in ("lenet5_modern", "resnet20_cifar") else 1000
+    return 10 if net.startswith("lenet") or net.endswith("_cifar") else 1000
 
 
-def ours(kind, net, dtype):
-    """A function that runs n steps and waits for them; the batch; one that tells the peak memory in MiB."""
+def ours(kind, net, dtype, batch=0, count=1):
+    """A function that runs n steps and waits for them; the images of one; one that tells the peak memory in MiB.
+
+    Args:
+        batch: of all devices; 0: that of NETS.
+        count: of devices.
+    """
     import run
 
     run.tune(deterministic=False)
@@ -47,27 +52,28 @@ def ours(kind, net, dtype):
     from convnets import models, optim, state, steps
 
     jax.config.update("jax_threefry_partitionable", True)
-    device = jax.local_devices()[0]
+    devices = jax.local_devices()[:count]
+    device = devices[0]
     model = models.create(net, classes(net), dtype)
-    batch = NETS[net][device.platform != "cpu"]
+    batch = batch or NETS[net][device.platform != "cpu"]
     recipe = optim.make(**SGD, lr_batch=0, schedule="constant", nesterov=False, decay="*", rates="", max_norm=0.0,
                         average="", steps_per_epoch=1000, batch_size=batch)  # fmt: skip
     rng = np.random.default_rng(0)
-    count = steps.steps_per_dispatch(0) if kind == "train" else 1
+    several = steps.steps_per_dispatch(0) if kind == "train" else 1
     one = {"image": rng.standard_normal((batch, *model.input_shape), np.float32),
            "label": rng.integers(0, classes(net), batch), "mask": np.ones(batch, np.float32),
            "epoch": np.zeros(batch, np.int32), "index": np.arange(batch, dtype=np.int32)}  # fmt: skip
-    constants = steps.replicate({"images": one.pop("image"), "labels": one.pop("label")}, [device])
-    feed = jax.device_put(steps.shard([one] * count, 1))
-    now = steps.replicate(state.create(model, recipe.optimizer, model.input_shape, 0), [device])
+    constants = steps.replicate({"images": one.pop("image"), "labels": one.pop("label")}, devices)
+    feed = jax.device_put(steps.shard([one] * several, count))
+    now = steps.replicate(state.create(model, recipe.optimizer, model.input_shape, 0), devices)
     if kind == "train":
-        step = steps.parallel(steps.train_step(model, recipe.optimizer, "softmax", [], 0), train=True, steps=count,
-                              devices=[device])  # fmt: skip
+        step = steps.parallel(steps.train_step(model, recipe.optimizer, "softmax", [], 0), train=True,
+                              steps=several, devices=devices)  # fmt: skip
     else:
-        step = steps.parallel(steps.eval_step(model, "softmax", []), train=False, devices=[device])
+        step = steps.parallel(steps.eval_step(model, "softmax", []), train=False, devices=devices)
     held = [now]
 
-    def several(n):
+    def run_steps(n):
         for _ in range(n):
             found = step(held[0], feed, constants)
             held[0] = found[0] if kind == "train" else held[0]
@@ -77,10 +83,10 @@ def ours(kind, net, dtype):
         statistics = device.memory_stats() or {}
         return statistics.get("peak_bytes_in_use", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 2**20
 
-    return several, batch * count, peak
+    return run_steps, batch * several, peak
 
 
-def torch(kind, net, dtype, compiled):
+def torch(kind, net, dtype, compiled, batch=0):
     """The same in PyTorch."""
     import torch
     from torch.nn.functional import cross_entropy
@@ -93,7 +99,7 @@ def torch(kind, net, dtype, compiled):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as JAX does
     network = NETWORKS[net]().to(device, memory_format=torch.channels_last).train(kind == "train")
     optimizer = torch.optim.SGD(network.parameters(), **SGD)
-    batch = NETS[net][device != "cpu"]
+    batch = batch or NETS[net][device != "cpu"]
     image = torch.randn(batch, *np.roll(models.create(net, classes(net), dtype).input_shape, 1), device=device)
     image = image.contiguous(memory_format=torch.channels_last)
     label = torch.randint(0, classes(net), (batch,), device=device)
@@ -128,17 +134,20 @@ def torch(kind, net, dtype, compiled):
     return several, batch, peak
 
 
-def serve(side, kind, net, dtype):
-    several, images, peak = ours(kind, net, dtype) if side == "ours" else torch(kind, net, dtype, "compiled" in side)
-    several(1)  # compiles
-    several(1)
+def serve(side, kind, net, dtype, batch="0", devices="1"):
+    if side == "ours":
+        run_steps, images, peak = ours(kind, net, dtype, int(batch), int(devices))
+    else:
+        run_steps, images, peak = torch(kind, net, dtype, "compiled" in side, int(batch))
+    run_steps(1)  # compiles
+    run_steps(1)
     began = time.perf_counter()
-    several(1)
+    run_steps(1)
     count = max(1, round(SECONDS / (time.perf_counter() - began)))
 
     def measure():
         began, cpu = time.perf_counter(), time.process_time()
-        several(count)
+        run_steps(count)
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         return {"images_per_second": images * count / took, "cpu_ms": 1e3 * cpu / (images * count), "peak_mib": peak()}
 

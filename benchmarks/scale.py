@@ -1,0 +1,58 @@
+"""What a training step costs as the batch, the depth and the devices grow: ResNets on CIFAR-10's size.
+
+    python benchmarks/scale.py [--what=batch,depth,devices] [--rounds=3] [--note=...]        or: make bench-scale
+
+Steps as in benchmarks/train.py, float32, data in memory. Beside batch and depth stands PyTorch, eager; beside several
+devices one of them, which on a CPU shares the same cores. Seeds: benchmarks/seeds.py. Appends a line a case to
+results.jsonl.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks import sides
+
+TRAIN = str(Path(__file__).parent / "train.py")
+# (network, batch, devices) of each case
+CASES = {
+    "batch": [("resnet20_cifar", n, 1) for n in (1, 8, 32, 128, 512)],
+    "depth": [(f"resnet{n}_cifar", 128, 1) for n in (20, 32, 44, 56, 110)],
+    "devices": [("resnet20_cifar", 128, n) for n in (1, 2)],
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--what", default=",".join(CASES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--note", default="", help="what else the machine was doing")
+    flags = parser.parse_args()
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+    for what in flags.what.split(","):
+        if what not in CASES:
+            parser.error(f"--what: {what} is none of {', '.join(CASES)}")
+    for what in flags.what.split(","):
+        for net, batch, devices in CASES[what]:
+            load = round(os.getloadavg()[0], 1)
+            case = f"train:{net}:float32:{batch}"
+            other = f"torch:{case}" if what != "devices" else f"ours:{case}:1"
+            commands = {"ours": [TRAIN, f"--serve=ours:{case}:{devices}"], "other": [TRAIN, f"--serve={other}"]}
+            found = sides.race(commands, flags.rounds)
+            speeds = {side: np.array([a["images_per_second"] for a in v]) for side, v in found.items()}
+            ratio = sides.spread(speeds["ours"] / speeds["other"], 2)
+            beside = "torch" if what != "devices" else "one device"
+            print(f"{what:8} {net:16} batch {batch:4}, {devices} devices: {np.median(speeds['ours']):8,.1f} images/s, "
+                  f"{ratio['median']:.2f} of {beside}", flush=True)  # fmt: skip
+            sides.record("scale", what=what, net=net, batch=batch, devices=devices, beside=beside,
+                         images_per_second=sides.spread(speeds["ours"]), ratio=ratio,
+                         cpu_ms=round(float(np.median([a["cpu_ms"] for a in found["ours"]])), 3), rounds=flags.rounds,
+                         load_before=load, note=flags.note)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Seconds from the command to the end of the first training step, with and without what was compiled before.
+
+    python benchmarks/start.py [--nets=lenet5,resnet50] [--rounds=3] [--note=...]        or: make bench-start
+
+Ours is run.py on real data, from the start of Python to the first line of metrics.jsonl: cold, with an empty compilation
+cache, and warm, with what the cold run left in it. Beside it PyTorch, eager and compiled, in a program that imports it,
+makes the same network and takes one step on random images, with the cache of its compiler empty and full. They take turns.
+Appends a line a network to results.jsonl.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks import sides
+
+ROOT = Path(__file__).parent.parent
+# what run.py trains; PyTorch's name of the network, its batch and the shape of an image
+NETS = {
+    "lenet5": (("--config=configs/lenet.py:modern", "--config.train.batch_size=128"), "lenet5_modern", 128, (1, 28, 28)),
+    "resnet50": (("--config=configs/resnet.py:50", "--config.train.batch_size=16", "--config.data.test_split=validation[:16]"),
+                 "resnet50_v1_5", 16, (3, 224, 224)),
+}  # fmt: skip
+SIDES = ("ours, cold", "ours, cached", "torch", "torch_compiled, cold", "torch_compiled, cached")
+
+
+def first_step_of_torch(net, compiled):
+    """What a reader of a PyTorch tutorial writes; says when the step is done."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from benchmarks.torch_nets import NETS as NETWORKS
+
+    _, name, batch, shape = NETS[net]
+    network = NETWORKS[name]().to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    step = torch.compile(network) if compiled else network
+    loss = cross_entropy(step(torch.randn(batch, *shape)), torch.zeros(batch, dtype=torch.long))
+    loss.backward()
+    optimizer.step()
+    print(float(loss), flush=True)
+
+
+def seconds(net, side, caches):
+    """From the start of a process to its first step."""
+    cache = caches[side.split(",")[0]]
+    if "cold" in side:
+        caches[side.split(",")[0]] = cache = tempfile.mkdtemp(dir=caches["folder"])
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
+    workdir = Path(tempfile.mkdtemp(dir=caches["folder"]))
+    if side.startswith("ours"):
+        lines = workdir / "metrics.jsonl"
+        command = ["run.py", *NETS[net][0], f"--config.data.data_dir={sides.SHARED}", "--config.train.log_every_steps=1",
+                   f"--workdir={workdir}"]  # fmt: skip
+    else:
+        lines = workdir / "out"
+        command = [__file__, f"--first={net}:{side}"]
+    began = time.perf_counter()
+    with (workdir / "out").open("w") as out:
+        process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stdout=out, stderr=out)
+        try:
+            while not (lines.exists() and lines.stat().st_size):
+                if process.poll() not in (None, 0):
+                    raise RuntimeError((workdir / "out").read_text())
+                time.sleep(0.005)
+            return time.perf_counter() - began
+        finally:
+            process.kill()
+            process.wait()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", default=",".join(NETS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--note", default="", help="what else the machine was doing")
+    parser.add_argument("--first", default="", help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.first:
+        net, side = flags.first.split(":")
+        return first_step_of_torch(net, "compiled" in side)
+    for net in flags.nets.split(","):
+        if net not in NETS:
+            parser.error(f"--nets: {net} is none of {', '.join(NETS)}")
+    for net in flags.nets.split(","):
+        load = round(os.getloadavg()[0], 1)
+        with tempfile.TemporaryDirectory() as folder:
+            caches = {"folder": folder, **dict.fromkeys(("ours", "torch", "torch_compiled"), folder)}
+            seconds(net, "ours, cold", caches)  # decodes the data set, which is kept
+            found = {side: [] for side in SIDES}
+            for _ in range(flags.rounds):
+                for side in SIDES:
+                    found[side].append(seconds(net, side, caches))
+        print(f"{net:10} " + ", ".join(f"{s} {sides.spread(v)['median']} s" for s, v in found.items()), flush=True)
+        sides.record("start", net=net, seconds={side: sides.spread(v) for side, v in found.items()}, rounds=flags.rounds,
+                     load_before=load, note=flags.note)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
