@@ -1,12 +1,12 @@
-# make run · make test · make test-configs · make test-gradients · make test-faults · make test-torch · make lint ·
-# make bench · make bench-kernels · make bench-input · make bench-seeds; everything lives in .venv.
+# make run · make test · make test-configs · make test-gradients · make test-lecture · make test-faults · make test-torch · make lint ·
+# make bench, and bench-kernels, -parts, -input, -start, -scale, -seeds; everything lives in .venv.
 VENV   := .venv
 BIN    := $(VENV)/bin
 # The newest Python from 3.11 to 3.13 that is here; PYTHON=... chooses another.
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: run test test-configs test-gradients test-faults test-torch bench bench-kernels bench-input bench-seeds lint clean
+.PHONY: run test test-configs test-gradients test-lecture test-faults test-torch bench bench-kernels bench-parts bench-input bench-start bench-scale bench-seeds lint clean
 
 run: $(VENV)/installed
 	@$(BIN)/python run.py
@@ -48,6 +48,20 @@ bench-input: $(VENV)/installed-test
 # Whether each form of convnets/kernels.py is worth it; meant for an idle machine.
 bench-kernels: $(VENV)/installed
 	@$(BIN)/python benchmarks/kernels.py
+
+# Where the time of a step goes; meant for an idle machine.
+bench-parts: $(VENV)/installed
+	@$(BIN)/python benchmarks/parts.py
+
+# Seconds from the command to the first step, beside PyTorch; meant for an idle machine.
+bench-start: $(VENV)/installed-test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
+	$(BIN)/python benchmarks/start.py
+
+# What a step costs as batch, depth and devices grow; meant for an idle machine.
+bench-scale: $(VENV)/installed-test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
+	$(BIN)/python benchmarks/scale.py
 
 # Whether several seeds as one program are faster than one after the other: for a machine with an accelerator.
 bench-seeds: $(VENV)/installed

@@ -105,7 +105,7 @@ def tune(deterministic: bool) -> None:
 def keep_memory() -> None:
     """Tells glibc to keep what XLA gives back, which else is mapped anew, page by page, for each step's large buffers.
 
-    ResNet-20 on 2 cores needs 19 % less time (`make bench-kernels`). An accelerator's runs do not: their buffers are not
+    A fifth of ResNet-20's time on 2 cores (`make bench-parts`). An accelerator's runs do not: their buffers are not
     here, and threads that read data would wait for each other.
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library

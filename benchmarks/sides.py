@@ -55,6 +55,10 @@ def serve(measure: Callable[[], Any]) -> None:
         print(json.dumps(measure()), flush=True)
 
 
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 def spread(values: Sequence[float], digits: int = 1) -> dict[str, float]:
     middle, least, most = np.median(values), np.min(values), np.max(values)
     return {"median": round(float(middle), digits), "least": round(float(least), digits),
@@ -65,7 +69,7 @@ def record(benchmark: str, **facts: Any) -> None:
     """Appends a line to results.jsonl, with the code, the versions and the machine that it is of."""
     from convnets import logs
 
-    line = {"benchmark": benchmark, **facts, "cores": len(os.sched_getaffinity(0)), "commit": logs.commit(),
+    line = {"benchmark": benchmark, **facts, "cores": cores(), "commit": logs.commit(),
             "versions": logs.versions()}  # fmt: skip
     with RESULTS.open("a") as file:
         file.write(json.dumps(line) + "\n")

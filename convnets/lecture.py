@@ -1,4 +1,4 @@
-"""docs/lecture.md: what --mode=report writes into it, and the commands that it tells the reader."""
+"""Pages of Markdown: what --mode=report writes into them, and the commands that they tell the reader."""
 
 import json
 import re
@@ -7,13 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from convnets import speed
 from convnets.errors import UsageError
 from convnets.ledger import ROOT
 from convnets.models.stated import STATED, Stated
 
 PAGE = ROOT / "docs" / "lecture.md"
+PAGES = (PAGE, ROOT / "docs" / "speed.md")  # those that --mode=report fills, beside the README
 GOLDEN = ROOT / "tests" / "golden" / "models.json"
-BLOCK = re.compile(r"<!-- (results|sizes) ([\w ,-]+): python run\.py --mode=report -->\n[\s\S]*?<!-- end -->")
+BLOCK = re.compile(r"<!-- (results|sizes|speed) ([\w ,-]+): python run\.py --mode=report -->\n[\s\S]*?<!-- end -->")
 
 
 def fill(text: str, results: Callable[[str], list[str]]) -> str:
@@ -21,6 +23,7 @@ def fill(text: str, results: Callable[[str], list[str]]) -> str:
 
         <!-- results pool_kind-cpu: python run.py --mode=report -->    what was run of an experiment
         <!-- sizes alexnet, vgg_d: python run.py --mode=report -->     parameters and multiply-adds of networks
+        <!-- speed ratios: python run.py --mode=report -->             what benchmarks/ measured
 
     Args:
         results: NAME-SIZE of an experiment to Markdown lines.
@@ -28,7 +31,8 @@ def fill(text: str, results: Callable[[str], list[str]]) -> str:
 
     def block(found: re.Match[str]) -> str:
         kind, names = found[1], found[2].split(", ")
-        lines = sizes(names) if kind == "sizes" else [line for name in names for line in ("", *results(name))][1:]
+        each = speed.table if kind == "speed" else results
+        lines = sizes(names) if kind == "sizes" else [line for name in names for line in ("", *each(name))][1:]
         return "\n".join([found[0].splitlines()[0], "", *lines, "", "<!-- end -->"])
 
     return BLOCK.sub(block, text)

@@ -255,10 +255,10 @@ def files() -> dict[Path, str]:
     """What the generated files of text must hold, by path."""
     recorded = results.read()
     made = list(tables(ledger.load(), recorded))
-    text = (ROOT / "README.md").read_text()
-    return {ROOT / "README.md": readme(text, made, recorded), ROOT / "RESULTS.md": document(made, recorded),
-            ROOT / "experiments" / "results.csv": sheet(made),
-            lecture.PAGE: lecture.fill(lecture.PAGE.read_text(), functools.partial(block, made, recorded))}  # fmt: skip
+    fill = functools.partial(lecture.fill, results=functools.partial(block, made, recorded))
+    pages = {path: fill(path.read_text()) for path in (ROOT / "README.md", *lecture.PAGES)}
+    pages[ROOT / "README.md"] = readme(pages[ROOT / "README.md"], made, recorded)
+    return {**pages, ROOT / "RESULTS.md": document(made, recorded), ROOT / "experiments" / "results.csv": sheet(made)}
 
 
 def draw(table: Table, path: Path) -> None:

@@ -1,0 +1,139 @@
+"""The tables of what benchmarks/ measured, newest lines first found: nothing of them is typed by hand."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from convnets.errors import UsageError
+from convnets.ledger import ROOT
+
+RESULTS = ROOT / "benchmarks" / "results.jsonl"
+SHORT = {"float32": "f32", "bfloat16": "bf16"}
+NONE = ["Not measured yet."]
+
+Lines = Sequence[Mapping[str, Any]]
+
+
+def read() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
+
+
+def newest(lines: Lines, benchmark: str, *keys: str) -> dict[tuple, Mapping[str, Any]]:
+    """The last line of a benchmark for each value of `keys`, in the order in which they were first measured."""
+    return {tuple(line[k] for k in keys): line for line in lines if line["benchmark"] == benchmark}
+
+
+def spread(values: Mapping[str, float], form: str = ",.0f") -> str:
+    """The median, and what it lies between."""
+    return f"{values['median']:{form}} ({values['least']:{form}} to {values['most']:{form}})"
+
+
+def steps(lines: Lines, kind: str) -> list[str]:
+    """Images/s in training or inference beside PyTorch, a row a network and type."""
+    found = {
+        key[1:]: v
+        for key, v in newest([x for x in lines if x["benchmark"] == kind], kind, "device", "net", "dtype").items()
+    }
+    out = ["| network | type | batch | ours, images/s | PyTorch eager | compiled | ours / the faster | of the products' rate"
+           " | ours, MiB | PyTorch | where | commit |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for (net, dtype), v in found.items():
+        rates = [
+            f"{v[s]['images_per_second']['median']:,.0f}" if s in v else "failed"
+            for s in ("ours", "torch", "torch_compiled")
+        ]
+        out.append(f"| `{net}` | {SHORT[dtype]} | {v['batch']} | {' | '.join(rates)} | **{spread(v['ratio'], '.2f')}**"
+                   f" | {100 * v['share_of_products']:.0f} % | {v['ours']['peak_mib']:,.0f} | {v[v['beside']]['peak_mib']:,.0f}"
+                   f" | {v['cores']} x {v['device']} | {v['commit'][:7]} |")  # fmt: skip
+    return out if found else NONE
+
+
+def ratios(lines: Lines) -> list[str]:
+    """Ours / the faster of PyTorch's two, a row a network: the README's."""
+    found = {
+        **newest(lines, "train", "benchmark", "net", "dtype"),
+        **newest(lines, "inference", "benchmark", "net", "dtype"),
+    }
+    columns = [(kind, dtype) for kind in ("train", "inference") for dtype in SHORT]
+    out = ["| network | " + " | ".join(f"{'training' if k == 'train' else k}, {SHORT[d]}" for k, d in columns) + " |",
+           "|---|" + "---|" * len(columns)]  # fmt: skip
+    for net in dict.fromkeys(net for _, net, _ in found):
+        cells = [found.get((kind, net, dtype)) for kind, dtype in columns]
+        out.append(f"| `{net}` | " + " | ".join(f"{c['ratio']['median']:.2f}" if c else "" for c in cells) + " |")
+    return out if found else NONE
+
+
+def inputs(lines: Lines) -> list[str]:
+    out = ["| images | ours, images/s | DataLoader, uint8 | float32 | ours / uint8 | / float32 | commit |",
+           "|---|---|---|---|---|---|---|"]  # fmt: skip
+    found = newest(lines, "input", "task")
+    for (task,), v in found.items():
+        rate = lambda s, v=v: f"{v[s]['images_per_second']['median']:,.0f}" if s in v else ""  # noqa: E731
+        times = lambda s, v=v: spread(v["ratios"][s], ".2f") if s in v["ratios"] else ""  # noqa: E731
+        out.append(f"| {task} | {rate('ours')} | {rate('torch_uint8')} | {rate('torch_float32')} | {times('torch_uint8')}"
+                   f" | {times('torch_float32')} | {v['commit'][:7]} |")  # fmt: skip
+    return out if found else NONE
+
+
+def starts(lines: Lines) -> list[str]:
+    found = newest(lines, "start", "net")
+    sides = list(next(iter(found.values()))["seconds"]) if found else []
+    out = ["| network | " + " | ".join(f"{s.replace('torch', 'PyTorch').replace('_', ' ')}, s" for s in sides) + " | commit |",
+           "|---|" + "---|" * (len(sides) + 1)]  # fmt: skip
+    out += [f"| {net} | " + " | ".join(spread(v["seconds"][s], ".1f") for s in sides) + f" | {v['commit'][:7]} |"
+            for (net,), v in found.items()]  # fmt: skip
+    return out if found else NONE
+
+
+def scales(lines: Lines) -> list[str]:
+    found = newest(lines, "scale", "what", "net", "batch", "devices")
+    out = ["| what grows | network | batch | devices | images/s | CPU ms an image | ratio | commit |",
+           "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    out += [f"| {what} | `{net}` | {batch} | {devices} | {spread(v['images_per_second'])} | {v['cpu_ms']:.2f}"
+            f" | {spread(v['ratio'], '.2f')} of {'PyTorch' if v['beside'] == 'torch' else v['beside']} | {v['commit'][:7]} |"
+            for (what, net, batch, devices), v in found.items()]  # fmt: skip
+    return out if found else NONE
+
+
+def kernels(lines: Lines) -> list[str]:
+    """Every form of kernels.py, from the newest line that has it."""
+    forms = {form: (cases, line["commit"]) for line in lines if line["benchmark"] == "kernels"
+             for form, cases in line["forms"].items()}  # fmt: skip
+    out = [
+        "| form | where | ours, ms | plain, ms | times as fast | in CPU time | commit |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    out += [f"| {form} | {where} | {v['ours_ms']:.2f} | {v['plain_ms']:.2f} | {v['ratio']:.2f} | {v['ratio_of_cpu']:.2f}"
+            f" | {commit[:7]} |" for form, (cases, commit) in forms.items() for where, v in cases.items()]  # fmt: skip
+    return out if forms else NONE
+
+
+def parts(lines: Lines) -> list[str]:
+    """Where the time of a training step goes."""
+    found = newest(lines, "parts", "net")
+    out = []
+    for (net,), v in found.items():
+        total = v["step_cpu_ms"]
+        out += [f"`{net}`, batch {v['batch']}, float32: {total:,.0f} ms of CPU time a step; a product reaches"
+                f" {v['gflops_of_products']} GFLOP/s. Commit {v['commit'][:7]}.", "",
+                "| part | CPU ms | of the step | GFLOP/s |", "|---|---|---|---|"]  # fmt: skip
+        out += [f"| {name} | {p['cpu_ms']:,.0f} | {100 * p['cpu_ms'] / total:.0f} % | {p.get('gflops', '')} |"
+                for name, p in v["parts"].items()]  # fmt: skip
+        out.append("")
+    return out[:-1] or NONE
+
+
+TABLES: dict[str, Callable[[Lines], list[str]]] = {
+    "training": lambda lines: steps(lines, "train"), "inference": lambda lines: steps(lines, "inference"),
+    "ratios": ratios, "input": inputs, "start": starts, "scale": scales, "kernels": kernels, "parts": parts,
+}  # fmt: skip
+
+
+def table(name: str) -> list[str]:
+    """Markdown lines.
+
+    Raises:
+        UsageError: there is no such table.
+    """
+    if name not in TABLES:
+        raise UsageError(f"no table of speed is called '{name}': there are {', '.join(TABLES)}")
+    return TABLES[name](read())
