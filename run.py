@@ -31,6 +31,7 @@ import traceback
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -169,14 +170,14 @@ def main(argv: list[str]) -> int:
 
     import jax
 
-    from convnets import population, prepare, verbs, visualize
+    from convnets import population, prepare, verbs
     from convnets.data import cache_dir
 
     jax.config.update("jax_default_prng_impl", "threefry2x32")
     jax.config.update("jax_threefry_partitionable", True)
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):  # what was compiled once is not compiled again
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if meets:
         processes.start(*group, FLAGS.local_device_ids, FLAGS.peer_timeout)
         watchdog.listen()
@@ -196,16 +197,21 @@ def main(argv: list[str]) -> int:
         ),
         "predict": lambda: verbs.predict(config, workdir, FLAGS.images, FLAGS.invert),
         "export": lambda: verbs.export(config, workdir, Path(FLAGS.weights)),
-        "visualize": lambda: (
-            visualize.compare(members, overrides, workdir)
-            if members
-            else visualize.visualize(config, workdir, FLAGS.weights, FLAGS.images, FLAGS.invert)
-        ),
+        "visualize": lambda: look_inside(config, members, overrides, workdir),
         "describe": lambda: verbs.describe(config, FLAGS.json),
         "prepare": lambda: prepare.prepare(config, FLAGS.manual_dir),
     }[FLAGS.mode]
     verb()
     return 0
+
+
+def look_inside(config: Any, members: list[Path], overrides: list[str], workdir: Path) -> None:
+    from convnets import visualize  # with all that draws and fits, for which no other mode should wait
+
+    if members:
+        visualize.compare(members, overrides, workdir)
+    else:
+        visualize.visualize(config, workdir, FLAGS.weights, FLAGS.images, FLAGS.invert)
 
 
 if __name__ == "__main__":

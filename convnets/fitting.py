@@ -10,7 +10,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import sparse
 
 from convnets import data, processes, steps
 from convnets.data import Split
@@ -101,6 +100,8 @@ def codebook(batches: Iterator[np.ndarray], words: int, seed: int) -> np.ndarray
 
 def gather(batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[Any, np.ndarray]:
     """Features [n, d], a sparse matrix where most are zero, and labels [n]."""
+    from scipy import sparse
+
     parts, labels = [], []
     for x, truth in batches:
         x = x.reshape(len(x), -1)

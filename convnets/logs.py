@@ -67,6 +67,19 @@ def write_json(path: Path, content: Any) -> None:
         scratch.replace(path)
 
 
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """tensorboardX imports PyTorch where there is one, which takes seconds; nothing here needs it."""
+    hide = "torch" not in sys.modules
+    if hide:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hide:
+            del sys.modules["torch"]
+
+
 class Metrics:
     """metrics.jsonl, one line a step, and the same as TensorBoard events.
 
@@ -74,8 +87,9 @@ class Metrics:
     """
 
     def __init__(self, workdir: Path, step: int):
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        with _without_torch():
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self.path = workdir / "metrics.jsonl"
         kept = [line for line in read_lines(self.path) if line["step"] <= step]

@@ -1,0 +1,46 @@
+"""The tables of docs/speed.md, from lines as the benchmarks write them."""
+
+import json
+
+import pytest
+
+from convnets import lecture, speed
+from convnets.errors import UsageError
+
+SIDE = {"images_per_second": {"median": 1500.0, "least": 1400.0, "most": 1600.0}, "cpu_ms": 0.5, "peak_mib": 300.0}
+STEP = {"benchmark": "train", "net": "resnet20_cifar", "dtype": "float32", "batch": 128, "device": "cpu", "ours": SIDE,
+        "torch": SIDE, "ratio": {"median": 0.7, "least": 0.6, "most": 0.8}, "beside": "torch", "share_of_products": 0.25,
+        "cores": 2, "commit": "1234567890"}  # fmt: skip
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    def write(*lines):
+        (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    monkeypatch.setattr(speed, "RESULTS", tmp_path / "results.jsonl")
+    return write
+
+
+def test_the_newest_line_of_each_case_counts(recorded):
+    newer = {**STEP, "ratio": {"median": 0.9, "least": 0.8, "most": 1.0}, "commit": "abcdefghij"}
+    recorded(STEP, {**STEP, "dtype": "bfloat16"}, {**STEP, "benchmark": "inference"}, newer)
+    _, _, *rows = speed.table("training")
+    assert len(rows) == 2 and "| 0.90 (0.80 to 1.00)" in rows[0].replace("**", "") and "abcdefg" in rows[0]
+    assert "failed" in rows[0] and "1234567" in rows[1]  # compiled did not start
+    assert speed.table("ratios")[2:] == ["| `resnet20_cifar` | 0.90 | 0.70 | 0.70 |  |"]
+
+
+def test_every_table_says_where_nothing_was_measured(recorded):
+    recorded()
+    for name in speed.TABLES:
+        assert speed.table(name) == speed.NONE
+    with pytest.raises(UsageError, match="no table of speed is called 'trainin'"):
+        speed.table("trainin")
+
+
+def test_a_page_is_filled(recorded):
+    recorded(STEP)
+    text = lecture.fill("a\n<!-- speed ratios: python run.py --mode=report -->\nold\n<!-- end -->\nb", lambda name: [])
+    assert "old" not in text and "| `resnet20_cifar` | 0.70 |" in text and text.endswith("<!-- end -->\nb")
+    assert lecture.fill(text, lambda name: []) == text
