@@ -1,10 +1,13 @@
-# make run · make test · make test-configs · make test-gradients · make test-lecture · make test-faults · make test-torch · make lint ·
-# make bench, and bench-kernels, -parts, -input, -start, -scale, -seeds; everything lives in .venv.
+# make run; make test, and test-configs, -gradients, -lecture, -faults, -torch; make lint; make bench, and bench-kernels,
+# -parts, -input, -start, -scale, -seeds. Everything lives in .venv.
 VENV   := .venv
 BIN    := $(VENV)/bin
 # The newest Python from 3.11 to 3.13 that is here; PYTHON=... chooses another.
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+
+# A process of tests for each core, up to four, of some 3 GB each.
+PARALLEL := --numprocesses auto --maxprocesses 4
 
 .PHONY: run test test-configs test-gradients test-lecture test-faults test-torch bench bench-kernels bench-parts bench-input bench-start bench-scale bench-seeds lint clean
 
@@ -12,11 +15,11 @@ run: $(VENV)/installed
 	@$(BIN)/python run.py
 
 test: lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(PARALLEL) --dist loadfile
 
 # Every variant of every config. The programs run for seconds, so compiling them well would take longer.
 test-configs: $(VENV)/installed-test
-	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q -m configs tests/test_configs.py
+	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q $(PARALLEL) -m configs tests/test_configs.py
 
 # Gradients of every network at full size: minutes, and some 4 GB of memory.
 test-gradients: $(VENV)/installed-test

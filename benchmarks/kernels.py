@@ -40,11 +40,25 @@ BATCH_NORM = {
     "ResNet-50 bn2a_branch2c": (8, 56, 56, 256),
     "ResNet-50 bn4a_branch2c": (8, 14, 14, 1024),
 }
+# The stages of networks whose residual blocks these are.
+BLOCKS = {"ResNet-20, first stage": (128, 32, 32, 16), "ResNet-18 conv2_x": (8, 56, 56, 64)}
 PRODUCTS = {"AlexNet fc6": ((32, 9216), (9216, 4096)), "VGG fc7": ((32, 4096), (4096, 4096))}
+
+
+def blocks(relu, x, weights):
+    """Three residual blocks of two convolutions: what ReLU costs depends on what leads up to it."""
+    from convnets import kernels
+
+    one, zero = np.ones(x.shape[-1], np.float32), np.zeros(x.shape[-1], np.float32)
+    unit = lambda x, w: kernels.normalize(kernels.conv(x, w, (1, 1), ((1, 1), (1, 1))), one, zero, 1e-5)[0]  # noqa: E731
+    for n in (0, 2, 4):
+        x = relu(x + unit(relu(unit(x, weights[n])), weights[n + 1]))
+    return x
 
 
 def cases():
     """(form, where, ours, plain, arguments), a function of arrays that gives an array."""
+    import jax
     import jax.numpy as jnp
 
     from convnets import kernels
@@ -62,6 +76,10 @@ def cases():
         for where, shape in BATCH_NORM.items():
             ours, plain = (lambda *a, g=g: g(*a, 1e-5)[0] for g in (kernels.normalize, kernels.plain_normalize))
             yield f"batch norm, {dtype}", where, ours, plain, (draw(*shape), jnp.ones(shape[-1]), jnp.zeros(shape[-1]))
+        for where, shape in BLOCKS.items():
+            ours, plain = (functools.partial(blocks, g) for g in (kernels.relu, jax.nn.relu))
+            weights = draw(6, 3, 3, shape[-1], shape[-1]) * jnp.asarray(0.1, dtype)
+            yield f"relu, {dtype}", where, ours, plain, (draw(*shape), weights)
         if dtype == "bfloat16":
             for where, (a, b) in PRODUCTS.items():
                 yield f"product, {dtype}", where, kernels.product, jnp.matmul, (draw(*a), draw(*b))

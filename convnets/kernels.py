@@ -12,7 +12,8 @@ Other backends get the plain formulation, whose kernels are their vendors'. Each
                      several residual blocks
 
 Tried and not worth it: 1 x 1 as a product in float32 (1.08 times as fast), a strided convolution's input gradient as a
-small convolution for each phase of the stride (0.94), patches x weights in bfloat16 (0.1 to 1.2 on maps above 7 x 7).
+small convolution for each phase of the stride (0.94), patches x weights in bfloat16 (0.1 to 1.2 on maps above 7 x 7),
+2 x 2 or 4 x 4 pixels of a stem as one of more channels, space to depth (ResNet's 1.0, AlexNet's 0.9), or of deeper layers (0.5).
 """
 
 import math
