@@ -118,6 +118,9 @@ def svm(features: Any, labels: np.ndarray, classes: int, seed: int) -> tuple[np.
     lowest error on a fifth of the examples, drawn at random, in training on the others, and up to MANY examples on each of
     the five fifths in turn; the smallest of those that are equal. Then all of them are learned from. A class without
     examples has the score of a sure no, -1.
+
+    Raises:
+        UsageError: there are examples of one class alone.
     """
     from sklearn.model_selection import KFold
     from sklearn.svm import LinearSVC
@@ -129,7 +132,12 @@ def svm(features: Any, labels: np.ndarray, classes: int, seed: int) -> tuple[np.
     def machine(cost: float, rows: np.ndarray) -> LinearSVC:
         return LinearSVC(C=cost, random_state=seed).fit(features[rows], labels[rows])
 
-    folds = list(KFold(FOLDS, shuffle=True, random_state=seed).split(np.arange(n)))[: FOLDS if n <= MANY else 1]
+    parts = KFold(min(FOLDS, n), shuffle=True, random_state=seed).split(np.arange(n)) if n > 1 else ()
+    folds = [(rest, held) for rest, held in parts if len(np.unique(labels[rest])) > 1][: FOLDS if n <= MANY else 1]
+    if not folds:
+        raise UsageError(
+            f"loss=svm needs examples of two classes: the training set has {n} of {len(np.unique(labels))}"
+        )
     errors = {}
     for cost in COSTS:
         wrong = [machine(cost, rest).predict(features[held]) != labels[held] for rest, held in folds]

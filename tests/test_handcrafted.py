@@ -138,6 +138,15 @@ def test_no_example_is_learned_from_that_the_cost_is_chosen_by(monkeypatch):
     assert [n for _, n in seen] == [48] * 5 * len(fitting.COSTS) + [60]
 
 
+def test_few_examples_and_a_single_class():
+    x, labels = separable(4, classes=2)
+    kernel, bias = fitting.svm(x, labels, 2, seed=0)
+    assert (np.argmax(x @ kernel + bias, axis=1) == labels).all()
+    for n in (1, 4):
+        with pytest.raises(UsageError, match=f"examples of two classes: the training set has {n} of 1"):
+            fitting.svm(x[:n], labels[:n] * 0, 2, seed=0)
+
+
 def test_two_classes_and_a_class_that_is_missing():
     x, labels = separable(classes=2)
     kernel, bias = fitting.svm(x, labels * 3, 4, seed=0)
