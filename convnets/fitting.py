@@ -18,6 +18,7 @@ from convnets.state import TrainState
 
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # C, from which the held out parts of the training set choose
 FOLDS = 5
+PASSES = 20_000  # of liblinear at most, which needs some thousands where C is large and images are few
 MANY = 2000  # examples, of which a single fold is enough to choose C
 EACH = 100  # descriptors for each word of a codebook
 ROUNDS = 20  # of k-means
@@ -130,7 +131,7 @@ def svm(features: Any, labels: np.ndarray, classes: int, seed: int) -> tuple[np.
     features = features * scale
 
     def machine(cost: float, rows: np.ndarray) -> LinearSVC:
-        return LinearSVC(C=cost, random_state=seed).fit(features[rows], labels[rows])
+        return LinearSVC(C=cost, random_state=seed, max_iter=PASSES).fit(features[rows], labels[rows])
 
     parts = KFold(min(FOLDS, n), shuffle=True, random_state=seed).split(np.arange(n)) if n > 1 else ()
     folds = [(rest, held) for rest, held in parts if len(np.unique(labels[rest])) > 1][: FOLDS if n <= MANY else 1]
