@@ -67,8 +67,6 @@ def cases():
     for dtype in ("float32", "bfloat16"):
         draw = lambda *shape, dtype=dtype: jnp.asarray(rng.standard_normal(shape, np.float32), dtype)  # noqa: E731
         for form, shapes in CONVOLUTIONS.items():
-            if form == "1 x 1" and dtype == "float32":
-                continue  # plain
             for where, (side, c, f, k, s, p, groups, n) in shapes.items():
                 rest = ((s, s), ((p, p), (p, p)), groups)
                 ours, plain = (lambda x, w, g=g, r=rest: g(x, w, *r) for g in (kernels.conv, kernels.plain_conv))
@@ -80,9 +78,8 @@ def cases():
             ours, plain = (functools.partial(blocks, g) for g in (kernels.relu, jax.nn.relu))
             weights = draw(6, 3, 3, shape[-1], shape[-1]) * jnp.asarray(0.1, dtype)
             yield f"relu, {dtype}", where, ours, plain, (draw(*shape), weights)
-        if dtype == "bfloat16":
-            for where, (a, b) in PRODUCTS.items():
-                yield f"product, {dtype}", where, kernels.product, jnp.matmul, (draw(*a), draw(*b))
+        for where, (a, b) in PRODUCTS.items():
+            yield f"product, {dtype}", where, kernels.product, jnp.matmul, (draw(*a), draw(*b))
 
 
 def programs(functions, arguments):

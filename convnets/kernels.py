@@ -4,14 +4,15 @@ Other backends get the plain formulation, whose kernels are their vendors'. Each
 (tests/test_kernels.py) and is kept because it won by 10 % or more (`make bench-kernels`; benchmarks/results.jsonl):
 
     groups           a convolution for each: XLA runs the gradients of a grouped one without its fast kernels
-    products         in bfloat16 ask for float32 sums: without, the operands are widened first
-    1 x 1            in bfloat16 such a product
+    products         of matrices, both gradients too: of arrays with more axes XLA transposes one, on a single core; in
+                     bfloat16 ask for float32 sums: without, the operands are widened first
+    1 x 1            such a product
     batch norm       gradients in closed form: two sums and one pass, where autodiff keeps and reads several arrays
     relu             a choice between two arrays, its gradient from its own output: XLA copies a cheap function of one array
                      into each of its users, and with a weight gradient's transposition all that leads up to it, over
                      several residual blocks
 
-Tried and not worth it: 1 x 1 as a product in float32 (1.08 times as fast), a strided convolution's input gradient as a
+Tried and not worth it: a strided convolution's input gradient as a
 small convolution for each phase of the stride (0.94), patches x weights in bfloat16 (0.1 to 1.2 on maps above 7 x 7),
 2 x 2 or 4 x 4 pixels of a stem as one of more channels, space to depth (ResNet's 1.0, AlexNet's 0.9), or of deeper layers (0.5).
 """
@@ -38,7 +39,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edge
     if groups > 1:
         parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
         return jnp.concatenate([conv(a, b, stride, padding) for a, b in parts], axis=-1)
-    if x.dtype == jnp.bfloat16 and kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
+    if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
         return product(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
     return plain_conv(x, kernel, stride, padding)
 
@@ -51,13 +52,15 @@ def plain_conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding
 
 
 def product(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """[..., c] x [c, features] to [..., features], summed in float32."""
-    return _product(x, weights) if on_cpu() and x.dtype == jnp.bfloat16 else x @ weights
+    """[..., c] x [c, features] to [..., features], on CPUs summed in float32."""
+    if not on_cpu():
+        return x @ weights
+    return _product(x.reshape(-1, x.shape[-1]), weights).reshape(*x.shape[:-1], -1)
 
 
 @jax.custom_vjp
 def _product(x, weights):
-    return _dot(x, weights, (x.ndim - 1,), (0,))
+    return _dot(x, weights, 1, 0)
 
 
 def _product_forward(x, weights):
@@ -66,18 +69,17 @@ def _product_forward(x, weights):
 
 def _product_backward(kept, g):
     x, weights = kept
-    over = tuple(range(x.ndim - 1))
-    of_x = _dot(g, weights, (g.ndim - 1,), (1,))
     # Along the longest axis, the product in bfloat16 is slower than in float32.
-    of_weights = _dot(x.astype(jnp.float32), g.astype(jnp.float32), over, over)
-    return of_x, of_weights.astype(weights.dtype)
+    of_weights = _dot(x.astype(jnp.float32), g.astype(jnp.float32), 0, 0)
+    return _dot(g, weights, 1, 1), of_weights.astype(weights.dtype)
 
 
 _product.defvjp(_product_forward, _product_backward)
 
 
 def _dot(a, b, over_a, over_b):
-    return lax.dot_general(a, b, ((over_a, over_b), ((), ())), preferred_element_type=jnp.float32).astype(a.dtype)
+    """The product of two matrices, summed over an axis of each."""
+    return lax.dot_general(a, b, (((over_a,), (over_b,)), ((), ())), preferred_element_type=jnp.float32).astype(a.dtype)
 
 
 # Batch normalization ------------------------------------------------------------------------------------------------
