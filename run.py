@@ -106,9 +106,11 @@ def tune(deterministic: bool) -> None:
 def keep_memory() -> None:
     """Tells glibc to keep what XLA gives back, which else is mapped anew, page by page, for each step's large buffers.
 
-    A fifth of ResNet-20's time on 2 cores (`make bench-parts`). An accelerator's runs do not: their buffers are not
-    here, and threads that read data would wait for each other.
+    A fifth of ResNet-20's time on 2 cores (`make bench-parts`), for more memory (docs/speed.md). An accelerator's runs do not:
+    their buffers are not here, and threads that read data would wait for each other.
     """
+    if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
+        return  # the user has an opinion
     with contextlib.suppress(OSError, AttributeError):  # another C library
         option = ctypes.CDLL("libc.so.6").mallopt
         arenas, mapped, trim = -8, -4, -1  # of malloc.h: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD

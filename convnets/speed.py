@@ -28,6 +28,10 @@ def spread(values: Mapping[str, float], form: str = ",.0f") -> str:
     return f"{values['median']:{form}} ({values['least']:{form}} to {values['most']:{form}})"
 
 
+def number(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
+
+
 def steps(lines: Lines, kind: str) -> list[str]:
     """Images/s in training or inference beside PyTorch, a row a network and type."""
     found = {
@@ -38,7 +42,7 @@ def steps(lines: Lines, kind: str) -> list[str]:
            " | ours, MiB | PyTorch | where | commit |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for (net, dtype), v in found.items():
         rates = [
-            f"{v[s]['images_per_second']['median']:,.0f}" if s in v else "failed"
+            number(v[s]["images_per_second"]["median"]) if s in v else "failed"
             for s in ("ours", "torch", "torch_compiled")
         ]
         out.append(f"| `{net}` | {SHORT[dtype]} | {v['batch']} | {' | '.join(rates)} | **{spread(v['ratio'], '.2f')}**"
