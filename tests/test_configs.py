@@ -1,6 +1,6 @@
 """Every variant of every config, through run.py on real data: two steps of training and a test. `make test-configs`.
 
-The data, the augmentation, the recipe and the test are the config's, batches are of two. The network is the config's for
+The data, the augmentation, the recipe and the test are the config's, batches are of two (eight for an SVM). The network is the config's for
 the variants in NETWORKS, some of each family; for the others it is built and checked, and a small one with its input takes
 its place, for CPUs need minutes to compile the deepest. CONVNETS_FULL=1 runs all networks but the 1,202 layers.
 """
@@ -104,11 +104,12 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
         monkeypatch.setattr(figures, "draw", lambda *_: [])
     config, _ = validate.load(ROOT / f"configs/{stem}.py:{variant}", [])
     images = 5 if config.data.name == "stimuli" else 64
+    batch = 8 if config.loss == "svm" else 2  # a codebook needs as many descriptors as it has words
     size = {"train_split": f"train[:{images}]", "test_split": f"{config.data.test_split}[:6]"}
     directory = scratch / "tfds" if config.data.name in sources.OWN else shared_data
     assert run.main([
         "run.py", f"--config={ROOT}/configs/{stem}.py:{variant}", f"--workdir={tmp_path}", "--mode=train",
-        "--config.train.batch_size=2", f"--config.train.epochs={2 * 2 / images}", "--config.evaluate.batch_size=4",
+        f"--config.train.batch_size={batch}", f"--config.train.epochs={2 * batch / images}", "--config.evaluate.batch_size=4",
         f"--config.data.data_dir={directory}", *(f"--config.data.{k}={v}" for k, v in size.items()),
     ]) == 0  # fmt: skip
     at_once = {"train.reshuffle", "train.log_every_steps", "train.eval_every_epochs", "train.steps_per_dispatch",
