@@ -134,16 +134,14 @@ def cpu_seconds():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = sides.parser(__doc__, 7)
     parser.add_argument("--tasks", default="imagenet,cifar")
-    parser.add_argument("--note", default="", help="what else the machine was doing")
     parser.add_argument("--serve", default="", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     if flags.serve:
         return serve(*flags.serve.split(":"))
-    for task in flags.tasks.split(","):
+    for task in sides.chosen(parser, "tasks", flags.tasks, SIDES):
         load = round(os.getloadavg()[0], 1)
         found = sides.race({side: [__file__, f"--serve={task}:{side}"] for side in SIDES[task]}, flags.rounds)
         speeds = {side: np.array([a["images_per_second"] for a in v]) for side, v in found.items()}

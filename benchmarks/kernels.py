@@ -7,9 +7,7 @@ alike. Appends a line to results.jsonl: for every shape the milliseconds of both
 which a busy machine hardly changes. A form stays where the median ratio of its shapes is 1.1 or more.
 """
 
-import argparse
 import functools
-import json
 import os
 import sys
 import time
@@ -17,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks import sides
+
 KEPT = 1.1
 # form: {where: (image side, channels, features, kernel, stride, padding, groups, batch)}
 CONVOLUTIONS = {
@@ -99,13 +98,13 @@ def programs(functions, arguments):
     return found
 
 
-def measure(sides, arguments, rounds):
+def measure(both, arguments, rounds):
     """[sides, rounds] of milliseconds, and the same of CPU time."""
     import jax
 
-    found = np.empty((2, len(sides), rounds))
+    found = np.empty((2, len(both), rounds))
     for turn in range(rounds):
-        for side, program in enumerate(sides):
+        for side, program in enumerate(both):
             began, cpu = time.perf_counter(), time.process_time()
             jax.block_until_ready(program(*arguments))
             found[:, side, turn] = 1e3 * (time.perf_counter() - began), 1e3 * (time.process_time() - cpu)
@@ -113,15 +112,11 @@ def measure(sides, arguments, rounds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--note", default="", help="what else the machine was doing")
+    parser = sides.parser(__doc__, 9)
     flags = parser.parse_args()
     import run
 
     run.tune(deterministic=False)
-    from convnets import logs
-
     load, found = round(os.getloadavg()[0], 1), {}
     for form, where, ours, plain, arguments in cases():
         times = measure(programs((ours, plain), arguments), arguments, flags.rounds)
@@ -135,10 +130,7 @@ def main():
     for form, shapes in found.items():
         middle = float(np.median([v["ratio_of_cpu"] for v in shapes.values()]))
         print(f"{form:20} {'kept' if middle >= KEPT else 'NOT WORTH IT'}: {middle:.2f} in the middle of its shapes")
-    line = {"benchmark": "kernels", "rounds": flags.rounds, "forms": found, "load_before": load, "note": flags.note,
-            "commit": logs.commit(), "versions": logs.versions()}  # fmt: skip
-    with (HERE / "results.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    sides.record("kernels", forms=found, rounds=flags.rounds, load_before=load, note=flags.note)
 
 
 if __name__ == "__main__":

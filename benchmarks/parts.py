@@ -3,13 +3,12 @@
     python benchmarks/parts.py [--nets=resnet20_cifar,resnet50_v1_5] [--rounds=5] [--note=...]      or: make bench-parts
 
 The whole step is that of benchmarks/train.py; beside it the same with jax.nn.relu in place of kernels.relu, and the same
-with the C library's own allocator. Then every convolution of the forward pass, by itself, with random numbers of its shapes:
+with the C library's own allocator. Then every convolution, by itself, with random numbers of its shapes:
 forward, gradient of its input, gradient of its weights. All in float32 and in CPU time, which other work on the machine
 hardly changes. What the parts do not add up to is batch normalization, activations, pooling, the optimizer, and what
 caches lose between one part and the next. Appends a line a network to results.jsonl.
 """
 
-import argparse
 import os
 import sys
 import time
@@ -26,24 +25,27 @@ PARTS = ("forward", "gradients of inputs", "gradients of weights")
 
 
 def convolutions(net, batch):
-    """How often each (shape of x, of the kernel, stride, padding) is convolved in a forward pass."""
+    """How often each (shape of x, features, kernel, stride, padding, groups) is convolved, 1 x 1 included."""
+    import flax.linen as nn
     import jax
 
-    from convnets import models
+    from convnets import layers, models
+
+    found = Counter()
+
+    def note(call, arguments, options, context):
+        layer = context.module
+        if isinstance(layer, layers.Conv) and context.method_name == "__call__":
+            pads = layers.pads(layer.padding)
+            found[
+                arguments[0].shape, layer.features, *map(layers.pair, (layer.kernel, layer.stride)), pads, layer.groups
+            ] += 1
+        return call(*arguments, **options)
 
     model = models.create(net, train.classes(net), "float32")
-    x = jax.ShapeDtypeStruct((batch, *model.input_shape), "float32")
-    key = jax.random.key(0)
-    variables = jax.eval_shape(lambda x: model.init(key, x, train=False), x)
-    program = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, x)
-    found, waiting = Counter(), [program.jaxpr]
-    while waiting:
-        for equation in waiting.pop().eqns:
-            waiting += [p.jaxpr if hasattr(p, "jaxpr") else p for p in equation.params.values()
-                        if hasattr(p, "eqns") or hasattr(p, "jaxpr")]  # fmt: skip
-            if equation.primitive.name == "conv_general_dilated":
-                x, kernel = (v.aval.shape for v in equation.invars)
-                found[x, kernel, equation.params["window_strides"], equation.params["padding"]] += 1
+    key, x = jax.random.key(0), jax.ShapeDtypeStruct((batch, *model.input_shape), "float32")
+    with nn.intercept_methods(note):
+        jax.eval_shape(lambda x: model.init(key, x, train=False), x)
     return found
 
 
@@ -60,52 +62,50 @@ def cpu_ms(function, *arguments, rounds=5):
     return float(np.median(took))
 
 
-def part(x_shape, kernel_shape, stride, padding, wants_input):
-    """(multiply-adds, CPU ms of each of PARTS) of one convolution."""
+def part(x_shape, features, kernel, stride, padding, groups, wants_input):
+    """(multiply-adds, CPU ms) of each of PARTS of one convolution; the image wants no gradient."""
     import jax
     import jax.numpy as jnp
 
     from convnets import kernels
 
     rng = np.random.default_rng(0)
-    x, kernel = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in (x_shape, kernel_shape))
-    convolve = lambda x, kernel: kernels.conv(x, kernel, stride, padding)  # noqa: E731
+    shapes = x_shape, (*kernel, x_shape[3] // groups, features)
+    x, kernel = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in shapes)
+    convolve = lambda x, kernel: kernels.conv(x, kernel, stride, padding, groups)  # noqa: E731
     y = jax.jit(convolve)(x, kernel)
     of_x = lambda x, k, g: jax.vjp(lambda x: convolve(x, k), x)[1](g)  # noqa: E731
     of_kernel = lambda x, k, g: jax.vjp(lambda k: convolve(x, k), k)[1](g)  # noqa: E731
-    times = [
+    macs = y.size * int(np.prod(kernel.shape[:3]))
+    times = (
         cpu_ms(convolve, x, kernel),
         cpu_ms(of_x, x, kernel, y) if wants_input else 0.0,
         cpu_ms(of_kernel, x, kernel, y),
-    ]
-    return y.size * int(np.prod(kernel_shape[:3])), times
+    )
+    return np.array([macs, macs * wants_input, macs]), np.array(times)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = sides.parser(__doc__, 5)
     parser.add_argument("--nets", default="resnet20_cifar,resnet50_v1_5")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--note", default="", help="what else the machine was doing")
     flags = parser.parse_args()
-    for net in flags.nets.split(","):
-        if net not in train.NETS:
-            parser.error(f"--nets: {net} is none of {', '.join(train.NETS)}")
+    nets = sides.chosen(parser, "nets", flags.nets, train.NETS)
     import run
 
     run.tune(deterministic=False)
     rate, device = train.limit("float32")
-    for net in flags.nets.split(","):
+    for net in nets:
         load, batch = round(os.getloadavg()[0], 1), train.NETS[net][0]
         commands = {name: [train.__file__, f"--serve=ours{'_' * bool(side)}{side}:train:{net}:float32"]
                     for name, side in WHOLE.items()}  # fmt: skip
         whole = {name: batch * float(np.median([a["cpu_ms"] for a in answers]))
                  for name, answers in sides.race(commands, flags.rounds).items()}  # fmt: skip
-        step, macs, times = whole.pop("ours"), 0, np.zeros(3)
+        step, macs, times = whole.pop("ours"), 0, 0
         for (x, *rest), count in convolutions(net, batch).items():
-            own, took = part(x, *rest, wants_input=x[-1] != 3)  # the image wants no gradient
-            macs, times = macs + count * own, times + count * np.array(took)
-        found = {f"convolutions, {name}": {"cpu_ms": round(float(t), 1), "gflops": round(2 * macs / t / 1e6 * sides.cores())}
-                 for name, t in zip(PARTS, times, strict=True)}  # fmt: skip
+            own, took = part(x, *rest, wants_input=x[3] > 3)
+            macs, times = macs + count * own, times + count * took
+        found = {f"convolutions, {name}": {"cpu_ms": round(float(t), 1), "gflops": round(2 * m / t / 1e6 * sides.cores())}
+                 for name, m, t in zip(PARTS, macs, times, strict=True)}  # fmt: skip
         found["all else"] = {"cpu_ms": round(step - float(times.sum()), 1)}
         found |= {f"the step {name}": {"cpu_ms": round(v, 1)} for name, v in whole.items()}
         print(f"{net}: {step:,.0f} ms of CPU time a step")

@@ -7,7 +7,6 @@ devices one of them, which on a CPU shares the same cores. Seeds: benchmarks/see
 results.jsonl.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -27,16 +26,11 @@ CASES = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = sides.parser(__doc__, 3)
     parser.add_argument("--what", default=",".join(CASES))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--note", default="", help="what else the machine was doing")
     flags = parser.parse_args()
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
-    for what in flags.what.split(","):
-        if what not in CASES:
-            parser.error(f"--what: {what} is none of {', '.join(CASES)}")
-    for what in flags.what.split(","):
+    for what in sides.chosen(parser, "what", flags.what, CASES):
         for net, batch, devices in CASES[what]:
             load = round(os.getloadavg()[0], 1)
             case = f"train:{net}:float32:{batch}"

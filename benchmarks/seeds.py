@@ -62,12 +62,10 @@ def serve(side, net, seeds, length):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = sides.parser(__doc__, 5)
     parser.add_argument("--nets", default="lenet5_modern")
     parser.add_argument("--seeds", default="1,4,8,16")
     parser.add_argument("--steps", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--note", default="", help="what else the machine was doing")
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.serve:

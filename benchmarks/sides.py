@@ -3,11 +3,12 @@
 A busy machine hurts all sides alike, so ratios within a run mean something and absolute times are context only.
 """
 
+import argparse
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,22 @@ import numpy as np
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 SHARED = Path(os.environ.get("CONVNETS_SHARED", HERE.parent.parent / "shared")) / "tfds"
+
+
+def parser(description: str, rounds: int) -> argparse.ArgumentParser:
+    """With what every benchmark is told."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--rounds", type=int, default=rounds)
+    made.add_argument("--note", default="", help="what else the machine was doing")
+    return made
+
+
+def chosen(parser: argparse.ArgumentParser, option: str, names: str, known: Iterable[str]) -> list[str]:
+    """The names of a list with commas; one that is not known ends the program with a line that lists those that are."""
+    for name in names.split(","):
+        if name not in known:
+            parser.error(f"--{option}: {name} is none of {', '.join(known)}")
+    return names.split(",")
 
 
 def race(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[Any]]:

@@ -75,19 +75,14 @@ def seconds(net, side, caches):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = sides.parser(__doc__, 3)
     parser.add_argument("--nets", default=",".join(NETS))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--note", default="", help="what else the machine was doing")
     parser.add_argument("--first", default="", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.first:
         net, side = flags.first.split(":")
         return first_step_of_torch(net, "compiled" in side)
-    for net in flags.nets.split(","):
-        if net not in NETS:
-            parser.error(f"--nets: {net} is none of {', '.join(NETS)}")
-    for net in flags.nets.split(","):
+    for net in sides.chosen(parser, "nets", flags.nets, NETS):
         load = round(os.getloadavg()[0], 1)
         with tempfile.TemporaryDirectory() as folder:
             caches = {"folder": folder, **dict.fromkeys(("ours", "torch", "torch_compiled"), folder)}

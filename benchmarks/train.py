@@ -185,29 +185,25 @@ def limit(dtype):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = sides.parser(__doc__, 5)
     parser.add_argument("--nets", default=",".join(NETS))
     parser.add_argument("--dtypes", default=",".join(DTYPES))
     parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--note", default="", help="what else the machine was doing")
     parser.add_argument("--serve", default="", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.serve:
         return serve(*flags.serve.split(":"))
-    for option, known in (("nets", NETS), ("dtypes", DTYPES), ("kinds", KINDS)):
-        for name in getattr(flags, option).split(","):
-            if name not in known:
-                parser.error(f"--{option}: {name} is none of {', '.join(known)}")
+    nets, dtypes, kinds = (sides.chosen(parser, option, getattr(flags, option), known) for option, known in
+                           (("nets", NETS), ("dtypes", DTYPES), ("kinds", KINDS)))  # fmt: skip
     from convnets import analytics, models
 
-    for dtype in flags.dtypes.split(","):
+    for dtype in dtypes:
         rate, device = limit(dtype)
         print(f"{device}: a matrix product in {dtype} reaches {rate:,.0f} GFLOP/s")
-        for net in flags.nets.split(","):
+        for net in nets:
             model = models.create(net, classes(net), dtype)
             macs = sum(layer.multiply_adds for layer in analytics.describe(model, model.input_shape))
-            for kind in flags.kinds.split(","):
+            for kind in kinds:
                 load = round(os.getloadavg()[0], 1)
                 commands = {side: [__file__, f"--serve={side}:{kind}:{net}:{dtype}"] for side in SIDES}
                 found = sides.race(commands, flags.rounds)

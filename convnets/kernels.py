@@ -1,4 +1,4 @@
-"""Convolution, products, batch normalization and ReLU in the form in which XLA's CPU backend is fast; a helper of the layers.
+"""Convolution, products, batch normalization and ReLU as XLA's CPU backend is fast at them; a helper of the layers.
 
 Other backends get the plain formulation, whose kernels are their vendors'. Each form equals the plain one up to rounding
 (tests/test_kernels.py) and is kept because it won by 10 % or more (`make bench-kernels`; benchmarks/results.jsonl):
@@ -8,13 +8,13 @@ Other backends get the plain formulation, whose kernels are their vendors'. Each
                      bfloat16 ask for float32 sums: without, the operands are widened first
     1 x 1            such a product
     batch norm       gradients in closed form: two sums and one pass, where autodiff keeps and reads several arrays
-    relu             a choice between two arrays, its gradient from its own output: XLA copies a cheap function of one array
-                     into each of its users, and with a weight gradient's transposition all that leads up to it, over
-                     several residual blocks
+    relu             a choice between two arrays, its gradient from its own output: XLA copies a cheap function of one
+                     array into each of its users, and so into a weight gradient's transposition all that leads up to
+                     it, over several residual blocks
 
-Tried and not worth it: a strided convolution's input gradient as a
-small convolution for each phase of the stride (0.94), patches x weights in bfloat16 (0.1 to 1.2 on maps above 7 x 7),
-2 x 2 or 4 x 4 pixels of a stem as one of more channels, space to depth (ResNet's 1.0, AlexNet's 0.9), or of deeper layers (0.5).
+Tried and not worth it: a strided convolution's input gradient as a small convolution for each phase of the stride (0.94
+times as fast), patches x weights in bfloat16 (0.1 to 1.2 on maps above 7 x 7), 2 x 2 or 4 x 4 pixels of a stem as one of
+more channels, space to depth (ResNet's 1.0, AlexNet's 0.9), the same for deeper layers (0.5).
 """
 
 import math

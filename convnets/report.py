@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convnets import lecture, ledger, results
+from convnets import ledger, pages, results
 from convnets.errors import UsageError
 from convnets.ledger import ROOT
 from convnets.verdict import Line, Table, interval, tables
@@ -255,10 +255,10 @@ def files() -> dict[Path, str]:
     """What the generated files of text must hold, by path."""
     recorded = results.read()
     made = list(tables(ledger.load(), recorded))
-    fill = functools.partial(lecture.fill, results=functools.partial(block, made, recorded))
-    pages = {path: fill(path.read_text()) for path in (ROOT / "README.md", *lecture.PAGES)}
-    pages[ROOT / "README.md"] = readme(pages[ROOT / "README.md"], made, recorded)
-    return {**pages, ROOT / "RESULTS.md": document(made, recorded), ROOT / "experiments" / "results.csv": sheet(made)}
+    fill = functools.partial(pages.fill, results=functools.partial(block, made, recorded))
+    text = {path: fill(path.read_text()) for path in (ROOT / "README.md", *pages.PAGES)}
+    text[ROOT / "README.md"] = readme(text[ROOT / "README.md"], made, recorded)
+    return {**text, ROOT / "RESULTS.md": document(made, recorded), ROOT / "experiments" / "results.csv": sheet(made)}
 
 
 def draw(table: Table, path: Path) -> None:

@@ -175,10 +175,14 @@ def _wanted(source: str, overrides: tuple[str, ...]) -> list[str]:
 
 
 def runs(row: Row, results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The recorded runs of a row, of the newest commit that ran it."""
+    """The recorded runs of a row, of the newest commit that ran it with all its tests, or else that ran it.
+
+    A row of another experiment may train the same network for tests of its own.
+    """
     config, overrides = key(row)
     found = [r for r in results if r["config"] == config and tuple(r["overrides"]) == overrides]
-    return [r for r in found if r["commit"] == found[-1]["commit"]]
+    whole = [r for r in found if "diverged" in r or row.tests.keys() <= r.get("tests", {}).keys()]
+    return [r for r in found if r["commit"] == (whole or found)[-1]["commit"]]
 
 
 def values(row: Row, test: str, metric: str, found: Sequence[Mapping[str, Any]]) -> dict[int, float]:

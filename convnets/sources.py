@@ -89,9 +89,7 @@ def version_dir(path: Path) -> Path | None:
 
 
 def _tensorflow() -> Any:
-    if (
-        os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1"
-    ):  # JAX's own default; TensorFlow's warnings would bury our errors
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # as JAX sets it; warnings would bury our errors
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announces itself on the terminal; nothing here needs it
     import tensorflow as tf

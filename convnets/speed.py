@@ -1,4 +1,4 @@
-"""The tables of what benchmarks/ measured, newest lines first found: nothing of them is typed by hand."""
+"""Tables of what benchmarks/ measured, of the newest line of each case: nothing in them is typed by hand."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -34,13 +34,10 @@ def number(rate: float) -> str:
 
 def steps(lines: Lines, kind: str) -> list[str]:
     """Images/s in training or inference beside PyTorch, a row a network and type."""
-    found = {
-        key[1:]: v
-        for key, v in newest([x for x in lines if x["benchmark"] == kind], kind, "device", "net", "dtype").items()
-    }
+    found = newest(lines, kind, "device", "net", "dtype")
     out = ["| network | type | batch | ours, images/s | PyTorch eager | compiled | ours / the faster | of the products' rate"
            " | ours, MiB | PyTorch | where | commit |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
-    for (net, dtype), v in found.items():
+    for (_, net, dtype), v in found.items():
         rates = [
             number(v[s]["images_per_second"]["median"]) if s in v else "failed"
             for s in ("ours", "torch", "torch_compiled")
@@ -52,10 +49,10 @@ def steps(lines: Lines, kind: str) -> list[str]:
 
 
 def ratios(lines: Lines) -> list[str]:
-    """Ours / the faster of PyTorch's two, a row a network: the README's."""
+    """Ours / the faster of PyTorch's two on CPUs, a row a network: the README's."""
+    lines = [line for line in lines if line.get("device") == "cpu"]
     found = {
-        **newest(lines, "train", "benchmark", "net", "dtype"),
-        **newest(lines, "inference", "benchmark", "net", "dtype"),
+        k: v for kind in ("train", "inference") for k, v in newest(lines, kind, "benchmark", "net", "dtype").items()
     }
     columns = [(kind, dtype) for kind in ("train", "inference") for dtype in SHORT]
     out = ["| network | " + " | ".join(f"{'training' if k == 'train' else k}, {SHORT[d]}" for k, d in columns) + " |",

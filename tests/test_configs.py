@@ -1,8 +1,8 @@
 """Every variant of every config, through run.py on real data: two steps of training and a test. `make test-configs`.
 
-The data, the augmentation, the recipe and the test are the config's, batches are of two (eight for an SVM). The network is the config's for
-the variants in NETWORKS, some of each family; for the others it is built and checked, and a small one with its input takes
-its place, for CPUs need minutes to compile the deepest. CONVNETS_FULL=1 runs all networks but the 1,202 layers.
+The data, the augmentation, the recipe and the test are the config's, batches are of two (eight for an SVM). The network is
+the config's for the variants in NETWORKS, some of each family; for the others it is built and checked, and a small one with
+its input takes its place, for CPUs need minutes to compile the deepest. CONVNETS_FULL=1 runs all but the 1,202 layers.
 """
 
 import ast

@@ -56,7 +56,7 @@ LEVELS = [
         "trials",
         "sweep",
         "speed",
-        "lecture",
+        "pages",
         "report",
     ],
 ]

@@ -20,11 +20,11 @@ import jax
 import pytest
 
 import run as program
-from convnets import lecture, ledger, report, trials, validate
+from convnets import ledger, pages, report, trials, validate
 from convnets.errors import Error
 from tests.conftest import ROOT, SHARED
 
-COMMANDS = lecture.commands()
+COMMANDS = pages.commands()
 PART = ("--config.data.train_split=train[:256]", "--config.data.test_split=test[:100]")
 IDLE_SECONDS = 180  # of all commands, on two idle cores
 
@@ -76,9 +76,9 @@ def test_a_command_of_the_page_is_right(words, monkeypatch):
 
 
 def test_the_page_tells_of_every_experiment_that_was_run_and_links_to_what_is_there():
-    text = lecture.PAGE.read_text()
+    text = pages.PAGE.read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):
-        assert (lecture.PAGE.parent / target).exists(), target
+        assert (pages.PAGE.parent / target).exists(), target
     headings = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in re.findall(r"^#+ (.+)$", text, re.M)}
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
     shown = {name for names in re.findall(r"<!-- results ([^:]+):", text) for name in names.split(", ")}
@@ -89,15 +89,15 @@ def test_the_page_tells_of_every_experiment_that_was_run_and_links_to_what_is_th
 
 def test_blocks_are_written_anew_and_a_wrong_name_is_named():
     page = "a\n<!-- results x-cpu, y-cpu: python run.py --mode=report -->\nold\n<!-- end -->\nb"
-    made = lecture.fill(page, lambda name: [f"| {name} |"])
+    made = pages.fill(page, lambda name: [f"| {name} |"])
     assert (
         made == page.replace("\nold\n", "\n\n| x-cpu |\n\n| y-cpu |\n\n")
-        and lecture.fill(made, lambda n: [f"| {n} |"]) == made
+        and pages.fill(made, lambda n: [f"| {n} |"]) == made
     )
-    row = lecture.fill("<!-- sizes alexnet: python run.py --mode=report -->\n<!-- end -->", lambda name: [])
+    row = pages.fill("<!-- sizes alexnet: python run.py --mode=report -->\n<!-- end -->", lambda name: [])
     assert "| `alexnet` | 60 million | 60,965,224 | 832 million | 724,406,816 |" in row
     with pytest.raises(Error, match="'alexnett' is no network of models"):
-        lecture.fill(row.replace("alexnet:", "alexnett:"), lambda name: [])
+        pages.fill(row.replace("alexnet:", "alexnett:"), lambda name: [])
     with pytest.raises(Error, match="no experiment has the size 'x-cpu'"):
         report.block([], [], "x-cpu")
 

@@ -1,8 +1,12 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from convnets import logs
+from tests.conftest import ROOT
 
 
 def test_a_resumed_log_has_every_step_once(tmp_path):
@@ -17,6 +21,17 @@ def test_a_resumed_log_has_every_step_once(tmp_path):
     lines = logs.read_lines(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines] == list(range(1, 9))
     assert lines[6]["loss"] == pytest.approx(1 / 7)
+
+
+def test_tensorboards_writer_does_not_import_pytorch(tmp_path):
+    """Which takes seconds where it is installed; here something that only has its name."""
+    (tmp_path / "torch.py").write_text("raise SystemExit('imported')")
+    program = (
+        "import sys; from pathlib import Path; from convnets import logs; logs.Metrics(Path(sys.argv[1]), 0).close()"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=environment, check=True)
+    assert list((tmp_path / "events").iterdir())
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):

@@ -135,6 +135,16 @@ def test_a_rows_runs_are_those_of_the_newest_commit(place):
     assert [r["top1_error"] for r in results.runs(spelled, results.read())] == [0.1]
 
 
+def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(place):
+    other = ROW._replace(tests={"turned": ROW.tests["shifted"]})
+    results.add([finished(place / "old", commit="b" * 40, tests={"shifted": (ROW.tests["shifted"].overrides, 12.0)})])
+    results.add([finished(place / "new", tests={"turned": (ROW.tests["shifted"].overrides, 34.0)})])
+    for row, test, error in ((ROW, "shifted", 12.0), (other, "turned", 34.0)):
+        assert results.values(row, test, "test_error", results.runs(row, results.read())) == {0: error}
+    plain = ROW._replace(tests={})
+    assert [r["commit"][0] for r in results.runs(plain, results.read())] == ["a"]
+
+
 @pytest.mark.parametrize(
     "metric, value",
     [

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from convnets import lecture, speed
+from convnets import pages, speed
 from convnets.errors import UsageError
 
 SIDE = {"images_per_second": {"median": 1500.0, "least": 1400.0, "most": 1600.0}, "cpu_ms": 0.5, "peak_mib": 300.0}
@@ -31,6 +31,12 @@ def test_the_newest_line_of_each_case_counts(recorded):
     assert speed.table("ratios")[2:] == ["| `resnet20_cifar` | 0.90 | 0.70 | 0.70 |  |"]
 
 
+def test_devices_do_not_displace_each_other(recorded):
+    recorded(STEP, {**STEP, "device": "NVIDIA H100", "ratio": {"median": 2.0, "least": 1.9, "most": 2.1}})
+    assert len(speed.table("training")) == 2 + 2
+    assert speed.table("ratios")[2:] == ["| `resnet20_cifar` | 0.70 |  |  |  |"]  # the README's is of CPUs
+
+
 def test_every_table_says_where_nothing_was_measured(recorded):
     recorded()
     for name in speed.TABLES:
@@ -41,6 +47,6 @@ def test_every_table_says_where_nothing_was_measured(recorded):
 
 def test_a_page_is_filled(recorded):
     recorded(STEP)
-    text = lecture.fill("a\n<!-- speed ratios: python run.py --mode=report -->\nold\n<!-- end -->\nb", lambda name: [])
+    text = pages.fill("a\n<!-- speed ratios: python run.py --mode=report -->\nold\n<!-- end -->\nb", lambda name: [])
     assert "old" not in text and "| `resnet20_cifar` | 0.70 |" in text and text.endswith("<!-- end -->\nb")
-    assert lecture.fill(text, lambda name: []) == text
+    assert pages.fill(text, lambda name: []) == text
