@@ -106,8 +106,8 @@ def tune(deterministic: bool) -> None:
 def keep_memory() -> None:
     """Tells glibc to keep what XLA gives back, which else is mapped anew, page by page, for each step's large buffers.
 
-    A seventh of ResNet-20's time on 2 cores (`make bench-parts`), for more memory (docs/speed.md). An accelerator's runs do not:
-    their buffers are not here, and threads that read data would wait for each other.
+    Small networks gain by it, for more memory (`make bench-parts`, docs/speed.md). An accelerator's runs do not: their buffers
+    are not here, and threads that read data would wait for each other.
     """
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return  # the user has an opinion
