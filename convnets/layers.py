@@ -92,6 +92,17 @@ def scaled(count: int, width: float) -> int:
     return max(1, round(count * width))
 
 
+def share(value: float) -> float:
+    """A share of units that dropout drops.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not 0 <= value < 1:
+        raise UsageError(f"dropout is {value}: it must be at least 0 and less than 1")
+    return value
+
+
 # Layers with weights ------------------------------------------------------------------------------------------------
 
 

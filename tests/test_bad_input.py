@@ -140,6 +140,9 @@ def test_13_missing_data_are_named_with_the_command_that_prepares_them(tmp_path)
         (["--config.model.init_layers=C1"], ["model.init_layers: give the file that they come from, model.init_from"]),
         (["--config.optim.lr=nan"], ["optim.lr is nan"]),
         (["--config.optim.schedule=steps(0.1, 30, 20)"], ["optim.schedule: steps: the epochs 30, 20 must rise"]),
+        (["--config=configs/ablation.py:mnist10k", "--config.model.layers=fc(20)|dropout(1.5)|out"], ["model: dropout is 1.5: it must be"]),
+        (["--config=configs/alexnet_controls.py:no_dropout", "--config.model.dropout=-0.5"], ["model: dropout is -0.5: it must be"]),
+        (["--config=configs/alexnet.py:paper", "--config.data.train_ops=decode|resize_short(200)|crop(224)"], ["crop(224): the shorter side of the image may be only 200"]),
         (["--config.train.batch_size=33"], ["train.batch_size is 33: it must be divisible by the 2 devices, like 32 or 34"]),
         (["--config.evaluate.protocol=ten_crop"], ["evaluate.protocol: ten_crop puts its crops in the place of center(n)"]),
         (["--config.evaluate.protocol=dense(64)"], ["and this network takes 32 x 32 alone"]),
@@ -196,6 +199,13 @@ def test_15_all_that_does_not_fit_the_data_is_said_at_once(tmp_path):
     for message in ("data.test_ops gives images of (28, 28, 1)", "model.num_classes is 7, digits has 10 classes",
                     "train.batch_size is 2000, digits has 1437 examples"):  # fmt: skip
         assert message in err
+
+
+def test_15_a_layer_that_cannot_be_is_named(tmp_path):
+    _, err = run("--config=configs/ablation.py:mnist10k", "--config.model.layers=lrn(0)|out", "--config.data.name=digits",
+                 "--config.data.train_split=train", "--config.data.train_ops=decode|resize(28)",
+                 "--config.data.test_ops=decode|resize(28)", f"--workdir={tmp_path}", code=2)  # fmt: skip
+    assert last_line(err).startswith("error: model.layers: lrn on (28, 28, 1): reduce_window")
 
 
 @pytest.fixture(scope="module")

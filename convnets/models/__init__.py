@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from convnets.errors import UsageError
 from convnets.language import suggest
+from convnets.layers import share
 from convnets.models import alexnet, googlenet, inception_bn, lenet, neocognitron, resnet, stack, vgg
 
 MODELS: dict[str, Any] = {
@@ -73,12 +74,13 @@ def create(
         options: what that network's constructor takes besides.
 
     Raises:
-        UsageError: an unknown name, dtype or option.
+        UsageError: an unknown name, dtype or option, or a dropout that is no share.
     """
     if name not in MODELS:
         raise UsageError(f"unknown model '{name}'{suggest(name, MODELS)}")
     if dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{dtype}'{suggest(dtype, DTYPES)}")
+    share(options.get("dropout", 0.0))
     try:
         return MODELS[name](num_classes=num_classes, dtype=DTYPES[dtype], **options)
     except TypeError as e:

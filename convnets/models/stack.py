@@ -228,7 +228,7 @@ class Stack(nn.Module):
         side, channels: of the square images it takes.
 
     Raises:
-        UsageError: at once, where the line or the initial weights cannot be read.
+        UsageError: at once, where the line or the initial weights cannot be read; when called, where a layer cannot be.
     """
 
     layers: str = "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|fc(64)|relu|out"
@@ -245,7 +245,11 @@ class Stack(nn.Module):
     def __post_init__(self) -> None:
         super().__post_init__()
         initialiser(self.init_weights)
-        if [c.name for c in language.parse(self.layers, LAYERS, skip=2)].count("out") != 1:
+        calls = language.parse(self.layers, LAYERS, skip=2)
+        for call in calls:
+            if call.name == "dropout":
+                layers.share(call.kwargs["share"])
+        if [c.name for c in calls].count("out") != 1:
             raise UsageError(f"layers '{self.layers}' need one 'out', the layer to the classes")
 
     @nn.compact
@@ -253,7 +257,10 @@ class Stack(nn.Module):
         build = Build(self, train)
         x = x.astype(self.dtype)
         for layer in language.parse(self.layers, LAYERS, skip=2):
-            x = layer(build, x)
+            try:
+                x = layer(build, x)
+            except (TypeError, ValueError, ZeroDivisionError) as e:  # what JAX says of a window of no pixels, say
+                raise UsageError(f"model.layers: {layer.name} on {x.shape[1:]}: {str(e).splitlines()[0]}") from e
         return (x, build.heads) if train and build.heads else x
 
 
