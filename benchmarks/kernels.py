@@ -31,8 +31,19 @@ CONVOLUTIONS = {
         "ResNet-50 res4b_branch2a": (14, 1024, 256, 1, 1, 0, 1, 8),
         "GoogLeNet inception_3a/1x1": (28, 192, 64, 1, 1, 0, 1, 8),
     },
+    "rows": {
+        "VGG conv2_2": (112, 128, 128, 3, 1, 1, 1, 8),
+        "VGG conv4_2": (28, 512, 512, 3, 1, 1, 1, 8),
+        "ResNet-18 conv3_2": (28, 128, 128, 3, 1, 1, 1, 16),
+        "ResNet-50 res4b_branch2b": (14, 256, 256, 3, 1, 1, 1, 16),
+        "ResNet-50 res4a_branch2b": (28, 256, 256, 3, 2, 1, 1, 16),
+        "ResNet-50 res5b_branch2b": (7, 512, 512, 3, 1, 1, 1, 16),
+        "GoogLeNet inception_4e/3x3": (14, 160, 320, 3, 1, 1, 1, 16),
+    },
 }
+WIDENED = ("rows",)  # of bfloat16 alone
 # form: {where: shape of the image}, or of the two operands
+BIASES = {"VGG conv1_1": (8, 224, 224, 64), "AlexNet conv1": (32, 55, 55, 96)}
 BATCH_NORM = {
     "ResNet-20, first stage": (128, 32, 32, 16),
     "ResNet-20, last stage": (128, 8, 8, 64),
@@ -66,10 +77,15 @@ def cases():
     for dtype in ("float32", "bfloat16"):
         draw = lambda *shape, dtype=dtype: jnp.asarray(rng.standard_normal(shape, np.float32), dtype)  # noqa: E731
         for form, shapes in CONVOLUTIONS.items():
+            if form in WIDENED and dtype == "float32":
+                continue
             for where, (side, c, f, k, s, p, groups, n) in shapes.items():
                 rest = ((s, s), ((p, p), (p, p)), groups)
                 ours, plain = (lambda x, w, g=g, r=rest: g(x, w, *r) for g in (kernels.conv, kernels.plain_conv))
                 yield f"{form}, {dtype}", where, ours, plain, (draw(n, side, side, c), draw(k, k, c // groups, f))
+        for where, shape in BIASES.items():
+            bias = jnp.zeros(shape[-1])
+            yield f"bias, {dtype}", where, kernels.biased, lambda x, b: x + b.astype(x.dtype), (draw(*shape), bias)
         for where, shape in BATCH_NORM.items():
             ours, plain = (lambda *a, g=g: g(*a, 1e-5)[0] for g in (kernels.normalize, kernels.plain_normalize))
             yield f"batch norm, {dtype}", where, ours, plain, (draw(*shape), jnp.ones(shape[-1]), jnp.zeros(shape[-1]))
@@ -116,6 +132,7 @@ def main():
     flags = parser.parse_args()
     import run
 
+    run.use_huge_pages()
     run.tune(deterministic=False)
     load, found = round(os.getloadavg()[0], 1), {}
     for form, where, ours, plain, arguments in cases():

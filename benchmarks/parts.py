@@ -3,7 +3,7 @@
     python benchmarks/parts.py [--nets=resnet20_cifar,resnet50_v1_5] [--rounds=5] [--note=...]      or: make bench-parts
 
 The whole step is that of benchmarks/train.py; beside it the same with jax.nn.relu in place of kernels.relu, and the same
-with the C library's own allocator. Then every convolution, by itself, with random numbers of its shapes:
+without pages of 2 MB. Then every convolution, by itself, with random numbers of its shapes:
 forward, gradient of its input, gradient of its weights. All in float32 and in CPU time, which other work on the machine
 hardly changes. What the parts do not add up to is batch normalization, activations, pooling, the optimizer, and what
 caches lose between one part and the next. Appends a line a network to results.jsonl.
@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import sides, train
 
-WHOLE = {"ours": "", "with jax.nn.relu": "plain_relu", "with the C library's allocator": "own_memory"}
+WHOLE = {"ours": "", "with jax.nn.relu": "plain_relu", "without pages of 2 MB": "small_pages"}
 PARTS = ("forward", "gradients of inputs", "gradients of weights")
 
 
@@ -92,6 +92,7 @@ def main():
     nets = sides.chosen(parser, "nets", flags.nets, train.NETS)
     import run
 
+    run.use_huge_pages()
     run.tune(deterministic=False)
     rate, device = train.limit("float32")
     for net in nets:

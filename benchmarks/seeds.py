@@ -25,6 +25,7 @@ SIDES = ("together", "one_by_one")
 def serve(side, net, seeds, length):
     import run
 
+    run.use_huge_pages()
     run.tune(deterministic=False)
     import jax
 

@@ -7,25 +7,31 @@ Other backends get the plain formulation, whose kernels are their vendors'. Each
     products         of matrices, both gradients too: of arrays with more axes XLA transposes one, on a single core; in
                      bfloat16 ask for float32 sums: without, the operands are widened first
     1 x 1            such a product
+    rows             in bfloat16 a convolution of many channels as one product for each row of its kernel: XLA widens what
+                     it convolves to float32, and only products reach the matrix unit of the processor
+    bias             added in float32, so that its gradient is a sum in float32: in bfloat16 one is slow, and rounds each time
     batch norm       gradients in closed form: two sums and one pass, where autodiff keeps and reads several arrays
     relu             a choice between two arrays, its gradient from its own output: XLA copies a cheap function of one
                      array into each of its users, and so into a weight gradient's transposition all that leads up to
                      it, over several residual blocks
 
 Tried and not worth it: a strided convolution's input gradient as a small convolution for each phase of the stride (0.94
-times as fast), patches x weights in bfloat16 (0.1 to 1.2 on maps above 7 x 7), 2 x 2 or 4 x 4 pixels of a stem as one of
-more channels, space to depth (ResNet's 1.0, AlexNet's 0.9), the same for deeper layers (0.5).
+times as fast), all patches x weights in bfloat16 (0.1 to 1.2 on maps above 7 x 7), 2 x 2 or 4 x 4 pixels of a stem as one of
+more channels, space to depth (ResNet's 1.0, AlexNet's 0.9), the same for deeper layers (0.5), weight gradients as products in
+float32 (0.4 to 1.1) or of narrow layers (0.7 to 1.2).
 """
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from convnets.pooling import Edges
+Edges = tuple[tuple[int, int], tuple[int, int]]  # padding: (top, bottom), (left, right)
 
 NUMBERS = ("NHWC", "HWIO", "NHWC")
+WIDE = 96  # channels and features from which rows win; up to 64 the patches cost more than the product saves
 
 
 def on_cpu() -> bool:
@@ -33,7 +39,10 @@ def on_cpu() -> bool:
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edges, groups: int = 1) -> jax.Array:
-    """Cross-correlation of [n, h, w, c] with [kh, kw, c / groups, features], as lax.conv_general_dilated."""
+    """Cross-correlation of [n, h, w, c] with [kh, kw, c / groups, features], as lax.conv_general_dilated.
+
+    In the type of x; the kernel may be of a wider one, and its gradient then is too.
+    """
     if not on_cpu():
         return plain_conv(x, kernel, stride, padding, groups)
     if groups > 1:
@@ -41,26 +50,65 @@ def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edge
         return jnp.concatenate([conv(a, b, stride, padding) for a, b in parts], axis=-1)
     if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
         return product(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
+    if x.dtype == jnp.bfloat16 and min(kernel.shape[2:]) >= WIDE:
+        return _rows(x, kernel, stride, padding)
     return plain_conv(x, kernel, stride, padding)
 
 
 def plain_conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edges, groups: int = 1) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=NUMBERS, feature_group_count=groups)
+    return lax.conv_general_dilated(x, kernel.astype(x.dtype), stride, padding, dimension_numbers=NUMBERS,
+                                    feature_group_count=groups)  # fmt: skip
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _rows(x, kernel, stride, padding):
+    (kh, kw, c, features), (down, right) = kernel.shape, stride
+    x, kernel = jnp.pad(x, ((0, 0), *padding, (0, 0))), kernel.astype(x.dtype)
+    h, w = (x.shape[1] - kh) // down + 1, (x.shape[2] - kw) // right + 1
+    x = jnp.concatenate([x[:, :, j : j + (w - 1) * right + 1 : right] for j in range(kw)], axis=-1)
+    x = lax.optimization_barrier(x)  # made once, and not in every product
+    y = sum(_dot(x[:, i : i + (h - 1) * down + 1 : down].reshape(-1, kw * c), kernel[i].reshape(-1, features), 1, 0)
+            for i in range(kh))  # fmt: skip
+    return y.astype(x.dtype).reshape(-1, h, w, features)
+
+
+def _rows_forward(x, kernel, stride, padding):
+    return _rows(x, kernel, stride, padding), (x, kernel)
+
+
+def _rows_backward(stride, padding, kept, g):
+    x, kernel = kept
+    kh, kw, c, features = kernel.shape
+    if stride != (1, 1) or any(edge >= k for edges, k in zip(padding, (kh, kw), strict=True) for edge in edges):
+        return jax.vjp(lambda x, kernel: plain_conv(x, kernel, stride, padding), x, kernel)[1](g)
+    rest = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip((kh, kw), padding, strict=True))
+    of_x = _rows(g, kernel[::-1, ::-1].swapaxes(2, 3), (1, 1), rest)
+    # One product for all taps: pixels shifted along a row, times gradients shifted down.
+    x = jnp.pad(x.transpose(3, 0, 1, 2), ((0, 0), (0, 0), *padding))
+    x = jnp.concatenate([x[..., j : j + g.shape[2]] for j in range(kw)]).reshape(kw * c, -1)
+    g = jnp.concatenate([jnp.pad(g, ((0, 0), (i, kh - 1 - i), (0, 0), (0, 0))) for i in range(kh)], axis=-1)
+    of_kernel = _dot(x, g.reshape(-1, kh * features), 1, 0).reshape(kw, c, kh, features)
+    return of_x, of_kernel.transpose(2, 0, 1, 3).astype(kernel.dtype)
+
+
+_rows.defvjp(_rows_forward, _rows_backward)
 
 
 # Products -----------------------------------------------------------------------------------------------------------
 
 
 def product(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """[..., c] x [c, features] to [..., features], on CPUs summed in float32."""
-    if not on_cpu():
-        return x @ weights
-    return _product(x.reshape(-1, x.shape[-1]), weights).reshape(*x.shape[:-1], -1)
+    """[..., c] x [c, features] to [..., features] in the type of x, on CPUs summed in float32.
+
+    The weights may be of a wider type, and their gradient then is too.
+    """
+    return _product(x, weights) if on_cpu() else x @ weights.astype(x.dtype)
 
 
 @jax.custom_vjp
 def _product(x, weights):
-    return _dot(x, weights, 1, 0)
+    y = _dot(x.reshape(-1, x.shape[-1]), weights.astype(x.dtype), 1, 0)
+    return y.astype(x.dtype).reshape(*x.shape[:-1], -1)
 
 
 def _product_forward(x, weights):
@@ -69,17 +117,31 @@ def _product_forward(x, weights):
 
 def _product_backward(kept, g):
     x, weights = kept
-    # Along the longest axis, the product in bfloat16 is slower than in float32.
-    of_weights = _dot(x.astype(jnp.float32), g.astype(jnp.float32), 0, 0)
-    return _dot(g, weights, 1, 1), of_weights.astype(weights.dtype)
+    c, matrix = x.shape[-1], g.reshape(-1, g.shape[-1])
+    of_x = _dot(matrix, weights.astype(x.dtype), 1, 1).astype(x.dtype).reshape(x.shape)
+    if x.dtype == jnp.bfloat16:
+        # Turned with all its axes: the transposition of a matrix goes into the product, which then is a slow one. And after
+        # the barrier: before it may stand what makes x, which would be done over in the order of the transposed array.
+        turned = jnp.moveaxis(lax.optimization_barrier(x), -1, 0)
+        of_weights = _dot(turned.reshape(c, -1), matrix, 1, 0)
+    else:
+        of_weights = _dot(x.reshape(-1, c), matrix, 0, 0)
+    return of_x, of_weights.astype(weights.dtype)
 
 
 _product.defvjp(_product_forward, _product_backward)
 
 
 def _dot(a, b, over_a, over_b):
-    """The product of two matrices, summed over an axis of each."""
-    return lax.dot_general(a, b, (((over_a,), (over_b,)), ((), ())), preferred_element_type=jnp.float32).astype(a.dtype)
+    """The product of two matrices in float32, summed over an axis of each."""
+    return lax.dot_general(a, b, (((over_a,), (over_b,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+def biased(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """x + bias in the type of x; the bias may be of a wider type, and its gradient then is too."""
+    if not on_cpu():
+        return x + bias.astype(x.dtype)
+    return (x.astype(jnp.float32) + bias.astype(jnp.float32)).astype(x.dtype)
 
 
 # Batch normalization ------------------------------------------------------------------------------------------------

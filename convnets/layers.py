@@ -140,7 +140,7 @@ class Conv(nn.Module):
         padding = pads(self.padding)
         if self.ceil:
             padding = windows(x.shape, self.kernel, self.stride, padding, True)[1]
-        x, kernel = x.astype(self.dtype), self._kernel(x.shape[-1]).astype(self.dtype)
+        x, kernel = x.astype(self.dtype), self._kernel(x.shape[-1])
         if self.pad_value:
             edges = ((0, 0, 0), (*padding[0], 0), (*padding[1], 0), (0, 0, 0))
             x, padding = lax.pad(x, jnp.asarray(self.pad_value, self.dtype), edges), pads(0)
@@ -148,7 +148,7 @@ class Conv(nn.Module):
         if self.bias == "none":
             return y
         shape = (self.features,) if self.bias == "map" else y.shape[1:]
-        return y + self.param("bias", self.bias_init, shape).astype(self.dtype)
+        return kernels.biased(y, self.param("bias", self.bias_init, shape))
 
     def _kernel(self, channels: int) -> jax.Array:
         (kh, kw), table = pair(self.kernel), self.table
@@ -221,7 +221,7 @@ class Dense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", self.bias_init, (self.features,))
-        return kernels.product(x.astype(self.dtype), kernel.astype(self.dtype)) + bias.astype(self.dtype)
+        return kernels.biased(kernels.product(x.astype(self.dtype), kernel), bias)
 
 
 class Subsample(nn.Module):

@@ -155,6 +155,11 @@ def feature_change(log: Log) -> float | None:
     return log.result.get("feature_change")
 
 
+def milliseconds_per_image(log: Log) -> float:
+    """Of training, from the median interval between two lines of the log; of an idle machine alone it means something."""
+    return 1000 / log.result["images_per_second"]
+
+
 def _trailing(log: Log, key: str, epochs: float) -> np.ndarray:
     """The mean of a column over the steps of the last `epochs` epochs, from the first step that has as many on."""
     last = log.lines[-1]
@@ -193,7 +198,8 @@ def steps_to_test_error(log: Log, percent: float) -> float:
 
 
 METRICS = {f.__name__: f for f in (test_error, top5_error, any_error, test_loss, train_error, train_loss,
-                                   steps_to_train_error, steps_to_test_error, feature_change)}  # fmt: skip
+                                   steps_to_train_error, steps_to_test_error, feature_change,
+                                   milliseconds_per_image)}  # fmt: skip
 AT_TESTS = ("test_error", "top5_error", "any_error", "test_loss", "feature_change")
 
 

@@ -313,7 +313,7 @@ class Run:
             "steps": int(self.state.step),
             "parameters": sum(v.size for v in jax.tree.leaves(self.state.params)),
             "seconds": round(self.seconds, 2),
-            "images_per_second": round(float(np.median(self.speeds)), 1) if self.speeds else None,  # of this session
+            "images_per_second": round(float(np.median(self.speeds)), 3) if self.speeds else None,  # of this session
             "commit": logs.commit(),
             "versions": logs.versions(),
         }

@@ -46,6 +46,10 @@ CASES = {
     "odd stem": ((15, 12), 1, 4, (5, 3), (2, 2), ((1, 0), (2, 2)), 1),
     "stem that leaves a row out": ((14, 13), 3, 4, (3, 4), (2, 2), ((0, 0), (0, 0)), 1),
     "AlexNet's stem": ((35, 34), 3, 4, (11, 11), (4, 4), ((0, 0), (2, 1)), 1),
+    "wide": ((6, 7), 96, 98, (3, 3), (1, 1), ((1, 1), (1, 1)), 1),
+    "wide, no two edges alike": ((6, 7), 96, 98, (3, 5), (1, 1), ((2, 0), (1, 4)), 1),
+    "wide, padded by more than the kernel": ((5, 4), 96, 98, (3, 2), (1, 1), ((1, 3), (2, 0)), 1),
+    "wide, stride": ((8, 9), 96, 98, (3, 3), (2, 3), ((1, 1), (0, 1)), 1),
     "groups": ((9, 8), 6, 8, (5, 5), (1, 1), ((2, 2), (2, 2)), 2),
     "groups, stride": ((9, 8), 6, 9, (3, 3), (2, 2), ((1, 1), (1, 1)), 3),
 }
@@ -69,6 +73,29 @@ def test_convolution(case, dtype):
 def test_product(shape, dtype):
     rng = np.random.default_rng(0)
     compare(kernels.product, jnp.matmul, (draw(rng, shape, dtype), draw(rng, (20, 7), dtype)), dtype)
+
+
+def test_gradients_of_wider_weights_are_not_rounded():
+    """Layers compute in bfloat16 with parameters in float32, whose gradients are sums in float32."""
+    rng = np.random.default_rng(0)
+    x = draw(rng, (2, 5, 5, 96), "bfloat16")
+    for function, shape in (
+        (lambda x, w: kernels.conv(x, w, (1, 1), ((1, 1), (1, 1))), (3, 3, 96, 96)),
+        (lambda x, w: kernels.conv(x, w, (1, 1), ((0, 0), (0, 0))), (1, 1, 96, 8)),
+        (kernels.product, (96, 8)),
+        (kernels.biased, (96,)),
+    ):
+        y, back = jax.vjp(function, x, draw(rng, shape, "float32"))
+        _, found = back(draw(rng, y.shape, "bfloat16"))
+        assert y.dtype == jnp.bfloat16 and found.dtype == jnp.float32
+        assert not np.array_equal(found, found.astype(jnp.bfloat16))
+
+
+@TYPES
+@pytest.mark.parametrize("shape", [(7,), (4, 5, 7)])
+def test_bias(shape, dtype):
+    rng = np.random.default_rng(0)
+    compare(kernels.biased, jnp.add, (draw(rng, (300, 4, 5, 7), dtype), draw(rng, shape, dtype)), dtype)
 
 
 @TYPES

@@ -155,10 +155,11 @@ def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(pla
         ("steps_to_train_error(-1)", 20),
         ("steps_to_test_error(55)", 10),
         ("steps_to_test_error(1)", 20),
+        ("milliseconds_per_image", 400),
     ],
 )
 def test_metrics(metric, value):
-    log = ledger.Log({"top1_error": 1.5}, LINES)
+    log = ledger.Log({"top1_error": 1.5, "images_per_second": 2.5}, LINES)
     assert ledger.measure(metric, log) == pytest.approx(value)
 
 
