@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import ticker
 
 INK, QUIET, FIRST, SECOND = "#222222", "#888888", "#1f5fa8", "#c8501e"
 plt.rcParams.update({
@@ -166,8 +167,10 @@ def experiment(
             if known:
                 axis.plot(*zip(*known, strict=True), "D--", ms=4, lw=0.8, color=colour[name], mfc="none")
         axis.set(xlabel=x, ylabel=metric)
-        axis.set_ylim(bottom=max(0, axis.get_ylim()[0]))  # an interval may reach below 0, no metric can
-        _wide(axis, "x", [m[0] for marks in lines.values() for m in marks])
+        for which, column in (("x", 0), ("y", 1)):
+            _wide(axis, which, [m[column] for marks in lines.values() for m in marks])
+        if axis.get_yscale() == "linear":
+            axis.set_ylim(bottom=max(0, axis.get_ylim()[0]))  # an interval may reach below 0, no metric can
         if any(lines):
             axis.legend(fontsize=7)
     if bars:
@@ -187,6 +190,9 @@ def _wide(axis, which: str, values: Sequence[float]) -> None:
     """A logarithmic axis where the values span more than a factor of 20, else one with few ticks."""
     if min(values) > 0 and max(values) > 20 * min(values):
         axis.set(**{f"{which}scale": "log"})
+        ticks = getattr(axis, f"{which}axis")
+        ticks.set_major_formatter("{x:,g}")
+        ticks.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(2, 0.4)))
     else:
         axis.locator_params(axis=which, nbins=6)
 
