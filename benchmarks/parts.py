@@ -1,11 +1,11 @@
 """Where the time of a training step goes, on CPUs: each convolution of a network alone, and what remains.
 
-    python benchmarks/parts.py [--nets=resnet20_cifar,resnet50_v1_5] [--rounds=5] [--note=...]      or: make bench-parts
+    python benchmarks/parts.py [--nets=resnet20_cifar,resnet50_v1_5] [--dtypes=float32,bfloat16] [--rounds=5] [--note=...]
+                               or: make bench-parts
 
 The whole step is that of benchmarks/train.py; beside it the same with jax.nn.relu in place of kernels.relu, and the same
 without pages of 2 MB. Then every convolution, by itself, with random numbers of its shapes:
-forward, gradient of its input, gradient of its weights. All in float32 and in CPU time, which other work on the machine
-hardly changes. What the parts do not add up to is batch normalization, activations, pooling, the optimizer, and what
+forward, gradient of its input, gradient of its weights. All in CPU time, which other work on the machine changes least. What the parts do not add up to is batch normalization, activations, pooling, the optimizer, and what
 caches lose between one part and the next. Appends a line a network to results.jsonl.
 """
 
@@ -62,7 +62,7 @@ def cpu_ms(function, *arguments, rounds=5):
     return float(np.median(took))
 
 
-def part(x_shape, features, kernel, stride, padding, groups, wants_input):
+def part(dtype, x_shape, features, kernel, stride, padding, groups, wants_input):
     """(multiply-adds, CPU ms) of each of PARTS of one convolution; the image wants no gradient."""
     import jax
     import jax.numpy as jnp
@@ -72,6 +72,7 @@ def part(x_shape, features, kernel, stride, padding, groups, wants_input):
     rng = np.random.default_rng(0)
     shapes = x_shape, (*kernel, x_shape[3] // groups, features)
     x, kernel = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in shapes)
+    x = x.astype(dtype)  # the parameters stay in float32
     convolve = lambda x, kernel: kernels.conv(x, kernel, stride, padding, groups)  # noqa: E731
     y = jax.jit(convolve)(x, kernel)
     of_x = lambda x, k, g: jax.vjp(lambda x: convolve(x, k), x)[1](g)  # noqa: E731
@@ -88,35 +89,40 @@ def part(x_shape, features, kernel, stride, padding, groups, wants_input):
 def main():
     parser = sides.parser(__doc__, 5)
     parser.add_argument("--nets", default="resnet20_cifar,resnet50_v1_5")
+    parser.add_argument("--dtypes", default=",".join(train.DTYPES))
     flags = parser.parse_args()
     nets = sides.chosen(parser, "nets", flags.nets, train.NETS)
+    dtypes = sides.chosen(parser, "dtypes", flags.dtypes, train.DTYPES)
     import run
 
     run.use_huge_pages()
     run.tune(deterministic=False)
-    rate, device = train.limit("float32")
-    for net in nets:
-        load, batch = round(os.getloadavg()[0], 1), train.NETS[net][0]
-        commands = {name: [train.__file__, f"--serve=ours{'_' * bool(side)}{side}:train:{net}:float32"]
-                    for name, side in WHOLE.items()}  # fmt: skip
-        whole = {name: batch * float(np.median([a["cpu_ms"] for a in answers]))
-                 for name, answers in sides.race(commands, flags.rounds).items()}  # fmt: skip
-        step, macs, times = whole.pop("ours"), 0, 0
-        for (x, *rest), count in convolutions(net, batch).items():
-            own, took = part(x, *rest, wants_input=x[3] > 3)
-            macs, times = macs + count * own, times + count * took
-        found = {f"convolutions, {name}": {"cpu_ms": round(float(t), 1), "gflops": round(2 * m / t / 1e6 * sides.cores())}
-                 for name, m, t in zip(PARTS, macs, times, strict=True)}  # fmt: skip
-        found["all else"] = {"cpu_ms": round(step - float(times.sum()), 1)}
-        found |= {f"the step {name}": {"cpu_ms": round(v, 1)} for name, v in whole.items()}
-        print(f"{net}: {step:,.0f} ms of CPU time a step")
-        for name, p in found.items():
-            print(
-                f"    {name:45} {p['cpu_ms']:8,.0f} ms" + (f", {p['gflops']} GFLOP/s" if "gflops" in p else ""),
-                flush=True,
-            )
-        sides.record("parts", net=net, batch=batch, device=device, step_cpu_ms=round(step, 1), parts=found,
-                     gflops_of_products=round(rate), rounds=flags.rounds, load_before=load, note=flags.note)  # fmt: skip
+    for dtype in dtypes:
+        rate, device = train.limit(dtype)
+        for net in nets:
+            take_apart(net, dtype, flags, device=device, gflops_of_products=round(rate))
+
+
+def take_apart(net, dtype, flags, **facts):
+    load, batch = round(os.getloadavg()[0], 1), train.NETS[net][0]
+    commands = {name: [train.__file__, f"--serve=ours{'_' * bool(side)}{side}:train:{net}:{dtype}"]
+                for name, side in WHOLE.items()}  # fmt: skip
+    whole = {name: batch * float(np.median([a["cpu_ms"] for a in answers]))
+             for name, answers in sides.race(commands, flags.rounds).items()}  # fmt: skip
+    step, macs, times = whole.pop("ours"), 0, 0
+    for (x, *rest), count in convolutions(net, batch).items():
+        own, took = part(dtype, x, *rest, wants_input=x[3] > 3)
+        macs, times = macs + count * own, times + count * took
+    found = {f"convolutions, {name}": {"cpu_ms": round(float(t), 1), "gflops": round(2 * m / t / 1e6 * sides.cores())}
+             for name, m, t in zip(PARTS, macs, times, strict=True)}  # fmt: skip
+    found["all else"] = {"cpu_ms": round(step - float(times.sum()), 1)}
+    found |= {f"the step {name}": {"cpu_ms": round(v, 1)} for name, v in whole.items()}
+    print(f"{net}, {dtype}: {step:,.0f} ms of CPU time a step")
+    for name, p in found.items():
+        rate = f", {p['gflops']} GFLOP/s" if "gflops" in p else ""
+        print(f"    {name:45} {p['cpu_ms']:8,.0f} ms{rate}", flush=True)
+    sides.record("parts", net=net, dtype=dtype, batch=batch, step_cpu_ms=round(step, 1), parts=found, rounds=flags.rounds,
+                 load_before=load, note=flags.note, **facts)  # fmt: skip
 
 
 if __name__ == "__main__":

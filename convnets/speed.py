@@ -95,6 +95,16 @@ def scales(lines: Lines) -> list[str]:
     return out if found else NONE
 
 
+def seeds(lines: Lines) -> list[str]:
+    found = newest(lines, "seeds", "net", "seeds", "device")
+    out = ["| network | seeds | one program, seeds/s | one after the other | times as fast | where | commit |",
+           "|---|---|---|---|---|---|---|"]  # fmt: skip
+    out += [f"| `{net}` | {count} | {v['together']['median']:.3g} | {v['one_by_one']['median']:.3g}"
+            f" | {spread(v['ratio'], '.2f')} | {v['cores']} x {device} | {v['commit'][:7]} |"
+            for (net, count, device), v in found.items()]  # fmt: skip
+    return out if found else NONE
+
+
 def kernels(lines: Lines) -> list[str]:
     """Every form of kernels.py, from the newest line that has it."""
     forms = {form: (cases, line["commit"]) for line in lines if line["benchmark"] == "kernels"
@@ -110,11 +120,11 @@ def kernels(lines: Lines) -> list[str]:
 
 def parts(lines: Lines) -> list[str]:
     """Where the time of a training step goes."""
-    found = newest(lines, "parts", "net")
+    found = newest(lines, "parts", "net", "dtype")
     out = []
-    for (net,), v in found.items():
+    for (net, dtype), v in found.items():
         total = v["step_cpu_ms"]
-        out += [f"`{net}`, batch {v['batch']}, float32: {total:,.0f} ms of CPU time a step; a product reaches"
+        out += [f"`{net}`, batch {v['batch']}, {dtype}: {total:,.0f} ms of CPU time a step; a product reaches"
                 f" {v['gflops_of_products']} GFLOP/s. Commit {v['commit'][:7]}.", "",
                 "| part | CPU ms | of the step | GFLOP/s |", "|---|---|---|---|"]  # fmt: skip
         out += [f"| {name} | {p['cpu_ms']:,.0f} | {100 * p['cpu_ms'] / total:.0f} % | {p.get('gflops', '')} |"
@@ -125,7 +135,7 @@ def parts(lines: Lines) -> list[str]:
 
 TABLES: dict[str, Callable[[Lines], list[str]]] = {
     "training": lambda lines: steps(lines, "train"), "inference": lambda lines: steps(lines, "inference"),
-    "ratios": ratios, "input": inputs, "start": starts, "scale": scales, "kernels": kernels, "parts": parts,
+    "ratios": ratios, "input": inputs, "start": starts, "scale": scales, "seeds": seeds, "kernels": kernels, "parts": parts,
 }  # fmt: skip
 
 
