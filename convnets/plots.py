@@ -167,8 +167,8 @@ def experiment(
             if known:
                 axis.plot(*zip(*known, strict=True), "D--", ms=4, lw=0.8, color=colour[name], mfc="none")
         axis.set(xlabel=x, ylabel=metric)
-        for which, column in (("x", 0), ("y", 1)):
-            _wide(axis, which, [m[column] for marks in lines.values() for m in marks])
+        _wide(axis, "x", [m[0] for marks in lines.values() for m in marks])
+        _wide(axis, "y", [m[1] for marks in lines.values() for m in marks])
         if axis.get_yscale() == "linear":
             axis.set_ylim(bottom=max(0, axis.get_ylim()[0]))  # an interval may reach below 0, no metric can
         if any(lines):
