@@ -218,6 +218,9 @@ if __name__ == "__main__":
     except Error as e:
         code = e.code
         watchdog.fail(code, str(e))
+    except BrokenPipeError:  # who reads has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except KeyboardInterrupt:
         print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         code = 130

@@ -291,6 +291,16 @@ def test_help_is_quick_and_shows_the_flags():
     assert "--workdir" in out and "python run.py --mode=predict" in out
 
 
+def test_a_reader_that_leaves_early_sees_no_trace():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "run.py", "--help"], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(writer)
+    assert done.stderr == b""
+
+
 def test_a_folder_of_images_trains_and_a_bad_one_is_named(tmp_path):
     for split, count in (("train", 40), ("val", 8)):
         for i in range(count):
