@@ -23,10 +23,13 @@ The same command again resumes a run, or says that it is complete. Exit codes: 0
 4 diverged, 5 checkpoint, 75 preempted and saved.
 """
 
+import contextlib
+import ctypes
 import os
 import sys
 import traceback
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -86,27 +89,34 @@ CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 CPU_FLAG_TRIED = ((0, 10), (0, 13))
 
 
-def use_huge_pages() -> None:
-    """Starts the program again with pages of 2 MB for large arrays, which glibc must be told before a process begins.
-
-    XLA gives the arrays of every step back to the system, and each page of the next step's costs a fault: of 4 kB there are
-    512 times as many, half the time of a small network's step (`make bench-parts`). Nothing happens where the user has an
-    opinion on the allocator. Without glibc the variable is ignored.
-    """
-    told = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if sys.platform == "linux" and not told:
-        environment = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
-
-
 def tune(deterministic: bool) -> None:
     """Before JAX starts: what was measured to help, unless the user has an opinion."""
+    if os.environ.get("JAX_PLATFORMS") == "cpu" or not (
+        metadata.entry_points(group="jax_plugins") or find_spec("libtpu")
+    ):
+        keep_memory()
     version = tuple(map(int, metadata.version("jaxlib").split(".")[:2]))
     flags_set = os.environ.get("XLA_FLAGS", "")
     if CPU_FLAG_TRIED[0] <= version < CPU_FLAG_TRIED[1] and "ynn_fusion_type" not in flags_set:
         flags_set = os.environ["XLA_FLAGS"] = f"{flags_set} {CPU_FLAG}".strip()
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{flags_set} --xla_gpu_deterministic_ops=true".strip()
+
+
+def keep_memory() -> None:
+    """Tells glibc to keep what XLA gives back, which else is mapped anew, page by page, for each step's large buffers.
+
+    Networks gain by it, for more memory (`make bench-parts`, docs/speed.md). Pages of 2 MB (GLIBC_TUNABLES=
+    glibc.malloc.hugetlb=1) did as well for a third of the memory on one day, and on another cost half of the speed. An
+    accelerator's runs gain nothing: their buffers are not here, and threads that read data would wait for each other.
+    """
+    if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
+        return  # the user has an opinion
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        option = ctypes.CDLL("libc.so.6").mallopt
+        arenas, mapped, trim = -8, -4, -1  # of malloc.h: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD
+        for name, value in ((arenas, 1), (mapped, 0), (trim, 2**31 - 1)):
+            option(name, value)
 
 
 def main(argv: list[str]) -> int:
@@ -208,7 +218,6 @@ def look_inside(config: Any, members: list[Path], overrides: list[str], workdir:
 
 
 if __name__ == "__main__":
-    use_huge_pages()
     try:
         code = main(sys.argv)
     except Preempted as e:

@@ -132,7 +132,6 @@ def main():
     flags = parser.parse_args()
     import run
 
-    run.use_huge_pages()
     run.tune(deterministic=False)
     load, found = round(os.getloadavg()[0], 1), {}
     for form, where, ours, plain, arguments in cases():

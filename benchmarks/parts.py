@@ -4,7 +4,7 @@
                                or: make bench-parts
 
 The whole step is that of benchmarks/train.py; beside it the same with jax.nn.relu in place of kernels.relu, and the same
-without pages of 2 MB. Then every convolution, by itself, with random numbers of its shapes:
+with the C library's own allocator. Then every convolution, by itself, with random numbers of its shapes:
 forward, gradient of its input, gradient of its weights. All in CPU time, which other work on the machine changes least. What the parts do not add up to is batch normalization, activations, pooling, the optimizer, and what
 caches lose between one part and the next. Appends a line a network to results.jsonl.
 """
@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import sides, train
 
-WHOLE = {"ours": "", "with jax.nn.relu": "plain_relu", "without pages of 2 MB": "small_pages"}
+WHOLE = {"ours": "", "with jax.nn.relu": "plain_relu", "with the C library's allocator": "own_memory"}
 PARTS = ("forward", "gradients of inputs", "gradients of weights")
 
 
@@ -95,7 +95,6 @@ def main():
     dtypes = sides.chosen(parser, "dtypes", flags.dtypes, train.DTYPES)
     import run
 
-    run.use_huge_pages()
     run.tune(deterministic=False)
     for dtype in dtypes:
         rate, device = train.limit(dtype)

@@ -25,7 +25,6 @@ SIDES = ("together", "one_by_one")
 def serve(side, net, seeds, length):
     import run
 
-    run.use_huge_pages()
     run.tune(deterministic=False)
     import jax
 

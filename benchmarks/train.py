@@ -134,23 +134,22 @@ def torch(kind, net, dtype, compiled, batch=0):
     return several, batch, peak
 
 
-def as_jax_has_it(side):
-    """Of ours_plain_relu and ours_small_pages, sides of benchmarks/parts.py: without what they are named for."""
+def leave_out(side):
+    """Of ours_plain_relu and ours_own_memory, sides of benchmarks/parts.py: what they are named for is as JAX has it."""
+    import jax
+
     import run
+    from convnets import kernels
 
-    if "small_pages" not in side:
-        run.use_huge_pages()
     if "plain_relu" in side:
-        import jax
-
-        from convnets import kernels
-
         kernels._relu = jax.nn.relu
+    if "own_memory" in side:
+        run.keep_memory = lambda: None
 
 
 def serve(side, kind, net, dtype, batch="0", devices="1"):
     if side.startswith("ours"):
-        as_jax_has_it(side)
+        leave_out(side)
         run_steps, images, peak = ours(kind, net, dtype, int(batch), int(devices))
     else:
         run_steps, images, peak = torch(kind, net, dtype, "compiled" in side, int(batch))

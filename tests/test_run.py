@@ -1,5 +1,6 @@
 """run.py as a person or a scheduler meets it: real processes."""
 
+import ctypes
 import json
 import os
 import random
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -258,30 +260,23 @@ def test_describe_prints_the_papers_table():
 
 
 def test_what_helps_is_set_where_nobody_has_an_opinion(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--mine")
-    program.tune(deterministic=True)
-    assert os.environ["XLA_FLAGS"] == f"--mine {program.CPU_FLAG} --xla_gpu_deterministic_ops=true"
-    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=x")
-    program.tune(deterministic=False)
-    assert os.environ["XLA_FLAGS"] == "--xla_cpu_experimental_ynn_fusion_type=x"
-
-
-def test_the_program_starts_again_with_huge_pages_unless_told_otherwise(monkeypatch):
-    started = []
-    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
-    monkeypatch.setattr(sys, "orig_argv", ["python", "-u", "run.py", "--mode=describe"])
+    calls = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: types.SimpleNamespace(mallopt=lambda *option: calls.append(option)))
     for name in [n for n in os.environ if n.startswith("MALLOC_") or n == "GLIBC_TUNABLES"]:
         monkeypatch.delenv(name)
-    program.use_huge_pages()
-    ((path, words, environment),) = started
-    assert (path, words) == (sys.executable, [sys.executable, "-u", "run.py", "--mode=describe"])
-    assert environment == {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setenv("XLA_FLAGS", "--mine")
+    program.tune(deterministic=True)
+    assert os.environ["XLA_FLAGS"] == f"--mine {program.CPU_FLAG} --xla_gpu_deterministic_ops=true" and len(calls) == 3
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=x")
     monkeypatch.setenv("MALLOC_ARENA_MAX", "8")
-    program.use_huge_pages()
+    program.tune(deterministic=False)
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_experimental_ynn_fusion_type=x" and len(calls) == 3
     monkeypatch.delenv("MALLOC_ARENA_MAX")
-    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
-    program.use_huge_pages()
-    assert len(started) == 1
+    monkeypatch.delenv("JAX_PLATFORMS")
+    monkeypatch.setattr(program.metadata, "entry_points", lambda group: ["an accelerator's plugin"])
+    program.tune(deterministic=False)
+    assert len(calls) == 3
 
 
 def test_help_is_quick_and_shows_the_flags():
