@@ -183,9 +183,9 @@ def test_every_command_of_the_page_runs(tmp_path, shared_data):
                     print(f"{done[-1][3]:5.1f} s  {done[-1][1]} run  {' '.join(done[-1][0])[:130]}", flush=True)
             assert process.returncode == 0
     assert [wrong for _, _, wrong, _ in done if wrong] == [] and len(done) == len(runs())
-    assert {" ".join(words) for words, count, *_ in done if not count} <= {
-        " ".join(words) for words in runs() if "--launcher=print" in words or any("--weights=" in w for w in words)
-    }
+    # Only printed; of weights that nobody has here; of two of the largest networks, which are planned.
+    not_run = ("--launcher=print", "--weights=", "experiments/speed.py")
+    assert [words for words, count, *_ in done if not count and not any(n in " ".join(words) for n in not_run)] == []
     total = sum(seconds for *_, seconds in done) / 2
     print(f"{len(done)} commands, {total:.0f} s on two cores")
     assert total < IDLE_SECONDS
