@@ -44,6 +44,12 @@ CONVOLUTIONS = {
 WIDENED = ("rows",)  # of bfloat16 alone
 # form: {where: shape of the image}, or of the two operands
 BIASES = {"VGG conv1_1": (8, 224, 224, 64), "AlexNet conv1": (32, 55, 55, 96)}
+POOLS = {
+    "GoogLeNet inception_4a/pool": ((16, 14, 14, 480), "max", 3, 1, 1),
+    "ResNet's pool1": ((16, 112, 112, 64), "max", 3, 2, 1),
+    "VGG pool2": ((8, 112, 112, 128), "max", 2, 2, 0),
+    "LeNet-5 as an average": ((128, 28, 28, 6), "average", 2, 2, 0),
+}
 BATCH_NORM = {
     "ResNet-20, first stage": (128, 32, 32, 16),
     "ResNet-20, last stage": (128, 8, 8, 64),
@@ -53,6 +59,17 @@ BATCH_NORM = {
 # The stages of networks whose residual blocks these are.
 BLOCKS = {"ResNet-20, first stage": (128, 32, 32, 16), "ResNet-18 conv2_x": (8, 56, 56, 64)}
 PRODUCTS = {"AlexNet fc6": ((32, 9216), (9216, 4096)), "VGG fc7": ((32, 4096), (4096, 4096))}
+
+
+def pooled(x, widened, *window):
+    """With and without what pooling does on CPUs."""
+    from convnets import kernels, pooling
+
+    before, kernels.on_cpu = kernels.on_cpu, lambda: widened
+    try:
+        return pooling.pool(x, *window)
+    finally:
+        kernels.on_cpu = before
 
 
 def blocks(relu, x, weights):
@@ -83,6 +100,9 @@ def cases():
                 rest = ((s, s), ((p, p), (p, p)), groups)
                 ours, plain = (lambda x, w, g=g, r=rest: g(x, w, *r) for g in (kernels.conv, kernels.plain_conv))
                 yield f"{form}, {dtype}", where, ours, plain, (draw(n, side, side, c), draw(k, k, c // groups, f))
+        for where, (shape, *window) in POOLS.items():
+            ours, wide = (lambda x, on=on, w=window: pooled(x, on, *w) for on in (True, False))
+            yield f"pooling, {dtype}", where, ours, wide, (draw(*shape),)
         for where, shape in BIASES.items():
             bias = jnp.zeros(shape[-1])
             yield f"bias, {dtype}", where, kernels.biased, lambda x, b: x + b.astype(x.dtype), (draw(*shape), bias)

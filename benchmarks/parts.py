@@ -4,9 +4,10 @@
                                or: make bench-parts
 
 The whole step is that of benchmarks/train.py; beside it the same with jax.nn.relu in place of kernels.relu, and the same
-with the C library's own allocator. Then every convolution, by itself, with random numbers of its shapes:
-forward, gradient of its input, gradient of its weights. All in CPU time, which other work on the machine changes least. What the parts do not add up to is batch normalization, activations, pooling, the optimizer, and what
-caches lose between one part and the next. Appends a line a network to results.jsonl.
+with the C library's own allocator. Then every convolution, by itself, with random numbers of its shapes: forward, gradient
+of its input, gradient of its weights. All in CPU time, which other work on the machine changes least. What the parts do not
+add up to is batch normalization, activations, pooling, the optimizer, and what caches lose between one part and the next.
+Appends a line a network and type to results.jsonl.
 """
 
 import os

@@ -9,7 +9,6 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib import ticker
 
 INK, QUIET, FIRST, SECOND = "#222222", "#888888", "#1f5fa8", "#c8501e"
 plt.rcParams.update({
@@ -192,7 +191,7 @@ def _wide(axis, which: str, values: Sequence[float]) -> None:
         axis.set(**{f"{which}scale": "log"})
         ticks = getattr(axis, f"{which}axis")
         ticks.set_major_formatter("{x:,g}")
-        ticks.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(2, 0.4)))
+        ticks.set_minor_formatter(lambda value, _: f"{value:,g}" if f"{value:e}"[0] == "3" else "")
     else:
         axis.locator_params(axis=which, nbins=6)
 

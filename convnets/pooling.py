@@ -87,11 +87,12 @@ def pool(
     if any(max(edge) >= side for edge, side in zip(padding, size, strict=True)):
         raise ValueError(f"padding {padding} must be smaller than the pooling window {size}")
     outs, edges = windows(x.shape, size, stride, padding, ceil)
-    if (
-        x.dtype == jnp.bfloat16 and kernels.on_cpu()
-    ):  # gradients take 3 to 8 times as long there as in float32 (measured)
-        return pool(x.astype(jnp.float32), kind, size, stride, padding, ceil, count_include_pad).astype(x.dtype)
+    if x.dtype == jnp.bfloat16 and kernels.on_cpu():  # where its gradients are slow (`make bench-kernels`)
+        return _pool(x.astype(jnp.float32), kind, size, stride, padding, outs, edges, count_include_pad).astype(x.dtype)
+    return _pool(x, kind, size, stride, padding, outs, edges, count_include_pad)
 
+
+def _pool(x, kind, size, stride, padding, outs, edges, count_include_pad):
     if kind == "max":
         # As maxima over strided slices, one axis after the other: on CPUs the gradient of a reduce_window costs 3 to 8
         # times as much (measured), elsewhere the slices fuse.

@@ -91,9 +91,7 @@ def version_dir(path: Path) -> Path | None:
 def _tensorflow() -> Any:
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # as JAX sets it; warnings would bury our errors
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    os.environ.setdefault(
-        "TF_USE_LEGACY_KERAS", "1"
-    )  # no Keras is used, and the old one, not there, takes no second to load
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # no Keras is used; the old one is not there and takes no time
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announces itself on the terminal; nothing here needs it
     import tensorflow as tf
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from convnets import kernels
+from convnets import kernels, pooling
 from tests.conftest import quick_jit
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
@@ -89,6 +89,14 @@ def test_gradients_of_wider_weights_are_not_rounded():
         _, found = back(draw(rng, y.shape, "bfloat16"))
         assert y.dtype == jnp.bfloat16 and found.dtype == jnp.float32
         assert not np.array_equal(found, found.astype(jnp.bfloat16))
+
+
+@TYPES
+@pytest.mark.parametrize("kind", ["max", "average", "l1", "l2"])
+def test_pooling(kind, dtype):
+    pool = functools.partial(pooling.pool, kind=kind, size=3, stride=2, padding=1)
+    x = jnp.asarray(np.random.default_rng(0).permutation(2 * 7 * 7 * 3).reshape(2, 7, 7, 3) % 251 + 1, dtype)
+    compare(pool, pool, (x,), dtype)
 
 
 @TYPES
