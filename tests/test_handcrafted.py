@@ -138,6 +138,17 @@ def test_no_example_is_learned_from_that_the_cost_is_chosen_by(monkeypatch):
     assert [n for _, n in seen] == [48] * 5 * len(fitting.COSTS) + [60]
 
 
+@pytest.mark.parametrize("many, costs", [(59, [0.01, 0.1, 1.0, 0.01]), (60, [*np.repeat(fitting.COSTS, 5), 0.01])])
+def test_of_many_examples_the_search_ends_where_the_error_grows(many, costs, monkeypatch):
+    monkeypatch.setattr(fitting, "MANY", many)
+    seen = []
+    fitted = LinearSVC.fit
+    monkeypatch.setattr(LinearSVC, "fit", lambda self, x, y: seen.append(self.C) or fitted(self, x, y))
+    monkeypatch.setattr(LinearSVC, "predict", lambda self, x: np.full(len(x), int(self.C >= 1)))
+    fitting.svm(separable(60)[0], (np.arange(60) % 3 == 0).astype(np.int32), 2, seed=0)
+    assert seen == costs
+
+
 def test_few_examples_and_a_single_class():
     x, labels = separable(4, classes=2)
     kernel, bias = fitting.svm(x, labels, 2, seed=0)
