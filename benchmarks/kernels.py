@@ -56,8 +56,9 @@ BATCH_NORM = {
     "ResNet-50 bn2a_branch2c": (8, 56, 56, 256),
     "ResNet-50 bn4a_branch2c": (8, 14, 14, 1024),
 }
-# The stages of networks whose residual blocks these are.
+# Stages of three residual blocks: what goes in, and the channels within a bottleneck.
 BLOCKS = {"ResNet-20, first stage": (128, 32, 32, 16), "ResNet-18 conv2_x": (8, 56, 56, 64)}
+BOTTLENECKS = {"ResNet-50 conv2_x": ((8, 56, 56, 256), 64), "ResNet-50 conv4_x": ((8, 14, 14, 1024), 256)}
 PRODUCTS = {"AlexNet fc6": ((32, 9216), (9216, 4096)), "VGG fc7": ((32, 4096), (4096, 4096))}
 
 
@@ -72,14 +73,28 @@ def pooled(x, widened, *window):
         kernels.on_cpu = before
 
 
-def blocks(relu, x, weights):
-    """Three residual blocks of two convolutions: what ReLU costs depends on what leads up to it."""
+def plain_1x1(x, w, *rest):
+    """Convolutions as they are on CPUs, but for those of 1 x 1."""
     from convnets import kernels
 
-    one, zero = np.ones(x.shape[-1], np.float32), np.zeros(x.shape[-1], np.float32)
-    unit = lambda x, w: kernels.normalize(kernels.conv(x, w, (1, 1), ((1, 1), (1, 1))), one, zero, 1e-5)[0]  # noqa: E731
-    for n in (0, 2, 4):
-        x = relu(x + unit(relu(unit(x, weights[n])), weights[n + 1]))
+    return (kernels.plain_conv if w.shape[:2] == (1, 1) else kernels.conv)(x, w, *rest)
+
+
+def unit(conv, x, w):
+    """Convolution and batch normalization."""
+    from convnets import kernels
+
+    edge, one, zero = w.shape[0] // 2, np.ones(w.shape[-1], np.float32), np.zeros(w.shape[-1], np.float32)
+    return kernels.normalize(conv(x, w, (1, 1), ((edge, edge), (edge, edge))), one, zero, 1e-5)[0]
+
+
+def blocks(relu, conv, x, weights):
+    """Residual blocks of as many convolutions as each has weights: what a form costs depends on what leads up to it."""
+    for block in weights:
+        y = x
+        for n, w in enumerate(block):
+            y = unit(conv, relu(y) if n else y, w)
+        x = relu(x + y)
     return x
 
 
@@ -110,9 +125,14 @@ def cases():
             ours, plain = (lambda *a, g=g: g(*a, 1e-5)[0] for g in (kernels.normalize, kernels.plain_normalize))
             yield f"batch norm, {dtype}", where, ours, plain, (draw(*shape), jnp.ones(shape[-1]), jnp.zeros(shape[-1]))
         for where, shape in BLOCKS.items():
-            ours, plain = (functools.partial(blocks, g) for g in (kernels.relu, jax.nn.relu))
-            weights = draw(6, 3, 3, shape[-1], shape[-1]) * jnp.asarray(0.1, dtype)
+            ours, plain = (functools.partial(blocks, g, kernels.conv) for g in (kernels.relu, jax.nn.relu))
+            weights = [[0.1 * draw(3, 3, shape[-1], shape[-1]) for _ in range(2)] for _ in range(3)]
             yield f"relu, {dtype}", where, ours, plain, (draw(*shape), weights)
+        for where, (shape, inner) in BOTTLENECKS.items():
+            ours, plain = (functools.partial(blocks, kernels.relu, g) for g in (kernels.conv, plain_1x1))
+            sizes = ((1, 1, shape[-1], inner), (3, 3, inner, inner), (1, 1, inner, shape[-1]))
+            weights = [[0.1 * draw(*size) for size in sizes] for _ in range(3)]
+            yield f"1 x 1, {dtype}", where, ours, plain, (draw(*shape), weights)
         for where, (a, b) in PRODUCTS.items():
             yield f"product, {dtype}", where, kernels.product, jnp.matmul, (draw(*a), draw(*b))
 

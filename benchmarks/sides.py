@@ -6,6 +6,8 @@ A busy machine hurts all sides alike, so ratios within a run mean something and 
 import argparse
 import json
 import os
+import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +19,7 @@ import numpy as np
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 SHARED = Path(os.environ.get("CONVNETS_SHARED", HERE.parent.parent / "shared")) / "tfds"
+UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # instructions for products, the fastest first
 
 
 def parser(description: str, rounds: int) -> argparse.ArgumentParser:
@@ -76,6 +79,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def processor() -> str:
+    """Its name, and the widest of UNITS that it has."""
+    info = Path("/proc/cpuinfo")
+    facts = dict(re.findall(r"^(\S.*?)\s*: (.*)$", info.read_text(), re.MULTILINE)) if info.exists() else {}
+    units = [unit for unit in UNITS if unit in facts.get("flags", "").split()]
+    return ", ".join([facts.get("model name", platform.machine()), *units[:1]])
+
+
 def spread(values: Sequence[float], digits: int = 1) -> dict[str, float]:
     middle, least, most = np.median(values), np.min(values), np.max(values)
     return {"median": round(float(middle), digits), "least": round(float(least), digits),
@@ -86,7 +97,7 @@ def record(benchmark: str, **facts: Any) -> None:
     """Appends a line to results.jsonl, with the code, the versions and the machine that it is of."""
     from convnets import logs
 
-    line = {"benchmark": benchmark, **facts, "cores": cores(), "commit": logs.commit(),
+    line = {"benchmark": benchmark, **facts, "cores": cores(), "processor": processor(), "commit": logs.commit(),
             "versions": logs.versions()}  # fmt: skip
     with RESULTS.open("a") as file:
         file.write(json.dumps(line) + "\n")

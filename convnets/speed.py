@@ -15,7 +15,15 @@ Lines = Sequence[Mapping[str, Any]]
 
 
 def read() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    """The lines, each with `where` it was measured."""
+    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    return [{**line, "where": where(line)} for line in lines]
+
+
+def where(line: Mapping[str, Any]) -> str:
+    """The accelerator, or the processor, whose name the first lines do not tell."""
+    device = line.get("device", "cpu")
+    return f"{line['cores']} x {line.get('processor', 'cpu')}" if device == "cpu" else device
 
 
 def newest(lines: Lines, benchmark: str, *keys: str) -> dict[tuple, Mapping[str, Any]]:
@@ -34,7 +42,7 @@ def number(rate: float) -> str:
 
 def steps(lines: Lines, kind: str) -> list[str]:
     """Images/s in training or inference beside PyTorch, a row a network and type."""
-    found = newest(lines, kind, "device", "net", "dtype")
+    found = newest(lines, kind, "where", "net", "dtype")
     out = ["| network | type | batch | ours, images/s | PyTorch eager | compiled | ours / the faster | of the products' rate"
            " | ours, MiB | PyTorch | where | commit |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for (_, net, dtype), v in found.items():
@@ -44,87 +52,86 @@ def steps(lines: Lines, kind: str) -> list[str]:
         ]
         out.append(f"| `{net}` | {SHORT[dtype]} | {v['batch']} | {' | '.join(rates)} | **{spread(v['ratio'], '.2f')}**"
                    f" | {100 * v['share_of_products']:.0f} % | {v['ours']['peak_mib']:,.0f} | {v[v['beside']]['peak_mib']:,.0f}"
-                   f" | {v['cores']} x {v['device']} | {v['commit'][:7]} |")  # fmt: skip
+                   f" | {v['where']} | {v['commit'][:7]} |")  # fmt: skip
     return out if found else NONE
 
 
 def ratios(lines: Lines) -> list[str]:
-    """Ours / the faster of PyTorch's two on CPUs, a row a network: the README's."""
-    lines = [line for line in lines if line.get("device") == "cpu"]
-    found = {
-        k: v for kind in ("train", "inference") for k, v in newest(lines, kind, "benchmark", "net", "dtype").items()
-    }
-    columns = [(kind, dtype) for kind in ("train", "inference") for dtype in SHORT]
-    out = ["| network | " + " | ".join(f"{'training' if k == 'train' else k}, {SHORT[d]}" for k, d in columns) + " |",
-           "|---|" + "---|" * len(columns)]  # fmt: skip
-    for net in dict.fromkeys(net for _, net, _ in found):
-        cells = [found.get((kind, net, dtype)) for kind, dtype in columns]
-        out.append(f"| `{net}` | " + " | ".join(f"{c['ratio']['median']:.2f}" if c else "" for c in cells) + " |")
+    """Ours / the faster of PyTorch's two, a row a machine and network: the README's."""
+    kinds = ("train", "inference")
+    found = {k: v for kind in kinds for k, v in newest(lines, kind, "where", "net", "benchmark", "dtype").items()}
+    columns = [(kind, dtype) for kind in kinds for dtype in SHORT]
+    out = ["| network | " + " | ".join(f"{'training' if k == 'train' else k}, {SHORT[d]}" for k, d in columns) + " | where |",
+           "|---|" + "---|" * len(columns) + "---|"]  # fmt: skip
+    for where, net in dict.fromkeys(key[:2] for key in found):
+        cells = [found.get((where, net, *column)) for column in columns]
+        out.append(
+            f"| `{net}` | " + " | ".join(f"{c['ratio']['median']:.2f}" if c else "" for c in cells) + f" | {where} |"
+        )
     return out if found else NONE
 
 
 def inputs(lines: Lines) -> list[str]:
-    out = ["| images | ours, images/s | DataLoader, uint8 | float32 | ours / uint8 | / float32 | commit |",
-           "|---|---|---|---|---|---|---|"]  # fmt: skip
-    found = newest(lines, "input", "task")
-    for (task,), v in found.items():
+    out = ["| images | ours, images/s | DataLoader, uint8 | float32 | ours / uint8 | / float32 | where | commit |",
+           "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    found = newest(lines, "input", "where", "task")
+    for (_, task), v in found.items():
         rate = lambda s, v=v: f"{v[s]['images_per_second']['median']:,.0f}" if s in v else ""  # noqa: E731
         times = lambda s, v=v: spread(v["ratios"][s], ".2f") if s in v["ratios"] else ""  # noqa: E731
         out.append(f"| {task} | {rate('ours')} | {rate('torch_uint8')} | {rate('torch_float32')} | {times('torch_uint8')}"
-                   f" | {times('torch_float32')} | {v['commit'][:7]} |")  # fmt: skip
+                   f" | {times('torch_float32')} | {v['where']} | {v['commit'][:7]} |")  # fmt: skip
     return out if found else NONE
 
 
 def starts(lines: Lines) -> list[str]:
-    found = newest(lines, "start", "net")
+    found = newest(lines, "start", "where", "net")
     sides = list(next(iter(found.values()))["seconds"]) if found else []
-    out = ["| network | " + " | ".join(f"{s.replace('torch', 'PyTorch').replace('_', ' ')}, s" for s in sides) + " | commit |",
-           "|---|" + "---|" * (len(sides) + 1)]  # fmt: skip
-    out += [f"| {net} | " + " | ".join(spread(v["seconds"][s], ".1f") for s in sides) + f" | {v['commit'][:7]} |"
-            for (net,), v in found.items()]  # fmt: skip
+    out = ["| network | " + " | ".join(f"{s.replace('torch', 'PyTorch').replace('_', ' ')}, s" for s in sides) + " | where | commit |",
+           "|---|" + "---|" * (len(sides) + 2)]  # fmt: skip
+    out += [f"| {net} | " + " | ".join(spread(v["seconds"][s], ".1f") for s in sides) + f" | {v['where']} | {v['commit'][:7]} |"
+            for (_, net), v in found.items()]  # fmt: skip
     return out if found else NONE
 
 
 def scales(lines: Lines) -> list[str]:
-    found = newest(lines, "scale", "what", "net", "batch", "devices")
-    out = ["| what grows | network | batch | devices | images/s | CPU ms an image | ratio | commit |",
-           "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    found = newest(lines, "scale", "where", "what", "net", "batch", "devices")
+    out = ["| what grows | network | batch | devices | images/s | CPU ms an image | ratio | where | commit |",
+           "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     out += [f"| {what} | `{net}` | {batch} | {devices} | {spread(v['images_per_second'])} | {v['cpu_ms']:.2f}"
-            f" | {spread(v['ratio'], '.2f')} of {'PyTorch' if v['beside'] == 'torch' else v['beside']} | {v['commit'][:7]} |"
-            for (what, net, batch, devices), v in found.items()]  # fmt: skip
+            f" | {spread(v['ratio'], '.2f')} of {'PyTorch' if v['beside'] == 'torch' else v['beside']} | {v['where']}"
+            f" | {v['commit'][:7]} |" for (_, what, net, batch, devices), v in found.items()]  # fmt: skip
     return out if found else NONE
 
 
 def seeds(lines: Lines) -> list[str]:
-    found = newest(lines, "seeds", "net", "seeds", "device")
+    found = newest(lines, "seeds", "where", "net", "seeds")
     out = ["| network | seeds | one program, seeds/s | one after the other | times as fast | where | commit |",
            "|---|---|---|---|---|---|---|"]  # fmt: skip
     out += [f"| `{net}` | {count} | {v['together']['median']:.3g} | {v['one_by_one']['median']:.3g}"
-            f" | {spread(v['ratio'], '.2f')} | {v['cores']} x {device} | {v['commit'][:7]} |"
-            for (net, count, device), v in found.items()]  # fmt: skip
+            f" | {spread(v['ratio'], '.2f')} | {v['where']} | {v['commit'][:7]} |"
+            for (_, net, count), v in found.items()]  # fmt: skip
     return out if found else NONE
 
 
 def kernels(lines: Lines) -> list[str]:
-    """Every form of kernels.py, from the newest line that has it."""
-    forms = {form: (cases, line["commit"]) for line in lines if line["benchmark"] == "kernels"
+    """Every form of kernels.py, from the newest line of each machine that has it."""
+    found = {(line["where"], form): (cases, line["commit"]) for line in lines if line["benchmark"] == "kernels"
              for form, cases in line["forms"].items()}  # fmt: skip
-    out = [
-        "| form | where | ours, ms | plain, ms | times as fast | in CPU time | commit |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    out += [f"| {form} | {where} | {v['ours_ms']:.2f} | {v['plain_ms']:.2f} | {v['ratio']:.2f} | {v['ratio_of_cpu']:.2f}"
-            f" | {commit[:7]} |" for form, (cases, commit) in forms.items() for where, v in cases.items()]  # fmt: skip
-    return out if forms else NONE
+    out = ["| form | shape | ours, ms | plain, ms | times as fast | in CPU time | where | commit |",
+           "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    out += [f"| {form} | {shape} | {v['ours_ms']:.2f} | {v['plain_ms']:.2f} | {v['ratio']:.2f} | {v['ratio_of_cpu']:.2f}"
+            f" | {where} | {commit[:7]} |"
+            for (where, form), (cases, commit) in found.items() for shape, v in cases.items()]  # fmt: skip
+    return out if found else NONE
 
 
 def parts(lines: Lines) -> list[str]:
     """Where the time of a training step goes."""
-    found = newest(lines, "parts", "net", "dtype")
+    found = newest(lines, "parts", "where", "net", "dtype")
     out = []
-    for (net, dtype), v in found.items():
+    for (where, net, dtype), v in found.items():
         total = v["step_cpu_ms"]
-        out += [f"`{net}`, batch {v['batch']}, {dtype}: {total:,.0f} ms of CPU time a step; a product reaches"
+        out += [f"`{net}`, batch {v['batch']}, {dtype}, {where}: {total:,.0f} ms of CPU time a step; a product reaches"
                 f" {v['gflops_of_products']} GFLOP/s. Commit {v['commit'][:7]}.", "",
                 "| part | CPU ms | of the step | GFLOP/s |", "|---|---|---|---|"]  # fmt: skip
         out += [f"| {name} | {p['cpu_ms']:,.0f} | {100 * p['cpu_ms'] / total:.0f} % | {p.get('gflops', '')} |"

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from benchmarks import sides
 from convnets import pages, speed
 from convnets.errors import UsageError
 
@@ -28,13 +29,23 @@ def test_the_newest_line_of_each_case_counts(recorded):
     _, _, *rows = speed.table("training")
     assert len(rows) == 2 and "| 0.90 (0.80 to 1.00)" in rows[0].replace("**", "") and "abcdefg" in rows[0]
     assert "failed" in rows[0] and "1234567" in rows[1]  # compiled did not start
-    assert speed.table("ratios")[2:] == ["| `resnet20_cifar` | 0.90 | 0.70 | 0.70 |  |"]
+    assert speed.table("ratios")[2:] == ["| `resnet20_cifar` | 0.90 | 0.70 | 0.70 |  | 2 x cpu |"]
 
 
-def test_devices_do_not_displace_each_other(recorded):
-    recorded(STEP, {**STEP, "device": "NVIDIA H100", "ratio": {"median": 2.0, "least": 1.9, "most": 2.1}})
-    assert len(speed.table("training")) == 2 + 2
-    assert speed.table("ratios")[2:] == ["| `resnet20_cifar` | 0.70 |  |  |  |"]  # the README's is of CPUs
+def test_machines_do_not_displace_each_other(recorded):
+    other = {"ratio": {"median": 2.0, "least": 1.9, "most": 2.1}}
+    recorded(STEP, {**STEP, **other, "device": "NVIDIA H100"}, {**STEP, **other, "processor": "AMD EPYC"})
+    assert len(speed.table("training")) == 2 + 3
+    assert speed.table("ratios")[2:] == ["| `resnet20_cifar` | 0.70 |  |  |  | 2 x cpu |",
+                                         "| `resnet20_cifar` | 2.00 |  |  |  | NVIDIA H100 |",
+                                         "| `resnet20_cifar` | 2.00 |  |  |  | 2 x AMD EPYC |"]  # fmt: skip
+
+
+def test_a_line_tells_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(sides, "RESULTS", tmp_path / "results.jsonl")
+    sides.record("seeds")
+    (line,) = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
+    assert line["processor"] and line["cores"] >= 1 and {"commit", "versions"} <= line.keys()
 
 
 def test_every_table_says_where_nothing_was_measured(recorded):
