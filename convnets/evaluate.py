@@ -96,7 +96,8 @@ class Evaluator:
     def _images_a_step(self, split: data.Split, image_shape: tuple[int, ...]) -> int:
         views, *shown, _ = augment.output_shape(split.device_ops, image_shape)
         share = self.batch_size * math.prod(self.input_shape[:2]) // (views * math.prod(shown) * self.place[1])
-        return -(-max(share, 1) // self.devices) * self.devices
+        there = -(-split.info.num_examples // self.place[1])  # a batch of more would be filled up for nothing
+        return -(-min(max(share, 1), there) // self.devices) * self.devices
 
 
 def by_size(singles: Iterable[data.Batch], room: Callable[[tuple[int, ...]], int]) -> Iterator[data.Batch]:

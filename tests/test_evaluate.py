@@ -37,7 +37,7 @@ class Tiny(nn.Module):
 
 def split_of(ops, images=IMAGES):
     info = data.Info("noise", "1", "test", len(images), CLASSES, list(map(str, range(CLASSES))), images.shape[1:])
-    constants = {"images": images, "labels": LABELS[: len(images)]}
+    constants = {"images": images, "labels": np.resize(LABELS, len(images))}
     return data.Split(info, augment.parse(ops, test=True)[1], constants, ops=ops)
 
 
@@ -212,11 +212,15 @@ def test_every_example_counts_once_for_any_batch_and_device_count(network, batch
     assert found == pytest.approx(expected, rel=1e-5) and np.isfinite(scores).all()
 
 
-def test_the_pixels_of_a_step_stay_as_many(network):
-    _, _, evaluator = scored(network, "decode|center(8)", "ten_crop|dense|single", batch_size=100)
+@pytest.mark.parametrize("times, sizes", [
+    (10, [10, 22, 100]),  # 100 / 10; 100 * 64 / (2 * 144) = 22; 100: all multiples of two devices
+    (1, [10, 12, 12]),  # no more than there are images
+])  # fmt: skip
+def test_the_pixels_of_a_step_stay_as_many(network, times, sizes):
+    images = np.tile(IMAGES, (times, 1, 1, 1))
+    _, _, evaluator = scored(network, "decode|center(8)", "ten_crop|dense|single", images, batch_size=100)
     splits = [split for _, passes in evaluator.parts for split, _ in passes]
-    sizes = [evaluator._images_a_step(s, s.info.image_shape) for s in splits]
-    assert sizes == [10, 22, 100]  # 100 / 10; 100 * 64 / (2 * 144) = 22; 100: all multiples of two devices
+    assert [evaluator._images_a_step(s, s.info.image_shape) for s in splits] == sizes
 
 
 def test_a_lost_example_is_noticed(network, monkeypatch):
