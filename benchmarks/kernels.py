@@ -31,6 +31,15 @@ CONVOLUTIONS = {
         "ResNet-50 res4b_branch2a": (14, 1024, 256, 1, 1, 0, 1, 8),
         "GoogLeNet inception_3a/1x1": (28, 192, 64, 1, 1, 0, 1, 8),
     },
+    "whole map": {
+        "AlexNet fc6": (6, 256, 4096, 6, 1, 0, 1, 32),
+        "VGG fc6": (7, 512, 4096, 7, 1, 0, 1, 8),
+        "LeNet-5 C5": (5, 16, 120, 5, 1, 0, 1, 128),
+    },
+    "bands": {
+        "LeNet-5 C1": (32, 1, 6, 5, 1, 0, 1, 128),
+        "LeNet-5 C3": (14, 6, 16, 5, 1, 0, 1, 128),
+    },
     "rows": {
         "VGG conv2_2": (112, 128, 128, 3, 1, 1, 1, 8),
         "VGG conv4_2": (28, 512, 512, 3, 1, 1, 1, 8),
@@ -113,7 +122,9 @@ def cases():
                 continue
             for where, (side, c, f, k, s, p, groups, n) in shapes.items():
                 rest = ((s, s), ((p, p), (p, p)), groups)
-                ours, plain = (lambda x, w, g=g, r=rest: g(x, w, *r) for g in (kernels.conv, kernels.plain_conv))
+                keep = jax.lax.stop_gradient if c == 1 else lambda x: x  # an image wants no gradient
+                both = (kernels.conv, kernels.plain_conv)
+                ours, plain = (lambda x, w, g=g, k=keep, r=rest: g(k(x), w, *r) for g in both)
                 yield f"{form}, {dtype}", where, ours, plain, (draw(n, side, side, c), draw(k, k, c // groups, f))
         for where, (shape, *window) in POOLS.items():
             ours, wide = (lambda x, on=on, w=window: pooled(x, on, *w) for on in (True, False))

@@ -6,7 +6,9 @@ Other backends get the plain formulation, whose kernels are their vendors'. Each
     groups           a convolution for each: XLA runs the gradients of a grouped one without its fast kernels
     products         of matrices, both gradients too: of arrays with more axes XLA transposes one, on a single core; in
                      bfloat16 ask for float32 sums: without, the operands are widened first
-    1 x 1            such a product
+    1 x 1            such a product, as is a kernel as large as the map: AlexNet's and VGG's fc6, LeNet's C5
+    bands            LeNet's other convolutions as products of whole rows of the image and a matrix with the kernel along
+                     its diagonal, mostly zeros: of few channels XLA reaches a tenth of the products' rate
     rows             in bfloat16 a convolution of many channels as one product for each row of its kernel: XLA widens what
                      it convolves to float32, and only products reach the matrix unit of the processor
     bias             added in float32, so that its gradient is a sum in float32: in bfloat16 one is slow, and rounds each time
@@ -26,12 +28,14 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 Edges = tuple[tuple[int, int], tuple[int, int]]  # padding: (top, bottom), (left, right)
 
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 WIDE = 96  # channels and features from which rows win; up to 64 the patches cost more than the product saves
+SHORT = 90  # numbers in a row of an image up to which bands win
 
 
 def on_cpu() -> bool:
@@ -50,6 +54,10 @@ def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edge
         return jnp.concatenate([conv(a, b, stride, padding) for a, b in parts], axis=-1)
     if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
         return product(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
+    if kernel.shape[:2] == x.shape[1:3] and not any(map(any, padding)):
+        return product(x.reshape(x.shape[0], 1, 1, -1), kernel.reshape(-1, kernel.shape[3]))
+    if x.shape[2] * x.shape[3] <= SHORT:
+        return _bands(x, kernel, stride, padding)
     if x.dtype == jnp.bfloat16 and min(kernel.shape[2:]) >= WIDE:
         return _rows(x, kernel, stride, padding)
     return plain_conv(x, kernel, stride, padding)
@@ -58,6 +66,18 @@ def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edge
 def plain_conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edges, groups: int = 1) -> jax.Array:
     return lax.conv_general_dilated(x, kernel.astype(x.dtype), stride, padding, dimension_numbers=NUMBERS,
                                     feature_group_count=groups)  # fmt: skip
+
+
+def _bands(x, kernel, stride, padding):
+    (kh, kw, c, features), (down, right), (above, (left, after)) = kernel.shape, stride, padding
+    n, _, width, _ = x.shape
+    x = jnp.pad(x.reshape(n, -1, width * c), ((0, 0), above, (0, 0)))
+    h, w = (x.shape[1] - kh) // down + 1, (left + width + after - kw) // right + 1
+    x = jnp.concatenate([x[:, i : i + (h - 1) * down + 1 : down] for i in range(kh)], axis=-1)
+    taps = np.arange(width)[:, None] + left - right * np.arange(w)  # the kernel's column between one of x and one of y
+    place = jnp.asarray(np.arange(kw)[:, None, None] == taps, kernel.dtype)
+    band = jnp.einsum("ijcf,jab->iacbf", kernel, place).reshape(-1, w * features)
+    return product(x, band).reshape(n, h, w, features)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
