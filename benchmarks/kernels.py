@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -50,7 +51,7 @@ CONVOLUTIONS = {
         "GoogLeNet inception_4e/3x3": (14, 160, 320, 3, 1, 1, 1, 16),
     },
 }
-WIDENED = ("rows",)  # of bfloat16 alone
+WIDENED = ("product", "1 x 1", "rows", "pooling", "bias")  # of bfloat16 alone: in float32 the plain program
 # form: {where: shape of the image}, or of the two operands
 BIASES = {"VGG conv1_1": (8, 224, 224, 64), "AlexNet conv1": (32, 55, 55, 96)}
 POOLS = {
@@ -69,17 +70,23 @@ BATCH_NORM = {
 BLOCKS = {"ResNet-20, first stage": (128, 32, 32, 16), "ResNet-18 conv2_x": (8, 56, 56, 64)}
 BOTTLENECKS = {"ResNet-50 conv2_x": ((8, 56, 56, 256), 64), "ResNet-50 conv4_x": ((8, 14, 14, 1024), 256)}
 PRODUCTS = {"AlexNet fc6": ((32, 9216), (9216, 4096)), "VGG fc7": ((32, 4096), (4096, 4096))}
+BANDS = {"LeNet-5 C1": ((128, 32, 32, 1), (5, 5, 1, 6)), "LeNet-5 C3": ((128, 14, 14, 6), (5, 5, 6, 16))}
 
 
 def pooled(x, widened, *window):
     """With and without what pooling does on CPUs."""
     from convnets import kernels, pooling
 
-    before, kernels.on_cpu = kernels.on_cpu, lambda: widened
-    try:
+    with mock.patch.object(kernels, "on_cpu", lambda: widened):
         return pooling.pool(x, *window)
-    finally:
-        kernels.on_cpu = before
+
+
+def multiplied(product, *arguments):
+    """A convolution in bands by one product or another: what it costs depends on what is done to its three axes."""
+    from convnets import kernels
+
+    with mock.patch.object(kernels, "product", product):
+        return kernels.conv(*arguments)
 
 
 def plain_1x1(x, w, *rest):
@@ -109,43 +116,52 @@ def blocks(relu, conv, x, weights):
 
 def cases():
     """(form, where, ours, plain, arguments), a function of arrays that gives an array."""
+    for dtype in ("float32", "bfloat16"):
+        for form, *rest in cases_of(dtype):
+            if dtype == "bfloat16" or form not in WIDENED:
+                yield f"{form}, {dtype}", *rest
+
+
+def cases_of(dtype):
     import jax
     import jax.numpy as jnp
 
     from convnets import kernels
 
     rng = np.random.default_rng(0)
-    for dtype in ("float32", "bfloat16"):
-        draw = lambda *shape, dtype=dtype: jnp.asarray(rng.standard_normal(shape, np.float32), dtype)  # noqa: E731
-        for form, shapes in CONVOLUTIONS.items():
-            if form in WIDENED and dtype == "float32":
-                continue
-            for where, (side, c, f, k, s, p, groups, n) in shapes.items():
-                rest = ((s, s), ((p, p), (p, p)), groups)
-                keep = jax.lax.stop_gradient if c == 1 else lambda x: x  # an image wants no gradient
-                both = (kernels.conv, kernels.plain_conv)
-                ours, plain = (lambda x, w, g=g, k=keep, r=rest: g(k(x), w, *r) for g in both)
-                yield f"{form}, {dtype}", where, ours, plain, (draw(n, side, side, c), draw(k, k, c // groups, f))
-        for where, (shape, *window) in POOLS.items():
-            ours, wide = (lambda x, on=on, w=window: pooled(x, on, *w) for on in (True, False))
-            yield f"pooling, {dtype}", where, ours, wide, (draw(*shape),)
-        for where, shape in BIASES.items():
-            bias = jnp.zeros(shape[-1])
-            yield f"bias, {dtype}", where, kernels.biased, lambda x, b: x + b.astype(x.dtype), (draw(*shape), bias)
-        for where, shape in BATCH_NORM.items():
-            ours, plain = (lambda *a, g=g: g(*a, 1e-5)[0] for g in (kernels.normalize, kernels.plain_normalize))
-            yield f"batch norm, {dtype}", where, ours, plain, (draw(*shape), jnp.ones(shape[-1]), jnp.zeros(shape[-1]))
-        for where, shape in BLOCKS.items():
-            ours, plain = (functools.partial(blocks, g, kernels.conv) for g in (kernels.relu, jax.nn.relu))
-            weights = [[0.1 * draw(3, 3, shape[-1], shape[-1]) for _ in range(2)] for _ in range(3)]
-            yield f"relu, {dtype}", where, ours, plain, (draw(*shape), weights)
-        for where, (shape, inner) in BOTTLENECKS.items():
-            ours, plain = (functools.partial(blocks, kernels.relu, g) for g in (kernels.conv, plain_1x1))
-            sizes = ((1, 1, shape[-1], inner), (3, 3, inner, inner), (1, 1, inner, shape[-1]))
-            weights = [[0.1 * draw(*size) for size in sizes] for _ in range(3)]
-            yield f"1 x 1, {dtype}", where, ours, plain, (draw(*shape), weights)
-        for where, (a, b) in PRODUCTS.items():
-            yield f"product, {dtype}", where, kernels.product, jnp.matmul, (draw(*a), draw(*b))
+    matmul = lambda x, w: x @ w.astype(x.dtype)  # noqa: E731
+    draw = lambda *shape: jnp.asarray(rng.standard_normal(shape, np.float32), dtype)  # noqa: E731
+    for form, shapes in CONVOLUTIONS.items():
+        for where, (side, c, f, k, s, p, groups, n) in shapes.items():
+            rest = ((s, s), ((p, p), (p, p)), groups)
+            keep = jax.lax.stop_gradient if c == 1 else lambda x: x  # an image wants no gradient
+            both = (kernels.conv, kernels.plain_conv)
+            ours, plain = (lambda x, w, g=g, k=keep, r=rest: g(k(x), w, *r) for g in both)
+            yield form, where, ours, plain, (draw(n, side, side, c), draw(k, k, c // groups, f))
+    for where, (shape, *window) in POOLS.items():
+        ours, wide = (lambda x, on=on, w=window: pooled(x, on, *w) for on in (True, False))
+        yield "pooling", where, ours, wide, (draw(*shape),)
+    for where, shape in BIASES.items():
+        bias = jnp.zeros(shape[-1])
+        yield "bias", where, kernels.biased, lambda x, b: x + b.astype(x.dtype), (draw(*shape), bias)
+    for where, shape in BATCH_NORM.items():
+        ours, plain = (lambda *a, g=g: g(*a, 1e-5)[0] for g in (kernels.normalize, kernels.plain_normalize))
+        yield "batch norm", where, ours, plain, (draw(*shape), jnp.ones(shape[-1]), jnp.zeros(shape[-1]))
+    for where, shape in BLOCKS.items():
+        ours, plain = (functools.partial(blocks, g, kernels.conv) for g in (kernels.relu, jax.nn.relu))
+        weights = [[0.1 * draw(3, 3, shape[-1], shape[-1]) for _ in range(2)] for _ in range(3)]
+        yield "relu", where, ours, plain, (draw(*shape), weights)
+    for where, (shape, inner) in BOTTLENECKS.items():
+        ours, plain = (functools.partial(blocks, kernels.relu, g) for g in (kernels.conv, plain_1x1))
+        sizes = ((1, 1, shape[-1], inner), (3, 3, inner, inner), (1, 1, inner, shape[-1]))
+        weights = [[0.1 * draw(*size) for size in sizes] for _ in range(3)]
+        yield "1 x 1", where, ours, plain, (draw(*shape), weights)
+    for where, (a, b) in PRODUCTS.items():
+        yield "product", where, kernels.product, matmul, (draw(*a), draw(*b))
+    for where, (x, w) in BANDS.items():
+        both, rest = (kernels.product, matmul), ((1, 1), ((0, 0), (0, 0)))
+        ours, plain = (lambda x, w, g=g, r=rest: multiplied(g, x, w, *r) for g in both)
+        yield "product in bands", where, ours, plain, (draw(*x), draw(*w))
 
 
 def programs(functions, arguments):

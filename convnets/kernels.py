@@ -4,9 +4,10 @@ Other backends get the plain formulation, whose kernels are their vendors'. Each
 (tests/test_kernels.py) and is kept because it won by 10 % or more (`make bench-kernels`; benchmarks/results.jsonl):
 
     groups           a convolution for each: XLA runs the gradients of a grouped one without its fast kernels
-    products         of matrices, both gradients too: of arrays with more axes XLA transposes one, on a single core; in
-                     bfloat16 ask for float32 sums: without, the operands are widened first
-    1 x 1            such a product, as is a kernel as large as the map: AlexNet's and VGG's fc6, LeNet's C5
+    products         of matrices, both gradients too: of arrays with more axes, as in bands, XLA transposes one, on a single
+                     core; in bfloat16 ask for float32 sums: without, the operands are widened first
+    whole map        a kernel as large as the map is such a product: AlexNet's and VGG's fc6, LeNet's C5
+    1 x 1            in bfloat16 such a product
     bands            LeNet's other convolutions as products of whole rows of the image and a matrix with the kernel along
                      its diagonal, mostly zeros: of few channels XLA reaches a tenth of the products' rate
     rows             in bfloat16 a convolution of many channels as one product for each row of its kernel: XLA widens what
@@ -20,7 +21,8 @@ Other backends get the plain formulation, whose kernels are their vendors'. Each
 Tried and not worth it: a strided convolution's input gradient as a small convolution for each phase of the stride (0.94
 times as fast), all patches x weights in bfloat16 (0.1 to 1.2 on maps above 7 x 7), 2 x 2 or 4 x 4 pixels of a stem as one of
 more channels, space to depth (ResNet's 1.0, AlexNet's 0.9), the same for deeper layers (0.5), weight gradients as products in
-float32 (0.4 to 1.1) or of narrow layers (0.7 to 1.2).
+float32 (0.4 to 1.1) or of narrow layers (0.7 to 1.2), 1 x 1 as products in float32 (0.9 to 1.1), bands of wider rows, in
+tiles too (stems 0.3 to 1.2).
 """
 
 import functools
@@ -52,12 +54,12 @@ def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edge
     if groups > 1:
         parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
         return jnp.concatenate([conv(a, b, stride, padding) for a, b in parts], axis=-1)
-    if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
-        return product(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
     if kernel.shape[:2] == x.shape[1:3] and not any(map(any, padding)):
         return product(x.reshape(x.shape[0], 1, 1, -1), kernel.reshape(-1, kernel.shape[3]))
     if x.shape[2] * x.shape[3] <= SHORT:
         return _bands(x, kernel, stride, padding)
+    if x.dtype == jnp.bfloat16 and kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
+        return product(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
     if x.dtype == jnp.bfloat16 and min(kernel.shape[2:]) >= WIDE:
         return _rows(x, kernel, stride, padding)
     return plain_conv(x, kernel, stride, padding)

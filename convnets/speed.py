@@ -114,14 +114,13 @@ def seeds(lines: Lines) -> list[str]:
 
 
 def kernels(lines: Lines) -> list[str]:
-    """Every form of kernels.py, from the newest line of each machine that has it."""
-    found = {(line["where"], form): (cases, line["commit"]) for line in lines if line["benchmark"] == "kernels"
-             for form, cases in line["forms"].items()}  # fmt: skip
+    """Every form of kernels.py, from the newest line of each machine."""
+    found = newest(lines, "kernels", "where")
     out = ["| form | shape | ours, ms | plain, ms | times as fast | in CPU time | where | commit |",
            "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     out += [f"| {form} | {shape} | {v['ours_ms']:.2f} | {v['plain_ms']:.2f} | {v['ratio']:.2f} | {v['ratio_of_cpu']:.2f}"
-            f" | {where} | {commit[:7]} |"
-            for (where, form), (cases, commit) in found.items() for shape, v in cases.items()]  # fmt: skip
+            f" | {where} | {line['commit'][:7]} |"
+            for (where,), line in found.items() for form, cases in line["forms"].items() for shape, v in cases.items()]  # fmt: skip
     return out if found else NONE
 
 

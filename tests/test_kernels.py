@@ -140,3 +140,31 @@ def test_elsewhere_the_plain_form_is_taken(monkeypatch):
     x, w = jnp.zeros((2, 8, 8, 4)), jnp.zeros((3, 3, 2, 6))
     trace = jax.make_jaxpr(lambda x, w: kernels.conv(x, w, (2, 2), ((1, 1), (1, 1)), 2))(x, w)
     assert [e.primitive.name for e in trace.eqns] == ["conv_general_dilated"]
+
+
+@pytest.mark.parametrize("side, channels, features, size, padding, dtype", [
+    (7, 96, 4, 1, 0, "bfloat16"), (6, 256, 8, 6, 0, "float32"), (14, 6, 16, 5, 0, "float32"), (32, 1, 6, 5, 2, "bfloat16"),
+    (7, 96, 96, 3, 1, "bfloat16"),
+])  # fmt: skip
+def test_where_xla_convolves_slowly_products_do(side, channels, features, size, padding, dtype):
+    """Gradients too; and elsewhere they do not, where they would only be slower."""
+
+    def program(side, pad):
+        def gradients(x, w):
+            y, back = jax.vjp(lambda x, w: kernels.conv(x, w, (1, 1), ((pad, pad), (pad, pad))), x, w)
+            return y, back(y)
+
+        shapes = (2, side, side, channels), (size, size, channels, features)
+        return jax.jit(gradients).lower(*map(jax.ShapeDtypeStruct, shapes, (dtype, "float32"))).as_text()
+
+    found = program(side, padding)
+    assert found.count("stablehlo.dot_general") >= 3 and "stablehlo.convolution" not in found
+    assert ("stablehlo.convolution" in program(100, padding)) == (channels < kernels.WIDE or dtype == "float32")
+
+
+@pytest.mark.parametrize("kind", ["max", "average", "l1", "l2"])
+def test_bfloat16_is_pooled_in_float32(kind):
+    trace = jax.make_jaxpr(lambda x: pooling.pool(x, kind, 2, 2, 0))(jnp.zeros((2, 4, 4, 3), jnp.bfloat16))
+    first, *rest, last = trace.eqns
+    assert first.outvars[0].aval.dtype == jnp.float32 and last.outvars[0].aval.dtype == jnp.bfloat16
+    assert all(v.aval.dtype != jnp.bfloat16 for e in rest for v in e.outvars)
