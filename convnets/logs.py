@@ -24,11 +24,14 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of the code that runs, with '+changes' where the tree differs from it; 'unknown' outside git."""
+    """The commit of the code that runs, with '+changes' where the tree differs from it; 'unknown' outside git.
+
+    What was recorded since, in files *.jsonl, is no change of the code.
+    """
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        status = [*git, "status", "--porcelain", "--untracked-files=no"]
+        status = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)*.jsonl"]
         changed = subprocess.run(status, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

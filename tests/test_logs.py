@@ -47,3 +47,19 @@ def test_the_manifest_tells_where_a_run_comes_from():
     assert facts["device"] == "x" and facts["command"].startswith("python ")
     assert {"jax", "flax", "orbax-checkpoint", "python"} <= set(facts["versions"])
     assert facts["commit"] == "unknown" or len(facts["commit"].removesuffix("+changes")) == 40
+
+
+def test_a_line_that_is_recorded_is_no_change_of_the_code(tmp_path, monkeypatch):
+    code, lines = tmp_path / "convnets" / "logs.py", tmp_path / "benchmarks" / "results.jsonl"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for path in (code, lines):
+        path.parent.mkdir()
+        path.write_text("first\n")
+    monkeypatch.setattr(logs, "__file__", str(code))
+    assert logs.commit() == "unknown"
+    for command in (["init"], ["add", "."], ["commit", "-m", "first"]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
+    lines.write_text("first\nsecond\n")
+    assert len(logs.commit()) == 40
+    code.write_text("second\n")
+    assert logs.commit().endswith("+changes")
