@@ -15,9 +15,9 @@ Lines = Sequence[Mapping[str, Any]]
 
 
 def read() -> list[dict[str, Any]]:
-    """The lines, each with `where` it was measured."""
+    """The lines, each with `where` it was measured; but for the first two, which do not tell."""
     lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
-    return [{**line, "where": where(line)} for line in lines]
+    return [{**line, "where": where(line)} for line in lines if "cores" in line]
 
 
 def where(line: Mapping[str, Any]) -> str:
