@@ -4,7 +4,8 @@
 
 ImageNet's training images: decode, shorter side to [256, 480], crop 224, uint8 (flip and lighting are the device's). The
 reference does the same with Pillow, as torchvision's transforms do, and flips; once to uint8 and once, as torchvision's
-own training does, to normalized float32. CIFAR-10's: pad 4, crop, flip: ours in a compiled step from resident pixels.
+own training does, to normalized float32. CIFAR-10's: pad 4, crop, flip; MNIST's: pad 2; ours in a compiled step from resident
+pixels.
 
 Each side is a process of its own; they are asked in turn, so that a busy machine hurts all alike. Appends a line to
 results.jsonl: images/s (median, least and most of the rounds) and CPU time an image, which a busy machine hardly changes.
@@ -21,11 +22,19 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import sides
 
-OPS = {"imagenet": "decode|resize_short(256, 480)|crop(224)", "cifar": "decode|pad_crop(4)|flip"}
-NAMES = {"imagenet": "imagenet2012", "cifar": "cifar10"}
-BATCH = {"imagenet": 64, "cifar": 128}
-IMAGES = {"imagenet": 1536, "cifar": 25600}  # a round
-SIDES = {"imagenet": ("ours", "torch_uint8", "torch_float32"), "cifar": ("ours", "torch_uint8")}
+OPS = {
+    "imagenet": "decode|resize_short(256, 480)|crop(224)",
+    "cifar": "decode|pad_crop(4)|flip",
+    "mnist": "decode|pad(2)",
+}
+NAMES = {"imagenet": "imagenet2012", "cifar": "cifar10", "mnist": "mnist"}
+BATCH = {"imagenet": 64, "cifar": 128, "mnist": 128}
+IMAGES = {"imagenet": 1536, "cifar": 25600, "mnist": 25600}  # a round
+SIDES = {
+    "imagenet": ("ours", "torch_uint8", "torch_float32"),
+    "cifar": ("ours", "torch_uint8"),
+    "mnist": ("ours", "torch_uint8"),
+}
 
 
 def ours(task):
@@ -89,6 +98,8 @@ class Transformed:
         from PIL import Image, ImageOps
 
         torch.set_num_threads(1)
+        if self.task == "mnist":
+            return torch.from_numpy(np.array(ImageOps.expand(Image.fromarray(self.examples[index][..., 0]), 2)))[None]
         if self.task == "imagenet":
             image = Image.open(io.BytesIO(self.examples[index])).convert("RGB")
             scale = random.randint(256, 480) / min(image.size)
@@ -135,7 +146,7 @@ def cpu_seconds():
 
 def main():
     parser = sides.parser(__doc__, 7)
-    parser.add_argument("--tasks", default="imagenet,cifar")
+    parser.add_argument("--tasks", default=",".join(SIDES))
     parser.add_argument("--serve", default="", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
