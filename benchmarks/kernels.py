@@ -51,8 +51,8 @@ CONVOLUTIONS = {
         "GoogLeNet inception_4e/3x3": (14, 160, 320, 3, 1, 1, 1, 16),
     },
 }
-WIDENED = ("product", "1 x 1", "rows", "pooling", "bias")  # of bfloat16 alone: in float32 the plain program
-NARROW = ("relu",)  # of float32 alone
+# Forms of one type alone: in the other stands the plain program.
+ONLY = {"relu": "float32", **dict.fromkeys(("product", "1 x 1", "rows", "pooling", "bias"), "bfloat16")}
 # form: {where: shape of the image}, or of the two operands
 BIASES = {"VGG conv1_1": (8, 224, 224, 64), "AlexNet conv1": (32, 55, 55, 96)}
 POOLS = {
@@ -119,7 +119,7 @@ def cases():
     """(form, where, ours, plain, arguments), a function of arrays that gives an array."""
     for dtype in ("float32", "bfloat16"):
         for form, *rest in cases_of(dtype):
-            if form not in {"float32": WIDENED, "bfloat16": NARROW}[dtype]:
+            if ONLY.get(form, dtype) == dtype:
                 yield f"{form}, {dtype}", *rest
 
 

@@ -23,7 +23,8 @@ class Evaluator:
 
     Args:
         batch_size: examples a step, over all devices, rounded up to a multiple of them; fewer where there are several
-            views of each or larger images, so that the pixels stay as many. Has no influence on the result.
+            views of each or larger images, so that the pixels stay as many, and no more than there are examples. Has no
+            influence on the result.
         protocol: see convnets/protocols.py.
 
     Attributes:

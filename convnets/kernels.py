@@ -56,10 +56,10 @@ def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edge
         return jnp.concatenate([conv(a, b, stride, padding) for a, b in parts], axis=-1)
     if kernel.shape[:2] == x.shape[1:3] and not any(map(any, padding)):
         return product(x.reshape(x.shape[0], 1, 1, -1), kernel.reshape(-1, kernel.shape[3]))
-    if x.shape[2] * x.shape[3] <= SHORT:
-        return _bands(x, kernel, stride, padding)
     if x.dtype == jnp.bfloat16 and kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
         return product(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
+    if x.shape[2] * x.shape[3] <= SHORT and kernel.shape[:2] != (1, 1):
+        return _bands(x, kernel, stride, padding)
     if x.dtype == jnp.bfloat16 and min(kernel.shape[2:]) >= WIDE:
         return _rows(x, kernel, stride, padding)
     return plain_conv(x, kernel, stride, padding)
