@@ -235,11 +235,12 @@ if __name__ == "__main__":
         code = 130
         if processes.count() > 1:
             watchdog.fail(code, "interrupted")
-    except Exception as e:
-        if processes.count() == 1:
-            raise
+    except Exception as e:  # not raised again: all that it holds is to be freed before Python ends, see stream.py
         code = 1
-        watchdog.fail(code, f"{type(e).__name__}: {e}".splitlines()[0], traceback.format_exc())
+        if processes.count() == 1:
+            traceback.print_exc()
+        else:
+            watchdog.fail(code, f"{type(e).__name__}: {e}".splitlines()[0], traceback.format_exc())
     if processes.count() > 1:
         processes.leave(code)
     sys.exit(code)

@@ -3,6 +3,7 @@
 import itertools
 import re
 import threading
+import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -101,6 +102,8 @@ class Stream:
                     yield batch
                 return
             except tf.errors.OpError as e:
+                # Frees the pipeline. Kept by a trace until Python ends, it would wait for threads that have ended with it.
+                traceback.clear_frames(e.__traceback__)
                 if failure:
                     raise failure[0] from None
                 broken, *later = ahead.end()

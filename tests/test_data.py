@@ -1,7 +1,9 @@
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -283,6 +285,29 @@ def test_an_image_that_cannot_be_decoded_ends_the_run_with_its_name(tmp_path, ho
     damage(tmp_path / "birds" / "test" / "a" / "0002.jpg", how)
     with pytest.raises(DataError, match=r"^test, .*birds/test/a/0002\.jpg: "):
         list(folder(name, on_error="skip")[1].feed(data.evaluation_schedule(4, 4)))
+
+
+@pytest.mark.parametrize("how", ["gone", "text", "abandoned"])
+def test_a_pipeline_is_freed_with_its_error_still_held(tmp_path, monkeypatch, how):
+    """Until Python ends it would wait for threads that end with Python: such a program printed its error and stayed."""
+    train, _ = folder(photographs(tmp_path / "birds", {"train": 12, "test": 4}))
+    begin, pipelines = train.stream._pipeline, []
+    monkeypatch.setattr(train.stream, "_pipeline", lambda *args: pipelines.append(weakref.ref(p := begin(*args))) or p)
+    if how == "gone":
+        (tmp_path / "birds" / "train" / "b" / "0003.jpg").unlink()
+    elif how == "text":
+        damage(tmp_path / "birds" / "train" / "b" / "0003.jpg", how)
+    gc.disable()
+    try:
+        if how == "abandoned":
+            next(train.feed(data.training_schedule(12, 4, 5, 0, 3), 5))
+        else:
+            with pytest.raises(DataError, match=r"0003\.jpg") as held:
+                examples(train, 4)
+            assert held.value.__context__
+        assert [p() for p in pipelines] == [None]
+    finally:
+        gc.enable()
 
 
 def test_skipped_images_are_replaced_counted_and_limited(tmp_path, capsys):

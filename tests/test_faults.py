@@ -45,7 +45,10 @@ def start(*arguments, devices: int = 1, **kwargs) -> subprocess.Popen:
 
 
 def end(process: subprocess.Popen, code: int = 0) -> tuple[str, str]:
-    out, err = process.communicate(timeout=600)
+    try:
+        out, err = process.communicate(timeout=600)
+    finally:
+        process.kill()  # one that hangs; no other test is to meet it
     assert process.returncode == code, (process.returncode, out, err)
     return out, err
 
