@@ -25,9 +25,9 @@ test-configs: $(VENV)/installed-test
 test-gradients: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -m gradients
 
-# Runs that are killed, starved and mistyped: docs/reliability.md.
+# Runs that are killed, starved and mistyped: docs/reliability.md. Most of the time they start, on a core each.
 test-faults: $(VENV)/installed-test
-	$(BIN)/python -m pytest -q -m faults
+	$(BIN)/python -m pytest -q $(PARALLEL) --dist loadfile -m faults
 
 # Every command of docs/lecture.md, cut down to its smallest size.
 test-lecture: $(VENV)/installed-test
