@@ -115,7 +115,7 @@ def keep_memory() -> None:
     with contextlib.suppress(OSError, AttributeError):  # another C library
         option = ctypes.CDLL("libc.so.6").mallopt
         arenas, mapped, trim = -8, -4, -1  # of malloc.h: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD
-        for name, value in ((arenas, 1), (mapped, 0), (trim, 2**31 - 1)):
+        for name, value in ((arenas, 1), (mapped, 0), (trim, -1)):
             option(name, value)
 
 

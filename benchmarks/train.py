@@ -4,9 +4,10 @@
                                [--rounds=5] [--note=...]            or: make bench
 
 A training step is forward, backward and SGD with momentum and decay, its data in memory: the step of steps.py as run.py
-runs it, beside PyTorch eager and compiled, channels last, with autocast for bfloat16 (on a GPU with CUDA graphs). Each
-side is a process of its own and they take turns. Appends a line a case to results.jsonl: images/s of all sides, peak
-memory, ours over the faster of PyTorch's two, and how much of the machine's own rate of matrix products ours reaches.
+runs it, beside PyTorch eager and compiled, channels last, with autocast for bfloat16 (on a GPU with CUDA graphs). Inference
+is the network alone, from images in memory to scores; each batch is waited for before the next is asked for. Each side is
+a process of its own and they take turns. Appends a line a case to results.jsonl: images/s of all sides, peak memory, ours
+over the faster of PyTorch's two, and how much of the machine's own rate of matrix products ours reaches.
 """
 
 import argparse
@@ -69,18 +70,18 @@ def ours(kind, net, dtype, batch=0, count=1):
     if kind == "train":
         step = steps.parallel(steps.train_step(model, recipe.optimizer, "softmax", [], 0), train=True,
                               steps=several, devices=devices)  # fmt: skip
-    else:
-        step = steps.parallel(steps.eval_step(model, "softmax", []), train=False, devices=devices)
-    held = [now]
+        held = [now]
 
-    def run_steps(n):
-        for _ in range(n):
-            found = step(held[0], feed, constants)
-            if kind == "train":
-                held[0] = found[0]
-            else:
-                jax.block_until_ready(found)  # a test looks at the scores of every batch before it asks for the next
-        jax.block_until_ready(found)
+        def run_steps(n):
+            for _ in range(n):
+                held[0], _ = step(held[0], feed, constants)
+            jax.block_until_ready(held[0])
+    else:
+        forward = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
+
+        def run_steps(n):
+            for _ in range(n):
+                jax.block_until_ready(forward(now.variables, constants["images"]))
 
     def peak():
         statistics = device.memory_stats() or {}
@@ -125,10 +126,10 @@ def torch(kind, net, dtype, compiled, batch=0):
             network(image)
 
     def several(n):
-        for _ in range(n):
+        for i in range(n):
             train() if kind == "train" else infer()
-        if device == "cuda":
-            torch.cuda.synchronize()
+            if device == "cuda" and (kind == "inference" or i == n - 1):
+                torch.cuda.synchronize()
 
     def peak():
         own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
