@@ -115,7 +115,8 @@ def keep_memory() -> None:
     with contextlib.suppress(OSError, AttributeError):  # another C library
         option = ctypes.CDLL("libc.so.6").mallopt
         arenas, mapped, trim = -8, -4, -1  # of malloc.h: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD
-        for name, value in ((arenas, 1), (mapped, 0), (trim, -1)):
+        never = -1  # an int's 2 GB would be one buffer of ResNet-50
+        for name, value in ((arenas, 1), (mapped, 0), (trim, never)):
             option(name, value)
 
 

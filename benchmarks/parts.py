@@ -3,11 +3,11 @@
     python benchmarks/parts.py [--nets=resnet20_cifar,resnet50_v1_5] [--dtypes=float32,bfloat16] [--rounds=5] [--note=...]
                                or: make bench-parts
 
-The whole step is that of benchmarks/train.py; beside it the same with jax.nn.relu in place of kernels.relu, and the same
-with the C library's own allocator. Then every convolution, by itself, with random numbers of its shapes: forward, gradient
-of its input, gradient of its weights. All in CPU time, which other work on the machine changes least. What the parts do not
-add up to is batch normalization, activations, pooling, the optimizer, and what caches lose between one part and the next.
-Appends a line a network and type to results.jsonl.
+The whole step is that of benchmarks/train.py; beside it the same with jax.nn.relu in place of kernels.relu, the same with
+the C library's own allocator, and the inference of as many images. Then every convolution, by itself, with random numbers
+of its shapes: forward, gradient of its input, gradient of its weights. All in CPU time, which other work on the machine
+changes least. What the parts do not add up to is batch normalization, activations, pooling, the optimizer, and what caches
+lose between one part and the next. Appends a line a network and type to results.jsonl.
 """
 
 import os
@@ -21,7 +21,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import sides, train
 
-WHOLE = {"ours": "", "with jax.nn.relu": "plain_relu", "with the C library's allocator": "own_memory"}
+STEP = "ours:train"
+WHOLE = {"the step with jax.nn.relu": "ours_plain_relu:train",
+         "the step with the C library's allocator": "ours_own_memory:train", "inference": "ours:inference"}  # fmt: skip
 PARTS = ("forward", "gradients of inputs", "gradients of weights")
 
 
@@ -105,18 +107,17 @@ def main():
 
 def take_apart(net, dtype, flags, **facts):
     load, batch = round(os.getloadavg()[0], 1), train.NETS[net][0]
-    commands = {name: [train.__file__, f"--serve=ours{'_' * bool(side)}{side}:train:{net}:{dtype}"]
-                for name, side in WHOLE.items()}  # fmt: skip
-    whole = {name: batch * float(np.median([a["cpu_ms"] for a in answers]))
-             for name, answers in sides.race(commands, flags.rounds).items()}  # fmt: skip
-    step, macs, times = whole.pop("ours"), 0, 0
+    commands = {side: [train.__file__, f"--serve={side}:{net}:{dtype}"] for side in (STEP, *WHOLE.values())}
+    whole = {side: batch * float(np.median([a["cpu_ms"] for a in answers]))
+             for side, answers in sides.race(commands, flags.rounds).items()}  # fmt: skip
+    step, macs, times = whole[STEP], 0, 0
     for (x, *rest), count in convolutions(net, batch).items():
         own, took = part(dtype, x, *rest, wants_input=x[3] > 3)
         macs, times = macs + count * own, times + count * took
     found = {f"convolutions, {name}": {"cpu_ms": round(float(t), 1), "gflops": round(2 * m / t / 1e6 * sides.cores())}
              for name, m, t in zip(PARTS, macs, times, strict=True)}  # fmt: skip
     found["all else"] = {"cpu_ms": round(step - float(times.sum()), 1)}
-    found |= {f"the step {name}": {"cpu_ms": round(v, 1)} for name, v in whole.items()}
+    found |= {name: {"cpu_ms": round(whole[side], 1)} for name, side in WHOLE.items()}
     print(f"{net}, {dtype}: {step:,.0f} ms of CPU time a step")
     for name, p in found.items():
         rate = f", {p['gflops']} GFLOP/s" if "gflops" in p else ""

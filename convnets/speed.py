@@ -125,18 +125,24 @@ def kernels(lines: Lines) -> list[str]:
 
 
 def parts(lines: Lines) -> list[str]:
-    """Where the time of a training step goes."""
+    """Where the time of a training step goes, a row a network and type."""
     found = newest(lines, "parts", "where", "net", "dtype")
-    out = []
+    columns = list(dict.fromkeys(name for v in found.values() for name in v["parts"]))
+    out = ["| " + " | ".join(["network", "type", "batch", "a step, CPU ms", *columns, "products, GFLOP/s", "where", "commit"]) + " |",
+           "|---" * (len(columns) + 7) + "|"]  # fmt: skip
     for (where, net, dtype), v in found.items():
-        total = v["step_cpu_ms"]
-        out += [f"`{net}`, batch {v['batch']}, {dtype}, {where}: {total:,.0f} ms of CPU time a step; a product reaches"
-                f" {v['gflops_of_products']} GFLOP/s. Commit {v['commit'][:7]}.", "",
-                "| part | CPU ms | of the step | GFLOP/s |", "|---|---|---|---|"]  # fmt: skip
-        out += [f"| {name} | {p['cpu_ms']:,.0f} | {100 * p['cpu_ms'] / total:.0f} % | {p.get('gflops', '')} |"
-                for name, p in v["parts"].items()]  # fmt: skip
-        out.append("")
-    return out[:-1] or NONE
+        cells = [part(v["parts"].get(name), v["step_cpu_ms"]) for name in columns]
+        out.append(f"| `{net}` | {SHORT[dtype]} | {v['batch']} | {v['step_cpu_ms']:,.0f} | {' | '.join(cells)}"
+                   f" | {v['gflops_of_products']} | {where} | {v['commit'][:7]} |")  # fmt: skip
+    return out if found else NONE
+
+
+def part(measured: dict[str, float] | None, total: float) -> str:
+    """CPU ms, share of the step and GFLOP/s."""
+    if measured is None:
+        return ""
+    rate = f", {measured['gflops']} GFLOP/s" if "gflops" in measured else ""
+    return f"{measured['cpu_ms']:,.0f} ({100 * measured['cpu_ms'] / total:.0f} %{rate})"
 
 
 TABLES: dict[str, Callable[[Lines], list[str]]] = {

@@ -1,6 +1,5 @@
 """run.py as a person or a scheduler meets it: real processes."""
 
-import ctypes
 import json
 import os
 import random
@@ -9,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,6 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-import run as program
 from convnets import weights
 from convnets.checkpoint import Checkpoints
 from convnets.train import Run
@@ -257,26 +254,6 @@ def test_describe_prints_the_papers_table():
     assert "724,406,816" in out and "832 million" in out and "takes conv4 for ungrouped" in out
     out, _ = run("--mode=describe")
     assert "60,000" in out and "10 x 10 x 16" in out
-
-
-def test_what_helps_is_set_where_nobody_has_an_opinion(monkeypatch):
-    calls = []
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: types.SimpleNamespace(mallopt=lambda *option: calls.append(option)))
-    for name in [n for n in os.environ if n.startswith("MALLOC_") or n == "GLIBC_TUNABLES"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    monkeypatch.setenv("XLA_FLAGS", "--mine")
-    program.tune(deterministic=True)
-    assert os.environ["XLA_FLAGS"] == f"--mine {program.CPU_FLAG} --xla_gpu_deterministic_ops=true" and len(calls) == 3
-    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=x")
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "8")
-    program.tune(deterministic=False)
-    assert os.environ["XLA_FLAGS"] == "--xla_cpu_experimental_ynn_fusion_type=x" and len(calls) == 3
-    monkeypatch.delenv("MALLOC_ARENA_MAX")
-    monkeypatch.delenv("JAX_PLATFORMS")
-    monkeypatch.setattr(program.metadata, "entry_points", lambda group: ["an accelerator's plugin"])
-    program.tune(deterministic=False)
-    assert len(calls) == 3
 
 
 def test_help_is_quick_and_shows_the_flags():

@@ -41,6 +41,19 @@ def test_machines_do_not_displace_each_other(recorded):
                                          "| `resnet20_cifar` | 2.00 |  |  |  | 2 x AMD EPYC |"]  # fmt: skip
 
 
+def test_the_parts_of_a_step_are_a_row(recorded):
+    earlier = {"benchmark": "parts", "net": "vgg_d", "dtype": "float32", "batch": 8, "step_cpu_ms": 2000.0, "device": "cpu",
+               "gflops_of_products": 204, "cores": 2, "commit": "1234567890",
+               "parts": {"convolutions, forward": {"cpu_ms": 500.0, "gflops": 188}, "all else": {"cpu_ms": -20.0}}}  # fmt: skip
+    recorded(earlier, {**earlier, "dtype": "bfloat16", "parts": {**earlier["parts"], "inference": {"cpu_ms": 600.0}}})
+    head, _, *rows = speed.table("parts")
+    assert head.startswith("| network | type | batch | a step, CPU ms | convolutions, forward | all else | inference |")
+    assert rows == [
+        "| `vgg_d` | f32 | 8 | 2,000 | 500 (25 %, 188 GFLOP/s) | -20 (-1 %) |  | 204 | 2 x cpu | 1234567 |",
+        "| `vgg_d` | bf16 | 8 | 2,000 | 500 (25 %, 188 GFLOP/s) | -20 (-1 %) | 600 (30 %) | 204 | 2 x cpu | 1234567 |",
+    ]
+
+
 def test_a_line_tells_the_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(sides, "RESULTS", tmp_path / "results.jsonl")
     sides.record("seeds")
