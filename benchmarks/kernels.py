@@ -61,6 +61,7 @@ POOLS = {
     "VGG pool2": ((8, 112, 112, 128), "max", 2, 2, 0),
     "LeNet-5 as an average": ((128, 28, 28, 6), "average", 2, 2, 0),
 }
+LRN = {"GoogLeNet norm2": (16, 56, 56, 192), "AlexNet norm1": (32, 55, 55, 96)}
 BATCH_NORM = {
     "ResNet-20, first stage": (128, 32, 32, 16),
     "ResNet-20, last stage": (128, 8, 8, 64),
@@ -80,6 +81,14 @@ def pooled(x, widened, *window):
 
     with mock.patch.object(kernels, "on_cpu", lambda: widened):
         return pooling.pool(x, *window)
+
+
+def neighbours(x, roots):
+    """LRN with and without what its power is on CPUs."""
+    from convnets import kernels, layers
+
+    with mock.patch.object(kernels, "on_cpu", lambda: roots):
+        return layers.LRN().apply({}, x)
 
 
 def multiplied(product, *arguments):
@@ -145,6 +154,9 @@ def cases_of(dtype):
     for where, shape in BIASES.items():
         bias = jnp.zeros(shape[-1])
         yield "bias", where, kernels.biased, lambda x, b: x + b.astype(x.dtype), (draw(*shape), bias)
+    for where, shape in LRN.items():
+        ours, plain = (functools.partial(neighbours, roots=on) for on in (True, False))
+        yield "roots", where, ours, plain, (draw(*shape),)
     for where, shape in BATCH_NORM.items():
         ours, plain = (lambda *a, g=g: g(*a, 1e-5)[0] for g in (kernels.normalize, kernels.plain_normalize))
         yield "batch norm", where, ours, plain, (draw(*shape), jnp.ones(shape[-1]), jnp.zeros(shape[-1]))

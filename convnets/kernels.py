@@ -1,4 +1,4 @@
-"""Convolution, products, batch normalization and ReLU as XLA's CPU backend is fast at them; a helper of the layers.
+"""Convolution, products, normalization and ReLU as XLA's CPU backend is fast at them; a helper of the layers.
 
 Other backends get the plain formulation, whose kernels are their vendors'. Each form equals the plain one up to rounding
 (tests/test_kernels.py) and is kept because it won by 10 % or more (`make bench-kernels`; benchmarks/results.jsonl):
@@ -13,6 +13,7 @@ Other backends get the plain formulation, whose kernels are their vendors'. Each
     rows             in bfloat16 a convolution of many channels as one product for each row of its kernel: XLA widens what
                      it convolves to float32, and only products reach the matrix unit of the processor
     bias             added in float32, so that its gradient is a sum in float32: in bfloat16 one is slow, and rounds each time
+    roots            in place of LRN's power of 3/4
     batch norm       gradients in closed form: two sums and one pass, where autodiff keeps and reads several arrays
     relu             in float32 a choice between two arrays, its gradient from its own output: XLA copies a cheap function
                      of one array into each of its users, and so into a weight gradient's transposition all that leads
@@ -166,7 +167,13 @@ def biased(x: jax.Array, bias: jax.Array) -> jax.Array:
     return (x.astype(jnp.float32) + bias.astype(jnp.float32)).astype(x.dtype)
 
 
-# Batch normalization ------------------------------------------------------------------------------------------------
+# Normalization ------------------------------------------------------------------------------------------------------
+
+
+def inverse_power(x: jax.Array, exponent: float) -> jax.Array:
+    """x ** -exponent of what is above 0; on CPUs from roots, where the exponent is a number of quarters."""
+    quarters = round(4 * exponent)
+    return lax.rsqrt(lax.sqrt(x)) ** quarters if on_cpu() and quarters == 4 * exponent else x**-exponent
 
 
 def normalize(

@@ -82,7 +82,7 @@ class LRN(nn.Module):
         squares = jnp.square(x.astype(jnp.float32))
         total = lax.reduce_window(squares, np.float32(0), lax.add, neighbours, (1,) * x.ndim, edges)
         scale = self.k + self.alpha / (np.prod(neighbours).item() if self.divide else 1) * total
-        return (x.astype(jnp.float32) * scale**-self.beta).astype(x.dtype)
+        return (x.astype(jnp.float32) * kernels.inverse_power(scale, self.beta)).astype(x.dtype)
 
 
 class LocalContrast(nn.Module):

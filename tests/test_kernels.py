@@ -134,6 +134,14 @@ def test_batch_normalization(shape, mean, dtype):
         np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
+@pytest.mark.parametrize("exponent", [0.25, 0.5, 0.6, 0.75, 1.0])
+def test_inverse_power(exponent):
+    x = 0.5 + jnp.abs(draw(np.random.default_rng(0), (7, 20), "float32", scale=3.0))
+    compare(lambda x: kernels.inverse_power(x, exponent), lambda x: x**-exponent, (x,), "float32")
+    trace = jax.make_jaxpr(lambda x: kernels.inverse_power(x, exponent))(x)
+    assert ("rsqrt" in str(trace)) == (exponent != 0.6)
+
+
 def test_elsewhere_the_plain_form_is_taken(monkeypatch):
     """What accelerators compile has one convolution and none of the CPU's detours."""
     monkeypatch.setattr(kernels, "on_cpu", lambda: False)
