@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from convnets.records import Records
-from tests.test_data import damage, photographs
 from tests.test_faults import TINY, run
+from tests.test_stream import damage, photographs
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
