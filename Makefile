@@ -2,9 +2,11 @@
 # -parts, -input, -start, -scale, -seeds. Everything lives in .venv.
 VENV   := .venv
 BIN    := $(VENV)/bin
-# The newest Python from 3.11 to 3.13 that is here; PYTHON=... chooses another.
-PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
-	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+# The newest Python from 3.13 down to 3.11 that has venv: on the PATH, then among pyenv's. A pyenv shim without a Python
+# behind it fails the test. PYTHON=... overrides.
+PYENV  := $(or $(PYENV_ROOT),$(HOME)/.pyenv)
+PYTHON ?= $(shell for version in 3.13 3.12 3.11; do for python in python$$version python3 $(PYENV)/versions/$$version.*/bin/python3; do \
+	$$python -c "import ensurepip, sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" 2>/dev/null && echo $$python && exit; done; done)
 
 # A process of tests for each core, up to four, of some 3 GB each.
 PARALLEL := --numprocesses auto --maxprocesses 4
@@ -76,9 +78,12 @@ lint: $(VENV)/installed-test
 	$(BIN)/mypy
 
 $(VENV)/installed: setup.cfg pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed: set PYTHON=..."; exit 2; }
-	@echo "installing into $(VENV) with $(PYTHON): some 85 packages, one to three minutes"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if test -x $(BIN)/python; then echo "$(VENV) has $$($(BIN)/python -V); after 'make clean' the newest is taken"; else \
+		python="$(PYTHON)"; test -n "$$python" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed: set PYTHON=..."; exit 2; }; \
+		echo "taking $$($$python -V) ($$python): $(if $(filter file,$(origin PYTHON)),the newest of 3.13 3.12 3.11 found; PYTHON=... overrides,set by PYTHON)"; \
+		$$python -m venv $(VENV); fi
+	@case "$$($(BIN)/python -V)" in *" 3.11."*) echo "jax will be 0.10.2, the last for Python 3.11: training is slower and takes more memory than with jax 0.12";; esac
+	@echo "installing some 85 packages into $(VENV): one to three minutes"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 

@@ -26,8 +26,11 @@ float32 (0.4 to 1.1) or of narrow layers (0.7 to 1.2), 1 x 1 as products in floa
 tiles too (stems 0.3 to 1.2).
 """
 
+import contextlib
+import contextvars
 import functools
 import math
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -41,8 +44,29 @@ WIDE = 96  # channels and features from which rows win; up to 64 the patches cos
 SHORT = 90  # numbers in a row of an image up to which bands win
 
 
+_platform: contextvars.ContextVar[str] = contextvars.ContextVar("platform", default="")
+
+
+@contextlib.contextmanager
+def compile_for(platform: str) -> Iterator[None]:
+    """Within it programs are traced for a platform of JAX ('cpu', 'cuda', 'tpu'), which need not be the default one.
+
+    The choice is made while tracing and is no part of JAX's cache: one function object is for one platform.
+    """
+    token = _platform.set(platform)
+    try:
+        yield
+    finally:
+        _platform.reset(token)
+
+
+def platform() -> str:
+    """Of the device that the program being traced is for; where nobody says so, JAX's default."""
+    return _platform.get() or jax.default_backend()
+
+
 def on_cpu() -> bool:
-    return jax.default_backend() == "cpu"
+    return platform() == "cpu"
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edges, groups: int = 1) -> jax.Array:

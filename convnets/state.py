@@ -43,19 +43,20 @@ def create(
         input_shape: (height, width, channels).
         average: keep an average of the parameters.
     """
-
+    init = functools.partial(initial, model, optimizer, input_shape, seed, average)
     # Runs once, so compiling it well would cost ten times what it takes to run.
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    def init():
-        variables = model.init(jax.random.key(seed), jnp.zeros((1, *input_shape)), train=False)
-        params = variables["params"]
-        return TrainState(
-            step=jnp.int32(0),
-            scale=jnp.float32(1),
-            params=params,
-            batch_stats=variables.get("batch_stats", {}),
-            opt_state=optimizer.init(params),
-            average=jax.tree.map(jnp.copy, params) if average else {},  # a copy, since the state is donated
-        )
+    return jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})()
 
-    return init()
+
+def initial(model, optimizer, input_shape, seed, average=False) -> TrainState:
+    """What `create` compiles; `jax.eval_shape` takes it too."""
+    variables = model.init(jax.random.key(seed), jnp.zeros((1, *input_shape)), train=False)
+    params = variables["params"]
+    return TrainState(
+        step=jnp.int32(0),
+        scale=jnp.float32(1),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(params),
+        average=jax.tree.map(jnp.copy, params) if average else {},  # a copy, since the state is donated
+    )

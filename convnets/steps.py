@@ -1,5 +1,6 @@
 """The training and evaluation steps, and `parallel`, the only place that says pmap, pmean, scan and vmap."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import optax
 from flax import traverse_util
 from jax import lax
 
-from convnets import augment, metrics
+from convnets import augment, kernels, metrics
 from convnets.language import Call
 from convnets.state import TrainState
 
@@ -174,6 +175,7 @@ def parallel(
         seeds: a training step is that of a population, whose members differ by these. The state is [members, ...],
             batches are [devices * steps * n, members, ...], and what is returned besides is [steps, members].
     """
+    step = for_devices(step, devices or jax.devices())
     common: dict[str, Any] = {"axis_name": AXIS, "in_axes": (None, 0, None), "devices": devices}
     if not train:
         common["devices"] = devices or jax.local_devices()
@@ -193,6 +195,33 @@ def parallel(
         return state, jax.tree.map(lambda v: v[None], sums)
 
     return jax.pmap(several if steps > 1 else single, out_axes=None, donate_argnums=0, **common)
+
+
+def for_devices(step: Callable[..., Any], devices: Sequence[Any]) -> Callable[..., Any]:
+    """`step`, traced for the platform of `devices`, which may be another than JAX's default."""
+
+    @functools.wraps(step)
+    def traced(*arguments):
+        with kernels.compile_for(devices[0].platform):
+            return step(*arguments)
+
+    return traced
+
+
+def ahead_of_time(step: Callable[..., Any], *, train: bool, device: Any = None) -> Any:
+    """`step` on one device as `jax.jit` has it, to lower, export and compile; batches are [n, ...], without an axis of devices.
+
+    Args:
+        device: one that need not be here, as of `jax.experimental.topologies`. None: the platform is that of
+            `kernels.compile_for`.
+    """
+    whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(AXIS)
+    mesh = jax.sharding.Mesh(np.array([device or jax.devices()[0]]), (AXIS,))
+    run = jax.shard_map(
+        for_devices(step, [device]) if device else step, mesh=mesh, in_specs=(whole, split, whole),
+        out_specs=(whole, whole if train else split), check_vma=False,
+    )  # fmt: skip
+    return jax.jit(run, donate_argnums=(0,) if train else ())
 
 
 def shard(batches: list[dict[str, np.ndarray]], devices: int) -> dict[str, np.ndarray]:

@@ -117,6 +117,9 @@ class Stream:
     def _pipeline(self, first: Batch, schedule: Iterable[Batch], seed: int, failure: list) -> Iterator[Batch]:
         import tensorflow as tf
 
+        # AutoGraph would find no loop to convert, fails on Python 3.13 and then holds the pipeline in its error.
+        plain = tf.autograph.experimental.do_not_convert
+
         def read(index):
             try:
                 return self.source.reader.read(index)
@@ -124,11 +127,13 @@ class Stream:
                 failure.append(e)
                 return np.full(len(index), b"", object)
 
+        @plain
         def load(batch):
             records = tf.numpy_function(read, [batch["index"]], tf.string)
             encoded, labels = self.source.parse(batch["index"], tf.ensure_shape(records, [size]))
             return {**batch, "image": encoded, "label": labels}
 
+        @plain
         def decode(example):
             return {**example, "image": self._pixels(example["image"], seed, example["epoch"], example["index"])}
 
