@@ -41,7 +41,8 @@ Edges = tuple[tuple[int, int], tuple[int, int]]  # padding: (top, bottom), (left
 
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 WIDE = 96  # channels and features from which rows win; up to 64 the patches cost more than the product saves
-SHORT = 90  # numbers in a row of an image up to which bands win
+SHORT = 96  # numbers in a row of an image up to which bands win
+TILES = range(4, 9)  # pixels of a row of the output that one product of a band may give
 
 
 _platform: contextvars.ContextVar[str] = contextvars.ContextVar("platform", default="")
@@ -84,7 +85,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edge
     if x.dtype == jnp.bfloat16 and kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
         return product(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
     if x.shape[2] * x.shape[3] <= SHORT and kernel.shape[:2] != (1, 1):
-        return _bands(x, kernel, stride, padding)
+        return (_bands if x.shape[3] < 4 else _bands_in_gradients)(x, kernel, stride, padding)
     if x.dtype == jnp.bfloat16 and min(kernel.shape[2:]) >= WIDE:
         return _rows(x, kernel, stride, padding)
     return plain_conv(x, kernel, stride, padding)
@@ -96,15 +97,36 @@ def plain_conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding
 
 
 def _bands(x, kernel, stride, padding):
-    (kh, kw, c, features), (down, right), (above, (left, after)) = kernel.shape, stride, padding
-    n, _, width, _ = x.shape
-    x = jnp.pad(x.reshape(n, -1, width * c), ((0, 0), above, (0, 0)))
-    h, w = (x.shape[1] - kh) // down + 1, (left + width + after - kw) // right + 1
+    (kh, kw, c, features), (down, right) = kernel.shape, stride
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    n, h, w = x.shape[0], (x.shape[1] - kh) // down + 1, (x.shape[2] - kw) // right + 1
+    # Outputs in a product: with more of them the matrix has more zeros, with fewer a pixel is copied more often.
+    tile = min(TILES, key=lambda tile: -(-w // tile) * tile * ((tile - 1) * right + kw)) if on_cpu() else w
+    count, span, step = -(-w // tile), (tile - 1) * right + kw, tile * right
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, max(0, (count - 1) * step + span - x.shape[2])), (0, 0)))
+    x = x.reshape(n, x.shape[1], -1)
+    x = jnp.stack([x[:, :, i * step * c : (i * step + span) * c] for i in range(count)], axis=2)
     x = jnp.concatenate([x[:, i : i + (h - 1) * down + 1 : down] for i in range(kh)], axis=-1)
-    taps = np.arange(width)[:, None] + left - right * np.arange(w)  # the kernel's column between one of x and one of y
+    taps = np.arange(span)[:, None] - right * np.arange(tile)  # the kernel's column between one of x and one of y
     place = jnp.asarray(np.arange(kw)[:, None, None] == taps, kernel.dtype)
-    band = jnp.einsum("ijcf,jab->iacbf", kernel, place).reshape(-1, w * features)
-    return product(x, band).reshape(n, h, w, features)
+    band = jnp.einsum("ijcf,jab->iacbf", kernel, place).reshape(-1, tile * features)
+    return product(x, band).reshape(n, h, count * tile, features)[:, :, :w]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _bands_in_gradients(x, kernel, stride, padding):
+    return plain_conv(x, kernel, stride, padding)
+
+
+def _bands_forward(x, kernel, stride, padding):
+    return plain_conv(x, kernel, stride, padding), (x, kernel)
+
+
+def _bands_backward(stride, padding, kept, g):
+    return jax.vjp(lambda x, kernel: _bands(x, kernel, stride, padding), *kept)[1](g)
+
+
+_bands_in_gradients.defvjp(_bands_forward, _bands_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
