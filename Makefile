@@ -1,17 +1,19 @@
-# make run; make test, and test-configs, -gradients, -lecture, -faults, -torch; make lint; make bench, and bench-kernels,
-# -parts, -input, -start, -scale, -seeds. Everything lives in .venv.
+# make run; make test, and test-configs, -gradients, -accelerators, -lecture, -faults, -torch, -oldest; make lint; make bench, and
+# bench-kernels, -parts, -input, -start, -scale, -seeds, -tpu. Everything lives in .venv.
 VENV   := .venv
 BIN    := $(VENV)/bin
 # The newest Python from 3.13 down to 3.11 that has venv: on the PATH, then among pyenv's. A pyenv shim without a Python
 # behind it fails the test. PYTHON=... overrides.
 PYENV  := $(or $(PYENV_ROOT),$(HOME)/.pyenv)
-PYTHON ?= $(shell for version in 3.13 3.12 3.11; do for python in python$$version python3 $(PYENV)/versions/$$version.*/bin/python3; do \
+newest  = $(shell for version in $(1); do for python in python$$version python3 $(PYENV)/versions/$$version.*/bin/python3; do \
 	$$python -c "import ensurepip, sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" 2>/dev/null && echo $$python && exit; done; done)
+PYTHON ?= $(call newest,3.13 3.12 3.11)
 
 # A process of tests for each core, up to four, of some 3 GB each.
 PARALLEL := --numprocesses auto --maxprocesses 4
 
-.PHONY: run test test-configs test-gradients test-lecture test-faults test-torch bench bench-kernels bench-parts bench-input bench-start bench-scale bench-seeds lint clean
+.PHONY: run test test-configs test-gradients test-accelerators test-lecture test-faults test-torch test-oldest bench bench-kernels bench-parts \
+	bench-input bench-start bench-scale bench-seeds bench-tpu lint clean
 
 run: $(VENV)/installed
 	@$(BIN)/python run.py
@@ -27,6 +29,10 @@ test-configs: $(VENV)/installed-test
 test-gradients: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -m gradients
 
+# The steps of every network, lowered for CUDA, ROCm and TPUs on a CPU.
+test-accelerators: $(VENV)/installed-test
+	$(BIN)/python -m pytest -q $(PARALLEL) -m accelerators tests/test_accelerators.py
+
 # Runs that are killed, starved and mistyped: docs/reliability.md. Most of the time they start, on a core each.
 test-faults: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q $(PARALLEL) --dist loadfile -m faults
@@ -39,6 +45,13 @@ test-lecture: $(VENV)/installed-test
 test-torch: $(VENV)/installed-test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
 	$(BIN)/python -m pytest -q tests/test_weights.py tests/test_published.py
+
+# The oldest Python and jax that we support, in an environment of their own: that it installs, runs, computes and resumes.
+OLDEST := test_kernels test_steps test_checkpoint test_data test_run
+test-oldest:
+	$(MAKE) VENV=.venv-3.11 PYTHON="$(call newest,3.11)" run
+	$(MAKE) VENV=.venv-3.11 .venv-3.11/installed-test
+	.venv-3.11/bin/python -m pytest -q $(PARALLEL) $(OLDEST:%=tests/%.py)
 
 # Images/s in training and inference beside PyTorch, an hour for all; meant for an idle machine.
 bench: $(VENV)/installed-test
@@ -68,6 +81,12 @@ bench-scale: $(VENV)/installed-test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
 	$(BIN)/python benchmarks/scale.py
 
+# What compiling for a TPU costs, without one; libtpu is for an environment of its own.
+bench-tpu:
+	$(MAKE) VENV=.venv-tpu .venv-tpu/installed
+	@.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[tpu]'
+	.venv-tpu/bin/python benchmarks/tpu_compile.py
+
 # Whether several seeds as one program are faster than one after the other: for a machine with an accelerator.
 bench-seeds: $(VENV)/installed
 	@$(BIN)/python benchmarks/seeds.py
@@ -92,4 +111,4 @@ $(VENV)/installed-test: $(VENV)/installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf .venv* runs

@@ -83,10 +83,19 @@ flags.DEFINE_bool("deterministic", False, "On GPUs too the same command gives th
 flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
 
-# XLA's own convolution for the CPU is up to twice as fast as the library it prefers (ResNet-20 on 2 cores: 402 against 203
-# images/s). An XLA that does not know a flag ends the program, so only versions that were tried are given it.
-CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
-CPU_FLAG_TRIED = ((0, 10), (0, 13))
+# Flags of XLA on CPUs. An XLA that does not know a flag ends the program, so only versions that were measured are given it.
+CPU_FLAGS = (
+    # jaxlib from, before   processor has   the flag and what it gives
+    # XLA's own convolution in place of a library's: ResNet-20 trains 1.9 times as fast (make bench-parts)
+    ((0, 10), (0, 13), "", "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"),
+)
+
+
+def processor_flags() -> list[str]:
+    """The instruction sets that the processor has, by Linux's names such as avx512_bf16; none where nothing tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split() for line in lines if line.startswith("flags")), [])
 
 
 def tune(deterministic: bool) -> None:
@@ -96,27 +105,33 @@ def tune(deterministic: bool) -> None:
     ):
         keep_memory()
     version = tuple(map(int, metadata.version("jaxlib").split(".")[:2]))
-    flags_set = os.environ.get("XLA_FLAGS", "")
-    if CPU_FLAG_TRIED[0] <= version < CPU_FLAG_TRIED[1] and "ynn_fusion_type" not in flags_set:
-        flags_set = os.environ["XLA_FLAGS"] = f"{flags_set} {CPU_FLAG}".strip()
+    flags_set = os.environ.get("XLA_FLAGS", "").split()
+    for first, last, unit, flag in CPU_FLAGS:
+        known = any(given.startswith(flag.split("=")[0]) for given in flags_set)
+        if first <= version < last and not known and (not unit or unit in processor_flags()):
+            flags_set.append(flag)
     if deterministic:
-        os.environ["XLA_FLAGS"] = f"{flags_set} --xla_gpu_deterministic_ops=true".strip()
+        flags_set.append("--xla_gpu_deterministic_ops=true")
+    if flags_set:
+        os.environ["XLA_FLAGS"] = " ".join(flags_set)
 
 
 def keep_memory() -> None:
-    """Tells glibc to keep what XLA gives back, which else is mapped anew, page by page, for each step's large buffers.
+    """Stops glibc returning freed memory to the system, which would page-fault the buffers again in every step.
 
-    Networks gain by it, for more memory (`make bench-parts`, docs/speed.md). Pages of 2 MB (GLIBC_TUNABLES=
-    glibc.malloc.hugetlb=1) did as well for a third of the memory on one day, and on another cost half of the speed. An
-    accelerator's runs gain nothing: their buffers are not here, and threads that read data would wait for each other.
+    Buffers of 512 MiB and more are returned all the same. Kept, they double or triple the peak memory of large networks,
+    since a freed one rarely fits the next request (GoogLeNet: 4.3 GB in place of 1.9), and their page faults cost the
+    smallest share of a step. `make bench-parts` compares with the C library's own setting. Pages of 2 MB (GLIBC_TUNABLES=
+    glibc.malloc.hugetlb=1) did as well for a third of the memory on one day, and on another cost half of the speed. Runs on
+    an accelerator gain nothing: their buffers lie elsewhere, and threads that read data would wait for each other.
     """
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return  # the user has an opinion
     with contextlib.suppress(OSError, AttributeError):  # another C library
         option = ctypes.CDLL("libc.so.6").mallopt
-        arenas, mapped, trim = -8, -4, -1  # of malloc.h: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD
-        never = -1  # an int's 2 GB would be one buffer of ResNet-50
-        for name, value in ((arenas, 1), (mapped, 0), (trim, never)):
+        arenas, map_from, trim = -8, -3, -1  # of malloc.h: M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+        never = -1
+        for name, value in ((arenas, 1), (map_from, 512 * 2**20), (trim, never)):
             option(name, value)
 
 

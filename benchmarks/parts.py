@@ -3,8 +3,9 @@
     python benchmarks/parts.py [--nets=resnet20_cifar,resnet50_v1_5] [--dtypes=float32,bfloat16] [--rounds=5] [--note=...]
                                or: make bench-parts
 
-The whole step is that of benchmarks/train.py; beside it the same with jax.nn.relu in place of kernels.relu, the same with
-the C library's own allocator, and the inference of as many images. Then every convolution, by itself, with random numbers
+The whole step is that of benchmarks/train.py; beside it the same with jax.nn.relu in place of kernels.relu, with the C
+library's own allocator, without the flags that run.py gives XLA, with oneDNN's custom calls in place of those flags, and the
+inference of as many images. Then every convolution, by itself, with random numbers
 of its shapes: forward, gradient of its input, gradient of its weights. All in CPU time, which other work on the machine
 changes least. What the parts do not add up to is batch normalization, activations, pooling, the optimizer, and what caches
 lose between one part and the next. Appends a line a network and type to results.jsonl.
@@ -23,7 +24,9 @@ from benchmarks import sides, train
 
 STEP = "ours:train"
 WHOLE = {"the step with jax.nn.relu": "ours_plain_relu:train",
-         "the step with the C library's allocator": "ours_own_memory:train", "inference": "ours:inference"}  # fmt: skip
+         "the step with the C library's allocator": "ours_own_memory:train",
+         "the step without run.py's XLA flags": "ours_no_flags:train",
+         "the step with oneDNN's custom calls": "ours_onednn:train", "inference": "ours:inference"}  # fmt: skip
 PARTS = ("forward", "gradients of inputs", "gradients of weights")
 
 

@@ -31,11 +31,20 @@ NETS = {
 KINDS, DTYPES = ("train", "inference"), ("float32", "bfloat16")
 SIDES = ("ours", "torch", "torch_compiled")
 SECONDS = 2.0  # of a round
+ONEDNN = ("--xla_cpu_experimental_onednn_custom_call=true"
+          " --xla_cpu_experimental_ynn_fusion_type=-individual_convolution,-individual_dot")  # fmt: skip
 SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
 
 
 def classes(net):
     return 10 if net.startswith("lenet") or net.endswith("_cifar") else 1000
+
+
+def recipe(batch):
+    from convnets import optim
+
+    return optim.make(**SGD, lr_batch=0, schedule="constant", nesterov=False, decay="*", rates="", max_norm=0.0, average="",
+                      steps_per_epoch=1000, batch_size=batch)  # fmt: skip
 
 
 def ours(kind, net, dtype, batch=0, count=1):
@@ -50,15 +59,14 @@ def ours(kind, net, dtype, batch=0, count=1):
     run.tune(deterministic=False)
     import jax
 
-    from convnets import models, optim, state, steps
+    from convnets import models, state, steps
 
     jax.config.update("jax_threefry_partitionable", True)
     devices = jax.local_devices()[:count]
     device = devices[0]
     model = models.create(net, classes(net), dtype)
     batch = batch or NETS[net][device.platform != "cpu"]
-    recipe = optim.make(**SGD, lr_batch=0, schedule="constant", nesterov=False, decay="*", rates="", max_norm=0.0,
-                        average="", steps_per_epoch=1000, batch_size=batch)  # fmt: skip
+    optimizer = recipe(batch).optimizer
     rng = np.random.default_rng(0)
     several = steps.steps_per_dispatch(0) if kind == "train" else 1
     one = {"image": rng.standard_normal((batch, *model.input_shape), np.float32),
@@ -66,9 +74,9 @@ def ours(kind, net, dtype, batch=0, count=1):
            "epoch": np.zeros(batch, np.int32), "index": np.arange(batch, dtype=np.int32)}  # fmt: skip
     constants = steps.replicate({"images": one.pop("image"), "labels": one.pop("label")}, devices)
     feed = jax.device_put(steps.shard([one] * several, count))
-    now = steps.replicate(state.create(model, recipe.optimizer, model.input_shape, 0), devices)
+    now = steps.replicate(state.create(model, optimizer, model.input_shape, 0), devices)
     if kind == "train":
-        step = steps.parallel(steps.train_step(model, recipe.optimizer, "softmax", [], 0), train=True,
+        step = steps.parallel(steps.train_step(model, optimizer, "softmax", [], 0), train=True,
                               steps=several, devices=devices)  # fmt: skip
         held = [now]
 
@@ -139,7 +147,7 @@ def torch(kind, net, dtype, compiled, batch=0):
 
 
 def leave_out(side):
-    """Of ours_plain_relu and ours_own_memory, sides of benchmarks/parts.py: what they are named for is as JAX has it."""
+    """Of the sides of benchmarks/parts.py: what they are named for is as JAX has it, or as ONEDNN says."""
     import jax
 
     import run
@@ -149,6 +157,10 @@ def leave_out(side):
         kernels._relu = jax.nn.relu
     if "own_memory" in side:
         run.keep_memory = lambda: None
+    if "no_flags" in side:
+        run.CPU_FLAGS = ()
+    if "onednn" in side:
+        os.environ["XLA_FLAGS"] = ONEDNN
 
 
 def serve(side, kind, net, dtype, batch="0", devices="1"):

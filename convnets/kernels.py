@@ -1,6 +1,7 @@
 """Convolution, products, normalization and ReLU as XLA's CPU backend is fast at them; a helper of the layers.
 
-Other backends get the plain formulation, whose kernels are their vendors'. Each form equals the plain one up to rounding
+Other backends get the plain formulation, whose kernels are their vendors'; but a TPU gets bands for images of one channel,
+which XLA takes minutes to compile as convolutions (`make bench-tpu`). Each form equals the plain one up to rounding
 (tests/test_kernels.py) and is kept because it won by 10 % or more (`make bench-kernels`; benchmarks/results.jsonl):
 
     groups           a convolution for each: XLA runs the gradients of a grouped one without its fast kernels
@@ -8,8 +9,9 @@ Other backends get the plain formulation, whose kernels are their vendors'. Each
                      core; in bfloat16 ask for float32 sums: without, the operands are widened first
     whole map        a kernel as large as the map is such a product: AlexNet's and VGG's fc6, LeNet's C5
     1 x 1            in bfloat16 such a product
-    bands            LeNet's other convolutions as products of whole rows of the image and a matrix with the kernel along
-                     its diagonal, mostly zeros: of few channels XLA reaches a tenth of the products' rate
+    bands            LeNet's other convolutions as products of parts of rows of the image and a matrix with the kernel along
+                     its diagonal, half of it zeros: of few channels XLA reaches a tenth of the products' rate. From 4
+                     channels on in the gradients alone: there XLA's forward convolution is as fast
     rows             in bfloat16 a convolution of many channels as one product for each row of its kernel: XLA widens what
                      it convolves to float32, and only products reach the matrix unit of the processor
     bias             added in float32, so that its gradient is a sum in float32: in bfloat16 one is slow, and rounds each time
@@ -22,8 +24,8 @@ Other backends get the plain formulation, whose kernels are their vendors'. Each
 Tried and not worth it: a strided convolution's input gradient as a small convolution for each phase of the stride (0.94
 times as fast), all patches x weights in bfloat16 (0.1 to 1.2 on maps above 7 x 7), 2 x 2 or 4 x 4 pixels of a stem as one of
 more channels, space to depth (ResNet's 1.0, AlexNet's 0.9), the same for deeper layers (0.5), weight gradients as products in
-float32 (0.4 to 1.1) or of narrow layers (0.7 to 1.2), 1 x 1 as products in float32 (0.9 to 1.1), bands of wider rows, in
-tiles too (stems 0.3 to 1.2).
+float32 (0.4 to 1.1) or of narrow layers (0.7 to 1.2; on jax 0.12 0.5 to 1.1, in chunks of the batch too), 1 x 1 as products
+in float32 (0.9 to 1.1), bands of wider rows, in tiles too (stems 0.3 to 1.2).
 """
 
 import contextlib
@@ -75,6 +77,9 @@ def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edge
 
     In the type of x; the kernel may be of a wider one, and its gradient then is too.
     """
+    few = x.shape[2] * x.shape[3] <= SHORT and kernel.shape[:2] != (1, 1)
+    if platform() == "tpu" and few and x.shape[3] == 1:
+        return _bands(x, kernel, stride, padding)
     if not on_cpu():
         return plain_conv(x, kernel, stride, padding, groups)
     if groups > 1:
@@ -84,7 +89,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edge
         return product(x.reshape(x.shape[0], 1, 1, -1), kernel.reshape(-1, kernel.shape[3]))
     if x.dtype == jnp.bfloat16 and kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
         return product(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
-    if x.shape[2] * x.shape[3] <= SHORT and kernel.shape[:2] != (1, 1):
+    if few:
         return (_bands if x.shape[3] < 4 else _bands_in_gradients)(x, kernel, stride, padding)
     if x.dtype == jnp.bfloat16 and min(kernel.shape[2:]) >= WIDE:
         return _rows(x, kernel, stride, padding)

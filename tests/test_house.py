@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 FILES = sorted((ROOT / "convnets").rglob("*.py"))
 LEVELS = [
-    ["convnets", "errors", "language"],
+    ["convnets", "errors", "language", "markdown"],
     [
         "kernels",
         "layers",

@@ -1,0 +1,72 @@
+"""What it costs to compile for a TPU, on a machine that has none: seconds, memory and the estimated time of a training step.
+
+    python benchmarks/tpu_compile.py [--nets=lenet5_modern,...] [--dtypes=bfloat16] [--note=...]       or: make bench-tpu
+
+libtpu, of the extra `tpu`, compiles for the chips of a topology that is only described. The step is that of
+benchmarks/train.py on one chip. Its estimated time is the larger of two quotients: the arithmetic that XLA counts over the
+chip's peak, and the bytes that it counts over the chip's bandwidth. Appends a line a case to results.jsonl.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", TPU_WORKER_HOSTNAMES="localhost")
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks import sides, train
+
+TOPOLOGY = "v5e:2x2"
+PEAK, BANDWIDTH = 197e12, 819e9  # of one v5e chip, as Google states them: FLOP/s in bfloat16, bytes/s
+BATCH = 128
+
+
+def step_for(net, dtype, device):
+    """The training step of a network for one device and the shapes of its arguments."""
+    import jax
+    import jax.numpy as jnp
+
+    from convnets import kernels, models, state, steps
+
+    model = models.create(net, train.classes(net), dtype)
+    optimizer = train.recipe(BATCH).optimizer
+    with kernels.compile_for(device.platform):
+        shapes = jax.eval_shape(lambda: state.initial(model, optimizer, model.input_shape, 0))
+    one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)  # noqa: E731
+    batch = {"image": one(jnp.float32, *model.input_shape), "mask": one(jnp.float32),
+             **{key: one(jnp.int32) for key in ("label", "epoch", "index")}}  # fmt: skip
+    step = steps.train_step(model, optimizer, "softmax", [], 0)
+    return steps.ahead_of_time(step, train=True, device=device), (shapes, batch, {})
+
+
+def main():
+    parser = sides.parser(__doc__, 1)
+    parser.add_argument("--nets", default=",".join(train.NETS))
+    parser.add_argument("--dtypes", default="bfloat16")
+    flags = parser.parse_args()
+    nets = sides.chosen(parser, "nets", flags.nets, train.NETS)
+    dtypes = sides.chosen(parser, "dtypes", flags.dtypes, train.DTYPES)
+    from jax.experimental import topologies
+
+    device = topologies.get_topology_desc(TOPOLOGY, "tpu").devices[0]
+    for dtype in dtypes:
+        for net in nets:
+            step, arguments = step_for(net, dtype, device)
+            began = time.perf_counter()
+            lowered = step.lower(*arguments)
+            lower = time.perf_counter() - began
+            compiled = lowered.compile()
+            took = time.perf_counter() - began - lower
+            memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
+            estimated = max(costs["flops"] / PEAK, costs["bytes accessed"] / BANDWIDTH)
+            mib = {name: round(getattr(memory, f"{size}_size_in_bytes") / 2**20, 1)
+                   for name, size in (("argument_mib", "argument"), ("temporary_mib", "temp"))}  # fmt: skip
+            print(f"{net:16} {dtype:9} traced in {lower:5.1f} s, compiled in {took:6.1f} s, estimated {1e3 * estimated:.2f} ms a"
+                  f" step, {sum(mib.values()):,.0f} MiB", flush=True)  # fmt: skip
+            sides.record("compile", topology=TOPOLOGY, net=net, dtype=dtype, batch=BATCH, lower_s=round(lower, 1),
+                         compile_s=round(took, 1), **mib, estimated_s=round(estimated, 6), flops=costs["flops"],
+                         bytes_accessed=costs["bytes accessed"], note=flags.note)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""What can be checked of accelerators without one: the steps of every network are lowered for them, from a CPU."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import export
+
+from convnets import kernels, models, optim, state, steps
+from convnets.models import MODELS
+from tests.test_models import GOLDEN
+
+PLATFORMS = ("cuda", "rocm", "tpu")
+SIDES = {"bn_inception": 64, "resnet": 64, "plain": 64}  # pixels of networks that take less than their own input
+QUICK = ("neocognitron", "lenet5_modern", "cuda_convnet_18pct", "resnet20_cifar")
+BATCH = 2
+
+
+def programs(name):
+    """The training and the evaluation step of a network, each with the shapes of its arguments."""
+    model = models.create(name, GOLDEN[name]["classes"], "bfloat16")
+    side = min([model.input_shape[0], *(s for start, s in SIDES.items() if name.startswith(start))])
+    shape = (side, side, model.input_shape[2])
+    optimizer = optim.make(0.1, 0, "constant", 0.9, False, 1e-4, "*", "", 0.0, "", 1000, BATCH).optimizer
+    variables = jax.eval_shape(lambda: state.initial(model, optimizer, shape, 0))
+    one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)  # noqa: E731
+    batch = {"image": one(jnp.float32, *shape), "mask": one(jnp.float32),
+             **{key: one(jnp.int32) for key in ("label", "epoch", "index")}}  # fmt: skip
+    train = steps.train_step(model, optimizer, "softmax", [], 0)
+    test = steps.eval_step(model, "softmax", [])
+    return [(steps.ahead_of_time(step, train=step is train), (variables, batch, {})) for step in (train, test)]
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.accelerators] * (n not in QUICK)) for n in MODELS])
+def test_every_step_is_lowered_for_accelerators(name):
+    with kernels.compile_for("accelerator"):
+        for step, arguments in programs(name):
+            exported = export.export(step, platforms=PLATFORMS)(*arguments)
+            assert exported.platforms == PLATFORMS and exported.nr_devices == 1
+
+
+def test_a_program_has_the_forms_of_the_platform_that_it_is_compiled_for():
+    x, w = jax.ShapeDtypeStruct((2, 32, 32, 1), jnp.float32), jax.ShapeDtypeStruct((5, 5, 1, 6), jnp.float32)
+    edges = ((0, 0), (0, 0))
+
+    def lowered(platform):
+        with kernels.compile_for(platform):
+            # A function of its own for each platform: JAX keeps what it has traced of one.
+            return jax.jit(lambda x, w: kernels.conv(x, w, (1, 1), edges)).lower(x, w).as_text()
+
+    assert "stablehlo.convolution" in lowered("cuda")
+    for platform in ("cpu", "tpu"):
+        assert "stablehlo.convolution" not in lowered(platform) and "dot_general" in lowered(platform)
+    assert kernels.on_cpu()
+
+
+def test_a_step_follows_its_devices(monkeypatch):
+    """On a machine with an accelerator a program for the CPU's devices has the CPU's forms, and the other way round."""
+    seen = []
+    step = steps.for_devices(lambda: seen.append(kernels.on_cpu()), jax.devices("cpu"))
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    step()
+    assert seen == [True] and not kernels.on_cpu()
