@@ -166,7 +166,8 @@ def test_where_xla_convolves_slowly_products_do(side, channels, features, size, 
         return jax.jit(gradients).lower(*map(jax.ShapeDtypeStruct, shapes, (dtype, "float32"))).as_text()
 
     found = program(side, padding)
-    assert found.count("stablehlo.dot_general") >= 3 and "stablehlo.convolution" not in found
+    forward = channels == 6  # of bands of several channels the gradients alone are products
+    assert found.count("stablehlo.dot_general") >= 3 - forward and found.count("stablehlo.convolution") == forward
     assert ("stablehlo.convolution" in program(100, padding)) == (size > 1 and (channels, dtype) != (96, "bfloat16"))
 
 
