@@ -13,6 +13,16 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "allow")
 
+
+
+def pytest_configure(config):
+    """Tests, and the programs that they start, share what XLA has compiled, with other processes and later runs."""
+    compiled = str(config.cache.mkdir("xla"))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
+    jax.config.update("jax_compilation_cache_dir", compiled)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
 # For programs that run once: compiling them well would take most of a test's time.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
