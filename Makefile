@@ -44,10 +44,10 @@ test-lecture: $(VENV)/installed-test
 # Against reference networks in PyTorch, which is large and only wanted here.
 test-torch: $(VENV)/installed-test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
-	$(BIN)/python -m pytest -q tests/test_weights.py tests/test_published.py
+	$(BIN)/python -m pytest -q tests/models/pretrained/test_weights.py tests/models/pretrained/test_published.py
 
 # The oldest Python and jax that we support, in an environment of their own: that it installs, runs, computes and resumes.
-OLDEST := test_kernels test_steps test_checkpoint test_data test_run
+OLDEST := layers/test_cpu_kernels training/test_train_step training/test_checkpoint data/test_dataset test_run
 test-oldest:
 	$(MAKE) VENV=.venv-3.11 PYTHON="$(call newest,3.11)" run
 	$(MAKE) VENV=.venv-3.11 .venv-3.11/installed-test

@@ -23,20 +23,19 @@ The same command again resumes a run, or says that it is complete. Exit codes: 0
 4 diverged, 5 checkpoint, 75 preempted and saved.
 """
 
-import contextlib
-import ctypes
 import os
 import sys
 import traceback
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from convnets import processes, validate, watchdog
+from convnets.config import configs_of_seeds, load_config, split_arguments
 from convnets.errors import Error, Preempted, UsageError
+from convnets.modes import usage
+from convnets.runtime import distributed, environment, watchdog
+from convnets.training import validation
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
 MODES = ("train", "evaluate", "predict", "export", "describe", "visualize", "prepare", "sweep", "report")
@@ -66,7 +65,7 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("jobs", 1, "For sweep: trials at a time; they share the cores and an accelerator's memory.", 1)
 flags.DEFINE_list("slurm", [], "For sweep: KEY=VALUE for sbatch, such as partition=gpu,gres=gpu:1.")
-flags.DEFINE_enum("distributed", "auto", processes.MODES, "For train and evaluate, several processes as one: as Slurm, "
+flags.DEFINE_enum("distributed", "auto", distributed.MODES, "For train and evaluate, several processes as one: as Slurm, "
                   "Open MPI, a TPU pod or Kubernetes started them; by the next three flags; or this one alone.")  # fmt: skip
 flags.DEFINE_string("coordinator_address", "", "HOST:PORT of process 0, where the processes meet.")
 flags.DEFINE_integer("num_processes", None, "How many they are.", 1)
@@ -83,60 +82,8 @@ flags.DEFINE_bool("deterministic", False, "On GPUs too the same command gives th
 flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
 
-# Flags of XLA on CPUs. An XLA that does not know a flag ends the program, so only versions that were measured are given it.
-CPU_FLAGS = (
-    # jaxlib from, before   processor has   the flag and what it gives
-    # XLA's own convolution in place of a library's: ResNet-20 trains 1.9 times as fast (make bench-parts)
-    ((0, 10), (0, 13), "", "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"),
-)
-
-
-def processor_flags() -> list[str]:
-    """The instruction sets that the processor has, by Linux's names such as avx512_bf16; none where nothing tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split() for line in lines if line.startswith("flags")), [])
-
-
-def tune(deterministic: bool) -> None:
-    """Before JAX starts: what was measured to help, unless the user has an opinion."""
-    if os.environ.get("JAX_PLATFORMS") == "cpu" or not (
-        metadata.entry_points(group="jax_plugins") or find_spec("libtpu")
-    ):
-        keep_memory()
-    version = tuple(map(int, metadata.version("jaxlib").split(".")[:2]))
-    flags_set = os.environ.get("XLA_FLAGS", "").split()
-    for first, last, unit, flag in CPU_FLAGS:
-        known = any(given.startswith(flag.split("=")[0]) for given in flags_set)
-        if first <= version < last and not known and (not unit or unit in processor_flags()):
-            flags_set.append(flag)
-    if deterministic:
-        flags_set.append("--xla_gpu_deterministic_ops=true")
-    if flags_set:
-        os.environ["XLA_FLAGS"] = " ".join(flags_set)
-
-
-def keep_memory() -> None:
-    """Stops glibc returning freed memory to the system, which would page-fault the buffers again in every step.
-
-    Buffers of 512 MiB and more are returned all the same. Kept, they double or triple the peak memory of large networks,
-    since a freed one rarely fits the next request (GoogLeNet: 4.3 GB in place of 1.9), and their page faults cost the
-    smallest share of a step. `make bench-parts` compares with the C library's own setting. Pages of 2 MB (GLIBC_TUNABLES=
-    glibc.malloc.hugetlb=1) did as well for a third of the memory on one day, and on another cost half of the speed. Runs on
-    an accelerator gain nothing: their buffers lie elsewhere, and threads that read data would wait for each other.
-    """
-    if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
-        return  # the user has an opinion
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        option = ctypes.CDLL("libc.so.6").mallopt
-        arenas, map_from, trim = -8, -3, -1  # of malloc.h: M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-        never = -1
-        for name, value in ((arenas, 1), (map_from, 512 * 2**20), (trim, never)):
-            option(name, value)
-
-
 def main(argv: list[str]) -> int:
-    overrides, others = validate.split_arguments(argv)
+    overrides, others = split_arguments(argv)
     if {"--help", "-h", "-help", "--helpfull"} & set(others):
         print(__doc__ + "\nFlags:\n" + FLAGS.main_module_help())
         return 0
@@ -144,35 +91,35 @@ def main(argv: list[str]) -> int:
         stray = FLAGS(others)[1:]
     except flags.Error as e:
         raise UsageError(str(e).replace("\n", " ")) from None
-    tune(FLAGS.deterministic)
-    source, problems = validate.usage(FLAGS, stray, DEFAULT_CONFIG)
+    environment.tune(FLAGS.deterministic)
+    source, problems = usage.usage(FLAGS, stray, DEFAULT_CONFIG)
     if source is None or (problems and FLAGS.mode in ("report", "sweep")):
         raise UsageError("\n".join(problems))
     given = Path(FLAGS.workdir).expanduser().absolute() if FLAGS.workdir else None
     members = [Path(name).expanduser().absolute() for name in FLAGS.workdirs]
 
     if FLAGS.mode == "report":
-        from convnets import report
+        from convnets.report import generate
 
-        report.report(members)
+        generate.generate(members)
         return 0
 
     if FLAGS.mode == "sweep":
-        from convnets import sweep
+        from convnets.sweep import launcher
 
         folder = given or Path("runs", f"{Path(FLAGS.experiment).stem}-{FLAGS.size}").absolute()
-        return sweep.sweep(FLAGS.experiment, FLAGS.size, folder, FLAGS.seeds, overrides, FLAGS.launcher, FLAGS.jobs,
+        return launcher.run_sweep(FLAGS.experiment, FLAGS.size, folder, FLAGS.seeds, overrides, FLAGS.launcher, FLAGS.jobs,
                            FLAGS.slurm)  # fmt: skip
 
-    config, wrong = validate.load(source, overrides)
+    config, wrong = load_config(source, overrides)
     problems += wrong
     several = FLAGS.mode == "train" and FLAGS.seeds is not None
-    configs, wrong = validate.population(source, overrides, FLAGS.seeds) if several and not problems else ([], [])
+    configs, wrong = configs_of_seeds(source, overrides, FLAGS.seeds) if several and not problems else ([], [])
     problems += wrong
     group = (FLAGS.distributed, FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
     meets = FLAGS.mode in ("train", "evaluate")
-    problems += processes.problems(*group, FLAGS.local_device_ids) if meets else []
-    meets = meets and not problems and processes.wanted(FLAGS.distributed)
+    problems += distributed.problems(*group, FLAGS.local_device_ids) if meets else []
+    meets = meets and not problems and distributed.is_wanted(FLAGS.distributed)
     if several and meets:
         problems.append("--seeds: these runs are trained by one process: take --distributed=off")
     if FLAGS.profile and (FLAGS.mode != "train" or several or (config is not None and config.loss == "svm")):
@@ -180,17 +127,17 @@ def main(argv: list[str]) -> int:
             "--profile traces the steps of one run that trains step by step: not several seeds, not loss=svm"
         )
     if config is not None:
-        problems += validate.problems(config, devices=FLAGS.mode == "train" and not meets)
+        problems += validation.problems(config, devices=FLAGS.mode == "train" and not meets)
     workdir = given or Path("runs", str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")).absolute()
     if FLAGS.mode in ("train", "visualize") or (FLAGS.mode == "evaluate" and members and given):
-        problems += validate.workdir(workdir)
+        problems += usage.workdir(workdir)
     if problems:
         raise UsageError("\n".join(problems))
 
     import jax
 
-    from convnets import population, prepare, verbs
-    from convnets.data import cache_dir
+    from convnets.data.cache import cache_dir
+    from convnets.modes import describe, evaluate, export, predict, prepare, train, train_seeds
 
     jax.config.update("jax_default_prng_impl", "threefry2x32")
     jax.config.update("jax_threefry_partitionable", True)
@@ -198,34 +145,34 @@ def main(argv: list[str]) -> int:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if meets:
-        processes.start(*group, FLAGS.local_device_ids, FLAGS.peer_timeout)
+        distributed.start(*group, FLAGS.local_device_ids, FLAGS.peer_timeout)
         watchdog.listen()
-        processes.same_folder(workdir)
-        if FLAGS.mode == "train" and (problem := validate.divisible(config)):
+        distributed.check_same_folder(workdir)
+        if FLAGS.mode == "train" and (problem := validation.divisible(config)):
             raise UsageError(problem)
-    verb = {
+    run_mode = {
         "train": lambda: (
-            population.train(configs, workdir, FLAGS.allow_config_change, FLAGS.step_timeout)
+            train_seeds.train(configs, workdir, FLAGS.allow_config_change, FLAGS.step_timeout)
             if several
-            else verbs.train(config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.profile)
+            else train.train(config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.profile)
         ),
         "evaluate": lambda: (
-            verbs.ensemble(members, overrides, given, FLAGS.name)
+            evaluate.ensemble(members, overrides, given, FLAGS.name)
             if members
-            else verbs.evaluate(config, workdir, FLAGS.weights, FLAGS.name)
+            else evaluate.evaluate(config, workdir, FLAGS.weights, FLAGS.name)
         ),
-        "predict": lambda: verbs.predict(config, workdir, FLAGS.images, FLAGS.invert),
-        "export": lambda: verbs.export(config, workdir, Path(FLAGS.weights)),
+        "predict": lambda: predict.predict(config, workdir, FLAGS.images, FLAGS.invert),
+        "export": lambda: export.export(config, workdir, Path(FLAGS.weights)),
         "visualize": lambda: look_inside(config, members, overrides, workdir),
-        "describe": lambda: verbs.describe(config, FLAGS.json),
+        "describe": lambda: describe.describe(config, FLAGS.json),
         "prepare": lambda: prepare.prepare(config, FLAGS.manual_dir),
     }[FLAGS.mode]
-    verb()
+    run_mode()
     return 0
 
 
 def look_inside(config: Any, members: list[Path], overrides: list[str], workdir: Path) -> None:
-    from convnets import visualize  # with all that draws and fits, for which no other mode should wait
+    from convnets.modes import visualize  # with all that draws and fits, for which no other mode should wait
 
     if members:
         visualize.compare(members, overrides, workdir)
@@ -238,7 +185,7 @@ if __name__ == "__main__":
         code = main(sys.argv)
     except Preempted as e:
         code = e.code
-        if processes.first():
+        if distributed.is_main():
             print(e, file=sys.stderr)
     except Error as e:
         code = e.code
@@ -249,14 +196,16 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         code = 130
-        if processes.count() > 1:
+        if distributed.process_count() > 1:
             watchdog.fail(code, "interrupted")
-    except Exception as e:  # not raised again: all that it holds is to be freed before Python ends, see stream.py
+    except (
+        Exception
+    ) as e:  # not raised again: all that it holds is to be freed before Python ends, see data/tf_pipeline.py
         code = 1
-        if processes.count() == 1:
+        if distributed.process_count() == 1:
             traceback.print_exc()
         else:
             watchdog.fail(code, f"{type(e).__name__}: {e}".splitlines()[0], traceback.format_exc())
-    if processes.count() > 1:
-        processes.leave(code)
+    if distributed.process_count() > 1:
+        distributed.exit_together(code)
     sys.exit(code)

@@ -41,20 +41,21 @@ def ours(task):
     """Endless batches as training gets them."""
     import jax
 
-    from convnets import augment, data
+    from convnets.augment import pipeline
+    from convnets.data import dataset, sampler
 
     test = "decode|square(224)" if task == "imagenet" else "decode"
     loader = "stream" if task == "imagenet" else "resident"
     name, test_split = NAMES[task], "validation" if task == "imagenet" else "test"
-    split, _ = data.make(name, str(sides.SHARED), loader, "train", test_split, OPS[task], test, "error")
-    batches = split.feed(data.training_schedule(split.info.num_examples, BATCH[task], 0, 0, 1 << 40), 0)
+    split, _ = dataset.load_splits(name, str(sides.SHARED), loader, "train", test_split, OPS[task], test, "error")
+    batches = split.feed(sampler.training_schedule(split.info.num_examples, BATCH[task], 0, 0, 1 << 40), 0)
     if task == "imagenet":
         yield from (batch["image"] for batch in batches)
     constants = jax.device_put(split.constants["images"])
 
     @jax.jit
     def step(images, epoch, index):
-        return augment.apply(split.device_ops, augment.example_keys(0, epoch, index), images[index])
+        return pipeline.apply(split.device_ops, pipeline.example_keys(0, epoch, index), images[index])
 
     for batch in batches:
         yield step(constants, batch["epoch"], batch["index"]).block_until_ready()
@@ -64,14 +65,16 @@ def torch_loader(task, kind):
     """Endless batches of a DataLoader whose examples lie encoded in memory, for nothing but its work to be measured."""
     import torch
 
-    from convnets import data, sources
+    from convnets.data import dataset, sources
 
     if task == "imagenet":
         source = sources.find(NAMES[task], str(sides.SHARED), "train")
         encoded, _ = source.parse(np.arange(192), source.reader.read(np.arange(192)))
         examples = list(encoded.numpy())
     else:
-        split, _ = data.make(NAMES[task], str(sides.SHARED), "resident", "train", "test", "decode", "decode", "error")
+        split, _ = dataset.load_splits(
+            NAMES[task], str(sides.SHARED), "resident", "train", "test", "decode", "decode", "error"
+        )
         examples = split.constants["images"]
     loader = torch.utils.data.DataLoader(
         Transformed(examples, task, kind), BATCH[task], shuffle=True, num_workers=2, drop_last=True,

@@ -1,4 +1,4 @@
-"""Is each form of convnets/kernels.py worth its lines? Ours beside the plain formulation, values and all gradients.
+"""Is each form of convnets/layers/cpu_kernels.py worth its lines? Ours beside the plain formulation, values and all gradients.
 
     python benchmarks/kernels.py [--rounds=9] [--note=...]        or: make bench-kernels
 
@@ -77,41 +77,42 @@ BANDS = {"LeNet-5 C1": ((128, 32, 32, 1), (5, 5, 1, 6)), "LeNet-5 C3": ((128, 14
 
 def pooled(x, widened, *window):
     """With and without what pooling does on CPUs."""
-    from convnets import kernels, pooling
+    from convnets.layers import cpu_kernels, pooling
 
-    with mock.patch.object(kernels, "on_cpu", lambda: widened):
+    with mock.patch.object(cpu_kernels, "on_cpu", lambda: widened):
         return pooling.pool(x, *window)
 
 
 def neighbours(x, roots):
     """LRN with and without what its power is on CPUs."""
-    from convnets import kernels, layers
+    from convnets import layers
+    from convnets.layers import cpu_kernels
 
-    with mock.patch.object(kernels, "on_cpu", lambda: roots):
+    with mock.patch.object(cpu_kernels, "on_cpu", lambda: roots):
         return layers.LRN().apply({}, x)
 
 
 def multiplied(product, *arguments):
     """A convolution in bands by one product or another: what it costs depends on what is done to its three axes."""
-    from convnets import kernels
+    from convnets.layers import cpu_kernels
 
-    with mock.patch.object(kernels, "product", product):
-        return kernels.conv(*arguments)
+    with mock.patch.object(cpu_kernels, "matmul", product):
+        return cpu_kernels.conv(*arguments)
 
 
 def plain_1x1(x, w, *rest):
     """Convolutions as they are on CPUs, but for those of 1 x 1."""
-    from convnets import kernels
+    from convnets.layers import cpu_kernels
 
-    return (kernels.plain_conv if w.shape[:2] == (1, 1) else kernels.conv)(x, w, *rest)
+    return (cpu_kernels.plain_conv if w.shape[:2] == (1, 1) else cpu_kernels.conv)(x, w, *rest)
 
 
 def unit(conv, x, w):
     """Convolution and batch normalization."""
-    from convnets import kernels
+    from convnets.layers import cpu_kernels
 
     edge, one, zero = w.shape[0] // 2, np.ones(w.shape[-1], np.float32), np.zeros(w.shape[-1], np.float32)
-    return kernels.normalize(conv(x, w, (1, 1), ((edge, edge), (edge, edge))), one, zero, 1e-5)[0]
+    return cpu_kernels.normalize(conv(x, w, (1, 1), ((edge, edge), (edge, edge))), one, zero, 1e-5)[0]
 
 
 def blocks(relu, conv, x, weights):
@@ -136,16 +137,16 @@ def cases_of(dtype):
     import jax
     import jax.numpy as jnp
 
-    from convnets import kernels
+    from convnets.layers import cpu_kernels
 
     rng = np.random.default_rng(0)
-    matmul = lambda x, w: x @ w.astype(x.dtype)  # noqa: E731
-    draw = lambda *shape: jnp.asarray(rng.standard_normal(shape, np.float32), dtype)  # noqa: E731
+    matmul = lambda x, w: x @ w.astype(x.dtype)
+    draw = lambda *shape: jnp.asarray(rng.standard_normal(shape, np.float32), dtype)
     for form, shapes in CONVOLUTIONS.items():
         for where, (side, c, f, k, s, p, groups, n) in shapes.items():
             rest = ((s, s), ((p, p), (p, p)), groups)
             keep = jax.lax.stop_gradient if c == 1 else lambda x: x  # an image wants no gradient
-            both = (kernels.conv, kernels.plain_conv)
+            both = (cpu_kernels.conv, cpu_kernels.plain_conv)
             ours, plain = (lambda x, w, g=g, k=keep, r=rest: g(k(x), w, *r) for g in both)
             yield form, where, ours, plain, (draw(n, side, side, c), draw(k, k, c // groups, f))
     for where, (shape, *window) in POOLS.items():
@@ -153,26 +154,26 @@ def cases_of(dtype):
         yield "pooling", where, ours, wide, (draw(*shape),)
     for where, shape in BIASES.items():
         bias = jnp.zeros(shape[-1])
-        yield "bias", where, kernels.biased, lambda x, b: x + b.astype(x.dtype), (draw(*shape), bias)
+        yield "bias", where, cpu_kernels.add_bias, lambda x, b: x + b.astype(x.dtype), (draw(*shape), bias)
     for where, shape in LRN.items():
         ours, plain = (functools.partial(neighbours, roots=on) for on in (True, False))
         yield "roots", where, ours, plain, (draw(*shape),)
     for where, shape in BATCH_NORM.items():
-        ours, plain = (lambda *a, g=g: g(*a, 1e-5)[0] for g in (kernels.normalize, kernels.plain_normalize))
+        ours, plain = (lambda *a, g=g: g(*a, 1e-5)[0] for g in (cpu_kernels.normalize, cpu_kernels.plain_normalize))
         yield "batch norm", where, ours, plain, (draw(*shape), jnp.ones(shape[-1]), jnp.zeros(shape[-1]))
     for where, shape in BLOCKS.items():
-        ours, plain = (functools.partial(blocks, g, kernels.conv) for g in (kernels.relu, jax.nn.relu))
+        ours, plain = (functools.partial(blocks, g, cpu_kernels.conv) for g in (cpu_kernels.relu, jax.nn.relu))
         weights = [[0.1 * draw(3, 3, shape[-1], shape[-1]) for _ in range(2)] for _ in range(3)]
         yield "relu", where, ours, plain, (draw(*shape), weights)
     for where, (shape, inner) in BOTTLENECKS.items():
-        ours, plain = (functools.partial(blocks, kernels.relu, g) for g in (kernels.conv, plain_1x1))
+        ours, plain = (functools.partial(blocks, cpu_kernels.relu, g) for g in (cpu_kernels.conv, plain_1x1))
         sizes = ((1, 1, shape[-1], inner), (3, 3, inner, inner), (1, 1, inner, shape[-1]))
         weights = [[0.1 * draw(*size) for size in sizes] for _ in range(3)]
         yield "1 x 1", where, ours, plain, (draw(*shape), weights)
     for where, (a, b) in PRODUCTS.items():
-        yield "product", where, kernels.product, matmul, (draw(*a), draw(*b))
+        yield "product", where, cpu_kernels.matmul, matmul, (draw(*a), draw(*b))
     for where, (x, w) in BANDS.items():
-        both, rest = (kernels.product, matmul), ((1, 1), ((0, 0), (0, 0)))
+        both, rest = (cpu_kernels.matmul, matmul), ((1, 1), ((0, 0), (0, 0)))
         ours, plain = (lambda x, w, g=g, r=rest: multiplied(g, x, w, *r) for g in both)
         yield "product in bands", where, ours, plain, (draw(*x), draw(*w))
 
@@ -210,9 +211,9 @@ def measure(both, arguments, rounds):
 def main():
     parser = sides.parser(__doc__, 9)
     flags = parser.parse_args()
-    import run
+    from convnets.runtime import environment
 
-    run.tune(deterministic=False)
+    environment.tune(deterministic=False)
     load, found = round(os.getloadavg()[0], 1), {}
     for form, where, ours, plain, arguments in cases():
         times = measure(programs((ours, plain), arguments), arguments, flags.rounds)

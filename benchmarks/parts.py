@@ -73,16 +73,16 @@ def part(dtype, x_shape, features, kernel, stride, padding, groups, wants_input)
     import jax
     import jax.numpy as jnp
 
-    from convnets import kernels
+    from convnets.layers import cpu_kernels
 
     rng = np.random.default_rng(0)
     shapes = x_shape, (*kernel, x_shape[3] // groups, features)
     x, kernel = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in shapes)
     x = x.astype(dtype)  # the parameters stay in float32
-    convolve = lambda x, kernel: kernels.conv(x, kernel, stride, padding, groups)  # noqa: E731
+    convolve = lambda x, kernel: cpu_kernels.conv(x, kernel, stride, padding, groups)
     y = jax.jit(convolve)(x, kernel)
-    of_x = lambda x, k, g: jax.vjp(lambda x: convolve(x, k), x)[1](g)  # noqa: E731
-    of_kernel = lambda x, k, g: jax.vjp(lambda k: convolve(x, k), k)[1](g)  # noqa: E731
+    of_x = lambda x, k, g: jax.vjp(lambda x: convolve(x, k), x)[1](g)
+    of_kernel = lambda x, k, g: jax.vjp(lambda k: convolve(x, k), k)[1](g)
     macs = y.size * int(np.prod(kernel.shape[:3]))
     times = (
         cpu_ms(convolve, x, kernel),
@@ -99,9 +99,9 @@ def main():
     flags = parser.parse_args()
     nets = sides.chosen(parser, "nets", flags.nets, train.NETS)
     dtypes = sides.chosen(parser, "dtypes", flags.dtypes, train.DTYPES)
-    import run
+    from convnets.runtime import environment
 
-    run.tune(deterministic=False)
+    environment.tune(deterministic=False)
     for dtype in dtypes:
         rate, device = train.limit(dtype)
         for net in nets:

@@ -3,7 +3,7 @@
     python benchmarks/seeds.py [--nets=lenet5_modern] [--seeds=1,4,8,16] [--steps=64] [--rounds=5] [--note=...]
                                or: make bench-seeds
 
-A seed is `steps` training steps of a batch of 128 from resident images, with the step of steps.py as run.py runs it. Each
+A seed is `steps` training steps of a batch of 128 from resident images, with the step of training/train_step.py as run.py runs it. Each
 side is a process of its own and they take turns. Appends a line a case to results.jsonl: seeds/s of both sides.
 """
 
@@ -15,6 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from convnets.training.optimizer import make_recipe
+from convnets.training.state import create_state
+
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import sides
 
@@ -23,37 +26,40 @@ SIDES = ("together", "one_by_one")
 
 
 def serve(side, net, seeds, length):
-    import run
+    from convnets.runtime import environment
 
-    run.tune(deterministic=False)
+    environment.tune(deterministic=False)
     import jax
 
-    from convnets import data, models, optim, state, steps
+    from convnets import models
+    from convnets.data import sampler
+    from convnets.runtime import parallel
+    from convnets.training import train_step
 
     jax.config.update("jax_threefry_partitionable", True)
     model, device = models.create(net, 10, "float32"), jax.local_devices()[:1]
-    recipe = optim.make(0.01, 0, "constant", 0.9, False, 0.0, "*", "", 0.0, "", steps_per_epoch=100, batch_size=BATCH)
-    rng, count = np.random.default_rng(0), min(steps.steps_per_dispatch(0), length)
-    constants = steps.replicate({"images": rng.integers(0, 255, (IMAGES, *model.input_shape), np.uint8),
+    recipe = make_recipe(0.01, 0, "constant", 0.9, False, 0.0, "*", "", 0.0, "", steps_per_epoch=100, batch_size=BATCH)
+    rng, count = np.random.default_rng(0), min(parallel.steps_per_dispatch(0), length)
+    constants = parallel.replicate({"images": rng.integers(0, 255, (IMAGES, *model.input_shape), np.uint8),
                                  "labels": rng.integers(0, 10, IMAGES, np.int32)}, device)  # fmt: skip
-    states = [jax.device_get(state.create(model, recipe.optimizer, model.input_shape, s)) for s in range(seeds)]
-    batches = [list(data.training_schedule(IMAGES, BATCH, s, 0, length)) for s in range(seeds)]
+    states = [jax.device_get(create_state(model, recipe.optimizer, model.input_shape, s)) for s in range(seeds)]
+    batches = [list(sampler.training_schedule(IMAGES, BATCH, s, 0, length)) for s in range(seeds)]
 
     numbers: range | tuple = ()
     if side == "together":
         numbers, states = range(seeds), [jax.tree.map(lambda *leaves: np.stack(leaves), *states)]
         batches = [[{k: np.stack([b[k] for b in own], axis=1) for k in own[0]} for own in zip(*batches, strict=True)]]
-    step = steps.train_step(
+    step = train_step.train_step(
         model, recipe.optimizer, "softmax", [], 0
     )  # another seed alone is a program of the same cost
-    step = steps.parallel(step, train=True, steps=count, devices=device, seeds=numbers)
+    step = parallel.parallel(step, train=True, steps=count, devices=device, seeds=numbers)
 
     def measure():
         began = time.perf_counter()
         for begin, own in zip(states, batches, strict=True):
-            now = steps.replicate(begin, device)
+            now = parallel.replicate(begin, device)
             for i in range(0, length - count + 1, count):
-                now, sums = step(now, steps.shard(own[i : i + count], 1), constants)
+                now, sums = step(now, parallel.shard(own[i : i + count], 1), constants)
             jax.block_until_ready((now, sums))
         return {"seeds_per_second": seeds / (time.perf_counter() - began), "device": device[0].device_kind}
 

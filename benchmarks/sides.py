@@ -95,9 +95,9 @@ def spread(values: Sequence[float], digits: int = 1) -> dict[str, float]:
 
 def record(benchmark: str, **facts: Any) -> None:
     """Appends a line to results.jsonl, with the code, the versions and the machine that it is of."""
-    from convnets import logs
+    from convnets.runtime import provenance
 
-    line = {"benchmark": benchmark, **facts, "cores": cores(), "processor": processor(), "commit": logs.commit(),
-            "versions": logs.versions()}  # fmt: skip
+    line = {"benchmark": benchmark, **facts, "cores": cores(), "processor": processor(), "commit": provenance.commit(),
+            "versions": provenance.versions()}  # fmt: skip
     with RESULTS.open("a") as file:
         file.write(json.dumps(line) + "\n")

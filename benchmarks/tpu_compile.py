@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from convnets.training.state import initial_state
+
 os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", TPU_WORKER_HOSTNAMES="localhost")
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import sides, train
@@ -26,17 +28,20 @@ def step_for(net, dtype, device):
     import jax
     import jax.numpy as jnp
 
-    from convnets import kernels, models, state, steps
+    from convnets import models
+    from convnets.layers import cpu_kernels
+    from convnets.runtime import parallel
+    from convnets.training import train_step
 
     model = models.create(net, train.classes(net), dtype)
     optimizer = train.recipe(BATCH).optimizer
-    with kernels.compile_for(device.platform):
-        shapes = jax.eval_shape(lambda: state.initial(model, optimizer, model.input_shape, 0))
-    one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)  # noqa: E731
+    with cpu_kernels.compile_for(device.platform):
+        shapes = jax.eval_shape(lambda: initial_state(model, optimizer, model.input_shape, 0))
+    one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)
     batch = {"image": one(jnp.float32, *model.input_shape), "mask": one(jnp.float32),
              **{key: one(jnp.int32) for key in ("label", "epoch", "index")}}  # fmt: skip
-    step = steps.train_step(model, optimizer, "softmax", [], 0)
-    return steps.ahead_of_time(step, train=True, device=device), (shapes, batch, {})
+    step = train_step.train_step(model, optimizer, "softmax", [], 0)
+    return parallel.ahead_of_time(step, train=True, device=device), (shapes, batch, {})
 
 
 def main():

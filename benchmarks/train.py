@@ -3,7 +3,7 @@
     python benchmarks/train.py [--nets=lenet5_modern,...] [--dtypes=float32,bfloat16] [--kinds=train,inference]
                                [--rounds=5] [--note=...]            or: make bench
 
-A training step is forward, backward and SGD with momentum and decay, its data in memory: the step of steps.py as run.py
+A training step is forward, backward and SGD with momentum and decay, its data in memory: the step of training/train_step.py as run.py
 runs it, beside PyTorch eager and compiled, channels last, with autocast for bfloat16 (on a GPU with CUDA graphs). Inference
 is the network alone, from images in memory to scores; each batch is waited for before the next is asked for. Each side is
 a process of its own and they take turns. Appends a line a case to results.jsonl: images/s of all sides, peak memory, ours
@@ -19,6 +19,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from convnets.models.summary import summarize
+from convnets.training.optimizer import make_recipe
+from convnets.training.state import create_state
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import sides
@@ -41,9 +45,7 @@ def classes(net):
 
 
 def recipe(batch):
-    from convnets import optim
-
-    return optim.make(**SGD, lr_batch=0, schedule="constant", nesterov=False, decay="*", rates="", max_norm=0.0, average="",
+    return make_recipe(**SGD, lr_batch=0, schedule="constant", nesterov=False, decay="*", rates="", max_norm=0.0, average="",
                       steps_per_epoch=1000, batch_size=batch)  # fmt: skip
 
 
@@ -54,12 +56,14 @@ def ours(kind, net, dtype, batch=0, count=1):
         batch: of all devices; 0: that of NETS.
         count: of devices.
     """
-    import run
+    from convnets.runtime import environment
 
-    run.tune(deterministic=False)
+    environment.tune(deterministic=False)
     import jax
 
-    from convnets import models, state, steps
+    from convnets import models
+    from convnets.runtime import parallel
+    from convnets.training import train_step
 
     jax.config.update("jax_threefry_partitionable", True)
     devices = jax.local_devices()[:count]
@@ -68,15 +72,15 @@ def ours(kind, net, dtype, batch=0, count=1):
     batch = batch or NETS[net][device.platform != "cpu"]
     optimizer = recipe(batch).optimizer
     rng = np.random.default_rng(0)
-    several = steps.steps_per_dispatch(0) if kind == "train" else 1
+    several = parallel.steps_per_dispatch(0) if kind == "train" else 1
     one = {"image": rng.standard_normal((batch, *model.input_shape), np.float32),
            "label": rng.integers(0, classes(net), batch), "mask": np.ones(batch, np.float32),
            "epoch": np.zeros(batch, np.int32), "index": np.arange(batch, dtype=np.int32)}  # fmt: skip
-    constants = steps.replicate({"images": one.pop("image"), "labels": one.pop("label")}, devices)
-    feed = jax.device_put(steps.shard([one] * several, count))
-    now = steps.replicate(state.create(model, optimizer, model.input_shape, 0), devices)
+    constants = parallel.replicate({"images": one.pop("image"), "labels": one.pop("label")}, devices)
+    feed = jax.device_put(parallel.shard([one] * several, count))
+    now = parallel.replicate(create_state(model, optimizer, model.input_shape, 0), devices)
     if kind == "train":
-        step = steps.parallel(steps.train_step(model, optimizer, "softmax", [], 0), train=True,
+        step = parallel.parallel(train_step.train_step(model, optimizer, "softmax", [], 0), train=True,
                               steps=several, devices=devices)  # fmt: skip
         held = [now]
 
@@ -150,15 +154,15 @@ def leave_out(side):
     """Of the sides of benchmarks/parts.py: what they are named for is as JAX has it, or as ONEDNN says."""
     import jax
 
-    import run
-    from convnets import kernels
+    from convnets.layers import cpu_kernels
+    from convnets.runtime import environment
 
     if "plain_relu" in side:
-        kernels._relu = jax.nn.relu
+        cpu_kernels._relu = jax.nn.relu
     if "own_memory" in side:
-        run.keep_memory = lambda: None
+        environment.keep_memory = lambda: None
     if "no_flags" in side:
-        run.CPU_FLAGS = ()
+        environment.CPU_FLAGS = ()
     if "onednn" in side:
         os.environ["XLA_FLAGS"] = ONEDNN
 
@@ -211,14 +215,14 @@ def main():
         return serve(*flags.serve.split(":"))
     nets, dtypes, kinds = (sides.chosen(parser, option, getattr(flags, option), known) for option, known in
                            (("nets", NETS), ("dtypes", DTYPES), ("kinds", KINDS)))  # fmt: skip
-    from convnets import analytics, models
+    from convnets import models
 
     for dtype in dtypes:
         rate, device = limit(dtype)
         print(f"{device}: a matrix product in {dtype} reaches {rate:,.0f} GFLOP/s")
         for net in nets:
             model = models.create(net, classes(net), dtype)
-            macs = sum(layer.multiply_adds for layer in analytics.describe(model, model.input_shape))
+            macs = sum(layer.multiply_adds for layer in summarize(model, model.input_shape))
             for kind in kinds:
                 load = round(os.getloadavg()[0], 1)
                 commands = {side: [__file__, f"--serve={side}:{kind}:{net}:{dtype}"] for side in SIDES}

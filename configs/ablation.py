@@ -3,7 +3,7 @@
     python run.py --config=configs/ablation.py:mnist10k --config.data.data_dir=DIR --workdir=runs/small
     python run.py --config=configs/ablation.py:mnist10k "--config.model.layers=conv(8, 5)|tanh|max(2)|out"
 
-`model.layers` is the network in one line (convnets/models/stack.py), `model.init_weights` its initial weights. The recipes
+`model.layers` is the network in one line (convnets/models/sequential.py), `model.init_weights` its initial weights. The recipes
 are ours unless said; the experiments say what they compare and which numbers are a paper's. The argument picks the variant:
     mnist10k    two convolutions with pooling and a full layer on the first 10,000 training digits, 5 epochs.
     mlp         784-800-800-10, the network of Hinton et al. 2012, 100 epochs where they had thousands.

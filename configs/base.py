@@ -26,25 +26,25 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
         "model": {  # convnets.models.create
             "name": network,
             "num_classes": 10,
-            "init_from": "",  # a file of weights to begin from, .safetensors or .pth (convnets.weights)
+            "init_from": "",  # a file of weights to begin from, .safetensors or .pth (convnets/models/pretrained/weights.py)
             "init_layers": "",  # the layers taken from it, with commas; '' is all of them, of the same network
             "dtype": "float32",  # what the layers compute in: float32 or bfloat16; parameters are float32
         },
-        "data": {  # convnets.data.make
+        "data": {  # convnets.data.dataset.load_splits
             "name": "digits",  # a TFDS data set, or folder:PATH with one's own images as PATH/split/class/image
             "data_dir": "",  # where TFDS finds or prepares it; '' is TFDS's default
             "loader": "resident",  # resident: decoded once, kept in device memory; stream: decoded while training
             "train_split": "train",
             "test_split": "test",
-            "train_ops": "decode",  # augmentation, see convnets/augment.py
+            "train_ops": "decode",  # augmentation, see convnets/augment/pipeline.py
             "test_ops": "decode",
             "on_error": "error",  # a training image that cannot be decoded: error, or skip up to one in a thousand
         },
-        "loss": "softmax",  # convnets.steps.LOSSES: softmax, mse, map; svm, which is fitted at once (convnets/fitting.py)
-        "optim": {  # convnets.optim.make
+        "loss": "softmax",  # convnets.losses.LOSSES: softmax, mse, map; svm, which is fitted at once (convnets/training/svm.py)
+        "optim": {  # convnets.training.optimizer.make_recipe
             "lr": 0.01,
             "lr_batch": 0,  # lr is meant for batches of this size and in proportion for others; 0: for any size
-            "schedule": "constant",  # factors of lr over the epochs, see convnets/optim.py
+            "schedule": "constant",  # factors of lr over the epochs, see convnets/training/optimizer.py
             "momentum": 0.9,
             "nesterov": False,
             "weight_decay": 0.0,
@@ -53,7 +53,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "max_norm": 0.0,  # the longest that the weights coming into a unit may become; 0: no limit
             "average": "",  # of the parameters, tested in their place: 'ema(0.9999)', 'polyak(200)' (from that epoch on)
         },
-        "train": {  # convnets.train.Run
+        "train": {  # convnets.training.trainer.Run
             "epochs": 10.0,
             "batch_size": 128,  # over all devices
             "seed": 0,
@@ -66,8 +66,8 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "every_steps": 1000,
             "keep": 2,
         },
-        "evaluate": {  # convnets.evaluate.Evaluator
-            "protocol": "single",  # of the final test, see convnets/protocols.py; on the way it is a single view
+        "evaluate": {  # convnets.evaluation.evaluator.Evaluator
+            "protocol": "single",  # of the final test, see convnets/evaluation/protocols.py; on the way it is a single view
             "batch_size": 1000,  # images a step, views counted
         },
     })  # fmt: skip

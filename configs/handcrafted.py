@@ -12,7 +12,7 @@ The argument is a method and a data set, and with -N the N training images of it
 
 Hand-made: cells of 4 x 4 pixels, in the colour with the longest gradient; SIFT of the grey image at every second pixel, 256
 words. That suits images of 28 and 32 pixels and is ours; the papers' images are larger. What is fitted, and how C is chosen
-on images held out of the training set, stands in convnets/fitting.py.
+on images held out of the training set, stands in convnets/training/svm.py.
 
 Learned: the recipes of their files. With fewer images there are more epochs, EPOCHS; the rate falls as it does there, over
 as many epochs as there are.

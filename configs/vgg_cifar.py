@@ -29,7 +29,7 @@ def get_config(variant: str = "A_bn"):
 
 
 def line(row: str, norm: str) -> str:
-    """A row of table 1 as a line of convnets/models/stack.py."""
+    """A row of table 1 as a line of convnets/models/sequential.py."""
     words = []
     for stage in TABLE[row]:
         for word in stage.split():

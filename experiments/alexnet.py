@@ -3,7 +3,7 @@
 The paper's differences are of ILSVRC-2010, whose test labels are public but whose images are not prepared here.
 """
 
-from convnets.ledger import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Experiment, Row, Size, Test
 
 COST = "10 h, 1 x H100"
 TEN = Test(("--config.evaluate.protocol=ten_crop",))

@@ -1,6 +1,6 @@
 """Augmentation part by part: distorted digits, and crops, mirror images and colours of CIFAR-10."""
 
-from convnets.ledger import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Experiment, Row, Size, Test
 
 DIGITS = ("--config.model.layers=conv(8, 5)|relu|max(2)|conv(16, 5)|relu|max(2)|out",
           "--config.data.train_split=train[:5000]")  # fmt: skip

@@ -3,7 +3,7 @@
 That their losses count 0.3 and that they are absent in tests is shown by tests; counts are in tests/golden/models.json.
 """
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 ROWS = {
     "without, Xavier": ("inception", "caffe"), "with, Xavier": ("inception_aux", "caffe"),

@@ -1,10 +1,10 @@
 """Batch normalization couples the images of a batch: the same batches every epoch against reshuffled ones.
 
-That the score of an image depends on the others in its batch is shown by tests/test_ablation.py. Every batch size divides
+That the score of an image depends on the others in its batch is shown by tests/sweep/test_experiment.py. Every batch size divides
 the number of images, so that a fixed order is fixed batches; the rate is in proportion to the batch.
 """
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 FIXED = "--config.train.reshuffle=False"
 LAYERS = "--config.model.layers=conv(8, 5)|{0}relu|max(2)|conv(16, 5)|{0}relu|max(2)|out"

@@ -4,7 +4,7 @@ The rate 1 is the best of 0.3, 1 and 3 for the network without batch normalizati
 (cpu). The paper's numbers of steps are ImageNet's: experiments/inception_bn.py.
 """
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 WITHOUT = ("--config.model.name=bn_mnist_baseline",)
 EPOCHS = "--config.train.epochs=10.0"

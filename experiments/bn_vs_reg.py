@@ -1,6 +1,6 @@
 """Batch normalization in the place of dropout and local response normalization."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 NET = "conv(16, 5)|{0}relu|max(2)|conv(32, 5)|{0}relu|max(2)|fc(64)|{0}relu|{1}out"
 

@@ -1,6 +1,6 @@
-"""1x1 reductions in inception modules: as good at a fraction of the multiply-adds, which tests/test_stack.py counts."""
+"""1x1 reductions in inception modules: as good at a fraction of the multiply-adds, which tests/models/test_sequential.py counts."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 DIGITS = "conv(32, 5)|relu|max(2)|{}|max(2)|out"
 CIFAR = "conv(48, 3, padding=1)|relu|max(2)|{}|max(2)|{}|max(2)|mean|out"

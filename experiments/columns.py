@@ -1,6 +1,6 @@
-"""Two columns: groups of maps that see only their own half. That they are two networks is a test of tests/test_stack.py."""
+"""Two columns: groups of maps that see only their own half. That they are two networks is a test of tests/models/test_sequential.py."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 # AlexNet's order of layers at a third of its maps, for 32 x 32.
 NET = ("conv({0}, 5, padding=2)|relu|lrn|max(3, 2, ceil=True)|conv({1}, 5, padding=2{2})|relu|lrn|max(3, 2, ceil=True)"

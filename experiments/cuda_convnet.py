@@ -1,6 +1,6 @@
 """The CIFAR-10 nets of cuda-convnet and of AlexNet's section 3.3."""
 
-from convnets.ledger import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Experiment, Row, Size, Test
 
 TEN = {"ten": Test(("--config.evaluate.protocol=ten_crop",))}
 QUARTER = ("--config.optim.schedule=steps(0.1, 30, 32.5)", "--config.train.epochs=35.0")

@@ -1,6 +1,6 @@
 """More layers: one to three convolutions with about as many weights, and VGG's table 1 at a quarter of the width."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 # 20,000 weights each: 10 units see all of the last maps, so fewer layers have fewer maps.
 LINES = {

@@ -1,6 +1,6 @@
 """Dropout of hidden units and of inputs. The paper trains thousands of epochs on 60,000 digits; cpu is on 5,000."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 PLAIN = "fc(800)|relu|fc(800)|relu|out"
 HIDDEN = "fc(800)|relu|dropout(0.5)|fc(800)|relu|dropout(0.5)|out"

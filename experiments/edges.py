@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from convnets import logs, plots, results
 from convnets.layers import Conv, normal
-from convnets.pooling import windows
+from convnets.layers.pooling import windows
+from convnets.report import figures, results
+from convnets.runtime import provenance
 
 VERTICAL = np.array([[1, 0, -1]] * 3, np.float32)  # the lecture's: bright on the left, dark on the right
 FILTERS = {"vertical edges": VERTICAL, "horizontal edges": VERTICAL.T}
@@ -116,12 +117,12 @@ def main() -> None:
                 curves[name], learned[name] = curve, [(str(n), found[n]) for n in SHOWN]
                 learned[name] += [("true", kernel)]
     path = results.ROOT / "docs" / "edges.png"
-    plots.edges(panels, (images[0, ..., 0], maps[0, ..., 0]), learned, curves, path)
+    figures.plot_edges(panels, (images[0, ..., 0], maps[0, ..., 0]), learned, curves, path)
     print(f"drawn: {path.relative_to(results.ROOT)}")
-    if "+" in logs.commit():
+    if "+" in provenance.commit():
         print("not recorded: the code is not committed")
     else:
-        print(f"{results.keep(entries)} new results recorded; python run.py --mode=report lists them")
+        print(f"{results.keep_line(entries)} new results recorded; python run.py --mode=report lists them")
 
 
 def entry(name: str, seed: int, curve: list[float], seconds: float) -> dict:
@@ -131,7 +132,7 @@ def entry(name: str, seed: int, curve: list[float], seconds: float) -> dict:
     return {
         "config": "experiments/edges.py", "overrides": [name], "command": f"python -m experiments.edges --seeds={seed + 1}",
         "dataset": "scikit-learn: china.jpg", "protocol": f"{name}, seed {seed}", "seed": seed, "steps": STEPS,
-        "seconds": round(seconds, 2), "commit": logs.commit(), "versions": logs.versions(),
+        "seconds": round(seconds, 2), "commit": provenance.commit(), "versions": provenance.versions(),
         "device": {"kind": device.device_kind, "count": 1},
         "metrics": {"cosine_similarity": round(curve[-1], 6), "steps_to_cosine(0.99)": reached},
     }  # fmt: skip

@@ -1,6 +1,6 @@
 """GoogLeNet on ILSVRC-2012: table 3 of Szegedy et al. 2014, for one network; its other half is an ensemble of seven."""
 
-from convnets.ledger import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Experiment, Row, Size, Test
 
 
 def test(protocol: str, paper: float) -> Test:

@@ -5,7 +5,7 @@ The lecture says that trained features outperform hand-made ones now that there 
 where it has all of them.
 """
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 CONV = {
     "mnist": ("LeNet-5", "configs/lenet.py:modern"),

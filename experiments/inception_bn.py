@@ -1,6 +1,6 @@
 """Batch normalization on ILSVRC-2012: figures 2, 3 and 4 of Ioffe & Szegedy 2015; errors are 100 - accuracy."""
 
-from convnets.ledger import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Experiment, Row, Size, Test
 
 STEPS = "steps_to_test_error(27.8)"  # Inception's accuracy, 72.2 %
 CROPS = {"crops_144": Test(("--config.evaluate.protocol=crops_144",), 21.99, "figure 4")}

@@ -1,6 +1,6 @@
 """Initial weights of the wrong size: factors on He's rule in every layer, with and without batch normalization."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 STAGE = "conv({1}, 3, padding=1)|{0}relu|conv({1}, 3, padding=1)|{0}relu|max(2)"
 SIX = "|".join([*(STAGE.replace("{1}", maps) for maps in ("8", "16", "16")), "out"])  # 28, 14, 7 pixels, 3 at the end

@@ -1,6 +1,6 @@
-"""Two 3x3 convolutions against one 5x5: the same field of view, another nonlinearity. tests/test_stack.py counts them."""
+"""Two 3x3 convolutions against one 5x5: the same field of view, another nonlinearity. tests/models/test_sequential.py counts them."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 NET = "--config.model.layers=conv(16, 5)|relu|max(2)|{}|relu|max(2)|fc(64)|relu|out"
 PAIR = "conv(32, 3, padding=1)|relu|conv(32, 3, padding=1)"

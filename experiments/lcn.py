@@ -5,7 +5,7 @@ and a trained classifier, R+ trains all. The paper's table is of Caltech-101 wit
 digits, full both on 5,000 images.
 """
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 KINDS = {  # pooling, and what stands before it
     "PA": ("average", ""), "Rabs-PA": ("average", "|abs"), "N-PM": ("max", "|lcn{}"), "Rabs-N-PA": ("average", "|abs|lcn{}"),

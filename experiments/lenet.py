@@ -1,6 +1,6 @@
 """LeNet-5 on MNIST: LeCun et al. 1998, section III.B and figure 9."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 EXPERIMENT = Experiment(
     "LeNet-5 on MNIST", "test_error", source="LeCun et al. 1998",

@@ -3,7 +3,7 @@
 No paper has a number; that normalization lessens what contrast does is said in each of them.
 """
 
-from convnets.ledger import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Experiment, Row, Size, Test
 
 NET = "{1}conv(16, 5)|{0}|max(2)|conv(32, 5)|{0}|max(2)|out"
 # LRN with the constants of cuda-convnet's 11% net (alexnet.py): AlexNet's are for pixels of 0 to 255.

@@ -1,6 +1,6 @@
 """Local response normalization on and off: nothing to see on digits, so only on CIFAR-10 and ImageNet."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 EXPERIMENT = Experiment(
     "Local response normalization", "test_error", source="Krizhevsky et al. 2012, section 3.3",

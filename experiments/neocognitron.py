@@ -4,7 +4,7 @@ The paper has figures and no error rate. The percentage is that of runs (seeds) 
 answer is ours (convnets/models/neocognitron.py).
 """
 
-from convnets.ledger import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Experiment, Row, Size, Test
 
 DIGITS = "0 to 4, all shifts by up to 2"
 

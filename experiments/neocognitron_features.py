@@ -4,7 +4,7 @@ The S-cells organise themselves on 2,000 digits, each shown twice, while the rea
 linear read-out of the pixels, trained for as many steps.
 """
 
-from convnets.ledger import Experiment, Row, Size
+from convnets.sweep import Experiment, Row, Size
 
 MNIST = "configs/neocognitron.py:mnist"
 OPS = "decode|resize(16)|value_range(0.0, 1.0)"

@@ -1,6 +1,6 @@
 """Pooling windows of 3 at a stride of 2 against windows of 2. All maps keep their sizes: 24 to 12 and 8 to 4 either way."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 NET = "--config.model.layers=conv(16, 5)|relu|max({0})|conv(32, 5)|relu|max({0})|fc(64)|relu|out"
 EPOCHS = "--config.train.epochs=3.0"

@@ -1,6 +1,6 @@
 """What pools: the maximum, the average, the L2 norm, LeNet's trained subsampling, or a stride of the convolution."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 DIGITS = {
     "maximum": "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|fc(64)|relu|out",

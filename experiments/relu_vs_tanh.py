@@ -5,7 +5,7 @@ Every row of the digits has the learning rate that was best for it in a pilot of
 CIFAR's. The rows of CIFAR-10 are a grid; their claims stand at 0.02 until a pilot on an accelerator names the best of each.
 """
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 NET = "conv(16, 5)|{0}|max(2)|conv(32, 5)|{0}|max(2)|fc(64)|{0}|out"
 CIFAR = "conv(64, 5, padding=2)|{0}|max(2)|conv(64, 5, padding=2)|{0}|max(2)|conv(64, 3, padding=1)|{0}|out"

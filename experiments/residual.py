@@ -1,6 +1,6 @@
 """Residual against plain networks as they grow: the training loss, since the trouble with depth is no overfitting."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 # The schedule of 64,000 iterations, a fifth of it.
 FIFTH = ("--config.optim.schedule=steps(0.1, 16.384, 24.576)", "--config.train.epochs=32.768")

@@ -1,6 +1,6 @@
 """ResNets and plain networks on ILSVRC-2012: tables 2, 3 and 4 of He et al. 2015. Table 5 adds an ensemble of six."""
 
-from convnets.ledger import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Experiment, Row, Size, Test
 
 # Top-1 errors: ten crops (tables 2 and 3), several scales (table 4), one crop (the authors' readme).
 ERRORS: dict[str, tuple[float | None, ...]] = {

@@ -1,6 +1,6 @@
 """ResNets and plain networks on CIFAR-10: table 6 and figure 6 of He et al. 2015."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 EIGHTH = ("--config.optim.schedule=steps(0.1, 10.24, 15.36)", "--config.train.epochs=20.48")
 PAPER = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.61, 1202: 7.93}

@@ -4,7 +4,7 @@ Each seed has another 320 digits to learn from, and all 10,000 test digits; the 
 which are not public and easier. Every network has the rate that had the lowest test error with seed 0: RATES.
 """
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 # LeCun 1989 by table 11.1 of Hastie et al.: 100 - percent correct.
 ERRORS = {"Net-1": 20.0, "Net-2": 13.0, "Net-3": 11.5, "Net-4": 6.0, "Net-5": 1.6}

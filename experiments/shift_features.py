@@ -3,7 +3,7 @@
 Features are what goes into the last layer; their change is measured against those of the same digit where it was.
 """
 
-from convnets.ledger import Claim, Experiment, Size
+from convnets.sweep import Claim, Experiment, Size
 from experiments import shift_inv
 
 

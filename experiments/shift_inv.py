@@ -1,6 +1,6 @@
 """Tolerance to shifts that comes from pooling alone: trained on digits as they are, tested on digits moved to the right."""
 
-from convnets.ledger import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Experiment, Row, Size, Test
 
 NETS = {
     "full": "fc(200)|relu|out",

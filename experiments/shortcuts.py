@@ -1,6 +1,6 @@
 """Shortcuts A, B and C. CIFAR-10 can hardly tell them apart; ImageNet's numbers are in experiments/resnet.py."""
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 ROWS = [
     Row(f"{option}, {depth} layers", f"configs/ablation.py:cifar_resnet{depth}", x=depth, line=option,

@@ -5,7 +5,7 @@ Milliseconds of a training step, by the number of its images: forward, backward 
 decoded. It says something of the device that the row names alone, and only where nothing else runs: take --jobs=1.
 """
 
-from convnets.ledger import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Size
 
 # VGG-16's first layer takes 3 GB for the 256 images that a test has at a time.
 NETS = {

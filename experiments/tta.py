@@ -3,7 +3,7 @@
 That ten crops and 144 crops are the right ones is shown by tests.
 """
 
-from convnets.ledger import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Experiment, Row, Size, Test
 
 TESTS = {"ten": Test(("--config.evaluate.protocol=ten_crop",)), "mirror": Test(("--config.evaluate.protocol=dense",))}
 WHOLE = Test(("--config.evaluate.protocol=dense(flip=False)",))

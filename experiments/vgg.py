@@ -3,7 +3,7 @@
 The nets at S = 384 and with jitter begin from Glorot's weights and so at VGG's first rate, not from a net trained before.
 """
 
-from convnets.ledger import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Experiment, Row, Size, Test
 
 # Column of table 1 and training scale: top-1 errors of table 3, of table 4, and of the two kinds of table 5.
 JITTER = "256, 384, 512"

@@ -14,7 +14,6 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "allow")
 
 
-
 def pytest_configure(config):
     """Tests, and the programs that they start, share what XLA has compiled, with other processes and later runs."""
     compiled = str(config.cache.mkdir("xla"))

@@ -5,9 +5,15 @@ import jax.numpy as jnp
 import pytest
 from jax import export
 
-from convnets import kernels, models, optim, state, steps
+from convnets import models
+from convnets.evaluation import eval_step
+from convnets.layers import cpu_kernels
 from convnets.models import MODELS
-from tests.test_models import GOLDEN
+from convnets.runtime import parallel
+from convnets.training import train_step
+from convnets.training.optimizer import make_recipe
+from convnets.training.state import initial_state
+from tests.models.test_models import GOLDEN
 
 PLATFORMS = ("cuda", "rocm", "tpu")
 SIDES = {"bn_inception": 64, "resnet": 64, "plain": 64}  # pixels of networks that take less than their own input
@@ -20,19 +26,19 @@ def programs(name):
     model = models.create(name, GOLDEN[name]["classes"], "bfloat16")
     side = min([model.input_shape[0], *(s for start, s in SIDES.items() if name.startswith(start))])
     shape = (side, side, model.input_shape[2])
-    optimizer = optim.make(0.1, 0, "constant", 0.9, False, 1e-4, "*", "", 0.0, "", 1000, BATCH).optimizer
-    variables = jax.eval_shape(lambda: state.initial(model, optimizer, shape, 0))
-    one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)  # noqa: E731
+    optimizer = make_recipe(0.1, 0, "constant", 0.9, False, 1e-4, "*", "", 0.0, "", 1000, BATCH).optimizer
+    variables = jax.eval_shape(lambda: initial_state(model, optimizer, shape, 0))
+    one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)
     batch = {"image": one(jnp.float32, *shape), "mask": one(jnp.float32),
              **{key: one(jnp.int32) for key in ("label", "epoch", "index")}}  # fmt: skip
-    train = steps.train_step(model, optimizer, "softmax", [], 0)
-    test = steps.eval_step(model, "softmax", [])
-    return [(steps.ahead_of_time(step, train=step is train), (variables, batch, {})) for step in (train, test)]
+    train = train_step.train_step(model, optimizer, "softmax", [], 0)
+    test = eval_step.eval_step(model, "softmax", [])
+    return [(parallel.ahead_of_time(step, train=step is train), (variables, batch, {})) for step in (train, test)]
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.accelerators] * (n not in QUICK)) for n in MODELS])
 def test_every_step_is_lowered_for_accelerators(name):
-    with kernels.compile_for("accelerator"):
+    with cpu_kernels.compile_for("accelerator"):
         for step, arguments in programs(name):
             exported = export.export(step, platforms=PLATFORMS)(*arguments)
             assert exported.platforms == PLATFORMS and exported.nr_devices == 1
@@ -43,20 +49,20 @@ def test_a_program_has_the_forms_of_the_platform_that_it_is_compiled_for():
     edges = ((0, 0), (0, 0))
 
     def lowered(platform):
-        with kernels.compile_for(platform):
+        with cpu_kernels.compile_for(platform):
             # A function of its own for each platform: JAX keeps what it has traced of one.
-            return jax.jit(lambda x, w: kernels.conv(x, w, (1, 1), edges)).lower(x, w).as_text()
+            return jax.jit(lambda x, w: cpu_kernels.conv(x, w, (1, 1), edges)).lower(x, w).as_text()
 
     assert "stablehlo.convolution" in lowered("cuda")
     for platform in ("cpu", "tpu"):
         assert "stablehlo.convolution" not in lowered(platform) and "dot_general" in lowered(platform)
-    assert kernels.on_cpu()
+    assert cpu_kernels.on_cpu()
 
 
 def test_a_step_follows_its_devices(monkeypatch):
     """On a machine with an accelerator a program for the CPU's devices has the CPU's forms, and the other way round."""
     seen = []
-    step = steps.for_devices(lambda: seen.append(kernels.on_cpu()), jax.devices("cpu"))
+    step = parallel.for_devices(lambda: seen.append(cpu_kernels.on_cpu()), jax.devices("cpu"))
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     step()
-    assert seen == [True] and not kernels.on_cpu()
+    assert seen == [True] and not cpu_kernels.on_cpu()

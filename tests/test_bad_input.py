@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convnets.records import Records
+from convnets.data.tfrecord import Records
+from tests.data.test_tf_pipeline import damage, photographs
 from tests.test_faults import TINY, run
-from tests.test_stream import damage, photographs
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 

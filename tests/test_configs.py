@@ -21,8 +21,15 @@ from ml_collections import ConfigDict
 
 import run
 from configs import base
-from convnets import data, evaluate, figures, models, optim, sources, train, validate, verbs
+from convnets import models
+from convnets.analysis import run_figures
+from convnets.config import leaf_keys, load_config
+from convnets.data import dataset, sources
+from convnets.evaluation.evaluator import Evaluator
 from convnets.layers import Conv, Dense
+from convnets.modes import train
+from convnets.training import trainer
+from convnets.training.optimizer import make_recipe
 from tests.conftest import ROOT
 
 NETWORKS = {
@@ -86,7 +93,7 @@ def recorded(config: ConfigDict):
 @pytest.mark.parametrize("stem, variant", ALL)
 def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch, scratch):
     full = variant in NETWORKS[stem] or ("CONVNETS_FULL" in os.environ and variant != "1202")
-    create, begin = models.create, verbs.train
+    create, begin = models.create, train.train
     unread: list[str] = []
 
     def small(**section):
@@ -96,13 +103,13 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
     def watched(config, *rest):
         with recorded(config) as read:
             begin(config, *rest)
-        unread.extend(set(validate.leaf_keys(config)) - read)
+        unread.extend(set(leaf_keys(config)) - read)
 
-    monkeypatch.setattr(verbs, "train", watched)
+    monkeypatch.setattr(train, "train", watched)
     if not full:
         monkeypatch.setattr(models, "create", small)
-        monkeypatch.setattr(figures, "draw", lambda *_: [])
-    config, _ = validate.load(ROOT / f"configs/{stem}.py:{variant}", [])
+        monkeypatch.setattr(run_figures, "draw_run_figures", lambda *_: [])
+    config, _ = load_config(ROOT / f"configs/{stem}.py:{variant}", [])
     images = 5 if config.data.name == "stimuli" else 64
     batch = 8 if config.loss == "svm" else 2  # a codebook needs as many descriptors as it has words
     size = {"train_split": f"train[:{images}]", "test_split": f"{config.data.test_split}[:6]"}
@@ -134,10 +141,10 @@ def test_a_leaf_that_nobody_reads_is_noticed():
 
 def test_what_a_section_hands_over_is_used():
     """Every argument of the functions that take a section is used there, or is read by the run itself."""
-    source = re.sub(r'\.get\("(\w+)"', r".\1", inspect.getsource(train))
+    source = re.sub(r'\.get\("(\w+)"', r".\1", inspect.getsource(trainer))
     by_run = set(re.findall(r"config\.(\w+\.\w+)", source))
     for section, function in [
-        ("model", models.create), ("data", data.make), ("optim", optim.make), ("evaluate", evaluate.Evaluator.__init__),
+        ("model", models.create), ("data", dataset.load_splits), ("optim", make_recipe), ("evaluate", Evaluator.__init__),
     ]:  # fmt: skip
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
         used = {n.id for part in tree.body for n in ast.walk(part) if isinstance(n, ast.Name)}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convnets import results
+from convnets.report import results
 from experiments import edges
 
 
@@ -40,13 +40,13 @@ def test_a_filter_is_learned_from_noisy_edge_maps(name):
 
 
 def test_what_is_recorded_stands_once_in_the_report(tmp_path, monkeypatch):
-    from convnets import report
+    from convnets.report import generate
 
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results.jsonl")
-    monkeypatch.setattr(edges.logs, "commit", lambda: "a" * 40)
+    monkeypatch.setattr(edges.provenance, "commit", lambda: "a" * 40)
     entries = [edges.entry("vertical edges", seed, [0.1, 0.992 + seed / 1000], 1.0) for seed in range(3)]
-    assert results.keep(entries) == 3 and results.keep(entries[:2]) == 0
-    lines = report.demonstrations(results.read())
+    assert results.keep_line(entries) == 3 and results.keep_line(entries[:2]) == 0
+    lines = generate.demonstrations(results.read_results())
     assert (
         "| `python -m experiments.edges` | vertical edges | cosine similarity | **0.993** ± 0.001 (3) | aaaaaaa |"
         in lines
@@ -54,4 +54,4 @@ def test_what_is_recorded_stands_once_in_the_report(tmp_path, monkeypatch):
     assert (
         "| `python -m experiments.edges` | vertical edges | steps to cosine(0.99) | **1** ± 0 (3) | aaaaaaa |" in lines
     )
-    assert report.demonstrations([]) == []
+    assert generate.demonstrations([]) == []

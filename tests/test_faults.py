@@ -22,11 +22,11 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from convnets import lock
-from convnets.checkpoint import Checkpoints
 from convnets.errors import Preempted
+from convnets.runtime import run_lock
+from convnets.training.checkpoint import Checkpoints
 from tests.conftest import ROOT
-from tests.test_checkpoint import harm
+from tests.training.test_checkpoint import harm
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
@@ -101,7 +101,7 @@ def assert_same(workdir: Path, whole: Path) -> None:
 
 
 def digest(folder: Path) -> dict[str, str]:
-    files = (p for p in folder.rglob("*") if p.is_file() and p.name != lock.NAME)
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != run_lock.NAME)
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
@@ -131,8 +131,8 @@ def test_promise_1_the_same_command_gives_the_same_bits(whole, tmp_path):
 
 def kill(process: subprocess.Popen, workdir: Path, count: int, in_a_save: bool) -> bool:
     """Kills a run `count` steps after it has resumed, or at its next save then; whether one was left half written."""
-    files = lambda folder: [p.name for p in (workdir / folder).glob("*")]  # noqa: E731
-    half = lambda: any("tmp" in name for name in files("checkpoints"))  # noqa: E731
+    files = lambda folder: [p.name for p in (workdir / folder).glob("*")]
+    half = lambda: any("tmp" in name for name in files("checkpoints"))
     sessions, goal = len(files("events")), max(steps(workdir), default=0) + count
     until(process, lambda: len(files("events")) > sessions and logged(workdir) >= goal and (half() or not in_a_save))
     process.kill()

@@ -20,11 +20,15 @@ import jax
 import pytest
 
 import run as program
-from convnets import ledger, pages, report, trials, validate
+from convnets.config import load_config, split_arguments
 from convnets.errors import Error
+from convnets.report import doc_blocks, generate
+from convnets.sweep import trials
+from convnets.sweep.experiment import load_experiments
+from convnets.training import validation
 from tests.conftest import ROOT, SHARED
 
-COMMANDS = pages.commands()
+COMMANDS = doc_blocks.commands()
 PART = ("--config.data.train_split=train[:256]", "--config.data.test_split=test[:100]")
 IDLE_SECONDS = 180  # of all commands, on two idle cores
 
@@ -37,7 +41,7 @@ def as_before_any_command(values):
 
 def flags_of(words):
     """Flags, and overrides of the config, of a command that begins with python run.py."""
-    overrides, others = validate.split_arguments(words[1:])
+    overrides, others = split_arguments(words[1:])
     values = as_before_any_command(copy.deepcopy(program.FLAGS))
     assert values(others)[1:] == [], words
     return values, overrides
@@ -64,42 +68,42 @@ def test_a_command_of_the_page_is_right(words, monkeypatch):
         return
     flags, overrides = flags_of(words)
     if flags.mode == "sweep":
-        assert getattr(ledger.load()[Path(flags.experiment).stem], flags.size)
+        assert getattr(load_experiments()[Path(flags.experiment).stem], flags.size)
     elif flags.workdirs or not flags.config:  # of a run that an earlier command made
         before = [flags_of(w)[0] for w in COMMANDS[: COMMANDS.index(words)] if w[:2] == ["python", "run.py"]]
         made = [f.workdir for f in before if f.mode == "train"]
         assert set(flags.workdirs or [flags.workdir]) <= set(made)
     else:
-        config, problems = validate.load(flags.config, overrides)
-        problems += validate.problems(config) if config else []
+        config, problems = load_config(flags.config, overrides)
+        problems += validation.problems(config) if config else []
         assert [p for p in problems if "devices" not in p] == []
 
 
 def test_the_page_tells_of_every_experiment_that_was_run_and_links_to_what_is_there():
-    text = pages.PAGE.read_text()
+    text = doc_blocks.PAGE.read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):
-        assert (pages.PAGE.parent / target).exists(), target
+        assert (doc_blocks.PAGE.parent / target).exists(), target
     headings = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in re.findall(r"^#+ (.+)$", text, re.M)}
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
     shown = {name for names in re.findall(r"<!-- results ([^:]+):", text) for name in names.split(", ")}
-    drawn = {p.stem for p in (ROOT / report.FIGURES).glob("*.png")}
+    drawn = {p.stem for p in (ROOT / generate.FIGURES).glob("*.png")}
     missing = {name for name in drawn if name.endswith("-cpu")} - shown
     assert not missing, f"docs/lecture.md should tell of these experiments: {missing}"
 
 
 def test_blocks_are_written_anew_and_a_wrong_name_is_named():
     page = "a\n<!-- results x-cpu, y-cpu: python run.py --mode=report -->\nold\n<!-- end -->\nb"
-    made = pages.fill(page, lambda name: [f"| {name} |"])
+    made = doc_blocks.fill(page, lambda name: [f"| {name} |"])
     assert (
         made == page.replace("\nold\n", "\n\n| x-cpu |\n\n| y-cpu |\n\n")
-        and pages.fill(made, lambda n: [f"| {n} |"]) == made
+        and doc_blocks.fill(made, lambda n: [f"| {n} |"]) == made
     )
-    row = pages.fill("<!-- sizes alexnet: python run.py --mode=report -->\n<!-- end -->", lambda name: [])
+    row = doc_blocks.fill("<!-- sizes alexnet: python run.py --mode=report -->\n<!-- end -->", lambda name: [])
     assert "| `alexnet` | 60 million | 60,965,224 | 832 million | 724,406,816 |" in row
     with pytest.raises(Error, match="'alexnett' is no network of models"):
-        pages.fill(row.replace("alexnet:", "alexnett:"), lambda name: [])
+        doc_blocks.fill(row.replace("alexnet:", "alexnett:"), lambda name: [])
     with pytest.raises(Error, match="no experiment has the size 'x-cpu'"):
-        report.block([], [], "x-cpu")
+        generate.block([], [], "x-cpu")
 
 
 # Really run -----------------------------------------------------------------------------------------------------------
@@ -112,7 +116,7 @@ def smallest(words, folder: Path):
     if flags.mode == "prepare":  # ImageNet's archives are not here, which it says
         return [([word.replace("=DIR", f"={folder}").replace("=ARCHIVES", f"={folder}") for word in arguments], 3)]
     if flags.mode == "sweep":  # the first row that has its data here; all rows are checked by planning them
-        planned = trials.plan(flags.experiment, flags.size, 1, overrides)
+        planned = trials.plan_trials(flags.experiment, flags.size, 1, overrides)
         found = [
             shrunk(trial.arguments, folder / f"{name}-{Path(flags.experiment).stem}") for name, trial in planned.items()
         ]
@@ -125,9 +129,9 @@ def smallest(words, folder: Path):
 
 def shrunk(arguments, workdir):
     """A training command at its smallest; None where its data set is not here."""
-    overrides, others = validate.split_arguments(arguments)
+    overrides, others = split_arguments(arguments)
     source = next(a for a in others if a.startswith("--config=")).removeprefix("--config=")
-    name = validate.load(source, overrides)[0].data.name
+    name = load_config(source, overrides)[0].data.name
     if name == "imagenet2012":
         return None
     prepared = (SHARED / "tfds" / name).exists()  # the others are small

@@ -15,9 +15,9 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from convnets import weights
-from convnets.checkpoint import Checkpoints
-from convnets.train import Run
+from convnets.models.pretrained import weights
+from convnets.training.checkpoint import Checkpoints
+from convnets.training.trainer import Run
 from tests.conftest import ROOT
 
 SMALL = ("--config=configs/lenet.py:digits", "--config.optim.lr=0.003", "--config.train.epochs=1.5",

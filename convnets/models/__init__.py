@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from convnets.errors import UsageError
-from convnets.language import suggest
-from convnets.layers import share
-from convnets.models import alexnet, googlenet, inception_bn, lenet, neocognitron, resnet, stack, vgg
+from convnets.models import alexnet, googlenet, inception_bn, lenet, neocognitron, resnet, sequential, vgg
+from convnets.models.options import check_dropout_rate
+from convnets.op_string import suggest
 
 MODELS: dict[str, Any] = {
     "neocognitron": neocognitron.Neocognitron,
@@ -56,7 +56,7 @@ MODELS: dict[str, Any] = {
     "plain44_cifar": partial(resnet.CifarResNet, 44, shortcut="none"),
     "plain56_cifar": partial(resnet.CifarResNet, 56, shortcut="none"),
     "plain110_cifar": partial(resnet.CifarResNet, 110, shortcut="none"),
-    **stack.NETS,
+    **sequential.NETS,
 }
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -80,7 +80,7 @@ def create(
         raise UsageError(f"unknown model '{name}'{suggest(name, MODELS)}")
     if dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{dtype}'{suggest(dtype, DTYPES)}")
-    share(options.get("dropout", 0.0))
+    check_dropout_rate(options.get("dropout", 0.0))
     try:
         return MODELS[name](num_classes=num_classes, dtype=DTYPES[dtype], **options)
     except TypeError as e:

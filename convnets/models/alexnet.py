@@ -57,7 +57,6 @@ import jax
 import jax.numpy as jnp
 
 from convnets.errors import UsageError
-from convnets.language import row, suggest
 from convnets.layers import (
     ACTIVATIONS,
     LRN,
@@ -70,8 +69,9 @@ from convnets.layers import (
     constant,
     he_normal,
     normal,
-    scaled,
 )
+from convnets.models.options import scale_width
+from convnets.op_string import choose, suggest
 
 # How conv1 meets the image: input side, options of the convolution.
 VIEWS: dict[str, tuple[int, dict[str, Any]]] = {
@@ -127,13 +127,13 @@ class AlexNet(nn.Module):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        side, _ = row(VIEWS, "view", self.view)
+        side, _ = choose(VIEWS, "view", self.view)
         return (side, side, 3)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        act, halves = row(ACTIVATIONS, "activation", self.act), {"groups": self.groups}
-        _, edge = row(VIEWS, "view", self.view)
+        act, halves = choose(ACTIVATIONS, "activation", self.act), {"groups": self.groups}
+        _, edge = choose(VIEWS, "view", self.view)
         x = act(self._conv("conv1", self.maps[0], 11, stride=4, **edge)(x))
         x = self._norm_and_pool(1, x)
         x = act(self._conv("conv2", self.maps[1], 5, padding=2, **halves)(x))
@@ -153,14 +153,16 @@ class AlexNet(nn.Module):
         weights: Init = he_normal()
         bias = 0.0
         if self.init_weights != "he":
-            stds, biases = row(INITS, "init_weights", self.init_weights)
+            stds, biases = choose(INITS, "init_weights", self.init_weights)
             weights, bias = normal(stds[LAYERS.index(name)]), biases[LAYERS.index(name)]
         return Conv(
             features, kernel, name=name, kernel_init=weights, bias_init=constant(bias), dtype=self.dtype, **options
         )
 
     def _norm_and_pool(self, stage: int, x: jax.Array) -> jax.Array:
-        steps: list[nn.Module] = [] if self.lrn == "none" else [LRN(name=f"norm{stage}", **row(LRNS, "lrn", self.lrn))]
+        steps: list[nn.Module] = (
+            [] if self.lrn == "none" else [LRN(name=f"norm{stage}", **choose(LRNS, "lrn", self.lrn))]
+        )
         steps.insert(0 if self.pool_first else len(steps), Pool("max", self.pool_size, 2, name=f"pool{stage}"))
         for step in steps:
             x = step(x)
@@ -215,7 +217,7 @@ class CudaConvnet(nn.Module):
         strides = self.pooling == "stride"
         for n, (maps, *order) in enumerate(self.stages, 1):
             weights = self._weights(1e-4 if n == 1 else 0.01)
-            x = Conv(scaled(maps, self.width), 5, 2 if strides else 1, 2, name=f"conv{n}", **weights)(x)
+            x = Conv(scale_width(maps, self.width), 5, 2 if strides else 1, 2, name=f"conv{n}", **weights)(x)
             x = self._activate(n, x, train)
             for kind in order:
                 if kind == "norm":
@@ -224,25 +226,25 @@ class CudaConvnet(nn.Module):
                     x = Pool(self.pooling or kind, self.pool_size, 2, 0, True, name=f"pool{n}")(x)
         layer = Conv if self.shared else LocallyConnected
         for n, maps in enumerate(self.local, len(self.stages) + 1):
-            x = layer(scaled(maps, self.width), 3, padding=1, name=f"local{n}", **self._weights(0.04))(x)
+            x = layer(scale_width(maps, self.width), 3, padding=1, name=f"local{n}", **self._weights(0.04))(x)
             x = self._activate(n, x, train)
         x = x.reshape(x.shape[0], -1)
         for units in self.hidden:
-            x = Dense(scaled(units, self.width), name=f"fc{units}", **self._weights(0.1))(x)
-            x = row(ACTIVATIONS, "activation", self.act)(x)
+            x = Dense(scale_width(units, self.width), name=f"fc{units}", **self._weights(0.1))(x)
+            x = choose(ACTIVATIONS, "activation", self.act)(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return Dense(self.num_classes, name="fc10", **self._weights(0.1 if self.hidden else 0.01))(x)
 
     def _activate(self, n: int, x: jax.Array, train: bool) -> jax.Array:
         x = BatchNorm(dtype=self.dtype, name=f"bn{n}")(x, train=train) if self.batch_norm else x
-        return row(ACTIVATIONS, "activation", self.act)(x)
+        return choose(ACTIVATIONS, "activation", self.act)(x)
 
     def _norm(self, stage: int, x: jax.Array) -> jax.Array:
-        return x if self.lrn == "none" else LRN(name=f"rnorm{stage}", **row(LRNS, "lrn", self.lrn))(x)
+        return x if self.lrn == "none" else LRN(name=f"rnorm{stage}", **choose(LRNS, "lrn", self.lrn))(x)
 
     def _weights(self, std: float) -> dict[str, Any]:
         inits = {"cuda_convnet": normal(std), "he": he_normal()}
-        return {"kernel_init": row(inits, "init_weights", self.init_weights), "dtype": self.dtype}
+        return {"kernel_init": choose(inits, "init_weights", self.init_weights), "dtype": self.dtype}
 
 
 ALEXNETS: dict[str, dict[str, Any]] = {

@@ -38,9 +38,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from convnets.language import row
 from convnets.layers import LRN, Conv, Dense, Init, Pool, caffe_xavier, he_normal, normal, relu
 from convnets.models.alexnet import LRNS
+from convnets.op_string import choose
 
 # Table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
 MODULES = {
@@ -149,7 +149,7 @@ class GoogLeNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Any:
         half = functools.partial(Pool, "max", 3, 2, ceil=True)
-        init = row(INITS, "init_weights", self.init_weights)
+        init = choose(INITS, "init_weights", self.init_weights)
         x = self._norm("norm1", half(name="pool1")(self._conv1(x, init)))
         x = Convs((("3x3_reduce", 64, 1, 1), ("3x3", 192, 3, 1)), init, self.dtype, name="conv2")(x)
         x = half(name="pool2")(self._norm("norm2", x))
@@ -167,7 +167,7 @@ class GoogLeNet(nn.Module):
         return (scores, auxiliary) if train and self.aux else scores
 
     def _norm(self, name: str, x: jax.Array) -> jax.Array:
-        return x if self.lrn == "none" else LRN(name=name, **row(LRNS, "lrn", self.lrn))(x)
+        return x if self.lrn == "none" else LRN(name=name, **choose(LRNS, "lrn", self.lrn))(x)
 
     def _conv1(self, x: jax.Array, init: Init) -> jax.Array:
         if not self.separable:

@@ -50,8 +50,8 @@ import jax
 import jax.numpy as jnp
 
 from convnets.errors import UsageError
-from convnets.language import suggest
 from convnets.layers import LRN, BatchNorm, Conv, Dense, Pool, caffe_xavier, relu
+from convnets.op_string import suggest
 
 # Figure 5: #1x1, #3x3 reduce, #3x3, double #3x3 reduce, double #3x3, pool, pool proj. Rows without #1x1 have stride 2.
 MODULES = {

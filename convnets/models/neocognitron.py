@@ -11,7 +11,7 @@ unaffected by shift in position, Biological Cybernetics 36:193-202, 1980.
     UC3      1 x  1 x 24   2 x 2, a plane
     plastic synapses       29,472 (600 + 14,400 + 14,400 of a, 72 of b)
 
-S-cells learn without a teacher: `convnets/layers.py`'s SCells say in which direction, the speeds q are the recipe's rates
+S-cells learn without a teacher: `convnets/layers/`'s SCells say in which direction, the speeds q are the recipe's rates
 (`configs/neocognitron.py`). What the paper leaves open, and what stands here, the same for every seed:
 - c and d are only said to fall with the distance. Here as rate ** distance, with a rate of 0.8 for the c of US1 and of 0.9
   for the others; c adds up to 1 (the paper's), d to 32.
@@ -36,8 +36,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from convnets.errors import UsageError
-from convnets.language import suggest
 from convnets.layers import CCells, Conv, Init, Padding, SCells
+from convnets.op_string import suggest
 
 PLANES = 24
 S = {  # r, fading of c, the largest initial a, padding, side of the S-columns

@@ -38,8 +38,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from convnets.errors import UsageError
-from convnets.language import row, suggest
 from convnets.layers import BatchNorm, Conv, Dense, Pool, relu
+from convnets.op_string import choose, suggest
 
 Unit = Callable[..., jax.Array]  # (x, name, maps, kernel, stride): convolution and batch norm
 POOL1: dict[str, dict[str, Any]] = {"torch": {"padding": 1}, "caffe": {"ceil": True}}
@@ -158,7 +158,7 @@ class ResNet(Residual):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        pooling = row(POOL1, "pool1", self.pool1)
+        pooling = choose(POOL1, "pool1", self.pool1)
         block, lengths = IMAGENET[self.depth]
         if self.stride_on_3x3:
             block = functools.partial(block, stride_on_3x3=True)

@@ -28,8 +28,9 @@ import jax
 import jax.numpy as jnp
 
 from convnets.errors import UsageError
-from convnets.language import row
-from convnets.layers import LRN, BatchNorm, Conv, Init, Pool, he_normal, relu, scaled
+from convnets.layers import LRN, BatchNorm, Conv, Init, Pool, he_normal, relu
+from convnets.models.options import scale_width
+from convnets.op_string import choose
 
 # Table 1, stage by stage; '3-64' is the paper's conv3-64, 64 maps of 3x3.
 TABLE = {
@@ -76,14 +77,16 @@ class VGG(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        common: dict[str, Any] = {"kernel_init": row(INITS, "init_weights", self.init_weights), "dtype": self.dtype}
+        common: dict[str, Any] = {"kernel_init": choose(INITS, "init_weights", self.init_weights), "dtype": self.dtype}
         for stage, words in enumerate(TABLE[self.config], 1):
             for i, word in enumerate(words.split(), 1):
                 if word == "LRN":
                     x = LRN(name=f"norm{stage}")(x)
                     continue
                 kernel, maps = map(int, word.split("-"))
-                x = Conv(scaled(maps, self.width), kernel, padding=kernel // 2, name=f"conv{stage}_{i}", **common)(x)
+                x = Conv(scale_width(maps, self.width), kernel, padding=kernel // 2, name=f"conv{stage}_{i}", **common)(
+                    x
+                )
                 if self.batch_norm:
                     x = BatchNorm(epsilon=self.epsilon, dtype=self.dtype, name=f"bn{stage}_{i}")(x, train=train)
                 x = relu(x)
@@ -93,7 +96,7 @@ class VGG(nn.Module):
                 f"VGG takes images from 224 x 224 on: fc6 needs 7 x 7, pool5 is {x.shape[1]} x {x.shape[2]}"
             )
         for name, kernel in (("fc6", 7), ("fc7", 1)):
-            x = relu(Conv(scaled(4096, self.width), kernel, name=name, **common)(x))
+            x = relu(Conv(scale_width(4096, self.width), kernel, name=name, **common)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = Conv(self.num_classes, 1, name="fc8", **common)(x)
         return x[:, 0, 0] if x.shape[1:3] == (1, 1) else x

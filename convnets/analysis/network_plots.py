@@ -1,0 +1,182 @@
+"""Figures of --mode=visualize, as PNG files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convnets.analysis.activations import Occlusion, Square, cut
+from convnets.analysis.gabor import Gabor
+from convnets.plotting import FIRST, INK, QUIET, SECOND, plt, save_figure
+
+GAP = 1  # pixels between tiles
+
+
+def to_visible(image: np.ndarray) -> np.ndarray:
+    """A network's input [h, w, c] as colours from 0 to 1: [h, w, 3], of one channel or more than three [h, w, 1]."""
+    low, high = float(image.min()), float(image.max())
+    scaled = (image - low) / (high - low or 1.0)
+    return scaled if image.shape[-1] == 3 else scaled.mean(axis=-1, keepdims=True)
+
+
+def tile(parts: Sequence[np.ndarray], columns: int, fill: float = 1.0) -> np.ndarray:
+    """Images of one shape [h, w, c] in rows, a gap of `fill` between them."""
+    h, w, c = parts[0].shape
+    rows = -(-len(parts) // columns)
+    sheet = np.full((rows * (h + GAP) - GAP, columns * (w + GAP) - GAP, c), fill)
+    for i, part in enumerate(parts):
+        y, x = (i // columns) * (h + GAP), (i % columns) * (w + GAP)
+        sheet[y : y + h, x : x + w] = part
+    return sheet
+
+
+def _show(axis, sheet: np.ndarray, **options: Any) -> None:
+    options = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"} | options
+    axis.imshow(sheet[..., 0] if sheet.shape[-1] == 1 else sheet, **options)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def plot_gabors(filters: np.ndarray, fits: Sequence[Gabor], chance: np.ndarray, path: Path, title: str) -> None:
+    """Filters [maps, h, w] above the functions fitted to them, best first; and how well, in which direction, how fine.
+
+    Args:
+        chance: explained shares of filters of noise.
+    """
+    order = np.argsort([-f.explained for f in fits])
+    shown, columns = order[:32], 8
+    h, w = filters.shape[1:]
+    pairs = []
+    for i in shown:
+        limit = max(float(np.abs(filters[i]).max()), 1e-12)
+        both = np.full((2 * h + GAP, w, 1), 1.0)
+        both[:h, :, 0], both[h + GAP :, :, 0] = (v / limit / 2 + 0.5 for v in (filters[i], fits[i].values))
+        pairs.append(np.pad(both, ((1, 1), (1, 1), (0, 0)), constant_values=1))
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained", width_ratios=[1.3, 1, 1])
+    _show(axes[0], tile(pairs, min(columns, len(pairs))))
+    axes[0].set_title(title)
+    axes[0].set_xlabel("above the filter, below the Gabor function, best first")
+    explained = np.array([f.explained for f in fits])
+    bins = np.linspace(0, 1, 21).tolist()
+    axes[1].hist(
+        np.clip(explained, 0, 1), bins, color=FIRST, label="filters", weights=np.full(len(fits), 1 / len(fits))
+    )
+    axes[1].hist(np.clip(chance, 0, 1), bins, color=QUIET, histtype="step", label="filters of noise",
+                 weights=np.full(len(chance), 1 / len(chance)))  # fmt: skip
+    axes[1].set(xlabel="variance that the function explains", ylabel="share of filters", xlim=(0, 1))
+    axes[1].margins(y=0.3)
+    axes[1].legend(loc="upper left")
+    for some, colour, label in (
+        ([f for f in fits if f.striped], FIRST, "stripes"), ([f for f in fits if not f.striped], QUIET, "blobs, slopes")
+    ):  # fmt: skip
+        if some:
+            axes[2].scatter([f.orientation for f in some], [f.frequency for f in some],
+                            s=[4 + 60 * max(f.explained, 0) ** 2 for f in some], color=colour, alpha=0.7, label=label)  # fmt: skip
+    axes[2].set(xlabel="orientation of the stripes (degrees)", ylabel="frequency (cycles a pixel)",
+                xlim=(-5, 185), ylim=(-0.01, 0.51), xticks=(0, 45, 90, 135, 180))  # fmt: skip
+    axes[2].legend(loc="upper right")
+    save_figure(figure, path)
+
+
+def plot_units(rows: Sequence[tuple[int, Sequence[tuple[np.ndarray, Square]]]], path: Path, title: str) -> None:
+    """The images that excite channels most, the receptive field of the unit outlined, and its pixels alone.
+
+    Args:
+        rows: (channel, [(image [h, w, c], square)]), the most exciting image first.
+    """
+    count = max(len(found) for _, found in rows)
+    height = 0.72 * len(rows) + 0.5
+    figure, axes = plt.subplots(len(rows), 2, figsize=(1.5 * count + 0.6, height), squeeze=False, layout="constrained")
+    for (channel, found), (whole, part) in zip(rows, axes, strict=True):
+        images = [to_visible(image) for image, _ in found]
+        _show(whole, tile(images, count))
+        width = images[0].shape[1] + GAP
+        for i, (_, (top, left, bottom, right)) in enumerate(found):
+            h, w = images[i].shape[:2]
+            y0, x0, y1, x1 = max(top, 0), max(left, 0), min(bottom, h), min(right, w)
+            box = ((i * width + x0 - 0.5), y0 - 0.5), x1 - x0, y1 - y0
+            whole.add_patch(plt.Rectangle(*box, fill=False, color=SECOND, lw=1.2))
+        whole.set_ylabel(channel, rotation=0, ha="right", va="center")
+        _show(part, tile([cut(v, square) for v, (_, square) in zip(images, found, strict=True)], count))
+    axes[0][1].set_title("what the unit sees of them")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    save_figure(figure, path)
+
+
+def plot_maps(image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], path: Path, title: str) -> None:
+    """What layers give for an image: blue below 0, which a rectifier stops, red above; each layer on its own scale.
+
+    Args:
+        image: [h, w, c].
+        layers: (name, [h, w, channels]); of many channels the first 16 are shown.
+    """
+    count = min(max(m.shape[-1] for _, m in layers), 16)
+    figure, axes = plt.subplots(len(layers) + 1, 1, figsize=(0.62 * count + 1.6, 0.68 * (len(layers) + 1) + 0.3),
+                                squeeze=False, layout="constrained")  # fmt: skip
+    first = axes[0][0]
+    _show(first, to_visible(image))
+    first.set_anchor("W")
+    first.set_title(title)
+    for axis, (name, values) in zip(axes[1:, 0], layers, strict=True):
+        shown = values[..., :count]
+        h, w, n = shown.shape
+        limit = max(float(np.abs(shown).max()), 1e-12)
+        parts = [shown[..., i : i + 1] for i in range(n)] + [np.full((h, w, 1), np.nan)] * (count - n)
+        _show(axis, tile(parts, count, np.nan), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        more = f"\n{n} of {values.shape[-1]}" if n < values.shape[-1] else ""
+        axis.set_anchor("W")
+        axis.set_ylabel(f"{name}\n{h} x {w}{more}", rotation=0, ha="right", va="center", fontsize=7)
+    save_figure(figure, path)
+
+
+def plot_occlusion(image: np.ndarray, found: Occlusion, whole: float, path: Path, title: str, what: str) -> None:
+    """An image beside what its class is given where a grey square hides a part of it.
+
+    Args:
+        whole: the same of the image as it is.
+        what: the name of that quantity.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(6.4, 3), layout="constrained")
+    _show(axes[0], to_visible(image))
+    rows, columns = found.centres
+    corner = (columns[0] - found.side // 2 - 0.5, rows[0] - found.side // 2 - 0.5)
+    axes[0].add_patch(plt.Rectangle(corner, found.side, found.side, color=QUIET, alpha=0.8))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    step = (rows[-1] - rows[0]) / max(len(rows) - 1, 1) / 2
+    extent = (columns[0] - step, columns[-1] + step, rows[-1] + step, rows[0] - step)
+    drawn = axes[1].imshow(found.values, cmap="viridis", extent=extent, vmax=max(whole, float(found.values.max())))
+    axes[1].set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim(), xticks=[], yticks=[])
+    axes[1].set_title(f"{what}; {whole:.3g} without the square", fontsize=8, color=INK)
+    figure.colorbar(drawn, ax=axes[1], shrink=0.8)
+    save_figure(figure, path)
+
+
+def plot_statistics(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, title: str) -> None:
+    """Mean, deviation and dead inputs through depth, a colour a run.
+
+    Args:
+        runs: by name, the lines of inside.statistics.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
+    palette = (FIRST, SECOND, *plt.get_cmap("Dark2").colors)  # type: ignore[attr-defined]
+    for (name, lines), colour in zip(runs.items(), palette, strict=False):
+        depth = np.arange(1, len(lines) + 1)
+        for axis, key in zip(axes, ("mean", "std"), strict=False):
+            low, middle, high = np.array([np.percentile(line[key], (10, 50, 90)) for line in lines]).T
+            axis.fill_between(depth, low, high, color=colour, alpha=0.18, lw=0)
+            axis.plot(depth, middle, "o-", ms=3, color=colour, label=name)
+        if any(line["norm"] for line in lines):
+            axes[1].plot(depth, [np.median(line["raw"]) for line in lines], ":", color=colour, label="before its norm")
+        axes[2].plot(depth, [100 * line["dead"] for line in lines], "o-", ms=3, color=colour, label=name)
+    axes[0].set(ylabel="mean of a channel", title=title)
+    axes[1].set(ylabel="deviation of a channel", yscale="log")
+    axes[2].set(ylabel="inputs that never change (%)", ylim=(-2, 102))
+    for axis in axes:
+        axis.set_xlabel("layer with weights, from the image on")
+        axis.locator_params(axis="x", integer=True)
+    axes[1].legend(fontsize=7)
+    axes[0].axhline(0, color=INK, lw=0.5)
+    save_figure(figure, path)

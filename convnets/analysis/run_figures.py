@@ -1,0 +1,47 @@
+"""The figures of a finished run."""
+
+from pathlib import Path
+
+import numpy as np
+
+from convnets.analysis import activations, run_plots
+from convnets.augment import pipeline
+from convnets.evaluation import evaluator
+from convnets.models.summary import summarize
+from convnets.runtime import files
+from convnets.training.trainer import Run
+
+FILTERS = {"Conv": "kernel", "SCells": "a"}  # the array of filters of a first layer
+
+
+def draw_run_figures(run: Run, scores: np.ndarray) -> list[Path]:
+    """The figures of a finished run."""
+    info = run.test_split.info
+    labels = evaluator.images_and_labels(run.test_split)[1]
+    guesses = np.argmax(scores, axis=1)
+    wrong = np.flatnonzero(guesses != labels)
+    title = f"{run.config.model.name} on {info.name}"
+    names = ("curves.png", "filters.png", "confusion.png", "mistakes.png", "answers.png")
+    paths = [run.workdir / name for name in names]
+    run_plots.plot_curves(files.read_lines(run.workdir / "metrics.jsonl"), paths[0], title)
+    first = next(r for r in summarize(run.model, run.model.input_shape) if r.parameters)
+    kernel = run.state.variables["params"]
+    for part in first.name.split("/"):
+        kernel = kernel[part]
+    if first.kind in FILTERS:
+        run_plots.plot_filters(np.asarray(kernel[FILTERS[first.kind]]), paths[1], f"{title}: filters of {first.name}")
+    error = f"{len(wrong)} of {len(labels)} wrong"
+    run_plots.plot_confusion(labels, guesses, info.label_names, paths[2], f"{title}: {error}")
+    shown = wrong[:100]
+    images, _ = evaluator.images_and_labels(run.test_split, shown)
+    title = f"{title}: {error}, truth > guess"
+    run_plots.plot_mistakes(images, labels[shown], guesses[shown], info.label_names, paths[3], title)
+    if layer := getattr(run.model, "answers", ""):
+        some = np.sort(np.concatenate([np.flatnonzero(labels == i)[:10] for i in range(info.num_classes)]))
+        images, _ = evaluator.images_and_labels(run.test_split, some)
+        pixels = pipeline.apply(run.test_split.device_ops, None, images)
+        outputs = np.asarray(activations.capture(run.model, run.state.variables, pixels)[layer][1])[:, 0, 0]
+        run_plots.plot_answers(
+            images, outputs, labels[some], info.label_names, paths[4], f"{info.name}: answers of {layer}"
+        )
+    return [path for path in paths if path.exists()]

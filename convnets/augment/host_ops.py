@@ -1,0 +1,308 @@
+"""Host operations of the augmentation language: one encoded image to uint8 pixels of fixed size, with TensorFlow.
+
+Operations only place windows on the image; at the end what the windows show is decoded and sampled once. So
+`resize_short(256)|center(224)` gives the pixels that resizing the whole image and cutting out its middle would give, for
+a fraction of the work. Each is a function (seed, image, arguments); seeds are int64 [2], for stateless generators only.
+
+Sampling is bilinear between pixel centres. `antialias` widens the kernel where an image shrinks, as Pillow does; without
+it, the default, this is the resize of OpenCV, thus of Caffe, with which most of the papers' networks were trained.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from convnets.errors import UsageError
+from convnets.op_string import Call
+
+ATTEMPTS = 10  # of inception_crop, before it takes the middle
+
+
+class Image(NamedTuple):
+    """An encoded image and the windows through which it will be seen.
+
+    Attributes:
+        encoded, pixels: the bytes, a string; and uint8 [h, w, channels], empty for a JPEG, which is decoded at the end.
+        channels: of the pixels to come.
+        source: int32 [2], height and width of the image.
+        windows: float32 [views, 4]: top, left, height and width in pixels of the source.
+        size: int32 [2], the height and width in which each window is shown.
+        own_size: no operation has placed a window yet.
+        several: there is an axis of views.
+        antialias: how windows are sampled.
+        whole_pixels: windows begin and end between two pixels of the source, which allows a faster sampling.
+    """
+
+    encoded: Any
+    pixels: Any
+    channels: int
+    source: Any
+    windows: Any
+    size: Any
+    own_size: bool = True
+    several: bool = False
+    antialias: bool = False
+    whole_pixels: bool = False
+
+
+def apply(calls: Sequence[Call], seed: Any, encoded: Any, channels: int) -> Any:
+    """What the host operations of a string show of an image: uint8 [h, w, channels] or [views, h, w, channels].
+
+    Args:
+        seed: int64 [2], of the example; the operation at place i of the string takes seed + (0, i).
+        encoded: JPEG, PNG, GIF or BMP, a string tensor. Gray and CMYK images become RGB where channels is 3.
+    """
+    import tensorflow as tf
+
+    image = begin(encoded, channels)
+    for place, call in enumerate(calls):
+        image = call(tf.add(tf.cast(seed, tf.int64), [0, place]), image)
+    return sample(image)
+
+
+def show(calls: Sequence[Call], pixels: Any) -> Any:
+    """What the host operations of a test show of uint8 pixels [h, w, channels], a NumPy array."""
+    import tensorflow as tf
+
+    return apply(calls, [0, 0], tf.io.encode_png(pixels), pixels.shape[-1]).numpy()
+
+
+def begin(encoded: Any, channels: int) -> Image:
+    """The whole image in its own size."""
+    import tensorflow as tf
+
+    def header():
+        return tf.io.extract_jpeg_shape(encoded)[:2], tf.zeros([0, 0, channels], tf.uint8)
+
+    def everything():
+        pixels = tf.io.decode_image(encoded, channels, expand_animations=False)
+        return tf.shape(pixels)[:2], tf.ensure_shape(pixels, [None, None, channels])
+
+    source, pixels = tf.cond(tf.io.is_jpeg(encoded), header, everything)
+    whole = tf.cast(tf.concat([[0, 0], source], 0), tf.float32)[None]
+    return Image(encoded, pixels, channels, source, whole, source)
+
+
+def sample(image: Image) -> Any:
+    """Decodes what the windows show, and no more, and brings it to its size: uint8 [(views,) h, w, channels]."""
+    import tensorflow as tf
+
+    def pixels(first, last):
+        return tf.cond(
+            tf.io.is_jpeg(image.encoded),
+            lambda: tf.io.decode_and_crop_jpeg(
+                image.encoded, tf.concat([first, last - first], 0), image.channels, dct_method="INTEGER_ACCURATE"
+            ),
+            lambda: image.pixels[first[0] : last[0], first[1] : last[1]],
+        )
+
+    if image.own_size:
+        return pixels(tf.zeros([2], tf.int32), image.source)
+    corners, extents = image.windows[:, :2], image.windows[:, 2:]
+    scales = tf.cast(image.size, tf.float32) / extents
+    reach = 0.0 if image.whole_pixels else 1.0 + tf.reduce_max(1 / scales) * image.antialias
+    first = tf.maximum(tf.cast(tf.floor(tf.reduce_min(corners, 0) - reach), tf.int32), 0)
+    last = tf.cast(tf.math.ceil(tf.reduce_max(corners + extents, 0) + reach), tf.int32)
+    source = pixels(first, tf.minimum(last, image.source))[None]
+    if image.whole_pixels and not image.antialias and not image.several:
+        shown = tf.raw_ops.ResizeBilinear(images=source, size=image.size, half_pixel_centers=True)
+    else:
+        offsets = (tf.cast(first, tf.float32) - corners) * scales
+        shown = tf.concat(
+            [
+                tf.raw_ops.ScaleAndTranslate(
+                    images=source, size=image.size, scale=scale, translation=offset, kernel_type="triangle",
+                    antialias=image.antialias,
+                )
+                for scale, offset in zip(tf.unstack(scales), tf.unstack(offsets), strict=True)
+            ],
+            0,
+        )  # fmt: skip
+    shown = tf.cast(shown + 0.5, tf.uint8)
+    return shown if image.several else shown[0]
+
+
+# Sizes --------------------------------------------------------------------------------------------------------------
+
+
+def decode(seed: Any, image: Image) -> Image:
+    """The image in its own size, 0 to 255; every string begins with it."""
+    return image
+
+
+def resize_short(seed: Any, image: Image, a: int, b: int = 0, antialias: bool = False) -> Image:
+    """Shorter side to a, or to an integer from a to b, all as likely; the longer in proportion, rounded down."""
+    import tensorflow as tf
+
+    short = a + _draw(seed, b - a) if b else tf.constant(a)
+    size = image.size * short // tf.reduce_min(image.size)
+    return image._replace(size=size, own_size=False, antialias=antialias)
+
+
+def square(seed: Any, image: Image, n: int, antialias: bool = False) -> Image:
+    """Shorter side to n, then the central n x n pixels (Krizhevsky et al. 2012, section 2)."""
+    return center(seed, resize_short(seed, image, n, antialias=antialias), n)
+
+
+# One window ---------------------------------------------------------------------------------------------------------
+
+
+def center(seed: Any, image: Image, n: int) -> Image:
+    """The central n x n pixels."""
+    return _cut(image, [(image.size - n) // 2], [n, n])
+
+
+def crop(seed: Any, image: Image, n: int) -> Image:
+    """n x n pixels from a random place.
+
+    The window is moved to whole pixels of the source, by at most half of one, and sees nothing beyond them; that makes
+    sampling twice as fast. Every place is as likely as any other.
+    """
+    import tensorflow as tf
+
+    extent = tf.cast(image.size, tf.float32)
+    extent = tf.cast(tf.round(image.windows[0, 2:] * n / extent), tf.int32)
+    extent = tf.maximum(extent, 1)
+    corner = tf.cast(image.windows[0, :2], tf.int32) + _draw(seed, tf.cast(image.windows[0, 2:], tf.int32) - extent)
+    window = tf.cast(tf.concat([corner, extent], 0), tf.float32)[None]
+    return image._replace(windows=window, size=tf.constant([n, n]), whole_pixels=True)
+
+
+def inception_crop(
+    seed: Any, image: Image, n: int, area: tuple = (0.08, 1.0), aspect: tuple = (3 / 4, 4 / 3), antialias: bool = False
+) -> Image:
+    """A random window to n x n: a share of the area from U(area), width / height log-uniform in `aspect`.
+
+    GoogLeNet, section 6: "various sized patches of the image whose size is distributed evenly between 8% and 100% of the
+    image area and whose aspect ratio is chosen randomly between 3/4 and 4/3". What the paper leaves open is as in the
+    common implementation: ten attempts, then the largest central window that keeps the limits of the aspect.
+    """
+    import tensorflow as tf
+
+    h, w = tf.unstack(tf.cast(image.source, tf.float32))
+    draws = tf.random.stateless_uniform([ATTEMPTS, 2], seed)
+    areas = h * w * (area[0] + (area[1] - area[0]) * draws[:, 0])
+    ratios = tf.exp(tf.math.log(aspect[0]) + tf.math.log(aspect[1] / aspect[0]) * draws[:, 1])
+    extents = tf.round(tf.sqrt(tf.stack([areas / ratios, areas * ratios], 1)))
+    fits = tf.reduce_all((extents >= 1) & (extents <= [h, w]), 1)
+    inside = tf.round(tf.stack([tf.minimum(h, w / aspect[0]), tf.minimum(w, h * aspect[1])]))
+    found = tf.reduce_any(fits)
+    extent = tf.cast(tf.where(found, extents[tf.argmax(fits)], inside), tf.int32)
+    room = image.source - extent
+    corner = tf.where(found, _draw(tf.add(seed, [0, 1 << 7]), room), room // 2)
+    window = tf.cast(tf.concat([corner, extent], 0), tf.float32)[None]
+    size = tf.constant([n, n])
+    return image._replace(windows=window, size=size, own_size=False, antialias=antialias, whole_pixels=True)
+
+
+def whole(seed: Any, image: Image, m: int) -> Image:
+    """The central part whose sides are multiples of m, for dense evaluation; its size varies from image to image."""
+    size = image.size // m * m
+    return _cut(image, [(image.size - size) // 2], size)
+
+
+# Several windows, for tests: [views, h, w, channels] ----------------------------------------------------------------
+
+
+def five(seed: Any, image: Image, n: int) -> Image:
+    """The n x n pixels of the four corners and the centre."""
+    return _cut(image, _corners(image, n), [n, n])._replace(several=True)
+
+
+def six(seed: Any, image: Image, n: int) -> Image:
+    """Those five and the image as a whole resized to n x n (Szegedy et al. 2014, section 7, of a square)."""
+    import tensorflow as tf
+
+    corners = [*_corners(image, n), tf.zeros([2], tf.int32)]
+    return _cut(image, corners, [n, n], [[n, n]] * 5 + [image.size])._replace(several=True)
+
+
+def squares(seed: Any, image: Image) -> Image:
+    """The left, central and right square of a wide image, the upper, central and lower one of a tall one."""
+    import tensorflow as tf
+
+    short = tf.reduce_min(image.size)
+    room = image.size - short
+    return _cut(image, [0 * room, room // 2, room], tf.stack([short, short]))._replace(several=True)
+
+
+def grid(seed: Any, image: Image, k: int, n: int) -> Image:
+    """k x k crops of n x n pixels on a regular grid (Simonyan & Zisserman 2014, section 3.2: 5 x 5)."""
+    import tensorflow as tf
+
+    room = image.size - n
+    steps = [(room * i * 2 + k - 1) // (2 * k - 2) if k > 1 else room // 2 for i in range(k)]
+    corners = [tf.stack([down[0], right[1]]) for down in steps for right in steps]
+    return _cut(image, corners, [n, n])._replace(several=True)
+
+
+def _corners(image: Image, n: int) -> list[Any]:
+    room = image.size - n
+    return [room * side for side in ([0, 0], [0, 1], [1, 0], [1, 1])] + [room // 2]
+
+
+def _cut(image: Image, corners: list[Any], size: Any, extents: list[Any] | None = None) -> Image:
+    """Windows on what is shown now, from `corners` and of `extents` ([2] each, `size` where not given), shown in `size`."""
+    import tensorflow as tf
+
+    at = tf.cast(tf.stack(corners), tf.float32)
+    extent = tf.cast(tf.stack(extents or [size] * len(corners)), tf.float32)
+    zoom = (image.windows[:, 2:] / tf.cast(image.size, tf.float32))[:, None]
+    windows = tf.concat([image.windows[:, None, :2] + at * zoom, extent * zoom], -1)
+    return image._replace(windows=tf.reshape(windows, [-1, 4]), size=tf.stack(size), whole_pixels=False)
+
+
+def _draw(seed: Any, most: Any) -> Any:
+    """Integers from 0 to `most`, each as likely."""
+    import tensorflow as tf
+
+    most = tf.convert_to_tensor(most, tf.int32)
+    share = tf.random.stateless_uniform(tf.shape(most), seed)
+    return tf.cast(share * tf.cast(most + 1, tf.float32), tf.int32)
+
+
+HOST: dict[str, Callable[..., Image]] = {
+    f.__name__: f for f in (decode, resize_short, square, center, crop, inception_crop, whole, five, six, squares, grid)
+}
+FIXES_SIZE = {"square", "center", "crop", "inception_crop", "five", "six", "squares", "grid"}
+VIEWS = {"five", "six", "squares", "grid"}
+
+
+def is_random(call: Call) -> bool:
+    """Whether a host operation shows an image differently every time."""
+    return call.name in ("crop", "inception_crop") or (call.name == "resize_short" and call.kwargs["b"] > 0)
+
+
+def still(call: Call) -> Call:
+    """The operation with chance taken out of it: the middle of what it may show."""
+    if call.name == "resize_short" and call.kwargs["b"]:
+        side = (call.kwargs["a"] + call.kwargs["b"]) // 2
+        return call._replace(kwargs={**call.kwargs, "a": side, "b": 0})
+    if call.name == "inception_crop":
+        given = {k: call.kwargs[k] for k in ("n", "antialias")}
+        return Call("square", square, given)
+    return Call("center", center, call.kwargs) if call.name == "crop" else call
+
+
+def check(calls: Sequence[Call]) -> None:
+    """Looks at arguments, as far as one can without an image.
+
+    Raises:
+        UsageError: names the operation and the argument.
+    """
+    short = None  # the shorter side is at least this, where it is known
+    for name, _, given in calls:
+        for key in ("a", "n", "m", "k"):
+            if given.get(key, 1) < 1:
+                raise UsageError(f"{name}: {key} is {given[key]}: it must be 1 or more")
+        if given.get("b") and given["b"] < given["a"]:
+            raise UsageError(f"{name}({given['a']}, {given['b']}): the second side is smaller than the first")
+        for key in ("area", "aspect"):
+            low, high = given.get(key) or (0.5, 1)
+            if not 0 < low <= high or (key == "area" and high > 1):
+                raise UsageError(
+                    f"{name}: {key} is {given[key]}: it must be (low, high) above 0" + ", to 1" * (key == "area")
+                )
+        wanted = given.get("m") or (given.get("n") if name not in ("square", "inception_crop") else None)
+        if short and wanted and wanted > short:
+            raise UsageError(f"{name}({wanted}): the shorter side of the image may be only {short}")
+        short = given.get("n") or given.get("a") or short

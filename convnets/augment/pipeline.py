@@ -1,0 +1,108 @@
+"""The augmentation language: `decode|crop(24)|flip|subtract_mean`, read left to right.
+
+Host operations (augment/host_ops.py) work on one encoded image with TensorFlow and end in uint8 pixels of fixed size. Device
+operations (augment/device_ops.py) work on a batch of float32 pixels inside the compiled step. Each operation exists once.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from convnets import op_string
+from convnets.augment import host_ops
+from convnets.augment.device_ops import DEVICE, RANDOM, VIEWS
+from convnets.augment.host_ops import HOST
+from convnets.augment.statistics import Statistics, wants_statistics
+from convnets.errors import UsageError
+from convnets.op_string import Call
+
+
+def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
+    """Host and device operations of `text`.
+
+    An operation that exists on both sides (crop, center, five) works on the host while the size of the images still
+    varies, that is after resize_short; once it is fixed, on the device.
+
+    Args:
+        test: of test images, which must be the same every time, and may be seen in several views.
+
+    Raises:
+        UsageError: an unknown operation, wrong arguments, no `decode` at the start, a host operation after a device
+            operation, images of different sizes, a random operation in a test or views in training.
+    """
+    calls = op_string.parse(text, {**DEVICE, **HOST}, skip=2)
+    names = [c.name for c in calls]
+    if names[:1] != ["decode"]:
+        raise UsageError(f"augmentation '{text}' must begin with decode")
+    host: list[Call] = []
+    varies = False
+    for call in calls:
+        if call.name not in HOST or (call.name in DEVICE and not varies):
+            break
+        host.append(call)
+        varies = call.name in ("resize_short", "whole") or (varies and call.name not in host_ops.FIXES_SIZE)
+    device = calls[len(host) :]
+    late = next((c.name for c in device if c.name not in DEVICE), None)
+    if late:
+        raise UsageError(f"augmentation '{text}': '{late}' works on the host: put it before the device operations")
+    try:
+        host_ops.check(host)
+    except UsageError as e:
+        raise UsageError(f"augmentation '{text}': {e}") from None
+    if varies and not (test and host[-1].name == "whole"):
+        example = "center(224)" if test else "crop(224)"
+        raise UsageError(
+            f"augmentation '{text}': the images keep different sizes after '{host[-1].name}'; add {example}"
+        )
+    chance = [c.name for c in host if host_ops.is_random(c)] + [c.name for c in device if c.name in RANDOM]
+    if test and chance:
+        raise UsageError(f"augmentation '{text}': '{chance[0]}' is random; a test shows every image the same way")
+    several = [n for n in names if n in host_ops.VIEWS | VIEWS]
+    if several and not test:
+        raise UsageError(f"augmentation '{text}': '{several[0]}' gives several views of an image, which is for tests")
+    return host, [c._replace(function=DEVICE[c.name]) for c in device]
+
+
+def needs_statistics(calls: list[Call]) -> bool:
+    """Whether an operation wants the statistics of the training set, and was not given numbers in their place."""
+    return any(wants_statistics(c) for c in calls)
+
+
+def bind(calls: list[Call], statistics: Statistics | None) -> list[Call]:
+    """The operations, those that want them with the statistics among their arguments."""
+    return [
+        c._replace(kwargs={**c.kwargs, "statistics": statistics}) if wants_statistics(c) else c for c in calls
+    ]  # fmt: skip
+
+
+def apply(calls: list[Call], keys: jax.Array | None, images: jax.typing.ArrayLike) -> jax.Array:
+    """Device operations on a batch: uint8 or float pixels [n, h, w, c], or [n, views, h, w, c], to float32.
+
+    Args:
+        keys: [n] typed PRNG keys; None where no operation is random.
+
+    Returns:
+        [n * views, h, w, c], the views of an image one after the other.
+    """
+    x = jnp.asarray(images, jnp.float32)
+    x = x.reshape(-1, *x.shape[-3:])
+    for position, call in enumerate(calls):
+        own = None if keys is None else jax.vmap(lambda key, p=position: jax.random.fold_in(key, p))(keys)
+        x = call(own, x)
+    return x
+
+
+def output_shape(calls: list[Call], image_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(views, h, w, c) that device operations make of an image of `image_shape`; nothing is computed.
+
+    Args:
+        image_shape: of the host's images; where None stands for a size that varies, h and w of the result mean nothing.
+    """
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    image = jax.ShapeDtypeStruct((1, *(n or 1 for n in image_shape)), jnp.uint8)
+    return jax.eval_shape(lambda k, x: apply(calls, k, x), keys, image).shape
+
+
+def example_keys(seed: int | jax.Array, epoch: jax.Array, index: jax.Array) -> jax.Array:
+    """[n] PRNG keys, each a pure function of (seed, epoch, example index)."""
+    root = jax.random.key(seed)
+    return jax.vmap(lambda e, i: jax.random.fold_in(jax.random.fold_in(root, e), i))(epoch, index)

@@ -1,0 +1,167 @@
+"""Data sets as batches.
+
+`stream` decodes while training. `resident` decodes a data set once, caches it as .npy (the next run does not import
+TensorFlow) and keeps it in device memory, where a batch is a gather. Both give the same examples in the same order:
+which examples make up a batch is a pure function of (seed, step).
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from convnets.augment import host_ops, pipeline
+from convnets.augment.statistics import Statistics, measure_statistics
+from convnets.data import sources
+from convnets.data.cache import cache_dir, cached_path, decode_all, describe_calls, iterate_all
+from convnets.data.sources import Info, Source
+from convnets.data.tf_pipeline import AHEAD, POLICIES, Batch, Stream
+from convnets.errors import UsageError
+from convnets.op_string import Call
+from convnets.runtime.files import atomic_path
+
+LOADERS = ("resident", "stream")
+__all__ = ["LOADERS", "POLICIES", "Batch", "Info", "Split", "load_splits"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One split of a data set with its augmentation.
+
+    Attributes:
+        constants: {'images': uint8 [n, h, w, c], 'labels': int32 [n]} where resident, else empty. They go to the
+            compiled step beside each batch.
+        stream: gives the images where they are not resident.
+        statistics: of the training set, where an operation wants them; the operations hold them already.
+        ops: the augmentation string.
+        find: opens the source of a resident split again.
+    """
+
+    info: Info
+    device_ops: list[Call]
+    constants: dict[str, np.ndarray]
+    stream: Stream | None = None
+    statistics: Statistics | None = None
+    ops: str = ""
+    find: Callable[[], Source] | None = None
+
+    def through(self, ops: str) -> "Split":
+        """The same examples through another test string.
+
+        Images in memory serve again where the host operations are the same; where not, images are streamed.
+        """
+        host, device = pipeline.parse(ops, test=True)
+        changed: dict[str, Any] = {"ops": ops, "device_ops": pipeline.bind(device, self.statistics)}
+        if host != pipeline.parse(self.ops, test=True)[0]:
+            source = self.stream.source if self.stream else self.find and self.find()
+            assert source
+            stream = Stream(source, host)
+            info = source.info._replace(image_shape=stream.shape)
+            changed |= {"info": info, "constants": {}, "stream": stream}
+        return dataclasses.replace(self, **changed)
+
+    def feed(self, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
+        """Adds 'image' and 'label' to the batches of a schedule, unless the constants hold them already.
+
+        Args:
+            seed: of the random host operations, together with epoch and index.
+        """
+        return iter(schedule) if self.stream is None else self.stream(schedule, seed)
+
+    def memory(self, batch_size: int) -> str:
+        """What the loader will take."""
+        if self.stream is None:
+            size = sum(v.nbytes for v in self.constants.values())
+            return f"{self.info.split} resident, {size / 2**20:,.1f} MiB on each device"
+        decoded = batch_size * np.prod([n or 500 for n in self.info.image_shape])
+        held = (AHEAD + 1) * decoded + (AHEAD + 1) * batch_size * 2**17  # an encoded photograph is about 110 kB
+        return f"{self.info.split} streamed, about {held / 2**20:,.0f} MiB of memory for {AHEAD} batches ahead"
+
+
+def load_splits(
+    name: str, data_dir: str, loader: str, train_split: str, test_split: str, train_ops: str, test_ops: str,
+    on_error: str,
+) -> tuple[Split, Split]:  # fmt: skip
+    """Train and test split of the data set `name`, of TFDS or 'folder:PATH'.
+
+    Args:
+        data_dir: where prepared data sets lie; '' is TFDS's own default. What is not there is downloaded and prepared.
+        loader: 'resident' or 'stream'.
+        train_ops, test_ops: augmentation strings.
+        on_error: what to do with a training image that cannot be decoded: 'error' or 'skip'. A test image is an error.
+
+    Raises:
+        DataError: the data set is not there, is damaged, or cannot be prepared; tells the command that prepares it.
+    """
+    train = _split(name, data_dir, loader, train_split, train_ops, False, on_error)
+    test = _split(name, data_dir, loader, test_split, test_ops, True, "error")
+    if not pipeline.needs_statistics(train.device_ops + test.device_ops):
+        return train, test
+    # Not of the test string: a run must mean the same colour, whatever way it is tested.
+    host = [host_ops.still(c) for c in parse_operations(train_ops, loader, False)[0]]
+    found = statistics(train, sources.digest(name, data_dir, train_split, describe_calls(host)), host)
+    train, test = (
+        dataclasses.replace(s, device_ops=pipeline.bind(s.device_ops, found), statistics=found) for s in (train, test)
+    )
+    return train, test
+
+
+def parse_operations(text: str, loader: str, test: bool) -> tuple[list[Call], list[Call]]:
+    """Host and device operations of an augmentation string.
+
+    Raises:
+        UsageError: from `augment.parse`, or a resident set, which is decoded once, with random host operations.
+    """
+    host, device = pipeline.parse(text, test)
+    chance = [c.name for c in host if host_ops.is_random(c)]
+    if chance and loader == "resident":
+        raise UsageError(
+            f"augmentation '{text}': '{chance[0]}' differs every time, and data.loader=resident decodes once; take stream"
+        )
+    return host, device
+
+
+def statistics(train: Split, digest: str | None, host: list[Call]) -> Statistics:
+    """Of the images of a training split, where nothing is left to chance; kept in the cache."""
+    kept = cache_dir() / "statistics" / f"{digest}.npz"
+    if kept.exists():
+        return Statistics(**np.load(kept))
+    if train.stream is None:
+        found = measure_statistics([train.constants["images"]])
+    else:
+        stream = Stream(train.stream.source, host, train.stream.on_error)
+        found = measure_statistics(iterate_all(stream, "statistics", lambda batch: batch["image"]))
+    with atomic_path(kept) as scratch:
+        np.savez(scratch, **found._asdict())
+    return found
+
+
+def _split(name: str, data_dir: str, loader: str, split: str, ops: str, test: bool, on_error: str) -> Split:
+    for key, value, choices in (("loader", loader, LOADERS), ("on_error", on_error, POLICIES)):
+        if value not in choices:
+            raise UsageError(f"data.{key} is '{value}': choose one of {', '.join(choices)}")
+    host, device = parse_operations(ops, loader, test)
+    if loader == "stream":
+        stream = Stream(sources.find(name, data_dir, split), host, on_error)
+        return Split(stream.source.info._replace(image_shape=stream.shape), device, {}, stream, ops=ops)
+    cached = cached_path(name, data_dir, split, host, on_error)
+    if cached is None or not cached.exists():
+        source = sources.find(name, data_dir, split)  # may prepare the data set first
+        cached = cached_path(name, data_dir, split, host, on_error)
+        assert cached is not None
+        decode_all(Stream(source, host, on_error), cached)
+    facts = json.loads((cached / "info.json").read_text())
+    info = Info(**{**facts, "image_shape": tuple(facts["image_shape"])})
+    constants = {key: np.load(cached / f"{key}.npy") for key in ("images", "labels")}
+    return Split(info, device, constants, ops=ops, find=functools.partial(sources.find, name, data_dir, split))
+
+
+def fetch(batch: dict[str, jax.Array], constants: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Images and labels of a batch, gathered from device memory where they are resident."""
+    if constants:
+        return constants["images"][batch["index"]], constants["labels"][batch["index"]]
+    return batch["image"], batch["label"]

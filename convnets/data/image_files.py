@@ -1,0 +1,62 @@
+"""Image files shown to a network as test images are."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from convnets.augment import host_ops, pipeline
+from convnets.augment.statistics import Statistics
+from convnets.errors import UsageError
+from convnets.op_string import Call
+
+
+def read(files: Sequence[str], facts: Mapping[str, Any], test_ops: str, invert: bool) -> np.ndarray:
+    """Image files as the host gives test images, uint8 [n, h, w, c].
+
+    Args:
+        facts: of the data set, as the manifest has them: 'image_shape' and 'dark_background'.
+        test_ops: the augmentation string of test images.
+        invert: dark becomes light.
+
+    Raises:
+        UsageError: a file cannot be read as an image.
+    """
+    height, width, channels = facts["image_shape"]
+    host, _ = pipeline.parse(test_ops, test=True)
+    pixels = []
+    for name in files:
+        try:
+            image = Image.open(name).convert("L" if channels == 1 else "RGB")
+            if len(host) == 1:  # nothing but decode, which gives images of one size; others are seen as test images are
+                image = image.resize((width, height), Image.Resampling.BOX)
+        except (UnidentifiedImageError, OSError) as e:
+            raise UsageError(f"{name} cannot be read as an image: {e}") from None
+        array = np.asarray(image, np.uint8).reshape(*image.size[::-1], channels)
+        edge = np.concatenate([array[0], array[-1], array[:, 0], array[:, -1]])
+        if invert:
+            array = 255 - array
+        elif facts["dark_background"] and np.median(edge) > 127:
+            print(f"note: {name} has a light background, the training images a dark one; --invert turns it round")
+        pixels.append(array if len(host) == 1 else host_ops.show(host, array))
+    return np.stack(pixels)
+
+
+def operations(test_ops: str, workdir: Path) -> list[Call]:
+    """The device operations of test images, with what the folder of a run keeps of its training set.
+
+    Raises:
+        UsageError: it keeps nothing, and an operation wants it.
+    """
+    ops: list[Call] = pipeline.parse(test_ops, test=True)[1]
+    if not pipeline.needs_statistics(ops):
+        return ops
+    kept = workdir / "statistics.npz"
+    if not kept.exists():
+        raise UsageError(
+            f"data.test_ops '{test_ops}' needs the training set's statistics, and {workdir} holds none:"
+            " give numbers in their place, such as subtract_mean(124, 116, 104)"
+        )
+    return pipeline.bind(ops, Statistics(**np.load(kept)))

@@ -1,0 +1,188 @@
+"""Batches of images, read and decoded ahead of time by tf.data, and what happens to images that cannot be decoded."""
+
+import itertools
+import re
+import threading
+import traceback
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from convnets.augment import host_ops
+from convnets.data.sources import Source
+from convnets.errors import DataError, UsageError
+from convnets.op_string import Call
+from convnets.runtime import distributed
+
+POLICIES = ("error", "skip")
+LIMIT = 0.001  # of the examples seen, or of one epoch, may be skipped
+AHEAD = 2  # batches waiting decoded, and as many waiting encoded
+
+Batch = dict[str, np.ndarray]
+
+
+def example_seed(seed: int, epoch: Any, index: Any) -> Any:
+    """int64 [2], different for every (seed, epoch, example), with room for 256 draws of each."""
+    import tensorflow as tf
+
+    epoch, index = tf.cast(epoch, tf.int64), tf.cast(index, tf.int64)
+    return tf.stack([(seed % 2**31 << 32) + epoch, index * 256])
+
+
+class _InFlight:
+    """A schedule that remembers what tf.data has taken and not yet given back."""
+
+    def __init__(self, schedule: Iterator[Batch]):
+        self.schedule, self.waiting, self.ended = schedule, deque[Batch](), False
+        self.lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            with self.lock:
+                batch = None if self.ended else next(self.schedule, None)
+                if batch is None:
+                    return
+                self.waiting.append(batch)
+            yield batch
+
+    def end(self) -> list[Batch]:
+        """What waits; tf.data, whose threads may still run, gets nothing more."""
+        with self.lock:
+            self.ended = True
+            return list(self.waiting)
+
+
+class Stream:
+    """The examples of a source through host operations.
+
+    Args:
+        on_error: 'error', or 'skip': an example that cannot be decoded is replaced by the next one that can, in that
+            epoch, so that batches stay full and a resumed run sees the same.
+
+    Attributes:
+        shape: of the pixels of an example, [(views,) height, width, channels], None where it varies.
+
+    Raises:
+        UsageError: the images of the source have different sizes, and the operations leave them so.
+    """
+
+    def __init__(self, source: Source, calls: Sequence[Call], on_error: str = "error"):
+        import tensorflow as tf
+
+        self.source, self.calls, self.on_error = source, calls, on_error
+        *own, self.channels = source.info.image_shape
+        varies = None in own
+        if varies and not any(c.name in host_ops.FIXES_SIZE | {"whole"} for c in calls):
+            raise UsageError(
+                f"the images of {source.info.name} have different sizes; make them alike behind decode, for example with"
+                " resize_short(256)|center(224)"
+            )
+        blank = tf.io.encode_png(tf.zeros([8, 8] if varies else own, tf.uint8)[..., None][..., : self.channels])
+        shape = tuple(host_ops.apply(calls, np.zeros(2, np.int64), blank, self.channels).shape)
+        self.shape = (None, None, self.channels) if calls[-1].name == "whole" else shape
+
+    def __call__(self, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
+        """The batches of a schedule with 'image' (uint8) and 'label' (int32).
+
+        Raises:
+            DataError: a record is damaged, or an image cannot be decoded and the policy, or the limit, forbids to skip.
+        """
+        import tensorflow as tf
+
+        rest, seen = iter(schedule), 0
+        skipped: dict[tuple[int, int], str] = {}  # by epoch and index
+        while (first := next(rest, None)) is not None:
+            ahead = _InFlight(itertools.chain([first], rest))
+            failure: list[DataError] = []
+            try:
+                for batch in self._pipeline(first, ahead, seed, failure):
+                    ahead.waiting.popleft()
+                    seen += len(batch["index"])
+                    yield batch
+                return
+            except tf.errors.OpError as e:
+                # Frees the pipeline. Kept by a trace until Python ends, it would wait for threads that have ended with it.
+                traceback.clear_frames(e.__traceback__)
+                if failure:
+                    raise failure[0] from None
+                broken, *later = ahead.end()
+                known, seen = len(skipped), seen + len(broken["index"])
+                batch = self._repair(broken, seed, seen, skipped)
+                if len(skipped) == known:  # not an example's fault
+                    raise DataError(f"{self.source.info.name}: {e.message.splitlines()[0]}") from None
+            yield batch
+            rest = itertools.chain(later, rest)
+
+    def _pipeline(self, first: Batch, schedule: Iterable[Batch], seed: int, failure: list) -> Iterator[Batch]:
+        import tensorflow as tf
+
+        # AutoGraph would find no loop to convert, fails on Python 3.13 and then holds the pipeline in its error.
+        plain = tf.autograph.experimental.do_not_convert
+
+        def read(index):
+            try:
+                return self.source.reader.read(index)
+            except DataError as e:  # raised here, TensorFlow would print a trace of its own; nothing decodes ""
+                failure.append(e)
+                return np.full(len(index), b"", object)
+
+        @plain
+        def load(batch):
+            records = tf.numpy_function(read, [batch["index"]], tf.string)
+            encoded, labels = self.source.parse(batch["index"], tf.ensure_shape(records, [size]))
+            return {**batch, "image": encoded, "label": labels}
+
+        @plain
+        def decode(example):
+            return {**example, "image": self._pixels(example["image"], seed, example["epoch"], example["index"])}
+
+        size = len(first["index"])
+        if size > 1 and None in self.shape:
+            raise UsageError("images of different sizes come one at a time: set the batch size to 1")
+        signature = {k: tf.TensorSpec(v.shape, v.dtype) for k, v in first.items()}
+        dataset = (
+            tf.data.Dataset.from_generator(lambda: schedule, output_signature=signature)
+            .map(load, num_parallel_calls=AHEAD, deterministic=True)
+            .unbatch()
+            .map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            .batch(size, drop_remainder=True)
+            .prefetch(AHEAD)
+        )
+        return dataset.as_numpy_iterator()
+
+    def _pixels(self, encoded: Any, seed: int, epoch: Any, index: Any) -> Any:
+        import tensorflow as tf
+
+        pixels = host_ops.apply(self.calls, example_seed(seed, epoch, index), encoded, self.channels)
+        return tf.ensure_shape(pixels, self.shape)
+
+    def _repair(self, broken: Batch, seed: int, seen: int, skipped: dict) -> Batch:
+        """A batch decoded one by one, with replacements; `skipped` gets what was wrong."""
+        import tensorflow as tf
+
+        info, reader = self.source.info, self.source.reader
+        index, examples = broken["index"].copy(), []
+        row = 0
+        while row < len(index):
+            one = index[row : row + 1]
+            try:
+                encoded, label = self.source.parse(one, reader.read(one))
+                examples.append((self._pixels(encoded[0], seed, broken["epoch"][row], one[0]).numpy(), label[0]))
+                row += 1
+            except tf.errors.OpError as e:
+                reason = re.sub(r"\{\{.*?\}\} | \[Op:.*", "", e.message.splitlines()[0])
+                what = f"{info.split}, {reader.name(int(one[0]))}: {reason}"
+                if self.on_error == "error":
+                    raise DataError(what) from None
+                case = (int(broken["epoch"][row]), int(one[0]))
+                if case not in skipped:
+                    skipped[case] = what
+                    count = f"{len(skipped)} of {seen:,} examples skipped"
+                    if len(skipped) > LIMIT * max(seen, info.num_examples):
+                        raise DataError(f"{what}; {count}, more than {100 * LIMIT:g} %") from None
+                    distributed.say(f"{what}; {count}")
+                index[row] = (index[row] + 1) % info.num_examples
+        images, labels = (np.stack(part) for part in zip(*examples, strict=True))
+        return {**broken, "index": index, "image": images, "label": labels.astype(np.int32)}

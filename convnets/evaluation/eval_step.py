@@ -1,0 +1,53 @@
+"""Compiled steps without randomness: scores of test images, and the input of a layer."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from convnets.augment import pipeline
+from convnets.data.dataset import fetch
+from convnets.evaluation import metrics
+from convnets.losses import LOSSES
+from convnets.op_string import Call
+from convnets.runtime.parallel import AXIS
+
+
+def eval_step(model: nn.Module, loss: str, ops: list[Call], average: str = "softmax"):
+    """The step (variables, batch, constants) -> (sums, scores [n, classes]) without augmentation's randomness.
+
+    Where a network gives a map of scores, [n, h, w, classes], its mean over space is taken first (Simonyan & Zisserman
+    2015, section 3.2); then the views of an image are averaged, as metrics.average says.
+    """
+
+    def step(variables: dict[str, Any], batch, constants):
+        images, labels = fetch(batch, constants)
+        scores = model.apply(variables, pipeline.apply(ops, None, images), train=False)
+        scores = jnp.asarray(scores, jnp.float32)
+        scores = jnp.mean(scores, axis=(1, 2)) if scores.ndim == 4 else scores
+        scores = metrics.average(scores.reshape(len(labels), -1, scores.shape[-1]), average)
+        sums = metrics.measure(scores, labels, LOSSES[loss](scores, labels), batch["mask"])
+        return lax.psum(sums, AXIS), scores
+
+    return step
+
+
+def input_step(model: nn.Module, layer: str, ops: list[Call], seed: int):
+    """The step (variables, batch, constants) -> (count, (what goes into a layer [n, ...], labels [n])) of training images."""
+
+    def step(variables: dict[str, Any], batch, constants):
+        images, labels = fetch(batch, constants)
+        images = pipeline.apply(ops, pipeline.example_keys(seed, batch["epoch"], batch["index"]), images)
+        found: list[jax.Array] = []
+
+        def intercept(call, args, kwargs, context):
+            found.extend(args[:1] if context.module.path == tuple(layer.split("/")) else ())
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(intercept):
+            model.apply(variables, images, train=False)
+        return lax.psum(jnp.sum(batch["mask"]), AXIS), (found[0], labels)
+
+    return step

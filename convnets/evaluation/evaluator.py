@@ -1,0 +1,192 @@
+"""Testing by the papers' protocols: every example of the split exactly once."""
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from convnets.augment import pipeline
+from convnets.data import dataset, sampler, tf_pipeline
+from convnets.errors import UsageError
+from convnets.evaluation import eval_step, metrics, protocols
+from convnets.losses import LOSSES, NO_PROBABILITIES
+from convnets.runtime import distributed, parallel
+
+CHUNK = 2048  # examples whose scores are averaged or measured at once
+
+
+class Evaluator:
+    """Scores a split by a protocol; a pass is compiled once, or once for each size of its images.
+
+    Args:
+        batch_size: examples a step, over all devices, rounded up to a multiple of them; fewer where there are several
+            views of each or larger images, so that the pixels stay as many, and no more than there are examples. Has no
+            influence on the result.
+        protocol: see convnets/evaluation/protocols.py.
+
+    Attributes:
+        views: of each image, over all passes.
+    """
+
+    def __init__(self, model: nn.Module, loss: str, split: dataset.Split, *, protocol: str, batch_size: int):
+        self.split, self.protocol, self.loss = split, protocol, loss
+        self.devices, self.place = jax.local_device_count(), (distributed.process_index(), distributed.process_count())
+        self.batch_size, self.input_shape = batch_size, model.input_shape
+        self.constants = parallel.replicate(split.constants)
+        self.parts = []
+        for average, passes, _ in protocols.parts(protocol, split.ops):
+            splits = [split if ops == split.ops else split.through(ops) for ops in passes]
+            compiled = [
+                parallel.parallel(eval_step.eval_step(model, loss, s.device_ops, average), train=False) for s in splits
+            ]
+            self.parts.append((average, list(zip(splits, compiled, strict=True))))
+        everything = [split for _, passes in self.parts for split, _ in passes]
+        self.views = sum(pipeline.output_shape(s.device_ops, s.info.image_shape)[0] for s in everything)
+
+    def __call__(self, variables: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+        """{'loss', 'top1_error', 'top5_error', 'num_examples'} and the scores [examples, classes], in order.
+
+        The scores of a single view are the network's; those of several are logarithms of mean probabilities, or mean
+        scores where the protocol says so. The loss is the config's of these scores.
+        """
+        total: dict[str, Any] = {}
+        parts = []
+        for average, passes in self.parts:
+            found = []
+            for split, step in passes:
+                total, scores, labels = self._walk(variables, split, step)
+                found.append(scores)
+            parts.append(average_scores(found, average))
+        if sum(len(passes) for _, passes in self.parts) == 1:
+            return metrics.summarise(total), parts[0]
+        scores = average_scores(parts, "softmax")
+        return measure(scores, labels, self.loss), scores
+
+    def _walk(self, variables: dict[str, Any], split: dataset.Split, step: Callable[..., Any]) -> tuple[Any, ...]:
+        """Sums, scores [n, classes] and labels [n] of one pass, which the processes share."""
+        n = split.info.num_examples
+        sums: dict[str, Any] = {}
+        rows = [(np.empty(0, np.int32), np.empty((0, split.info.num_classes), np.float32), np.empty(0, np.int32))]
+        for batch in self._batches(split):
+            constants = self.constants if split.constants else {}
+            part, scores = step(variables, parallel.shard([batch], self.devices), constants)
+            sums = metrics.add(sums, part)
+            real = batch["mask"] > 0
+            index = batch["index"][real]
+            labels = split.constants["labels"][index] if split.constants else batch["label"][real]
+            rows.append((index, np.asarray(scores).reshape(len(real), -1)[real], labels))
+        total = functools.reduce(metrics.add, (own for own in distributed.all_gather_json(sums) if own))
+        index, scores, labels = (distributed.all_gather_rows(np.concatenate(part)) for part in zip(*rows, strict=True))
+        times = np.bincount(index, minlength=n)
+        if total["count"] != n or not (times == 1).all():
+            raise AssertionError(f"{total['count']:.0f} examples counted, {n} expected; {np.sum(times != 1)} of them"
+                                 " not exactly once")  # fmt: skip
+        order = np.argsort(index)
+        return total, scores[order], labels[order]
+
+    def _batches(self, split: dataset.Split) -> Iterator[tf_pipeline.Batch]:
+        size = functools.cache(functools.partial(self._images_a_step, split))
+        n = split.info.num_examples
+        if None in split.info.image_shape:
+            return group_by_size(split.feed(sampler.evaluation_schedule(n, 1, *self.place)), size)
+        return split.feed(sampler.evaluation_schedule(n, size(split.info.image_shape), *self.place))
+
+    def _images_a_step(self, split: dataset.Split, image_shape: tuple[int, ...]) -> int:
+        views, *shown, _ = pipeline.output_shape(split.device_ops, image_shape)
+        share = self.batch_size * math.prod(self.input_shape[:2]) // (views * math.prod(shown) * self.place[1])
+        there = -(-split.info.num_examples // self.place[1])  # a batch of more would be filled up for nothing
+        return -(-min(max(share, 1), there) // self.devices) * self.devices
+
+
+def group_by_size(
+    singles: Iterable[tf_pipeline.Batch], room: Callable[[tuple[int, ...]], int]
+) -> Iterator[tf_pipeline.Batch]:
+    """Batches of one image each to batches of images of equal shape, in no particular order.
+
+    XLA compiles for every shape. Grouping the images as they come needs no list of their sizes, nor the arithmetic of
+    each operation a second time.
+
+    Args:
+        room: how many images of a shape [h, w, c] make up a batch. What is left at the end is filled up with mask 0.
+    """
+    waiting: dict[tuple[int, ...], list[tf_pipeline.Batch]] = {}
+    join = lambda group: {k: np.concatenate([one[k] for one in group]) for k in group[0]}
+    for one in singles:
+        shape = one["image"].shape[1:]
+        group = waiting.setdefault(shape, [])
+        group.append(one)
+        if len(group) == room(shape):
+            yield join(waiting.pop(shape))
+    for shape, group in waiting.items():
+        filler = {**group[0], "mask": np.zeros_like(group[0]["mask"])}
+        yield join(group + [filler] * (room(shape) - len(group)))
+
+
+def average_scores(scores: Sequence[np.ndarray], average: str) -> np.ndarray:
+    """Scores [n, classes] of several passes, protocols or networks to one, as metrics.average has it; float32."""
+    if len(scores) == 1:
+        return scores[0]
+    starts = range(0, len(scores[0]), CHUNK)
+    chunks = (np.stack([s[i : i + CHUNK] for s in scores], axis=1) for i in starts)
+    return np.concatenate([np.asarray(metrics.average(jnp.asarray(c), average)) for c in chunks])
+
+
+def measure(scores: np.ndarray, labels: np.ndarray, loss: str) -> dict[str, Any]:
+    """{'loss', 'top1_error', 'top5_error', 'num_examples'} of scores [n, classes]."""
+    total: dict[str, Any] = {}
+    for start in range(0, len(scores), CHUNK):
+        s, truth = (jnp.asarray(v[start : start + CHUNK]) for v in (scores, labels))
+        total = metrics.add(total, metrics.measure(s, truth, LOSSES[loss](s, truth), jnp.ones(len(s))))
+    return metrics.summarise(total)
+
+
+def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
+    """Looks whether a protocol suits a network and a test string; touches no data.
+
+    Raises:
+        UsageError: says which operation is missing, or that the network does not take such images.
+    """
+    parts = protocols.parts(protocol, test_ops)
+    for ops in (ops for part in parts for ops in part.passes):
+        pipeline.parse(ops, test=True)
+    if loss in NO_PROBABILITIES and (len(parts) > 1 or parts[0].average == "softmax"):
+        raise UsageError(
+            f"'{protocol}' averages probabilities, and a network trained on loss={loss} gives none: take one protocol with"
+            " average='score'"
+        )
+    height, width, channels = model.input_shape
+    variables, shape = None, functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)  # no array: that needs a device
+    for side in sorted({side for part in parts for side in part.sides}):
+        variables = variables or jax.eval_shape(
+            lambda image: model.init(jax.random.key(0), image, train=False), shape((1, *model.input_shape))
+        )
+        high = side // protocols.STEP * protocols.STEP or height + protocols.STEP
+        image = shape((1, high, high + protocols.STEP, channels))
+        try:
+            jax.eval_shape(functools.partial(model.apply, train=False), variables, image)
+        except (UsageError, flax.errors.FlaxError, ValueError, TypeError) as e:
+            why = f" ({e})" if isinstance(e, UsageError) else ""
+            raise UsageError(
+                f"'{protocol}' shows whole images, like {high} x {high + protocols.STEP}, and this network takes"
+                f" {height} x {width} alone{why}"
+            ) from None
+
+
+def images_and_labels(split: dataset.Split, wanted: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(uint8 [n, h, w, c], [n]) of the `wanted` examples, or (no images, [n]) labels of all where that is None."""
+    if split.constants:
+        images, labels = split.constants["images"], split.constants["labels"]
+        return (images[:0], labels) if wanted is None else (images[wanted], labels[wanted])
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    keep = set() if wanted is None else set(wanted.tolist())
+    for batch in split.feed(sampler.evaluation_schedule(split.info.num_examples, 256)):
+        rows = [i for i, (n, m) in enumerate(zip(batch["index"], batch["mask"], strict=True)) if m and int(n) in keep]
+        labels = batch["label"][batch["mask"] > 0] if wanted is None else batch["label"][rows]
+        parts.append((batch["image"][rows], labels))
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])

@@ -1,0 +1,39 @@
+"""How much the features of the last layer change with the test images."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from convnets.data import dataset, sampler
+from convnets.evaluation import eval_step
+from convnets.models.summary import summarize
+from convnets.runtime import parallel
+
+
+def feature_change(
+    model: nn.Module, variables: dict[str, Any], split: dataset.Split, ops: str, batch_size: int
+) -> float:
+    """By how much the features differ from those of the same images through `ops`, in percent: mean of |f' - f| / |f|.
+
+    Features are what goes into the last layer with parameters; an image without any does not count. Both strings show one
+    view of an image.
+    """
+    layer = [row.name for row in summarize(model, model.input_shape) if row.parameters][-1]
+    devices, sides = jax.local_device_count(), []
+    for s in (split, split.through(ops)):
+        look = parallel.parallel(eval_step.input_step(model, layer, s.device_ops, 0), train=False)
+        schedule = sampler.evaluation_schedule(s.info.num_examples, -(-batch_size // devices) * devices)
+        sides.append((s.feed(schedule), look, parallel.replicate(s.constants)))
+    ratios: list[np.ndarray] = []
+    for pair in zip(*(feed for feed, _, _ in sides), strict=True):
+        real = pair[0]["mask"] > 0
+        shown = [
+            look(variables, parallel.shard([b], devices), constants)[1][0]
+            for b, (_, look, constants) in zip(pair, sides, strict=True)
+        ]
+        changed, plain = (np.asarray(x, np.float64).reshape(len(real), -1)[real] for x in shown)
+        length = np.linalg.norm(plain, axis=1)
+        ratios.append(np.linalg.norm(changed - plain, axis=1)[length > 0] / length[length > 0])
+    return 100 * float(np.mean(np.concatenate(ratios)))

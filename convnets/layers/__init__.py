@@ -1,0 +1,18 @@
+"""Every layer of the papers. Each stands in a file for its kind; import it from here."""
+
+from convnets.layers.activations import ACTIVATIONS, scaled_tanh  # noqa: F401
+from convnets.layers.cpu_kernels import relu  # noqa: F401
+from convnets.layers.descriptors import HOG, SIFT, Codebook, Pyramid  # noqa: F401
+from convnets.layers.initializers import (  # noqa: F401
+    caffe_xavier,
+    constant,
+    glorot,
+    he_normal,
+    normal,
+    uniform_fan_in,
+    uniform_root_fan_in,
+)
+from convnets.layers.linear import RBF, Conv, Dense, Gain, LocallyConnected, Subsample  # noqa: F401
+from convnets.layers.neocognitron import CCells, SCells  # noqa: F401
+from convnets.layers.normalization import LRN, BatchNorm, Init, LocalContrast  # noqa: F401
+from convnets.layers.pooling import Padding, Pair, Pool, pads, pair, pool, windows  # noqa: F401

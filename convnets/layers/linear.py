@@ -1,0 +1,191 @@
+"""The layers with weights as linen modules over NHWC arrays, with explicit padding and an explicit compute dtype.
+
+Parameters are float32; `dtype` is what a layer computes in. Every layer that has a kernel, a window or parameters is a
+module, so that `models/summary.py` can list it under the paper's name; activations are plain functions.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from convnets.layers import cpu_kernels
+from convnets.layers.initializers import he_normal
+from convnets.layers.normalization import Init
+from convnets.layers.pooling import Padding, Pair, pads, pair, pool, windows
+
+
+class Conv(nn.Module):
+    """2-D cross-correlation, [n, h, w, c] to [n, h', w', features].
+
+    Attributes:
+        features: output maps.
+        kernel, stride: one integer or (height, width).
+        padding: pixels on every side, or ((top, bottom), (left, right)).
+        pad_value: what the padding holds; LeCun et al. 1989 pad with the background, -1.
+        ceil: the last window may hang over the right and bottom edge, as in cuda-convnet: 1 + ceil((224 - 11) / 4) = 55
+            positions for AlexNet's conv1, where the others drop it. The overhang holds what the padding holds.
+        groups: the input and output maps are cut into this many independent groups (AlexNet's two GPUs).
+        table: for each output map the input maps it sees (the C3 table of LeNet-5). Only the connected kernels exist:
+            the kernel's shape is [kh, kw, connections], map after map.
+        bias: 'map' (one a map), 'unit' (one an output unit: LeCun et al. 1989) or 'none'.
+    """
+
+    features: int
+    kernel: Pair
+    stride: Pair = 1
+    padding: Padding = 0
+    pad_value: float = 0.0
+    ceil: bool = False
+    groups: int = 1
+    table: Sequence[Sequence[int]] | None = None
+    bias: str = "map"
+    kernel_init: Init = he_normal()
+    bias_init: Init = nn.initializers.zeros_init()
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        padding = pads(self.padding)
+        if self.ceil:
+            padding = windows(x.shape, self.kernel, self.stride, padding, True)[1]
+        x, kernel = x.astype(self.dtype), self._kernel(x.shape[-1])
+        if self.pad_value:
+            edges = ((0, 0, 0), (*padding[0], 0), (*padding[1], 0), (0, 0, 0))
+            x, padding = lax.pad(x, jnp.asarray(self.pad_value, self.dtype), edges), pads(0)
+        y = cpu_kernels.conv(x, kernel, pair(self.stride), padding, self.groups)
+        if self.bias == "none":
+            return y
+        shape = (self.features,) if self.bias == "map" else y.shape[1:]
+        return cpu_kernels.add_bias(y, self.param("bias", self.bias_init, shape))
+
+    def _kernel(self, channels: int) -> jax.Array:
+        (kh, kw), table = pair(self.kernel), self.table
+        if table is None:
+            return self.param("kernel", self.kernel_init, (kh, kw, channels // self.groups, self.features))
+        if len(table) != self.features or max(map(max, table)) >= channels:
+            raise ValueError(f"the table of {self.name} must list input maps below {channels} for {self.features} maps")
+
+        def init(key, _):  # every map has its own fan-in; maps of the same are drawn together
+            drawn: dict[int, Any] = {}
+            for seen in sorted(set(map(len, table))):
+                maps = sum(len(row) == seen for row in table)
+                drawn[seen] = iter(
+                    jnp.moveaxis(self.kernel_init(jax.random.fold_in(key, seen), (kh, kw, seen, maps)), -1, 0)
+                )
+            return jnp.concatenate([next(drawn[len(row)]) for row in table], axis=-1)
+
+        inputs = np.concatenate([np.asarray(row) for row in table])
+        outputs = np.repeat(np.arange(self.features), [len(row) for row in table])
+        connected = self.param("kernel", init, (kh, kw, len(inputs)))
+        # One-hot product rather than a scatter: its gradient is a product too, fast everywhere and exact.
+        place = np.zeros((len(inputs), channels * self.features), np.float32)
+        place[np.arange(len(inputs)), inputs * self.features + outputs] = 1
+        dense = jnp.matmul(connected, place, precision="highest")
+        return dense.reshape(kh, kw, channels, self.features)
+
+
+class LocallyConnected(nn.Module):
+    """Convolution without sharing, a kernel for every output position: [n, h, w, c] to [n, h', w', features].
+
+    cuda-convnet's 'local' layers, with a bias for every unit. The kernel's shape is [h', w', kh, kw, c, features]; with
+    the same one at every position this is a convolution. Unlike a convolution it takes images of one size only.
+    """
+
+    features: int
+    kernel: Pair
+    stride: Pair = 1
+    padding: Padding = 0
+    kernel_init: Init = he_normal()
+    bias_init: Init = nn.initializers.zeros_init()
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        (kh, kw), (sh, sw), channels = pair(self.kernel), pair(self.stride), x.shape[-1]
+        (h, w), (rows, columns) = windows(x.shape, self.kernel, self.stride, self.padding, False)
+
+        def init(key, shape):  # the fan-in is that of one position
+            flat = self.kernel_init(key, (kh, kw, channels, h * w * self.features))
+            return jnp.transpose(flat.reshape(kh, kw, channels, h, w, self.features), (3, 4, 0, 1, 2, 5))
+
+        kernel = self.param("kernel", init, (h, w, kh, kw, channels, self.features)).astype(self.dtype)
+        bias = self.param("bias", self.bias_init, (h, w, self.features)).astype(self.dtype)
+        x = jnp.pad(x.astype(self.dtype), ((0, 0), rows, columns, (0, 0)))
+        down, right = (h - 1) * sh + 1, (w - 1) * sw + 1
+        patches = [x[:, i : i + down : sh, j : j + right : sw] for i in range(kh) for j in range(kw)]
+        weights = kernel.reshape(h, w, kh * kw, channels, self.features)
+        return jnp.einsum("nhwkc,hwkcf->nhwf", jnp.stack(patches, axis=3), weights) + bias
+
+
+class Dense(nn.Module):
+    """Fully connected layer on the last axis: [..., c] to [..., features]."""
+
+    features: int
+    kernel_init: Init = he_normal()
+    bias_init: Init = nn.initializers.zeros_init()
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        bias = self.param("bias", self.bias_init, (self.features,))
+        return cpu_kernels.add_bias(cpu_kernels.matmul(x.astype(self.dtype), kernel), bias)
+
+
+class Subsample(nn.Module):
+    """The S-layers of LeNet: coefficient x (sum over a size x size window) + bias, one pair of them a map.
+
+    LeCun et al. 1998, section II.B. The squashing function that follows is the caller's. Begins as an average.
+    """
+
+    size: int = 2
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels, fan_in = x.shape[-1], self.size**2
+        coefficient = self.param("coefficient", nn.initializers.constant(1 / fan_in), (channels,))
+        bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
+        total = pool(x.astype(self.dtype), "average", self.size, self.size) * fan_in
+        return total * coefficient.astype(self.dtype) + bias.astype(self.dtype)
+
+
+class Gain(nn.Module):
+    """A trained factor for each map, c * x, and with `bias` c * x + b: the gain that follows a squashing function.
+
+    Jarrett et al. 2009: g_i tanh(convolution). Begins as the identity.
+    """
+
+    bias: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        gain = self.param("gain", nn.initializers.ones_init(), x.shape[-1:])
+        y = x.astype(self.dtype) * gain.astype(self.dtype)
+        if not self.bias:
+            return y
+        return y + self.param("bias", nn.initializers.zeros_init(), x.shape[-1:]).astype(self.dtype)
+
+
+class RBF(nn.Module):
+    """Euclidean radial basis units with fixed centres: y_i = sum_j (x_j - w_ij)^2 (LeCun et al. 1998, eq. 7).
+
+    Returns -y, so that as with any other output layer the largest score wins. No parameters.
+
+    Attributes:
+        codes: [classes, c] array of +-1.
+    """
+
+    codes: Any
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        difference = x.astype(self.dtype)[:, None, :] - jnp.asarray(self.codes, self.dtype)
+        return -jnp.sum(jnp.square(difference), axis=-1)

@@ -1,0 +1,132 @@
+"""Normalization layers: over a batch, over neighbouring maps, over a neighbourhood in space.
+
+All of them are found in `convnets.layers` too. Statistics are float32 whatever the layers around compute in.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from convnets.layers import cpu_kernels
+from convnets.layers.pooling import pads, root
+
+Init = Callable[..., jax.Array]
+
+
+class BatchNorm(nn.Module):
+    """Batch normalization over all axes but the last (Ioffe & Szegedy 2015, algorithms 1 and 2).
+
+    In training by the statistics of this device's batch; else by running statistics, whose variance is the unbiased one
+    of algorithm 2. Statistics are float32.
+
+    Attributes:
+        momentum: weight of the OLD running value, as in Flax and Caffe; PyTorch states the weight of the new one.
+        epsilon: added to the variance inside the root.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    scale_init: Init = nn.initializers.ones_init()
+    bias_init: Init = nn.initializers.zeros_init()
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        shape = x.shape[-1:]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        scale = self.param("scale", self.scale_init, shape)
+        bias = self.param("bias", self.bias_init, shape)
+        if not train:
+            factor = scale * lax.rsqrt(running_var.value + self.epsilon)
+            return ((x.astype(jnp.float32) - running_mean.value) * factor + bias).astype(self.dtype)
+        y, mean, var = cpu_kernels.normalize(x.astype(self.dtype), scale, bias, self.epsilon)
+        if not self.is_initializing():
+            n = x.size // x.shape[-1]
+            keep, take = self.momentum, 1 - self.momentum
+            running_mean.value = keep * running_mean.value + take * mean
+            running_var.value = keep * running_var.value + take * var * (n / max(n - 1, 1))
+        return y
+
+
+class LRN(nn.Module):
+    """Local response normalization: x / (k + alpha * sum of the squares in a neighbourhood)^beta.
+
+    Across maps: `size` neighbouring maps at the same pixel (Krizhevsky et al. 2012, section 3.3, with the constants
+    printed there). Within a map: size x size neighbouring pixels of the same map (cuda-convnet's 'same map' layer).
+    Beyond the first and last map, and beyond the border, there is nothing to add.
+
+    Attributes:
+        divide: alpha is divided by the number of elements in a neighbourhood, `size` or size x size, as cuda-convnet,
+            Caffe and PyTorch do. The paper does not.
+        within: within a map instead of across maps.
+    """
+
+    size: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 2.0
+    divide: bool = False
+    within: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        below = self.size // 2
+        neighbours = (1, self.size, self.size, 1) if self.within else (1,) * (x.ndim - 1) + (self.size,)
+        edges = tuple((below, n - 1 - below) if n > 1 else (0, 0) for n in neighbours)
+        squares = jnp.square(x.astype(jnp.float32))
+        total = lax.reduce_window(squares, np.float32(0), lax.add, neighbours, (1,) * x.ndim, edges)
+        scale = self.k + self.alpha / (np.prod(neighbours).item() if self.divide else 1) * total
+        return (x.astype(jnp.float32) * cpu_kernels.inverse_power(scale, self.beta)).astype(x.dtype)
+
+
+class LocalContrast(nn.Module):
+    """Subtractive and divisive local contrast normalization (Jarrett et al. 2009; LeCun et al. 2010).
+
+    v = x - mean, y = v / max(c, sigma) over [n, h, w, maps]. The mean of x, and the mean of v^2 whose root is sigma, go
+    over the size x size pixels around and over all maps, by Gaussian weights that sum to 1: a pixel has one mean and
+    one sigma, shared by its maps. c is the mean of sigma over the image, each image by itself.
+
+    Attributes:
+        std: of the Gaussian, in pixels. None is a quarter of `size`, Torch7's default; we know of no printed value.
+        border: what lies beyond the image. With 'renormalize' nothing, and the weights inside it sum to 1 (Torch7), so
+            a constant image becomes 0 up to its border; with 'zero' pixels of value 0.
+        epsilon: the smallest divisor, for an image without contrast (Torch7's threshold).
+    """
+
+    size: int = 9
+    std: float | None = None
+    border: str = "renormalize"
+    epsilon: float = 1e-4
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.border not in ("renormalize", "zero"):
+            raise ValueError(f"border '{self.border}' is neither renormalize nor zero")
+        if self.size % 2 == 0:
+            raise ValueError(
+                f"the window of {self.name} has a pixel in its middle, so its size is odd, not {self.size}"
+            )
+        values = x.astype(jnp.float32)
+        inside = self._blur(jnp.ones((1, *x.shape[1:3], 1), jnp.float32)) if self.border == "renormalize" else 1
+
+        def mean(a):
+            return self._blur(jnp.mean(a, -1, keepdims=True)) / inside
+
+        centred = values - mean(values)
+        sigma = root(mean(jnp.square(centred)))
+        least = jnp.maximum(jnp.mean(sigma, (1, 2), keepdims=True), self.epsilon)
+        return (centred / jnp.maximum(least, sigma)).astype(x.dtype)
+
+    def _blur(self, x: jax.Array) -> jax.Array:
+        """[n, h, w, 1] averaged by the Gaussian, zeros beyond the border."""
+        half, std = self.size // 2, self.std or self.size / 4
+        line = np.exp(-0.5 * (np.arange(-half, half + 1) / std) ** 2)
+        plane = jnp.asarray(np.outer(line, line) / np.sum(line) ** 2, jnp.float32)[:, :, None, None]
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(x, plane, (1, 1), pads(half), dimension_numbers=numbers, precision="highest")

@@ -1,0 +1,109 @@
+"""Tables of the names that published weights have, and the layout of their arrays."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from convnets.errors import CheckpointError
+from convnets.models import resnet, vgg
+
+# Tables of names ----------------------------------------------------------------------------------------------------
+
+# A published name is LAYERS[model]()[our layer] + "." + LEAVES[our leaf].
+LEAVES = {"kernel": "weight", "bias": "bias", "scale": "weight", "mean": "running_mean", "var": "running_var"}
+IGNORED = "num_batches_tracked"  # of every batch norm: PyTorch's count of training steps
+
+
+def _alexnet() -> dict[str, str]:
+    features = {f"conv{i}": f"features.{at}" for i, at in enumerate((0, 3, 6, 8, 10), 1)}
+    return features | {"fc6": "classifier.1", "fc7": "classifier.4", "fc8": "classifier.6"}
+
+
+def _vgg(config: str, batch_norm: bool = False) -> dict[str, str]:
+    table, at = {}, 0
+    for stage, row in enumerate(vgg.TABLE[config], 1):
+        for i, _ in enumerate(row.split(), 1):
+            table[f"conv{stage}_{i}"] = f"features.{at}"
+            if batch_norm:
+                table[f"bn{stage}_{i}"] = f"features.{at + 1}"
+            at += 3 if batch_norm else 2  # and the ReLU
+        at += 1  # the pooling
+    return table | {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
+
+
+def _resnet(row: tuple[Callable, tuple[int, ...]], way: str = "downsample", **head: str) -> dict[str, str]:
+    block, lengths = row
+    table = {"conv1": "conv1", "bn_conv1": "bn1"} | head
+    for stage, i, name in resnet.names(lengths):
+        theirs = f"layer{stage + 1}.{i}"
+        for k, letter in enumerate("ab" if block is resnet.basic else "abc", 1):
+            table[f"res{name}_branch2{letter}"] = f"{theirs}.conv{k}"
+            table[f"bn{name}_branch2{letter}"] = f"{theirs}.bn{k}"
+        table[f"res{name}_branch1"] = f"{theirs}.{way}.0"
+        table[f"bn{name}_branch1"] = f"{theirs}.{way}.1"
+    return table
+
+
+PUBLISHED_LAYERS: dict[str, Callable[[], dict[str, str]]] = {
+    "alexnet_owt": _alexnet,
+    "vgg_a": partial(_vgg, "A"),
+    "vgg_a_bn": partial(_vgg, "A", True),
+    "vgg_b": partial(_vgg, "B"),
+    "vgg_b_bn": partial(_vgg, "B", True),
+    "vgg_d": partial(_vgg, "D"),
+    "vgg_d_bn": partial(_vgg, "D", True),
+    "vgg_e": partial(_vgg, "E"),
+    "vgg_e_bn": partial(_vgg, "E", True),
+    "resnet18": partial(_resnet, resnet.IMAGENET[18], fc1000="fc"),
+    "resnet34": partial(_resnet, resnet.IMAGENET[34], fc1000="fc"),
+    "resnet50_v1_5": partial(_resnet, resnet.IMAGENET[50], fc1000="fc"),
+    "resnet101_v1_5": partial(_resnet, resnet.IMAGENET[101], fc1000="fc"),
+    "resnet152_v1_5": partial(_resnet, resnet.IMAGENET[152], fc1000="fc"),
+    "resnet20_cifar": partial(_resnet, resnet.cifar(20), "shortcut", fc="linear"),
+    "resnet32_cifar": partial(_resnet, resnet.cifar(32), "shortcut", fc="linear"),
+    "resnet44_cifar": partial(_resnet, resnet.cifar(44), "shortcut", fc="linear"),
+    "resnet56_cifar": partial(_resnet, resnet.cifar(56), "shortcut", fc="linear"),
+    "resnet110_cifar": partial(_resnet, resnet.cifar(110), "shortcut", fc="linear"),
+    "resnet1202_cifar": partial(_resnet, resnet.cifar(1202), "shortcut", fc="linear"),
+}
+
+
+def published_names(model_name: str, ours: list[str]) -> dict[str, str]:
+    """{our name: published name} for names like 'params/conv1/kernel'.
+
+    Raises:
+        CheckpointError: no source publishes this model, or this layer of it.
+    """
+    if model_name not in PUBLISHED_LAYERS:
+        hint = f"; '{model_name}_v1_5' has torchvision's function" if f"{model_name}_v1_5" in PUBLISHED_LAYERS else ""
+        raise CheckpointError(f"no table of published names for model '{model_name}'{hint}")
+    table, found = PUBLISHED_LAYERS[model_name](), {}
+    for name in ours:
+        layer, leaf = name.split("/")[-2:]
+        if layer not in table or leaf not in LEAVES:
+            raise CheckpointError(f"{name} of model '{model_name}' has no published name")
+        found[name] = f"{table[layer]}.{LEAVES[leaf]}"
+    return found
+
+
+def published_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """OIHW of a convolution, [out, c * h * w] or [out, in] of a fully connected layer (fc...)."""
+    if len(shape) != 4:
+        return shape[::-1]
+    h, w, c, out = shape
+    return (out, c * h * w) if name.split("/")[-2].startswith("fc") else (out, c, h, w)
+
+
+def to_published(name: str, array: np.ndarray) -> np.ndarray:
+    """Our parameter in the published layout."""
+    axes = (3, 2, 0, 1) if array.ndim == 4 else None
+    return np.ascontiguousarray(array.transpose(axes)).reshape(published_shape(name, array.shape))
+
+
+def from_published(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A published array in our layout, of our `shape`."""
+    if len(shape) == 4:
+        h, w, c, out = shape
+        return np.ascontiguousarray(array.reshape(out, c, h, w).transpose(2, 3, 1, 0))
+    return np.ascontiguousarray(array.T)

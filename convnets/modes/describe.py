@@ -1,0 +1,36 @@
+"""--mode=describe: the layers of a network."""
+
+import json
+
+from ml_collections import ConfigDict
+from rich.table import Table
+
+from convnets import models
+from convnets.models.paper_costs import STATED, Stated
+from convnets.models.summary import sum_costs, summarize
+from convnets.modes.output import CONSOLE
+
+
+def describe(config: ConfigDict, as_json: bool) -> None:
+    """Prints a network's layers: sizes, parameters, multiply-adds and receptive fields, the paper's figures below ours."""
+    model = models.create(**config.model)
+    rows = summarize(model, model.input_shape)
+    totals, paper = sum_costs(rows), STATED.get(config.model.name, Stated())
+    if as_json:
+        content = {"layers": [r._asdict() for r in rows], "totals": totals, "paper": paper._asdict()}
+        print(json.dumps(content, indent=2))
+        return
+    size = " x ".join(map(str, model.input_shape))
+    table = Table(title=f"{config.model.name}, input {size}", title_justify="left")
+    for name in ("layer", "kind", "output", "parameters", "multiply-adds", "receptive field"):
+        table.add_column(name, justify="left" if name in ("layer", "kind") else "right")
+    for r in rows:
+        table.add_row(r.name, r.kind, " x ".join(map(str, r.output)), f"{r.parameters:,}", f"{r.multiply_adds:,}",
+                      str(r.receptive_field))  # fmt: skip
+    table.add_section()
+    table.add_row("total", "", "", f"{totals['parameters']:,}", f"{totals['multiply_adds']:,}")
+    if paper.parameters or paper.multiply_adds:
+        table.add_row("the paper", "", "", paper.parameters, paper.multiply_adds)
+    CONSOLE.print(table)
+    if paper.why:
+        print(f"the paper's figures: {paper.why}")

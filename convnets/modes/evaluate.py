@@ -1,0 +1,89 @@
+"""--mode=evaluate: tests a run, a file of weights, or an ensemble of runs."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from convnets.config import load_config
+from convnets.errors import UsageError
+from convnets.losses import NO_PROBABILITIES
+from convnets.modes.open import open_run
+from convnets.modes.output import print_results
+from convnets.runtime import distributed, files, parallel
+from convnets.training import validation
+
+
+def evaluate(config: ConfigDict, workdir: Path, file: str, name: str = "") -> None:
+    """Tests the newest checkpoint of a run, or a file of weights, and prints the result.
+
+    It is written to evaluation.json in the workdir, or evaluation-NAME.json; the run's own result.json stays as it is.
+    """
+    result, _, _ = test_run(config, workdir, file)
+    if not file and distributed.is_main():
+        files.write_json(workdir / f"evaluation{'-' * bool(name)}{name}.json", result)
+    print_results(result)
+
+
+def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, name: str = "") -> None:
+    """Tests runs, each by its own config with the overrides, and the average of their softmax outputs.
+
+    The result is written to evaluation.json, or evaluation-NAME.json, in the folder `out`, where one is given.
+
+    Raises:
+        UsageError: the runs test different data, or one was trained on a loss without probabilities.
+    """
+    from convnets.evaluation import evaluator
+
+    configs = [member(workdir, overrides) for workdir in workdirs]
+    for config, workdir in zip(configs, workdirs, strict=True):
+        if config.loss in NO_PROBABILITIES:
+            raise UsageError(
+                f"{workdir}: trained on loss={config.loss}, its outputs are no probabilities that could be averaged"
+            )
+    data = [f"{c.data.name}, {c.data.test_split}" for c in configs]
+    for other, workdir in zip(data, workdirs, strict=True):
+        if other != data[0]:
+            raise UsageError(f"--workdirs: {workdirs[0]} is tested on {data[0]}, {workdir} on {other}")
+    tested = [test_run(config, workdir) for config, workdir in zip(configs, workdirs, strict=True)]
+    results = [{"workdir": str(w), **result} for w, (result, _, _) in zip(workdirs, tested, strict=True)]
+    labels = evaluator.images_and_labels(tested[0][2])[1]
+    summary = evaluator.measure(evaluator.average_scores([s for _, s, _ in tested], "softmax"), labels, "softmax")
+    facts = {k: results[0][k] for k in ("dataset", "split", "split_examples", "commit", "versions")}
+    sums = {k: sum(r[k] for r in results) for k in ("parameters", "steps", "seconds")}
+    protocol = " + ".join(dict.fromkeys(r["protocol"] for r in results))
+    together = {**facts, "protocol": protocol, **summary, **sums, "members": results}
+    if out and distributed.is_main():
+        files.write_json(out / f"evaluation{'-' * bool(name)}{name}.json", together)
+    print_results(*results, {**together, "workdir": f"average of {len(results)}"})
+
+
+def member(workdir: Path, overrides: list[str]) -> ConfigDict:
+    """The config of one run of several."""
+    config, problems = load_config(workdir / "config.json", overrides)
+    assert config is not None
+    problems += validation.problems(config, devices=False)
+    if problems:
+        raise UsageError("\n".join(f"{workdir}: {p}" for p in problems))
+    return config
+
+
+def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, Any], np.ndarray, Any]:
+    """Result and scores of a run's newest checkpoint or of a file of weights, and the split they are of.
+
+    Where a run is tested through another string than its own, also by how much its features then change.
+    """
+    from convnets.evaluation import feature_change
+
+    run = open_run(config, workdir, file)
+    result, scores = run.test()
+    own = json.loads((workdir / "config.json").read_text())["data"]["test_ops"] if not file else config.data.test_ops
+    if own != config.data.test_ops and config.evaluate.protocol == "single" and distributed.process_count() == 1:
+        variables = parallel.replicate(run.state.variables)
+        result["feature_change"] = feature_change.feature_change(
+            run.model, variables, run.test_split, own, run.evaluator.batch_size
+        )
+    return result, scores, run.test_split

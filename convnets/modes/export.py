@@ -1,0 +1,27 @@
+"""--mode=export: writes the weights of a run as .safetensors."""
+
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from convnets import models
+from convnets.models.pretrained import weights
+from convnets.modes.open import restore_variables
+
+
+def export(config: ConfigDict, workdir: Path, file: Path) -> None:
+    """Writes the newest checkpoint's parameters and running statistics as .safetensors, without auxiliary heads.
+
+    Under published names where there are some for this network, under ours elsewhere.
+    """
+    name, model = config.model.name, models.create(**config.model)
+    restored = restore_variables(model, config, workdir)
+    variables = weights.without_heads(restored.variables)
+    own = weights.unpublished(name, model)
+    weights.save(file, name, variables, own_names=bool(own), model=model)
+    count = {k: sum(v.size for v in jax.tree.leaves(tree)) for k, tree in variables.items()}
+    print(f"{name} of step {int(restored.step):,}: {count['params']:,} parameters"
+          + (f" and {count['batch_stats']:,} running statistics" if count["batch_stats"] else "")
+          + (f", under our own names ({own})" if own else ", under their published names"))  # fmt: skip
+    print(f"written to {file}; to test it: python run.py --mode=evaluate --workdir={workdir} --weights={file}")

@@ -1,0 +1,24 @@
+"""What the modes print on the terminal."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+# A table is as wide as it needs to be, also where nobody measures the terminal.
+CONSOLE = Console(width=None if sys.stdout.isatty() else 200)
+
+
+def print_results(*results: dict[str, Any]) -> None:
+    """A table with a line a result; those of an ensemble say which run they are of."""
+    head = ["data set", "split", "images", "protocol", "top-1 error", "top-5 error", "parameters", "steps", "time"]
+    table = Table(*["run"] * ("workdir" in results[0]), *head)
+    for r in results:
+        table.add_row(
+            *([Path(r["workdir"]).name] if "workdir" in r else []), r["dataset"], r["split"],
+            f"{r['num_examples']:,}", r["protocol"], f"{r['top1_error']:.2f} %", f"{r['top5_error']:.2f} %",
+            f"{r['parameters']:,}", f"{r['steps']:,}", f"{r['seconds']:.0f} s",
+        )  # fmt: skip
+    CONSOLE.print(table)

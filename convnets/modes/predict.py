@@ -1,0 +1,43 @@
+"""--mode=predict: the most probable classes of image files."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.table import Table
+
+from convnets import models
+from convnets.augment import pipeline
+from convnets.data import image_files
+from convnets.losses import NO_PROBABILITIES
+from convnets.modes.open import restore_variables
+from convnets.modes.output import CONSOLE
+
+
+def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bool) -> None:
+    """Prints the most probable classes of image files."""
+    facts = json.loads((workdir / "manifest.json").read_text())["dataset"]
+    pixels = image_files.read(images, facts, config.data.test_ops, invert)
+    model = models.create(**config.model)
+    scores = _scores(model, config, workdir, pixels)
+    if config.loss in NO_PROBABILITIES:
+        print(f"this network was trained on loss={config.loss}: its outputs are shown, not probabilities")
+        values, unit = scores, ""
+    else:
+        values, unit = 100 * np.asarray(jax.nn.softmax(scores, axis=1)), " %"
+    names = facts["label_names"]
+    table = Table("image", *(f"guess {i + 1}" for i in range(min(3, len(names)))))
+    for name, row in zip(images, values, strict=True):
+        best = np.argsort(-row)[: min(3, len(names))]
+        table.add_row(name, *(f"{names[i]}  {row[i]:.2f}{unit}" for i in best))
+    CONSOLE.print(table)
+
+
+def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -> np.ndarray:
+    variables = restore_variables(model, config, workdir).variables
+    ops = image_files.operations(config.data.test_ops, workdir)
+    return np.asarray(model.apply(variables, pipeline.apply(ops, None, pixels), train=False), np.float32)

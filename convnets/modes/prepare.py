@@ -1,0 +1,64 @@
+"""Making a data set ready before a run: hours for ImageNet, so what can go wrong is looked at first."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from convnets.data import cache, dataset, sources
+from convnets.errors import DataError
+
+# What must be downloaded by hand, from https://image-net.org/challenges/LSVRC/2012/2012-downloads.php, and its bytes.
+ARCHIVES = {"imagenet2012": {"ILSVRC2012_img_train.tar": 147_897_477_120, "ILSVRC2012_img_val.tar": 6_744_924_160}}
+COUNTS = {"imagenet2012": {"train": 1_281_167, "validation": 50_000}}
+
+
+def prepare(config: ConfigDict, manual_dir: str) -> None:
+    """Downloads or unpacks the data set of a config, counts it, and makes what the loader keeps in the cache.
+
+    Args:
+        manual_dir: where archives lie that were downloaded by hand; '' where none are needed.
+
+    Raises:
+        DataError: an archive is missing or incomplete, or the data set does not hold what it should.
+    """
+    name, where = config.data.name, sources.directory(config.data.data_dir)
+    if not name.startswith("folder:"):
+        if manual_dir and sources.version_dir(where / name.replace(":", "/")) is None:
+            check_archives(name, Path(manual_dir).expanduser().absolute())
+        made = sources.builder(name, where, str(Path(manual_dir).expanduser().absolute()) if manual_dir else None)
+        sources.complete(made, name)
+        print(f"{name}:{made.version} is in {made.data_path}")
+    splits = dict.fromkeys([config.data.train_split, config.data.test_split])
+    for split in splits:
+        source = sources.find(name, config.data.data_dir, split)  # compares the files with the data set's own count
+        expected = COUNTS.get(name.split(":")[0], {}).get(split, len(source.reader))
+        if len(source.reader) != expected:
+            raise DataError(f"{name} {split} holds {len(source.reader):,} examples, {expected:,} expected")
+        print(f"{split}: {len(source.reader):,} examples of {source.info.num_classes} classes, counted", flush=True)
+    train, test = dataset.load_splits(**config.data)
+    if train.statistics:
+        print(f"training images: mean {_numbers(train.statistics.mean)}, standard deviation"
+              f" {_numbers(train.statistics.std)}, eigenvalues {_numbers(train.statistics.eigenvalues)}")  # fmt: skip
+    print(f"ready: {train.memory(config.train.batch_size)}; {test.memory(config.evaluate.batch_size)};"
+          f" cached in {cache.cache_dir()}")  # fmt: skip
+
+
+def check_archives(name: str, folder: Path) -> None:
+    """Raises DataError with all that is wrong with the archives of `name` in `folder`, by name and size."""
+    if not folder.is_dir():
+        raise DataError(f"--manual_dir={folder} is not a folder")
+    wrong = []
+    for file, size in ARCHIVES.get(name.split(":")[0], {}).items():
+        found = (folder / file).stat().st_size if (folder / file).is_file() else None
+        if found is None:
+            wrong.append(f"{file} is missing in {folder}; it has {size:,} bytes")
+        elif found != size:
+            wrong.append(
+                f"{folder / file} has {found:,} bytes, not {size:,}: the download is incomplete or another file"
+            )
+    if wrong:
+        raise DataError("\n".join(wrong))
+
+
+def _numbers(values) -> str:
+    return " ".join(f"{v:.2f}" for v in values)

@@ -1,0 +1,115 @@
+"""--mode=train: trains, tests and draws one run; or resumes it."""
+
+import contextlib
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from convnets.config import list_changes
+from convnets.errors import UsageError
+from convnets.modes.output import print_results
+from convnets.runtime import distributed, files, provenance, run_lock
+from convnets.runtime.preemption import Preemption
+
+
+def train(
+    config: ConfigDict, workdir: Path, allow_config_change: bool, step_timeout: float = 0, profile: int = 0
+) -> None:
+    """Trains, tests and draws; or resumes; or says that this is done already."""
+    with contextlib.ExitStack() as stack, Preemption() as preemption:
+        distributed.run_on_main(lambda: stack.enter_context(run_lock.hold(workdir)))
+        _train(config, workdir, allow_config_change, step_timeout, profile, preemption)
+
+
+def _train(
+    config: ConfigDict,
+    workdir: Path,
+    allow_config_change: bool,
+    step_timeout: float,
+    profile: int,
+    preemption: Preemption,
+) -> None:
+    from convnets.training.trainer import Run
+
+    distributed.run_on_main(lambda: compare(config, workdir, allow_config_change))
+    run = Run(config, workdir)
+    complete = run.done and (workdir / "result.json").exists()
+    if distributed.run_on_main(lambda: complete):
+        print(f"already complete: {workdir}, step {run.total}")
+        print_results(json.loads((workdir / "result.json").read_text()))
+        return
+    distributed.run_on_main(lambda: begin(config, workdir, run))
+    announce(config, run)
+    if not run.done:
+        run.train(preemption, step_timeout, profile)
+    result, scores = run.test()
+    distributed.run_on_main(lambda: finish(workdir, run, result, scores))
+
+
+def compare(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
+    """Raises UsageError where the folder holds a run of another config."""
+    kept = workdir / "config.json"
+    if kept.exists():
+        differ = list_changes(json.loads(kept.read_text()), config.to_dict())
+        if differ and not allow_config_change:
+            raise UsageError(
+                f"{workdir} holds a run of another config ({'; '.join(differ)}); take another --workdir, or resume it"
+                " with --allow_config_change"
+            )
+        if differ:
+            (workdir / "result.json").unlink(missing_ok=True)
+
+
+def begin(config: ConfigDict, workdir: Path, run: Any) -> None:
+    """What a run writes before its first step."""
+    files.write_json(workdir / "config.json", config.to_dict())
+    if run.train_split.statistics:  # predict has no training set to take them from
+        np.savez(workdir / "statistics.npz", **run.train_split.statistics._asdict())
+    _manifest(workdir, run)
+
+
+def announce(config: ConfigDict, run: Any) -> None:
+    start, info = int(run.state.step), run.train_split.info
+    places = distributed.all_gather_json([socket.gethostname(), [d.id for d in jax.local_devices()]])
+    print(f"{config.model.name} on {info.name}: {info.num_examples:,} images, {config.train.epochs:g} epochs of batch"
+          f" {run.batch_size} = {run.total:,} steps on {jax.device_count()} x {jax.devices()[0].device_kind}"
+          + (f", resumed at step {start:,}" if start else ""), flush=True)  # fmt: skip
+    if len(places) > 1:
+        print("\n".join(f"process {n}: {host}, devices {own}" for n, (host, own) in enumerate(places)), flush=True)
+    batches = ((run.train_split, run.batch_size), (run.test_split, run.evaluator.batch_size))
+    print(f"data: {'; '.join(split.memory(size // len(places)) for split, size in batches)}", flush=True)
+
+
+def finish(workdir: Path, run: Any, result: dict[str, Any], scores: np.ndarray) -> None:
+    """What a run writes after its last step."""
+    from convnets.analysis import run_figures
+
+    drawn = run_figures.draw_run_figures(run, scores)
+    files.write_json(workdir / "result.json", result)
+    print_results(result)
+    print(f"written to {workdir}:")
+    names = ["result.json", "config.json", "manifest.json", "metrics.jsonl", "events", "checkpoints"]
+    print("  " + "  ".join([*names, *(f.name for f in drawn)]))
+
+
+def _manifest(workdir: Path, run: Any) -> None:
+    path = workdir / "manifest.json"
+    info = run.train_split.info
+    device = jax.devices()[0]
+    sample = run.test_split.constants.get("images", np.full((1, 1, 1, 1), 255, np.uint8))[:256]
+    dark = info.image_shape[2] == 1 and np.median(sample[:, :, [0, -1]]) < 64
+    facts = provenance.manifest(
+        device={"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
+        prng={key: getattr(jax.config, key) for key in ("jax_default_prng_impl", "jax_threefry_partitionable")},
+        dataset={**info._asdict(), "dark_background": bool(dark)},
+    )
+    if path.exists():  # the first session's facts stay; later ones are listed
+        first = json.loads(path.read_text())
+        session = {k: facts[k] for k in ("command", "commit", "started")}
+        facts = {**first, "resumed": [*first.get("resumed", []), session]}
+    files.write_json(path, facts)

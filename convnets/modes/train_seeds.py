@@ -1,0 +1,44 @@
+"""--mode=train --seeds=N: several seeds of a run as one program."""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from convnets.errors import DivergedError
+from convnets.modes.output import print_results
+from convnets.modes.train import announce, begin, compare, finish
+from convnets.runtime import run_lock
+from convnets.runtime.preemption import Preemption
+from convnets.training.multi_seed import Population
+
+
+def train(configs: Sequence[ConfigDict], workdir: Path, allow_config_change: bool, step_timeout: float = 0) -> None:
+    """Trains runs that differ by the seed alone as one program, each in its folder; then tests and draws them; or resumes.
+
+    Raises:
+        DivergedError: some did; the others are finished.
+    """
+    folders = [workdir / f"seed{config.train.seed}" for config in configs]
+    with contextlib.ExitStack() as stack, Preemption() as preemption:
+        for config, folder in zip(configs, folders, strict=True):
+            folder.mkdir(exist_ok=True)
+            stack.enter_context(run_lock.hold(folder))
+            compare(config, folder, allow_config_change)
+        population = Population(configs, folders)
+        left = [m for m in population.members if not (m.done and (m.workdir / "result.json").exists())]
+        for run in left:
+            begin(run.config, run.workdir, run)
+        if left:
+            print(f"{len(left)} of {len(configs)} runs to finish, as one program", flush=True)
+            announce(left[0].config, left[0])
+        population.train(preemption, step_timeout)
+        for run in left:
+            if run not in population.diverged:
+                finish(run.workdir, run, *run.test())
+    print_results(*({"workdir": m.workdir, **json.loads((m.workdir / "result.json").read_text())}
+              for m in population.members if m not in population.diverged))  # fmt: skip
+    if population.diverged:
+        raise DivergedError("\n".join(population.diverged.values()))

@@ -1,0 +1,71 @@
+"""Checks of the flags of run.py, of the files that they name and of the workdir."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def usage(given: Any, stray: Sequence[str], default: str) -> tuple[str | Path | None, list[str]]:
+    """Which config a command is about, None where that cannot be told, and what is wrong with its flags, a line each.
+
+    Args:
+        given: the flags of run.py, as attributes.
+        stray: arguments that are no flags.
+        default: the config where none is given.
+    """
+    found = [f"stray argument '{word}': every argument is a flag, --name=value" for word in stray]
+    found += ["--workdir is empty; give a folder"] if given.workdir == "" else []
+    mode, source, members = given.mode, given.config or default, [Path(name).expanduser() for name in given.workdirs]
+    kept = Path(given.workdir).expanduser().absolute() / "config.json" if given.workdir else None
+    tests = mode in ("evaluate", "visualize")
+    if tests and members:
+        if given.config or given.weights:
+            found.append("--workdirs: every run has its own config and weights; leave out --config and --weights")
+        without = [str(m.absolute()) for m in members if not (m / "config.json").exists()]
+        found += [f"--workdirs: {', '.join(without)} holds no run: there is no config.json"] if without else []
+        source = None if without else members[0].absolute() / "config.json"
+    elif tests or mode in ("predict", "export"):
+        if kept and kept.exists():
+            source = given.config or kept
+        elif not (tests and given.weights):
+            found.append(f"--workdir={kept.parent} holds no run: there is no config.json" if kept else
+                         f"--mode={mode} needs --workdir, the folder of a trained run")  # fmt: skip
+            source = None
+    return source, found + _files(given, mode, len(members), kept is not None)
+
+
+def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
+    """What is wrong with the files that the flags name."""
+    found, missing = [], [name for name in given.images if not Path(name).is_file()]
+    if mode == "export":
+        if not given.weights.endswith(".safetensors"):
+            found.append("--mode=export needs --weights=FILE.safetensors, the file to write")
+        elif Path(given.weights).exists():
+            found.append(f"--weights={given.weights} exists already; export writes a new file")
+        elif not Path(given.weights).absolute().parent.is_dir():
+            found.append(f"--weights={given.weights}: there is no such folder")
+    elif given.weights and not Path(given.weights).is_file():
+        found.append(f"--weights={given.weights} does not exist")
+    if mode == "predict" and not given.images:
+        found.append("--mode=predict needs --images=FILE[,FILE...]")
+    if mode == "visualize" and members and (not has_workdir or given.images):
+        found.append("--mode=visualize of --workdirs needs --workdir, the folder to draw into, and no --images")
+    if mode == "visualize" and len(given.images) > 1:
+        found.append("--mode=visualize looks at one image: give one --images=FILE")
+    if mode == "sweep" and not given.experiment:
+        found.append("--mode=sweep needs --experiment, such as experiments/lenet.py")
+    return found + ([f"--images: {', '.join(missing)} does not exist"] if missing else [])
+
+
+def workdir(path: Path) -> list[str]:
+    """What is wrong with a workdir; makes it where it does not exist."""
+    if path.exists() and not path.is_dir():
+        return [f"--workdir={path} is a file; give a folder"]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink(missing_ok=True)  # another process may have been here
+    except OSError as e:
+        return [f"--workdir={path} cannot be written: {e.strerror}"]
+    return []

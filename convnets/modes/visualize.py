@@ -1,0 +1,240 @@
+"""--mode=visualize: what a network has learned, as figures in WORKDIR/inside and their numbers in inside.json.
+
+filters.png     what the first layer looks for
+gabors.png      the Gabor functions nearest to them, of filters of 5 x 5 and more
+units-*.png     images that excite the first channels of a low, a middle and a high layer most, and what the unit sees
+maps.png        what the layers give for one image
+occlusion.png   what its class is given while a grey square hides a part of it
+statistics.png  mean and deviation of every channel, and dead inputs, through depth
+"""
+
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from convnets import models
+from convnets.analysis import activations, gabor, network_plots, run_plots
+from convnets.augment import pipeline
+from convnets.data import dataset, image_files, sampler, tf_pipeline
+from convnets.errors import UsageError
+from convnets.losses import NO_PROBABILITIES
+from convnets.models.pretrained import weights
+from convnets.models.summary import LayerSummary, summarize
+from convnets.modes import evaluate
+from convnets.modes.open import open_run
+from convnets.op_string import Call
+from convnets.runtime import files, provenance
+from convnets.training.state import create_state
+
+EXAMPLES = 2000  # test images looked at, the first ones
+CHANNELS, BEST = 8, 6  # channels of a layer, and images of each, that are shown
+FITTED, NOISE = 128, 24  # filters that are fitted, at most, and filters of noise beside them
+LAYERS = 12  # layers whose maps are drawn
+
+
+class Subject(NamedTuple):
+    """What is looked at.
+
+    Attributes:
+        ops: device operations of test images.
+        split: the test images; None where there are only files.
+        layers: those that a test runs.
+    """
+
+    name: str
+    loss: str
+    model: nn.Module
+    variables: Any
+    ops: list[Call]
+    split: dataset.Split | None
+    layers: list[LayerSummary]
+
+
+def visualize(config: ConfigDict, workdir: Path, file: str, images: Sequence[str], invert: bool) -> dict[str, Any]:
+    """Draws everything for a run's newest checkpoint, or for a file of weights; returns what inside.json holds.
+
+    Args:
+        file: weights. With `images` the data set is not needed, and what is taken over test images is left out.
+        images: one file, for maps and occlusion, in place of the first test image; or none.
+        invert: dark becomes light in that file.
+    """
+    subject, step = _subject(config, workdir, file, not (file and images))
+    folder = workdir / "inside"
+    folder.mkdir(parents=True, exist_ok=True)
+    title = subject.name + (f" on {subject.split.info.name}" if subject.split else "")
+    found: dict[str, Any] = {"model": subject.name, "weights": file, "step": step, "commit": provenance.commit()}
+    found |= _filters(subject, folder, title)
+    if subject.split:
+        found |= _survey(subject, folder, title)
+    found |= _picture(config, subject, workdir, images, invert, title)
+    files.write_json(folder / "inside.json", found)
+    print(f"written to {folder}:\n  " + "  ".join(sorted(p.name for p in folder.iterdir())))
+    return found
+
+
+def compare(members: Sequence[Path], overrides: list[str], out: Path) -> None:
+    """Looks inside several runs and sets their statistics side by side, in OUT/inside."""
+    names = [m.name for m in members] if len({m.name for m in members}) == len(members) else list(map(str, members))
+    configs = [evaluate.member(workdir, overrides) for workdir in members]
+    found = [visualize(c, workdir, "", [], False) for c, workdir in zip(configs, members, strict=True)]
+    together = {name: each["statistics"] for name, each in zip(names, found, strict=True)}
+    folder = out / "inside"
+    folder.mkdir(parents=True, exist_ok=True)
+    network_plots.plot_statistics(together, folder / "statistics.png", "through depth")
+    files.write_json(folder / "inside.json", {"statistics": together})
+    print(f"written to {folder}:\n  inside.json  statistics.png")
+
+
+def _subject(config: ConfigDict, workdir: Path, file: str, with_data: bool) -> tuple[Subject, int]:
+    name = config.model.name
+    if with_data:
+        run = open_run(config, workdir, file)
+        model, variables, split, step = run.model, run.state.variables, run.test_split, int(run.state.step)
+        ops = split.device_ops
+    else:
+        model, split, step = models.create(**config.model), None, 0
+        ops = image_files.operations(config.data.test_ops, workdir)
+        fresh = create_state(model, optax.identity(), model.input_shape, 0).variables
+        variables = weights.load(file, name, fresh, model)
+    image = jax.ShapeDtypeStruct((1, *model.input_shape), np.float32)
+    run_ones = jax.eval_shape(functools.partial(activations.capture, model), variables, image)
+    layers = [r for r in summarize(model, model.input_shape) if r.name in run_ones]
+    return Subject(name, config.loss, model, variables, ops, split, layers), step
+
+
+# The parts ----------------------------------------------------------------------------------------------------------
+
+
+def _filters(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
+    first = activations.first_filters(subject.model, subject.variables, subject.layers)
+    if first is None:
+        return {}
+    name, kernel = first
+    kernel = kernel[..., :FITTED]
+    run_plots.plot_filters(kernel, folder / "filters.png", f"{title}: filters of {name}")
+    if min(kernel.shape[:2]) < gabor.SMALLEST:
+        size = " x ".join(map(str, kernel.shape[:2]))
+        print(f"filters of {name} are {size}: too small to tell a Gabor function from anything else")
+        return {"filters": {"layer": name, "gabors": []}}
+    projected, shares = gabor.grey(kernel)
+    fits = [gabor.fit(f) for f in projected]
+    chance = gabor.noise(projected.shape[1:], NOISE)
+    network_plots.plot_gabors(projected, fits, chance, folder / "gabors.png", f"{title}: {name}")
+    middle, by_chance = (float(np.median(v)) for v in ([f.explained for f in fits], chance))
+    print(f"filters of {name}: a Gabor function explains {middle:.0%} of the median filter, {by_chance:.0%} of noise;"
+          f" {sum(f.striped for f in fits)} of {len(fits)} have stripes")  # fmt: skip
+    gabors = [
+        {k: v for k, v in f._asdict().items() if k != "values"} | {"striped": f.striped, "colour_axis": share}
+        for f, share in zip(fits, shares.tolist(), strict=True)
+    ]
+    return {"filters": {"layer": name, "gabors": _short(gabors), "noise_explained": _short(chance.tolist())}}
+
+
+def _survey(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
+    split = subject.split
+    assert split
+    count = min(split.info.num_examples, EXAMPLES)
+    print(f"{count:,} images of {split.info.split} through {len(subject.layers)} layers", flush=True)
+    pixels = int(np.prod(subject.model.input_shape[:2]))
+    batch = min(max(400 * 32 * 32 // pixels, 1), 200, count)
+    found = activations.collect_statistics(subject.model, subject.variables, _inputs(split, count, batch))
+    lines = activations.statistics(subject.layers, found)
+    network_plots.plot_statistics({subject.name: lines}, folder / "statistics.png", title)
+    units = []
+    for level, layer in zip(("low", "middle", "high"), activations.levels(subject.layers), strict=False):
+        channels = found[layer.name]
+        rows = []
+        for channel in range(min(CHANNELS, channels.peak.shape[1])):
+            indices = activations.best(channels, channel, BEST)
+            squares = [activations.patch(layer, channels.place[i, channel]) for i in indices]
+            rows.append({"channel": channel, "images": indices.tolist(), "squares": squares,
+                         "peaks": channels.peak[indices, channel].tolist()})  # fmt: skip
+        wanted = sorted({i for row in rows for i in row["images"]})
+        shown = dict(zip(wanted, _pick(split, wanted), strict=True))
+        drawn = [(r["channel"], [(shown[i], s) for i, s in zip(r["images"], r["squares"], strict=True)]) for r in rows]
+        network_plots.plot_units(
+            drawn, folder / f"units-{level}.png", f"{title}: what excites channels of {layer.name} most"
+        )
+        units.append({"level": level, "layer": layer.name, "receptive_field": layer.receptive_field, "rows": rows})
+    return {"split": split.info.split, "examples": count, "units": _short(units), "statistics": _short(lines)}
+
+
+def _picture(
+    config: ConfigDict, subject: Subject, workdir: Path, images: Sequence[str], invert: bool, title: str
+) -> dict[str, Any]:
+    """One image through the network, and an occluder over it."""
+    shape = subject.model.input_shape
+    names: Sequence[str] = subject.split.info.label_names if subject.split else ()
+    if images:
+        kept = workdir / "manifest.json"
+        facts = json.loads(kept.read_text())["dataset"] if kept.exists() else {}
+        size = subject.split.info.image_shape if subject.split else shape
+        pixels = image_files.read(images, {"image_shape": size, "dark_background": False} | facts, config.data.test_ops,
+                               invert)  # fmt: skip
+        image, names, what = np.asarray(pipeline.apply(subject.ops, None, pixels)), facts.get("label_names", names), Path(images[0]).name  # fmt: skip
+        if image.shape[1:] != shape:
+            raise UsageError(
+                f"data.test_ops gives images of {image.shape[1:]} of {images[0]}, model {subject.name} takes {shape}"
+            )
+    else:
+        assert subject.split
+        image, what = _pick(subject.split, [0]), "the first test image"
+    score = activations.scorer(subject.model, subject.variables, subject.loss)
+    whole = score(image)[0]
+    guess = int(np.argmax(whole))
+    name = names[guess] if names else f"class {guess}"
+    found = jax.jit(functools.partial(activations.capture, subject.model))(subject.variables, image)
+    drawn = [r for r in subject.layers if len(r.output) == 3 and max(r.output[:2]) > 1]
+    drawn = [drawn[i] for i in np.unique(np.linspace(0, len(drawn) - 1, LAYERS).astype(int))] if drawn else []
+    folder = workdir / "inside"
+    if drawn:
+        maps = [(r.name, np.asarray(found[r.name][1][0])) for r in drawn]
+        network_plots.plot_maps(image[0], maps, folder / "maps.png", f"{title}: {what}, taken for {name}")
+    side, stride = (max(min(shape[:2]) // n, 1) for n in (4, 16))
+    occlusion = activations.occlude(lambda v: score(v)[:, guess], image[0], side, stride)
+    quantity = "output" if subject.loss in NO_PROBABILITIES else "probability"
+    network_plots.plot_occlusion(image[0], occlusion, float(whole[guess]), folder / "occlusion.png", f"{title}: {what}",
+                           f"{quantity} of {name}")  # fmt: skip
+    lowest = float(occlusion.values.min())
+    print(
+        f"{what} is taken for {name}: {quantity} {whole[guess]:.3g}, with a square of {side} over it {lowest:.3g} at least"
+    )
+    return {"image": {"name": what, "guess": name, quantity: _short(float(whole[guess])), "occluded": _short(
+        {"side": side, "rows": occlusion.centres[0].tolist(), "columns": occlusion.centres[1].tolist(),
+         "values": occlusion.values.tolist()})}}  # fmt: skip
+
+
+# Test images as the network takes them ------------------------------------------------------------------------------
+
+
+def _inputs(split: dataset.Split, count: int, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for found in split.feed(sampler.evaluation_schedule(count, batch)):
+        yield _through_ops(split, found), found["mask"]
+
+
+def _pick(split: dataset.Split, indices: Sequence[int]) -> np.ndarray:
+    index = np.array(indices, np.int32)
+    wanted = {"index": index, "epoch": np.zeros_like(index), "mask": np.ones(len(index), np.float32)}
+    return _through_ops(split, next(iter(split.feed([wanted]))))
+
+
+def _through_ops(split: dataset.Split, batch: tf_pipeline.Batch) -> np.ndarray:
+    images = split.constants["images"][batch["index"]] if split.constants else batch["image"]
+    return np.asarray(pipeline.apply(split.device_ops, None, images))
+
+
+def _short(value: Any) -> Any:
+    """Floats to six digits, in whatever holds them."""
+    if isinstance(value, dict):
+        return {k: _short(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_short(v) for v in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value

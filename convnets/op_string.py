@@ -1,0 +1,91 @@
+"""The small language of augmentations, schedules and protocols: `name(args)|name(args)|...`, read left to right.
+
+One string holds what a paper says in one line, so it can be overridden by a flag, quoted in a table and ablated.
+"""
+
+import ast
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from convnets.errors import UsageError
+
+LITERALS = (bool, int, float, str, tuple)
+
+
+class Call(NamedTuple):
+    """One parsed operation: its name, the registered function and the bound arguments by name."""
+
+    name: str
+    function: Callable[..., Any]
+    kwargs: dict[str, Any]
+
+    def __call__(self, *first: Any) -> Any:
+        """The function of what is known at run time and then the arguments."""
+        signature = inspect.signature(self.function).parameters.values()
+        several = next((p.name for p in signature if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
+        if several is None:
+            return self.function(*first, **self.kwargs)
+        named = {k: v for k, v in self.kwargs.items() if k != several}
+        inner = [named.pop(p.name) for p in list(signature)[len(first) :]
+                 if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD and p.name in named]  # fmt: skip
+        return self.function(*first, *inner, *self.kwargs.get(several, ()), **named)
+
+
+def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> list[Call]:
+    """Parses `text` into calls of the functions in `table`.
+
+    Arguments are Python literals and are bound to the function's parameters after the first `skip`, which the caller
+    supplies at run time, as it does keyword-only ones that no literal can give. An empty string is an empty list.
+
+    Raises:
+        UsageError: an unknown operation (with the nearest right name), or arguments that do not fit its signature.
+    """
+    calls = []
+    for part in filter(None, (p.strip() for p in text.split("|"))):
+        try:
+            node = ast.parse(part if "(" in part else part + "()", mode="eval").body
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                raise SyntaxError
+            args = [ast.literal_eval(a) for a in node.args]
+            kwargs = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
+        except (SyntaxError, ValueError):
+            raise UsageError(f"cannot read operation '{part}': write name(arguments), for example crop(24)") from None
+        name = node.func.id
+        if name not in table:
+            raise UsageError(f"unknown operation '{name}' in '{text}'{suggest(name, table)}")
+        signature = inspect.signature(table[name])
+        given = [p for p in list(signature.parameters.values())[skip:]
+                 if p.kind is not p.KEYWORD_ONLY or p.annotation in LITERALS]  # fmt: skip
+        free = signature.replace(parameters=given)
+        try:
+            bound = free.bind(*args, **kwargs)
+        except TypeError as e:
+            raise UsageError(f"operation '{part}': {e}; it takes {name}{free}") from None
+        bound.apply_defaults()
+        for key, value in bound.arguments.items():
+            kind = free.parameters[key].annotation
+            several = free.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL
+            for v in value if several else [value]:
+                if kind in (int, float) and (isinstance(v, bool) or not isinstance(v, (int, kind))):
+                    raise UsageError(f"operation '{part}': {key} must be {kind.__name__}, not {v!r}")
+        calls.append(Call(name, table[name], dict(bound.arguments)))
+    return calls
+
+
+def choose(table: Mapping[str, Any], what: str, name: str) -> Any:
+    """The row `name` of a table of options.
+
+    Raises:
+        UsageError: there is none; `what` says of what, for example 'lrn'.
+    """
+    if name not in table:
+        raise UsageError(f"unknown {what} '{name}'{suggest(name, table)}")
+    return table[name]
+
+
+def suggest(name: str, choices) -> str:
+    """'; did you mean x?' with the nearest of `choices`, or the choices themselves where none is near."""
+    near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(sorted(choices))}"

@@ -1,0 +1,178 @@
+"""Tables of what benchmarks/ measured, of the newest line of each case: nothing in them is typed by hand."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from convnets.errors import UsageError
+from convnets.report import markdown
+from convnets.sweep.experiment import ROOT
+
+RESULTS = ROOT / "benchmarks" / "results.jsonl"
+SHORT = {"float32": "f32", "bfloat16": "bf16"}
+NONE = ["Not measured yet."]
+UNNAMED = "Intel Xeon, amx_bf16"  # the processor of the first lines, which do not name it
+
+Lines = Sequence[Mapping[str, Any]]
+
+
+def read() -> list[dict[str, Any]]:
+    """The lines of results.jsonl, each with `where` and `jax` added; the first two lines name no machine and are left out."""
+    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    return [{**line, "where": where(line), "jax": line["versions"]["jax"]} for line in lines if "cores" in line]
+
+
+def where(line: Mapping[str, Any]) -> str:
+    """The accelerator, or the number of cores and the processor with its widest unit for products."""
+    device = line.get("device", "cpu")
+    return f"{line['cores']} x {line.get('processor', UNNAMED)}" if device == "cpu" else device
+
+
+def newest(lines: Lines, benchmark: str, *keys: str) -> dict[tuple, Mapping[str, Any]]:
+    """The last line of a benchmark for each value of `keys`, in the order in which they were first measured."""
+    return {tuple(line[k] for k in keys): line for line in lines if line["benchmark"] == benchmark}
+
+
+def spread(values: Mapping[str, float], form: str = ",.0f") -> str:
+    """The median, and what it lies between."""
+    return f"{values['median']:{form}} ({values['least']:{form}} to {values['most']:{form}})"
+
+
+def number(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
+
+
+def steps(lines: Lines, kind: str) -> list[str]:
+    """Images/s and peak memory in training or inference beside PyTorch, a row a network and type."""
+    columns = ["network", "type", "batch", "ours, images/s", "PyTorch eager", "compiled", "ours / the faster",
+               "of the products' rate", "ours, MiB", "PyTorch", "ours / PyTorch"]  # fmt: skip
+    rows = []
+    for (_, net, dtype), v in newest(lines, kind, "where", "net", "dtype").items():
+        rates = [
+            number(v[s]["images_per_second"]["median"]) if s in v else "failed"
+            for s in ("ours", "torch", "torch_compiled")
+        ]
+        peaks = [f"{v[side]['peak_mib']:,.0f}" for side in ("ours", v["beside"])]
+        rows.append([f"`{net}`", SHORT[dtype], v["batch"], *rates, f"**{spread(v['ratio'], '.2f')}**",
+                     f"{100 * v['share_of_products']:.0f} %", *peaks, f"{memory(v):.2f}", *origin(v)])  # fmt: skip
+    return make(columns, rows)
+
+
+def memory(line: Mapping[str, Any]) -> float:
+    """Our peak memory over that of the faster of PyTorch's two."""
+    return line["ours"]["peak_mib"] / line[line["beside"]]["peak_mib"]
+
+
+def ratios(lines: Lines) -> list[str]:
+    """Ours / the faster of PyTorch's two, a row a machine and network: the README's. Only lines that name their machine."""
+    kinds = ("train", "inference")
+    named = [line for line in lines if UNNAMED not in line["where"]]
+    found = {k: v for kind in kinds for k, v in newest(named, kind, "where", "net", "benchmark", "dtype").items()}
+    cases = [(kind, dtype) for kind in kinds for dtype in SHORT]
+    rows = []
+    for where, net in dict.fromkeys(key[:2] for key in found):
+        cells = [found.get((where, net, *case)) for case in cases]
+        train = cells[0] or cells[1]
+        rows.append([f"`{net}`", *(f"{c['ratio']['median']:.2f}" if c else "" for c in cells),
+                     f"{memory(train):.2f}" if train else "", where,
+                     ", ".join(sorted({c["jax"] for c in cells if c}))])  # fmt: skip
+    columns = [f"{'training' if kind == 'train' else kind}, {SHORT[dtype]}" for kind, dtype in cases]
+    return markdown.table(["network", *columns, "memory", "where", "jax"], rows) if rows else NONE
+
+
+def inputs(lines: Lines) -> list[str]:
+    rows = []
+    for (_, task), v in newest(lines, "input", "where", "task").items():
+        rates = [
+            f"{v[s]['images_per_second']['median']:,.0f}" if s in v else ""
+            for s in ("ours", "torch_uint8", "torch_float32")
+        ]
+        times = [spread(v["ratios"][s], ".2f") if s in v["ratios"] else "" for s in ("torch_uint8", "torch_float32")]
+        rows.append([task, *rates, *times, *origin(v)])
+    return make(["images", "ours, images/s", "DataLoader, uint8", "float32", "ours / uint8", "/ float32"], rows)
+
+
+def starts(lines: Lines) -> list[str]:
+    found = newest(lines, "start", "where", "net")
+    sides = list(next(iter(found.values()))["seconds"]) if found else []
+    columns = [f"{side.replace('torch', 'PyTorch').replace('_', ' ')}, s" for side in sides]
+    rows = [[net, *(spread(v["seconds"][s], ".1f") for s in sides), *origin(v)] for (_, net), v in found.items()]
+    return make(["network", *columns], rows)
+
+
+def scales(lines: Lines) -> list[str]:
+    found = newest(lines, "scale", "where", "what", "net", "batch", "devices")
+    rows = [[what, f"`{net}`", batch, devices, spread(v["images_per_second"]), f"{v['cpu_ms']:.2f}",
+             f"{spread(v['ratio'], '.2f')} of {'PyTorch' if v['beside'] == 'torch' else v['beside']}", *origin(v)]
+            for (_, what, net, batch, devices), v in found.items()]  # fmt: skip
+    return make(["what grows", "network", "batch", "devices", "images/s", "CPU ms an image", "ratio"], rows)
+
+
+def seeds(lines: Lines) -> list[str]:
+    rows = [[f"`{net}`", count, f"{v['together']['median']:.3g}", f"{v['one_by_one']['median']:.3g}",
+             spread(v["ratio"], ".2f"), *origin(v)]
+            for (_, net, count), v in newest(lines, "seeds", "where", "net", "seeds").items()]  # fmt: skip
+    return make(["network", "seeds", "one program, seeds/s", "one after the other", "times as fast"], rows)
+
+
+def kernels(lines: Lines) -> list[str]:
+    """Every form of layers/cpu_kernels.py, from the newest line of each machine."""
+    rows = [[form, shape, *(f"{v[k]:.2f}" for k in ("ours_ms", "plain_ms", "ratio", "ratio_of_cpu")), *origin(line)]
+            for line in newest(lines, "kernels", "where").values()
+            for form, cases in line["forms"].items() for shape, v in cases.items()]  # fmt: skip
+    return make(["form", "shape", "ours, ms", "plain, ms", "times as fast", "in CPU time"], rows)
+
+
+def parts(lines: Lines) -> list[str]:
+    """Where the time of a training step goes, a row a network and type."""
+    found = newest(lines, "parts", "where", "net", "dtype")
+    names = list(dict.fromkeys(name for v in found.values() for name in v["parts"]))
+    rows = [[f"`{net}`", SHORT[dtype], v["batch"], f"{v['step_cpu_ms']:,.0f}",
+             *(part(v["parts"].get(name), v["step_cpu_ms"]) for name in names), v["gflops_of_products"], *origin(v)]
+            for (_, net, dtype), v in found.items()]  # fmt: skip
+    return make(["network", "type", "batch", "a step, CPU ms", *names, "products, GFLOP/s"], rows)
+
+
+def compiles(lines: Lines) -> list[str]:
+    """What compiling each network's training step for an accelerator that is not here costs, and its estimates."""
+    rows = [[f"`{net}`", SHORT[dtype], v["batch"], topology, f"{v['lower_s']:.1f}", f"{v['compile_s']:.1f}",
+             f"{v['argument_mib'] + v['temporary_mib']:,.0f}", f"{1e3 * v['estimated_s']:.2f}", *origin(v)]
+            for (_, topology, net, dtype), v in newest(lines, "compile", "where", "topology", "net", "dtype").items()]  # fmt: skip
+    return make(
+        ["network", "type", "batch", "chip", "tracing, s", "compiling, s", "memory, MiB", "a step, estimated ms"], rows
+    )
+
+
+def make(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """A table whose last cells are those of `origin`."""
+    return markdown.table([*columns, "where", "jax", "commit"], rows) if rows else NONE
+
+
+def origin(line: Mapping[str, Any]) -> tuple[str, str, str]:
+    return line["where"], line["jax"], line["commit"][:7]
+
+
+def part(measured: dict[str, float] | None, total: float) -> str:
+    """CPU ms, share of the step and GFLOP/s."""
+    if measured is None:
+        return ""
+    rate = f", {measured['gflops']} GFLOP/s" if "gflops" in measured else ""
+    return f"{measured['cpu_ms']:,.0f} ({100 * measured['cpu_ms'] / total:.0f} %{rate})"
+
+
+TABLES: dict[str, Callable[[Lines], list[str]]] = {
+    "training": lambda lines: steps(lines, "train"), "inference": lambda lines: steps(lines, "inference"),
+    "ratios": ratios, "input": inputs, "start": starts, "scale": scales, "seeds": seeds, "kernels": kernels, "parts": parts,
+    "compile": compiles,
+}  # fmt: skip
+
+
+def table(name: str) -> list[str]:
+    """Markdown lines.
+
+    Raises:
+        UsageError: there is no such table.
+    """
+    if name not in TABLES:
+        raise UsageError(f"no table of speed is called '{name}': there are {', '.join(TABLES)}")
+    return TABLES[name](read())

@@ -1,0 +1,64 @@
+"""Pages of Markdown: what --mode=report writes into them, and the commands that they tell the reader."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from convnets.errors import UsageError
+from convnets.models.paper_costs import STATED, Stated
+from convnets.report import benchmarks
+from convnets.sweep.experiment import ROOT
+
+PAGE = ROOT / "docs" / "lecture.md"
+PAGES = (PAGE, ROOT / "docs" / "speed.md")  # those that --mode=report fills, beside the README
+GOLDEN = ROOT / "tests" / "golden" / "models.json"
+BLOCK = re.compile(r"<!-- (results|sizes|speed) ([\w ,-]+): python run\.py --mode=report -->\n[\s\S]*?<!-- end -->")
+
+
+def fill(text: str, results: Callable[[str], list[str]]) -> str:
+    """The page with its blocks made anew.
+
+        <!-- results pool_kind-cpu: python run.py --mode=report -->    what was run of an experiment
+        <!-- sizes alexnet, vgg_d: python run.py --mode=report -->     parameters and multiply-adds of networks
+        <!-- speed ratios: python run.py --mode=report -->             what benchmarks/ measured
+
+    Args:
+        results: NAME-SIZE of an experiment to Markdown lines.
+    """
+
+    def block(found: re.Match[str]) -> str:
+        kind, names = found[1], found[2].split(", ")
+        each = benchmarks.table if kind == "speed" else results
+        lines = sizes(names) if kind == "sizes" else [line for name in names for line in ("", *each(name))][1:]
+        return "\n".join([found[0].splitlines()[0], "", *lines, "", "<!-- end -->"])
+
+    return BLOCK.sub(block, text)
+
+
+def sizes(names: list[str]) -> list[str]:
+    """A table of what networks cost: in the papers' words, and the integers that the tests hold every network to.
+
+    Raises:
+        UsageError: a name is no network.
+    """
+    golden: dict[str, Any] = json.loads(GOLDEN.read_text())
+    lines = [
+        "| network | parameters: the paper | exactly | multiply-adds: the paper | exactly |",
+        "|---|---|---|---|---|",
+    ]
+    for name in names:
+        if name not in golden:
+            raise UsageError(f"{PAGE.name}: '{name}' is no network of {GOLDEN.name}")
+        paper, ours = STATED.get(name, Stated()), golden[name]
+        lines.append(f"| `{name}` | {paper.parameters} | {ours['parameters']:,} | {paper.multiply_adds}"
+                     f" | {ours['multiply_adds']:,} |")  # fmt: skip
+    return lines
+
+
+def commands(path: Path = PAGE) -> list[list[str]]:
+    """The commands of a Markdown file, as a shell splits them: indented lines that begin with `python` or `make`."""
+    lines = re.sub(r"\\\n\s*", "", path.read_text()).splitlines()
+    return [shlex.split(line, comments=True) for line in lines if re.match(r"    (python|make) ", line)]

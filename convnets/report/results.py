@@ -1,0 +1,208 @@
+"""experiments/results.jsonl: what is kept of every recorded run, and which row of which experiment it belongs to."""
+
+import functools
+import json
+import math
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from convnets.config import list_overrides, load_config
+from convnets.errors import UsageError
+from convnets.runtime import files
+from convnets.sweep import metrics
+from convnets.sweep.experiment import ROOT, Row, load_experiments
+from convnets.sweep.metrics import AT_TESTS, Log
+
+RESULTS = ROOT / "experiments" / "results.jsonl"
+POINTS = 50  # of a recorded curve
+
+
+def record(workdir: Path) -> dict[str, Any]:
+    """What is kept of a finished run: its result, its tests, a short curve, and the command that repeats it.
+
+    A run that diverged in a sweep is a result too: its answers are taken for chance, its steps for all that were planned.
+
+    Raises:
+        UsageError: the run is not finished, its code was not committed, or a test did not count its whole split.
+    """
+    status = json.loads((workdir / "status.json").read_text()) if (workdir / "status.json").exists() else {}
+    diverged = _diverged(workdir, status) if status.get("state") == "diverged" else None
+    try:
+        manifest = json.loads((workdir / "manifest.json").read_text())
+        result = diverged or json.loads((workdir / "result.json").read_text())
+    except FileNotFoundError as e:
+        raise UsageError(f"{workdir} holds no finished run: {Path(e.filename).name} is missing") from None
+    _check_count(workdir, result)
+    commits = {manifest["commit"], result["commit"], *(r["commit"] for r in manifest.get("resumed", []))}
+    if len(commits) > 1 or not re.fullmatch("[0-9a-f]{40}", result["commit"]):
+        raise UsageError(f"{workdir} was made by {', '.join(sorted(commits))}: only runs of one commit are recorded")
+    found = re.search(r"--config[= ](\S+)", manifest["command"])
+    source = (found[1] if found else "configs/lenet.py:digits").removeprefix(f"{ROOT}/")
+    changed = list_overrides(_config(source), result["config"])
+    # What follows the seed in the config itself, such as a subset of the data of each seed's own, is no override.
+    overrides = list_overrides(_config(source, (f"--config.train.seed={result['seed']}",)), result["config"])
+    kept = {k: v for k, v in result.items() if k not in ("config", "planned")}
+    lines = files.read_lines(workdir / "metrics.jsonl")
+    entry = {
+        "config": source,
+        "overrides": overrides,
+        "command": " ".join(["python run.py", f"--config={source}", *map(shlex.quote, changed)]),
+        **kept,
+        "device": {k: manifest["device"][k] for k in ("kind", "count")},
+        "wall": status.get("seconds"),  # of the whole trial: starting, training, drawing, testing
+        "metrics": {m: _measure(m, result, lines) for m in _wanted(source, tuple(overrides)) if m not in AT_TESTS},
+        "curve": _curve(lines),
+        "tests": _tests(workdir, result),
+    }
+    return {key: value for key, value in entry.items() if value or key not in ("wall", "metrics", "curve", "tests")}
+
+
+def _diverged(workdir: Path, status: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of a trial that diverged, in the form of result.json."""
+    config, manifest = (json.loads((workdir / f"{name}.json").read_text()) for name in ("config", "manifest"))
+    info, classes, train = manifest["dataset"], config["model"]["num_classes"], config["train"]
+    return {
+        "config": config, "dataset": f"{info['name']}:{info['version']}", "split": config["data"]["test_split"],
+        "protocol": config["evaluate"]["protocol"], "top1_error": 100 * (1 - 1 / classes),
+        "top5_error": 100 * (1 - min(5, classes) / classes), "seed": train["seed"],
+        "planned": math.ceil(train["epochs"] * info["num_examples"] / train["batch_size"]),
+        "diverged": status["last"][-1], "seconds": status["seconds"], "commit": manifest["commit"],
+        "versions": manifest["versions"],
+    }  # fmt: skip
+
+
+def _measure(metric: str, result: Mapping[str, Any], lines: Sequence[Mapping[str, float]]) -> float | None:
+    if "diverged" not in result:
+        return metrics.measure(metric, Log(result, lines)) if lines else None
+    if metric.startswith("steps_to"):
+        return result["planned"]
+    return result["top1_error"] if metric == "train_error" else None
+
+
+def _curve(lines: Sequence[Mapping[str, float]]) -> list[list[float | None]]:
+    """[epoch, test error or None, mean training error since the last point] at tests and ends of epochs, POINTS at most."""
+    marks = [i for i, line in enumerate(lines)
+             if "test_error" in line or i + 1 == len(lines) or int(line["epoch"]) > int(lines[i - 1]["epoch"])]  # fmt: skip
+    chosen = marks[:: -(-len(marks) // POINTS) or 1]
+    if marks and chosen[-1] != marks[-1]:
+        chosen[-1] = marks[-1]
+    points: list[list[float | None]] = []
+    for before, i in zip([-1, *chosen], chosen, strict=False):
+        part = [line["error"] for line in lines[before + 1 : i + 1]]
+        test = lines[i].get("test_error")
+        points.append([round(lines[i]["epoch"], 3), None if test is None else round(test, 3),
+                       round(sum(part) / len(part), 3)])  # fmt: skip
+    return points
+
+
+def _check_count(path: Path, result: Mapping[str, Any]) -> None:
+    counted, expected = result.get("num_examples"), result.get("split_examples")
+    if expected is not None and counted != expected:  # older runs and diverged ones do not say
+        raise UsageError(f"{path} was tested on {counted:,} of the {expected:,} examples of {result['split']}")
+
+
+def _tests(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+    """evaluation-NAME.json by NAME, of the state that the result is of."""
+    found = {}
+    for path in sorted(workdir.glob("evaluation-*.json")):
+        test = json.loads(path.read_text())
+        _check_count(path, test)
+        if test["steps"] == result.get("steps") and test["commit"] == result["commit"]:
+            kept = {k: test[k] for k in ("protocol", "num_examples", "top1_error", "top5_error", "loss")}
+            overrides = list_overrides(result["config"], test["config"])
+            kept |= {k: test[k] for k in ("feature_change",) if k in test}
+            found[path.stem.removeprefix("evaluation-")] = {"overrides": overrides, **kept}
+    return found
+
+
+def finished(folders: Sequence[Path]) -> list[Path]:
+    """The runs among folders: the folders themselves, and of a sweep's folder its finished trials."""
+    found = []
+    for folder in folders:
+        if not (folder / "sweep.json").exists():
+            found.append(folder)
+            continue
+        for path in sorted(folder.glob("*/status.json")):
+            if json.loads(path.read_text())["state"] in ("done", "diverged"):
+                found.append(path.parent)
+    return found
+
+
+def add_lines(folders: Sequence[Path]) -> int:
+    """Records runs, in place of what was recorded of them before; returns how many are new."""
+    return keep_line(list(map(record, finished(folders))))
+
+
+def keep_line(entries: Sequence[Mapping[str, Any]]) -> int:
+    """Writes entries to RESULTS, in place of those of the same command, commit and protocol; returns how many are new."""
+    known: dict[tuple, Mapping[str, Any]] = {_identity(entry): entry for entry in read_results()}
+    before = len(known)
+    known |= {_identity(entry): entry for entry in entries}
+    RESULTS.write_text("".join(json.dumps(entry) + "\n" for entry in known.values()))
+    return len(known) - before
+
+
+def read_results() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+
+
+def _identity(entry: Mapping[str, Any]) -> tuple:
+    return (entry["command"], entry["commit"], entry["protocol"])
+
+
+@functools.cache
+def _config(source: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    config, problems = load_config(ROOT / source, list(overrides))
+    if config is None or problems:
+        raise UsageError("\n".join(f"{source}: {problem}" for problem in problems))
+    return config.to_dict()
+
+
+def key(row: Row) -> tuple[str, tuple[str, ...]]:
+    """The config and the overrides under which the runs of a row are recorded."""
+    return row.config, tuple(list_overrides(_config(row.config), _config(row.config, row.overrides)))
+
+
+@functools.cache
+def _wanted(source: str, overrides: tuple[str, ...]) -> list[str]:
+    """The metrics that experiments ask of a run."""
+    found: dict[str, None] = {}
+    for experiment in load_experiments().values():
+        for size in (experiment.cpu, experiment.full):
+            if size and any(row.config == source and key(row)[1] == overrides for row in size.rows):
+                found |= dict.fromkeys([experiment.metric, *(c.metric or experiment.metric for c in size.claims)])
+    return list(found)
+
+
+def runs(row: Row, results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The recorded runs of a row, of the newest commit that ran it with all its tests, or else that ran it.
+
+    A row of another experiment may train the same network for tests of its own.
+    """
+    config, overrides = key(row)
+    found = [r for r in results if r["config"] == config and tuple(r["overrides"]) == overrides]
+    whole = [r for r in found if "diverged" in r or row.tests.keys() <= r.get("tests", {}).keys()]
+    return [r for r in found if r["commit"] == (whole or found)[-1]["commit"]]
+
+
+def values(row: Row, test: str, metric: str, found: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """A metric by seed, of the runs of a row or of one of its tests; runs that do not have it are left out."""
+    values: dict[int, float] = {}
+    for run in found:
+        entry: Mapping[str, Any] | None = run
+        if test:
+            trained = _config(row.config, row.overrides)
+            own = _config(row.config, (*row.overrides, *row.tests[test].overrides))
+            entry = run.get("tests", {}).get(test)
+            if entry and entry["overrides"] != list_overrides(trained, own):
+                entry = None  # an older test of the same name
+        if metric in AT_TESTS:
+            value = metrics.measure(metric, Log({"loss": None, **entry})) if entry else None
+        else:
+            value = run.get("metrics", {}).get(metric)
+        if value is not None:
+            values[run["seed"]] = value
+    return values

@@ -1,0 +1,149 @@
+"""What was measured of the experiments: a value for each row, a verdict for each claim. Nothing here is typed by hand."""
+
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from scipy.special import stdtrit
+
+from convnets.report import results
+from convnets.sweep import metrics
+from convnets.sweep.experiment import SIZES, Claim, Experiment, Row, Size, claim_sides
+
+ENOUGH = 3  # runs a row for a verdict
+LEVEL = 0.95
+
+
+class Verdict(NamedTuple):
+    """What was measured of a claim.
+
+    Attributes:
+        word: reproduced, not reproduced, not resolved or not run.
+        effect, low, high: worse - better, or worse / better, and its interval; None where there are too few runs.
+        n: runs of the row that has the fewest.
+    """
+
+    word: str
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+
+
+class TableRow(NamedTuple):
+    """A row of an experiment, or one of its tests, with what was measured of it."""
+
+    row: Row
+    test: str
+    paper: float | None
+    where: str
+    x: float | None
+    runs: Sequence[Mapping[str, Any]]
+    values: Mapping[int, float]
+
+    @property
+    def label(self) -> str:
+        return f"{self.row.label}, {self.test}" if self.test else self.row.label
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.values.values())
+
+
+class Table(NamedTuple):
+    """One size of an experiment, measured."""
+
+    name: str
+    size: str
+    experiment: Experiment
+    lines: Sequence[TableRow]
+    verdicts: Sequence[Verdict]
+
+    @property
+    def claims(self) -> Sequence[Claim]:
+        chosen: Size = getattr(self.experiment, self.size)
+        return chosen.claims
+
+    @property
+    def command(self) -> str:
+        return (f"python run.py --mode=sweep --experiment=experiments/{self.name}.py --size={self.size}"
+                f" --workdir=runs/{self.name}-{self.size}")  # fmt: skip
+
+
+def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+    """Every experiment in every size that it has."""
+    for name, experiment in experiments.items():
+        for size, chosen in ((s, getattr(experiment, s)) for s in SIZES if getattr(experiment, s)):
+            rows = {row.label: (row, results.runs(row, recorded)) for row in chosen.rows}
+            lines = []
+            for row, runs in rows.values():
+                value = results.values(row, "", experiment.metric, runs)
+                lines.append(TableRow(row, "", row.paper, row.where, row.x, runs, value))
+                for test, t in row.tests.items():
+                    # At a test only what a test has is measured; in an experiment about training its error is shown.
+                    metric = experiment.metric if experiment.metric in metrics.AT_TESTS else "test_error"
+                    value = results.values(row, test, metric, runs)
+                    lines.append(TableRow(row, test, t.paper, t.where, t.x, runs, value))
+            verdicts = [judge(claim, _values(rows, claim.metric or experiment.metric)) for claim in chosen.claims]
+            yield Table(name, size, experiment, lines, verdicts)
+
+
+def judge(claim: Claim, values: Callable[[str, str], Mapping[int, float]]) -> Verdict:
+    """Whether the runs bear out a claim.
+
+    The independent unit is the trained run, so the sides of a claim that are tests of the same runs are combined within
+    each run first: the interval is then that of paired differences. Different rows are independent samples (a seed gives
+    them the same order of images, but not the same weights), each with its own variance: Welch's interval, with the
+    degrees of freedom of Welch and Satterthwaite. Where seeds do correlate, it is too wide rather than too narrow.
+
+    Args:
+        values: the claim's metric by seed, for a row's label and the name of a test or ''.
+    """
+    of_row: dict[str, list[tuple[int, str]]] = {}
+    for sign, label, test in claim_sides(claim):
+        of_row.setdefault(label, []).append((sign, test))
+    scale: Callable[[float], float] = math.log if claim.ratio else float
+    back: Callable[[float], float] = math.exp if claim.ratio else float
+    samples = []
+    for label, parts in of_row.items():
+        measured = [(sign, values(label, test)) for sign, test in parts]
+        seeds = set.intersection(*(set(v) for _, v in measured))
+        samples.append([sum(sign * scale(v[seed]) for sign, v in measured) for seed in sorted(seeds)])
+    n = min(map(len, samples))
+    if n == 0:
+        return Verdict("not run")
+    effect = sum(map(statistics.mean, samples))
+    if n < 2:
+        return Verdict("not resolved", back(effect), n=n)
+    half = _half_width(samples)
+    low, high = effect - half, effect + half
+    shown = (back(effect), back(low), back(high), n)
+    if n < ENOUGH:
+        return Verdict("not resolved", *shown)
+    if claim.within is not None:
+        margin = scale(claim.within)
+        word = "reproduced" if -margin < low and high < margin else "not resolved"
+        return Verdict("not reproduced" if low > margin or high < -margin else word, *shown)
+    if low <= 0 <= high:
+        return Verdict("not resolved", *shown)
+    return Verdict("reproduced" if effect > 0 else "not reproduced", *shown)
+
+
+def interval(values: list[float]) -> float:
+    """Half the width of the 95 % confidence interval of a mean; 0 for a single value."""
+    return _half_width([values]) if len(values) > 1 else 0.0
+
+
+def _half_width(samples: list[list[float]]) -> float:
+    """Of the interval of a sum of means of independent samples."""
+    parts = [statistics.variance(s) / len(s) for s in samples]
+    if sum(parts) == 0:
+        return 0.0
+    freedom = sum(parts) ** 2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, samples, strict=True))
+    return float(stdtrit(freedom, 0.5 + LEVEL / 2) * math.sqrt(sum(parts)))
+
+
+def _values(rows: Mapping[str, tuple[Row, Sequence[Mapping[str, Any]]]], metric: str):
+    """What a verdict asks: the metric by seed, for a label and a test."""
+    return lambda label, test: results.values(rows[label][0], test, metric, rows[label][1])

@@ -1,0 +1,278 @@
+"""Several processes as one program, on one machine or on many: how they meet, who is who, what they tell each other.
+
+Process 0 writes and speaks. Arrays travel between the devices, small things through the service by which
+`jax.distributed` lets the processes meet; it runs in process 0 and its client has no public name. The recovery is that of
+a gang: where one process fails all end, and the same command starts all of them again.
+"""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convnets import errors
+from convnets.errors import Error, UsageError
+
+MODES = ("auto", "off", "manual")
+GRACE = 5.0  # seconds until a file must be seen from everywhere
+LONG = 7 * 24 * 3600 * 1000  # milliseconds; a process that waits for one that died is ended by JAX
+SHUTDOWN = 120  # seconds between the first and the last process that is done
+
+
+class _Group:
+    index, count = 0, 1
+    client: Any = None
+    shared = asked = 0  # how often, up to which step
+
+
+def process_index() -> int:
+    """Which of the processes this is; known without asking JAX for devices."""
+    return _Group.index
+
+
+def process_count() -> int:
+    return _Group.count
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes and speaks."""
+    return _Group.index == 0
+
+
+# How they meet ------------------------------------------------------------------------------------------------------
+
+
+def problems(
+    mode: str, address: str, processes: int | None, process: int | None, devices: str = "auto"
+) -> list[str]:  # fmt: skip
+    """What is wrong with the flags of --distributed, a line each; contacts nobody."""
+    if not re.fullmatch(r"auto|all|\d+(,\d+)*", devices):
+        return [f"--local_device_ids={devices}: all, auto, or numbers with commas"]
+    manual = {"--coordinator_address": address or None, "--num_processes": processes, "--process_id": process}
+    if mode == "manual":
+        missing = [flag for flag, value in manual.items() if value is None]
+        if missing:
+            return [f"--distributed=manual needs {', '.join(missing)}"]
+        assert processes is not None and process is not None
+        if not address.rpartition(":")[0] or not address.rpartition(":")[2].isdigit():
+            return [f"--coordinator_address={address}: give HOST:PORT of process 0"]
+        if process >= processes:
+            return [f"--process_id={process}: the {processes} processes count from 0 to {processes - 1}"]
+        return []
+    given = [flag for flag, value in manual.items() if value is not None]
+    found = [f"{', '.join(given)}: only with --distributed=manual"] if given else []
+    if mode == "auto":
+        try:
+            _launched()
+        except UsageError as e:
+            found.append(str(e))
+    return found
+
+
+def is_wanted(mode: str) -> bool:
+    """Whether `start` will look for other processes."""
+    return mode == "manual" or (mode == "auto" and _launched() is not None)
+
+
+def start(mode: str, address: str, processes: int | None, process: int | None, devices: str, silence: int) -> None:
+    """Joins the other processes, where there are any; before anything asks JAX for a device.
+
+    Args:
+        mode: 'auto' goes by the launcher (Slurm, Open MPI, a TPU pod, Kubernetes; where it runs more than one task),
+            'manual' by the next three arguments, 'off' is one process.
+        devices: local accelerators this process takes: 'auto', 'all' or numbers with commas.
+        silence: seconds after which a process that is not heard of counts as dead; to meet they have five times as long.
+    """
+    if not is_wanted(mode):
+        return
+    import jax
+    from jax._src import distributed
+
+    who = f"process {process} of {processes} on {socket.gethostname()}" if mode == "manual" else socket.gethostname()
+
+    def give_up() -> None:  # JAX itself would end the process and not say what it waited for
+        print(f"error: {who}: the processes did not meet within {5 * silence} s"
+              + (f" at {address}" if address else ""), file=sys.stderr, flush=True)  # fmt: skip
+        os._exit(1)
+
+    timer = threading.Timer(5 * silence, give_up)
+    timer.daemon = True
+    timer.start()
+    jax.distributed.initialize(
+        address or None, processes, process, _local_devices(mode, devices),
+        cluster_detection_method="deactivate" if mode == "manual" else None, initialization_timeout=5 * silence + 60,
+        heartbeat_timeout_seconds=silence, shutdown_timeout_seconds=SHUTDOWN,
+    )  # fmt: skip
+    timer.cancel()
+    state = distributed.global_state
+    _Group.index, _Group.count, _Group.client = state.process_id, state.num_processes, state.client
+    if not is_main():
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what C++ prints too
+
+
+def _launched() -> Any:
+    """The launcher that started this process with others, as JAX detects it; None where it runs alone.
+
+    Raises:
+        UsageError: in a Slurm allocation of several tasks, but not started by srun, so that it would train alone.
+    """
+    from jax._src import clusters
+
+    tasks = os.environ.get("SLURM_NTASKS", "1")
+    if "SLURM_JOB_ID" in os.environ and "SLURM_STEP_NODELIST" not in os.environ and tasks != "1":
+        raise UsageError(f"this Slurm allocation is for {tasks} tasks and here only one was started: write srun before"
+                         " the command, or --distributed=off behind it")  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a package for Kubernetes is missing
+        for kind in clusters.ClusterEnv._cluster_types:
+            with contextlib.suppress(Exception):  # a pod that no job has started cannot be counted, and is alone
+                if not kind.opt_in_only_method and kind.is_env_present():
+                    return kind if kind.get_process_count() > 1 else None
+    return None
+
+
+def _local_devices(mode: str, devices: str) -> list[int] | None:
+    """What JAX calls local_device_ids; [] are all that it sees, None one for each process of a host."""
+    if devices not in ("auto", "all"):
+        return [int(n) for n in devices.split(",")]
+    env = os.environ.get
+    alone = env("SLURM_STEP_NUM_TASKS", "0") == env("SLURM_STEP_NUM_NODES") or env("OMPI_COMM_WORLD_LOCAL_SIZE") == "1"
+    own = env("CUDA_VISIBLE_DEVICES", "").isdigit()  # the launcher has given it one
+    return [] if devices == "all" or mode == "manual" or alone or own else None
+
+
+def name() -> str:
+    return f"process {process_index()} of {process_count()}, on {socket.gethostname()}"
+
+
+def say(text: str) -> None:
+    """A line that matters whichever process it comes from."""
+    print(text if is_main() else f"{name()}: {text}", file=sys.stdout if is_main() else sys.stderr, flush=True)
+
+
+# What they tell each other ------------------------------------------------------------------------------------------
+
+
+def all_gather_json(value: Any) -> list[Any]:
+    """The value, made of what JSON holds, of every process. All must call it, also what follows."""
+    if process_count() == 1:
+        return [value]
+    _Group.shared += 1
+    key = f"share/{_Group.shared}"
+    _Group.client.key_value_set(f"{key}/{process_index()}", json.dumps(value))
+    return [json.loads(_Group.client.blocking_key_value_get(f"{key}/{n}", LONG)) for n in range(process_count())]
+
+
+def all_gather_rows(rows: np.ndarray) -> np.ndarray:
+    """The rows of all processes, [k0 + k1 + ..., ...], in their order; bit for bit."""
+    if process_count() == 1:
+        return rows
+    from jax.experimental import multihost_utils
+
+    lengths = all_gather_json(len(rows))
+    width = rows.itemsize * int(np.prod(rows.shape[1:]))
+    padded = np.zeros((max(lengths), width), np.uint8)
+    padded[: len(rows)] = np.frombuffer(rows.tobytes(), np.uint8).reshape(len(rows), width)
+    everything = np.asarray(multihost_utils.process_allgather(padded))
+    own = b"".join(part[:n].tobytes() for part, n in zip(everything, lengths, strict=True))
+    return np.frombuffer(own, rows.dtype).reshape(-1, *rows.shape[1:]).copy()
+
+
+def run_on_main(work: Callable[[], Any]) -> Any:
+    """What `work`, run by process 0 alone, returns (of what JSON holds); its failure is everybody's."""
+    if process_count() == 1:
+        return work()
+    outcome, failure = None, None
+    if is_main():
+        try:
+            outcome = work()
+        except Error as e:
+            failure = e
+    kind, text, outcome = all_gather_json([type(failure).__name__, str(failure), outcome] if is_main() else None)[0]
+    if kind == "NoneType":
+        return outcome
+    raise failure or getattr(errors, kind)(text)
+
+
+def main_first(work: Callable[[], Any]) -> Any:
+    """`work` of process 0, then that of the others: what the first puts on a shared disk they find."""
+    if process_count() == 1:
+        return work()
+    made: list[Any] = []
+    run_on_main(lambda: made.append(work()))
+    return made[0] if is_main() else work()
+
+
+def check_same_folder(path: Path) -> None:
+    """Raises UsageError where `path` is not one and the same folder for all processes."""
+    if process_count() == 1:
+        return
+    mark = run_on_main(lambda: _mark(path) if path.is_dir() else None)  # published weights are tested without one
+    if mark is None:
+        return
+    until = time.monotonic() + GRACE
+    while not (seen := (path / mark).exists()) and time.monotonic() < until:  # a file system may take its time
+        time.sleep(0.1)
+    told = all_gather_json([socket.gethostname(), str(path), seen])
+    if is_main():
+        (path / mark).unlink(missing_ok=True)
+    if blind := [n for n, (_, _, found) in enumerate(told) if not found]:
+        which = ", ".join(f"{told[n][1]} on {told[n][0]} (process {n})" for n in [0, *blind][:5])
+        raise UsageError(f"--workdir is not the same folder for all processes: {which} and {len(blind) - 1} more"
+                         if len(blind) > 4 else f"--workdir is not the same folder for all processes: {which}")  # fmt: skip
+
+
+def _mark(path: Path) -> str:
+    name = f".process0-{secrets.token_hex(8)}"
+    (path / name).touch()
+    return name
+
+
+def publish(topic: str, value: Any, over: bool = True) -> None:
+    """Leaves a word that the others find where they look for it; `over` what was left before."""
+    _Group.client.key_value_set(f"{topic}/{process_index()}", json.dumps(value), allow_overwrite=over)
+
+
+def published(topic: str) -> dict[int, Any]:
+    """What processes have left there so far."""
+    return {int(k.rpartition("/")[2]): json.loads(v) for k, v in _Group.client.key_value_dir_get(f"{topic}/")}
+
+
+def preempted(step: int) -> bool:
+    """Whether all processes stop at this step, because one of them got a SIGTERM; asked by all at the same steps.
+
+    JAX lets them agree on the step after the last that any has asked for, so none is left out; orbax asks as well, of
+    the steps that it saves. A handler of Python's would take the signal from JAX.
+    """
+    if process_count() == 1:
+        return False
+    from jax.experimental import multihost_utils
+
+    before, _Group.asked = _Group.asked, step
+    return any(multihost_utils.reached_preemption_sync_point(s) for s in range(before + 1, step + 1))
+
+
+def exit_together(code: int) -> None:
+    """Ends this process, which has nothing left to do, at the same moment as the others.
+
+    A launcher kills those that are later than one whose code is not 0, and forgets the code.
+    """
+    import jax
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    jax.distributed.shutdown()  # waits for all
+    os._exit(code)

@@ -1,0 +1,37 @@
+"""The commit, the package versions and the command of a run."""
+
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+
+
+def commit() -> str:
+    """The commit of the code that runs, with '+changes' where the tree differs from it; 'unknown' outside git.
+
+    What was recorded since, in files *.jsonl, is no change of the code.
+    """
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)*.jsonl"]
+        changed = subprocess.run(status, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+changes" if changed.stdout.strip() else "")
+
+
+def manifest(**facts: Any) -> dict[str, Any]:
+    """Where a run comes from: command, commit, versions, and the given facts."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    command = " ".join(["python", *sys.argv])
+    return {"command": command, "commit": commit(), "versions": versions(), "started": now, **facts}

@@ -1,0 +1,238 @@
+"""Sweeps: every row of an experiment with every seed, by one of three launchers.
+
+`local` runs N trials at a time on this machine, `slurm` submits an array of jobs and waits for it, `print` prints the
+commands. A launcher only starts workers (convnets/sweep/trials.py) and reads their files, so it may be killed and started again
+at any moment: what is finished is not repeated, what still runs is waited for, what was killed resumes.
+"""
+
+import concurrent.futures
+import json
+import multiprocessing
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from convnets.errors import UsageError
+from convnets.runtime import files, provenance
+from convnets.sweep import trials
+from convnets.sweep.trials import FINAL, ROOT
+
+LAUNCHERS = ("local", "slurm", "print")
+POLL = 0.2  # seconds
+MEMORY = 0.9  # of an accelerator, shared by the trials that run at a time
+CONSOLE = Console(width=None if sys.stdout.isatty() else 160)
+
+
+def run_sweep(
+    experiment: str, size: str, workdir: Path, seeds: int | None, extra: Sequence[str], launcher: str, jobs: int,
+    options: Sequence[str],
+) -> int:  # fmt: skip
+    """Runs what is missing of a sweep; returns 1 if a trial failed, else 0. A trial that diverged is a result.
+
+    Args:
+        experiment: a file with an EXPERIMENT; its results and `size` are described in convnets/sweep/experiment.py.
+        extra: '--config.KEY=VALUE' for every trial.
+        jobs: trials at a time.
+        options: 'KEY=VALUE' for sbatch.
+
+    Raises:
+        UsageError: anything in the experiment is wrong; nothing was started.
+    """
+    # Counting devices takes an accelerator's memory, which the trials need: another process does it and ends.
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        planned = pool.submit(trials.plan_trials, experiment, size, seeds, extra).result()
+    if launcher == "print":
+        return _print(workdir, planned)
+    folders = trials.write_trials(workdir, planned)
+    _note(workdir, {"experiment": experiment, "size": size, "commit": provenance.commit(), "trials": list(planned)})
+    todo = [f for f in folders if trials.status(f)["state"] not in FINAL]
+    print(f"{len(folders)} trials in {workdir}: {len(folders) - len(todo)} finished, {len(todo)} to run", flush=True)
+    board = StatusTable(folders)
+    with board:
+        if todo:
+            {"local": _local, "slurm": _slurm}[launcher](workdir, todo, jobs, options, board.show)
+        board.show()
+    CONSOLE.print(board.table())
+    return int(any(trials.status(f)["state"] not in FINAL for f in folders))
+
+
+class StatusTable:
+    """The table of trials: live on a terminal, a line for each change elsewhere."""
+
+    def __init__(self, folders: Sequence[Path]):
+        self.folders, self.known = folders, {f: trials.status(f)["state"] for f in folders}
+        self.labels = {f: trials.read_trial(f) for f in folders}
+        self.live = Live(console=CONSOLE, auto_refresh=False, transient=True) if CONSOLE.is_terminal else None
+
+    def __enter__(self) -> "StatusTable":
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.live:
+            self.live.stop()
+
+    def show(self) -> None:
+        if self.live:
+            self.live.update(self.table(), refresh=True)
+            return
+        for folder in self.folders:
+            status = trials.status(folder)
+            if status["state"] != self.known[folder]:
+                self.known[folder] = status["state"]
+                trial = self.labels[folder]
+                says = "" if status["state"] == "running" else _says(folder, status)
+                text = (folder.name, f"{trial.label}, seed {trial.seed}", status["state"], says)
+                print("  ".join(filter(None, text)), flush=True)
+
+    def table(self) -> Table:
+        """One line a trial; on a terminal too small for all, the running, the failed and then the rest."""
+        statuses = {f: trials.status(f) for f in self.folders}
+        counts = Counter(s["state"] for s in statuses.values())
+        table = Table("trial", "row", "seed", "status", "time", "", title_justify="left",
+                      title=", ".join(f"{n} {state}" for state, n in sorted(counts.items())))  # fmt: skip
+        rank = {"running": 0, "failed": 1, "diverged": 2, "pending": 3, "done": 4}
+        shown, room = list(self.folders), CONSOLE.height - 6
+        if self.live and self.live.is_started and len(shown) > room:
+            shown = sorted(shown, key=lambda f: rank[statuses[f]["state"]])[: max(room, 1)]
+        for folder in shown:
+            status, trial = statuses[folder], self.labels[folder]
+            seconds = f"{status['seconds']:.0f} s" if "seconds" in status else ""
+            table.add_row(folder.name, trial.label, str(trial.seed), status["state"], seconds, _says(folder, status))
+        return table
+
+
+def _says(folder: Path, status: dict[str, Any]) -> str:
+    """The result of a trial, or why there is none; of one that runs, the last that it said."""
+    if status["state"] == "running":
+        log = folder / "log.txt"
+        said = log.read_bytes()[-1000:].decode(errors="replace").split("\n") if log.exists() else []
+        return next((line for line in reversed(said) if line.strip(" ┃│└┘┴━─")), "")[:120]
+    if status["state"] == "done":
+        return f"test error {json.loads((folder / 'result.json').read_text())['top1_error']:.2f} %"
+    if status["state"] == "failed":
+        return f"rc {status['rc']}: " + (status["last"][-1] if status["last"] else "") + f" ({folder / 'log.txt'})"
+    return status["last"][-1] if status["state"] == "diverged" and status["last"] else ""
+
+
+def _note(workdir: Path, facts: dict[str, Any]) -> None:
+    """Writes sweep.json and says where it differs from what stood there."""
+    path = workdir / "sweep.json"
+    before = json.loads(path.read_text()) if path.exists() else facts
+    if before["commit"] != facts["commit"]:
+        print(f"note: trials of this sweep were begun at commit {before['commit'][:7]}, the code is {facts['commit'][:7]}"
+              " now; a row's results are taken from one commit")  # fmt: skip
+    files.write_json(path, {**facts, "commit": before["commit"]})
+
+
+def _print(workdir: Path, planned: dict[str, trials.Trial]) -> int:
+    for name, trial in planned.items():
+        for command in trials.commands(workdir / name, trial):
+            print(shlex.join(command))
+    return 0
+
+
+def _local(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], show: Callable[[], None]) -> None:
+    """Keeps `jobs` workers going, each with its part of the cores and of the accelerator's memory."""
+    every = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    share = max(len(every) // jobs, 1)
+    memory = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{MEMORY / jobs:.3f}"} if jobs > 1 else {}
+    environment = {**memory, **os.environ, "SLURM_NTASKS": "1"}  # a trial is one process, also in a larger allocation
+    queue, running = list(todo), dict[int, subprocess.Popen]()
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        while queue or running:
+            for slot in range(jobs):
+                if slot in running and running[slot].poll() is not None:
+                    del running[slot]
+                if slot not in running and queue:
+                    own = [every[(slot * share + i) % len(every)] for i in range(share)] if every and jobs > 1 else []
+                    cores = [",".join(map(str, own))] if own else []
+                    folder = queue.pop(0)
+                    command = [sys.executable, "-m", "convnets.sweep.worker", str(folder), *cores]
+                    with (folder / "log.txt").open("a") as log:
+                        running[slot] = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+            show()
+            time.sleep(POLL)
+    finally:
+        for worker in running.values():
+            worker.terminate()
+        for worker in running.values():
+            worker.wait()
+        signal.signal(signal.SIGTERM, before)
+
+
+class SlurmJob:
+    """What a job runs, as submitit wants it: a worker in a process of its own, begun again after a time limit."""
+
+    def __call__(self, folder: str) -> int:
+        return subprocess.call([sys.executable, "-m", "convnets.sweep.worker", folder], cwd=ROOT)
+
+    def checkpoint(self, folder: str) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, folder)
+
+
+def _slurm(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], show: Callable[[], None]) -> None:
+    """Submits one array of jobs, `jobs` at a time, and waits until Slurm knows none of them.
+
+    A job that is requeued resumes its trial. Jobs of an earlier launcher that still wait or run are not submitted again.
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise UsageError("--launcher=slurm needs submitit: pip install -e '.[sweep]'") from None
+    wrong = [option for option in options if "=" not in option]
+    if wrong:
+        raise UsageError(f"--slurm={wrong[0]}: give KEY=VALUE, as in #SBATCH --KEY=VALUE")
+    kept = workdir / "slurm.json"
+    known = json.loads(kept.read_text()) if kept.exists() else {}
+    alive = _queue()
+    known = {name: job for name, job in known.items() if job in alive}
+    new = [f for f in todo if f.name not in known]
+    executor = submitit.SlurmExecutor(folder=workdir / "slurm", max_num_timeout=1000)
+    given = dict(option.split("=", 1) for option in options)
+    executor.update_parameters(
+        job_name="sweep", array_parallelism=jobs, setup=[f"export PYTHONPATH={shlex.quote(str(ROOT))}"],
+        time=given.pop("time", 24 * 60), additional_parameters={"requeue": True, **given},
+    )  # fmt: skip
+    submitted = executor.map_array(SlurmJob(), [str(f) for f in new]) if new else []
+    known |= {f.name: job.job_id for f, job in zip(new, submitted, strict=True)}
+    files.write_json(kept, known)
+    while set(known.values()) & _queue():
+        show()
+        time.sleep(5 * POLL)
+    for folder in todo:
+        if trials.status(folder)["state"] == "pending":
+            last = [f"job {known[folder.name]} ended without a word; see {workdir / 'slurm'}"]
+            files.write_json(folder / "status.json", {"state": "failed", "rc": None, "last": last})
+
+
+def _queue() -> set[str]:
+    """The jobs that wait or run, those of an array one by one, as submitit names them.
+
+    Raises:
+        UsageError: Slurm does not answer.
+    """
+    try:
+        done = subprocess.run(
+            ["squeue", "--noheader", "--array", "--format=%i", "--me"], capture_output=True, text=True
+        )
+    except OSError as e:
+        raise UsageError(f"--launcher=slurm: {e}") from None
+    if done.returncode:
+        raise UsageError(f"--launcher=slurm: {done.stderr.strip()}")
+    return set(done.stdout.split())

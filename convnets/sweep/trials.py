@@ -1,0 +1,147 @@
+"""The trials of a sweep: which there are, where each stands, and the process that works one off.
+
+All state is files. A trial's folder is named by a hash of its config with the seed and holds, beside what run.py writes:
+
+    trial.json    label, seed, and the arguments of run.py for the training and for each test
+    status.json   state: running, done, failed (with rc and the last lines) or diverged; seconds; updated by the worker
+    log.txt       what its processes printed
+    lock          held while one of its processes lives, also after its launcher was killed
+
+A trial that is neither finished nor locked is pending, whatever its status.json says: its worker was killed, and the
+next one resumes it as run.py resumes.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import json
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from convnets import errors
+from convnets.config import list_overrides, load_config
+from convnets.errors import UsageError
+from convnets.runtime import files
+from convnets.sweep.experiment import check_experiment
+from convnets.training import validation
+
+ROOT = Path(__file__).parent.parent.parent
+FINAL = ("done", "diverged")  # not run again: the same command would do the same
+STOPPED = (-signal.SIGTERM, -signal.SIGINT, 130, errors.Preempted.code)  # somebody stopped it, which is no failure
+
+
+class Trial(NamedTuple):
+    """One run of one row, with what it takes to run it.
+
+    Attributes:
+        arguments: of run.py for the training, but for --workdir.
+        tests: the overrides of each further evaluation, as `validate.overrides` writes them.
+    """
+
+    label: str
+    seed: int
+    arguments: Sequence[str]
+    tests: Mapping[str, Sequence[str]]
+
+
+def plan_trials(path: str, size: str, seeds: int | None, extra: Sequence[str]) -> dict[str, Trial]:
+    """The trials of an experiment file by id.
+
+    Args:
+        seeds: how many; None for the experiment's own number.
+        extra: overrides for all trials, such as '--config.data.data_dir=DIR'.
+
+    Raises:
+        UsageError: lists all that is wrong with the experiment and with every config, before anything is started.
+    """
+    if not Path(path).is_file():
+        raise UsageError(f"--experiment={path} does not exist; give a file such as experiments/lenet.py")
+    spec = importlib.util.spec_from_file_location(f"experiments.{Path(path).stem}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "EXPERIMENT"):
+        raise UsageError(
+            f"{path} has no EXPERIMENT; a demonstration is run by: python -m experiments.{Path(path).stem}"
+        )
+    chosen = getattr(module.EXPERIMENT, size)
+    if chosen is None:
+        raise UsageError(f"{path} has no size '{size}'")
+    problems = check_experiment(module.EXPERIMENT)
+    found: dict[str, Trial] = {}
+    for row in chosen.rows:
+        source = str(ROOT / row.config)
+        configs: dict[str, Any] = {}
+        for name, overrides in {"": (), **{name: test.overrides for name, test in row.tests.items()}}.items():
+            configs[name], wrong = load_config(source, [*row.overrides, *extra, *overrides])
+            wrong += validation.problems(configs[name]) if configs[name] else []
+            problems += [f"{row.label}{', ' * bool(name)}{name}: {line}" for line in wrong]
+        if any(config is None for config in configs.values()):
+            continue
+        trained = configs.pop("").to_dict()
+        tests = {name: list_overrides(trained, config.to_dict()) for name, config in configs.items()}
+        for seed in range(chosen.seeds if seeds is None else seeds):
+            trained["train"]["seed"], trained["data"]["data_dir"] = seed, ""  # where the data lies makes no other trial
+            content = json.dumps([row.config, trained], sort_keys=True)
+            trial = hashlib.sha256(content.encode()).hexdigest()[:10]
+            arguments = [f"--config={row.config}", *row.overrides, *extra, f"--config.train.seed={seed}"]
+            others = found[trial].tests if trial in found else {}  # two rows may share their runs
+            found[trial] = Trial(row.label, seed, arguments, {**others, **tests})
+    if problems:
+        raise UsageError("\n".join(dict.fromkeys(problems)))
+    return found
+
+
+def read_trial(folder: Path) -> Trial:
+    return Trial(**read_json(folder / "trial.json"))
+
+
+def commands(folder: Path, trial: Trial) -> list[list[str]]:
+    """What is still to be run in a trial's folder, in order; empty where the trial is finished."""
+    run, result = ["python", "run.py"], read_json(folder / "result.json")
+    left = [] if result else [[*run, *trial.arguments, f"--workdir={folder}"]]
+    for name, overrides in trial.tests.items():
+        tested = read_json(folder / f"evaluation-{name}.json")
+        if not (result and tested and list_overrides(result["config"], tested["config"]) == list(overrides)):
+            left.append([*run, "--mode=evaluate", f"--workdir={folder}", f"--name={name}", *overrides])
+    return left
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """Where a trial stands: {'state': pending, running, done, failed or diverged, ...}."""
+    written = read_json(folder / "status.json")
+    if written.get("state") in FINAL:
+        return written
+    with hold_trial(folder, wait=False) as free:
+        written = read_json(folder / "status.json")  # as it is once nobody writes it any more
+        state = written.get("state") if written.get("state") in (*FINAL, "failed") else "pending"
+    return {**written, "state": state if free else "running"}
+
+
+def write_trials(workdir: Path, trials: Mapping[str, Trial]) -> list[Path]:
+    """Makes the folders of the trials that are not there yet; returns all, in order."""
+    for name, trial in trials.items():
+        (workdir / name).mkdir(parents=True, exist_ok=True)
+        files.write_json(workdir / name / "trial.json", trial._asdict())
+        if commands(workdir / name, trial) and read_json(workdir / name / "status.json").get("state") == "done":
+            files.write_json(workdir / name / "status.json", {"state": "pending"})  # a test was added or changed
+    return [workdir / name for name in trials]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+@contextlib.contextmanager
+def hold_trial(folder: Path, wait: bool) -> Iterator[int]:
+    """The lock of a trial as a file descriptor, which children may inherit; 0 where another holds it and `wait` is off."""
+    with (folder / "lock").open("a") as file:
+        taken = file.fileno()
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            taken = 0
+        yield taken

@@ -1,0 +1,54 @@
+"""The process that runs one trial: python -m convnets.sweep.worker FOLDER [CORE,CORE,...]."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from convnets import errors
+from convnets.runtime import files
+from convnets.sweep.trials import FINAL, ROOT, STOPPED, commands, hold_trial, read_json, read_trial
+
+
+def run_trial(folder: Path) -> int:
+    """Runs what is left of a trial, one process after the other, and keeps its status.json; returns the exit code.
+
+    Waits while another process, perhaps one whose launcher was killed, works on the same trial.
+    """
+    with hold_trial(folder, wait=True) as lock, (folder / "log.txt").open("a") as log:
+        if read_json(folder / "status.json").get("state") in FINAL:
+            return 0
+        began = time.time()
+        facts = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        files.write_json(folder / "status.json", {"state": "running", **facts})
+        code, text = 0, ""
+        for command in commands(folder, read_trial(folder)):
+            start = (folder / "log.txt").stat().st_size
+            process = subprocess.Popen([sys.executable, *command[1:]], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
+                                       stderr=log, pass_fds=[lock])  # fmt: skip
+            try:
+                code = process.wait()
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
+            if code in STOPPED:
+                sys.exit(code)
+            if code:
+                text = (folder / "log.txt").read_bytes()[start:].decode(errors="replace")
+                break
+        state = {0: "done", errors.DivergedError.code: "diverged"}.get(code, "failed")
+        end = {"state": state, "rc": code, "seconds": round(time.time() - began, 1), "last": text.splitlines()[-5:]}
+        files.write_json(folder / "status.json", {**facts, **end})
+        return code
+
+
+if __name__ == "__main__":
+    # python -m convnets.sweep.worker FOLDER [CORE,CORE,...]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if len(sys.argv) > 2 and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, map(int, sys.argv[2].split(",")))
+    sys.exit(run_trial(Path(sys.argv[1])))

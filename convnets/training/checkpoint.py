@@ -1,0 +1,149 @@
+"""Checkpoints through orbax: NumPy arrays by name, free of devices, checked against the program that reads them."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from convnets.errors import CheckpointError
+from convnets.runtime import distributed
+from convnets.runtime.files import room
+from convnets.training.state import TrainState
+
+SHOWN = 5  # differences listed in an error
+CHECKSUMS = "crc32c"  # among the facts: of every array, as it was in memory
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        directory: where they lie; made when the first is written.
+        keep: how many of the newest stay.
+    """
+
+    def __init__(self, directory: Path, keep: int = 2):
+        self.directory, self.keep = directory.absolute(), keep
+
+    def steps(self) -> list[int]:
+        """Steps with a complete checkpoint, ascending."""
+        if not self.directory.exists():
+            return []
+        names = (p.name for p in self.directory.iterdir() if p.is_dir())
+        return sorted(int(n) for n in names if n.isdigit() and ocp.is_orbax_checkpoint(self.directory / n))
+
+    def save(self, state: TrainState, **facts: Any) -> None:
+        """Writes the state under its step, with JSON `facts` beside it; then removes what is beyond `keep`.
+
+        Raises:
+            CheckpointError: it could not be written. Earlier checkpoints are as they were.
+        """
+        arrays = flatten(jax.device_get(state))
+        facts = {**facts, CHECKSUMS: {name: checksum(array) for name, array in arrays.items()}}
+        try:
+            self._set_aside(self.directory / str(int(state.step)))
+            with self._open() as files:
+                files.save(int(state.step), arrays, force=True, custom_metadata=facts)
+        except Exception as e:
+            step, left = int(state.step), room(self.directory)
+            raise CheckpointError(f"{self.directory}: step {step} could not be written: {_reason(e)}; {left}") from e
+
+    def forget(self, after: int) -> None:
+        """Removes the checkpoints of later steps."""
+        for step in self.steps():
+            if step > after:
+                shutil.rmtree(self.directory / str(step))
+
+    def restore(self, target: TrainState, part: bool = False) -> tuple[TrainState, dict[str, Any]] | None:
+        """The newest checkpoint that can be read, as a state like `target`, with its facts; None where there is none.
+
+        A damaged checkpoint is reported and the one before it is used. With `part`, the optimiser's state is left out:
+        it is not compared, and the target's is returned.
+
+        Raises:
+            CheckpointError: none can be read, or names, shapes or types differ from the target's.
+        """
+        steps, damaged = self.steps(), []
+        for step in reversed(steps):
+            try:
+                arrays, facts = self._read(step)
+            except Exception as e:  # orbax raises many kinds
+                damaged.append(f"{self.directory / str(step)} is damaged: {_reason(e)}")
+                print(damaged[-1], flush=True)
+                continue
+            if part:
+                arrays = {k: v for k, v in arrays.items() if not k.startswith("opt_state/")}
+            return unflatten(arrays, target, str(self.directory / str(step))), facts
+        if damaged:
+            raise CheckpointError(f"no checkpoint in {self.directory} can be read; {damaged[0]}")
+        return None
+
+    def _set_aside(self, there: Path) -> None:
+        """Makes room where a damaged checkpoint stands, since a run that went back to the one before is here again."""
+        if distributed.is_main() and there.exists():
+            aside = there.with_name(f"{there.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            there.rename(aside)
+
+    def _read(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Arrays and facts of a checkpoint; orbax itself reads a flipped bit of an array in silence."""
+        for path in (self.directory / str(step)).rglob("*_METADATA"):
+            try:
+                json.loads(path.read_bytes())
+            except ValueError as e:
+                raise ValueError(f"{path.name}: {e}") from None
+        with self._open() as files:
+            arrays, facts = files.load(step), files.metadata(step).custom_metadata
+        if not facts:
+            raise ValueError("_CHECKPOINT_METADATA is lost")
+        for name, value in facts.pop(CHECKSUMS, {}).items():  # those of earlier versions have none
+            if name not in arrays or checksum(arrays[name]) != value:
+                raise ValueError(f"{name} is not what was saved: its checksum differs")
+        return arrays, facts
+
+    def _open(self):
+        latest = ocp.training.preservation_policies.LatestN(self.keep)
+        return ocp.training.Checkpointer(self.directory, preservation_policy=latest, cleanup_tmp_directories=True)
+
+
+def checksum(array: Any) -> int:
+    return google_crc32c.value(np.ascontiguousarray(array).tobytes())
+
+
+def _reason(e: BaseException) -> str:
+    """The first line of what orbax's exception is about."""
+    while cause := e.__cause__ or (None if e.__suppress_context__ else e.__context__):
+        e = cause
+    return (str(e).strip().splitlines() or [type(e).__name__])[0].partition(" [tensorstore_spec")[0][:300]
+
+
+def flatten(state: TrainState) -> dict[str, Any]:
+    """{'params/C1/kernel': leaf, ...}, in the order of the leaves."""
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in
+            jax.tree_util.tree_leaves_with_path(state)}  # fmt: skip
+
+
+def unflatten(arrays: dict[str, np.ndarray], target: TrainState, where: str) -> TrainState:
+    """The state with the structure of `target` and the values of `arrays`.
+
+    Raises:
+        CheckpointError: lists up to five differences. Orbax itself takes wrong shapes and casts types in silence.
+    """
+    wanted = flatten(target)
+    facts = lambda a: f"{a.dtype}{list(a.shape)}"
+    differences = [f"{k} is missing" for k in wanted if k not in arrays]
+    differences += [f"{k} is not wanted" for k in arrays if k not in wanted]
+    differences += [
+        f"{k} is {facts(arrays[k])}, {facts(v)} wanted"
+        for k, v in wanted.items()
+        if k in arrays and facts(arrays[k]) != facts(v)
+    ]
+    if differences:
+        more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
+        raise CheckpointError(f"{where} does not fit this program: {'; '.join(differences[:SHOWN])}{more}")
+    return jax.tree.unflatten(jax.tree.structure(target), [arrays[name] for name in wanted])

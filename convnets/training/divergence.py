@@ -1,0 +1,60 @@
+"""Whether a run still learns: what is not finite ends it, a loss that stays at guessing is said once."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from convnets.errors import DivergedError
+
+STALLED = 0.01  # of ln(classes): a loss as near as that is guessing
+PATIENCE = (2000, 5)  # steps or epochs, whichever end first, until it is said
+
+
+def check_losses(rows: Sequence[dict[str, float]], saved: Sequence[int]) -> None:
+    """Raises DivergedError where a loss of the steps since the last look is not finite.
+
+    Args:
+        rows: the lines of metrics.jsonl of these steps.
+        saved: steps with a checkpoint.
+    """
+    bad = next((r["step"] for r in rows if not math.isfinite(r["loss"])), None)
+    if bad is not None:
+        looked = f"looked at steps {rows[0]['step']} to {rows[-1]['step']}"
+        raise DivergedError(f"the loss is not finite at step {bad} ({looked}); {_last(saved)}; try a lower optim.lr")
+
+
+def check_state(arrays: Any, saved: Sequence[int]) -> None:
+    """Raises DivergedError where a state, on the host, that is about to be saved holds NaN or infinity.
+
+    The loss of its last step, which was taken before the update, may be finite still.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        if not np.isfinite(np.asarray(leaf, np.float32)).all():
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise DivergedError(f"{name} is not finite after step {int(arrays.step)}, whose loss still was; {_last(saved)};"
+                                " try a lower optim.lr")  # fmt: skip
+
+
+def _last(saved: Sequence[int]) -> str:
+    return f"the last good checkpoint is step {saved[-1]}" if saved else "no checkpoint was written yet"
+
+
+def hint_at_stall(before: int, step: int, steps_per_epoch: float, loss: float, kind: str, classes: int) -> str | None:
+    """What to say where the training has not begun to learn, at the one visit at which that is asked.
+
+    Args:
+        before, step: the visit before, and this one.
+        loss: the mean of the steps between them.
+        kind: the config's `loss`; only that of softmax says ln(classes) where it guesses.
+    """
+    steps, epochs = PATIENCE
+    due = min(steps, math.ceil(epochs * steps_per_epoch))
+    guessing = math.log(classes)
+    if kind != "softmax" or not before < due <= step or abs(loss - guessing) > STALLED * guessing:
+        return None
+    return (f"hint: after {step:,} steps the loss is {loss:.3f}, that of guessing one of {classes} classes. What has helped:"
+            " a lower or a higher optim.lr, initial weights of another size, batch normalization, or to begin from a"
+            " shallower network (model.init_from, model.init_layers), as the deep VGGs did")  # fmt: skip

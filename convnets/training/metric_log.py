@@ -1,0 +1,110 @@
+"""What a run leaves behind and what a person sees of it: metrics.jsonl, TensorBoard events, the manifest, progress."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from convnets.runtime.files import read_lines, writing
+
+PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """tensorboardX imports PyTorch where there is one, which takes seconds; nothing here needs it."""
+    hide = "torch" not in sys.modules
+    if hide:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hide:
+            del sys.modules["torch"]
+
+
+class Metrics:
+    """metrics.jsonl, one line a step, and the same as TensorBoard events.
+
+    Opened at a step it drops all later lines, so a resumed run writes every step exactly once.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        with _without_torch():
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        self.path = workdir / "metrics.jsonl"
+        kept = [line for line in read_lines(self.path) if line["step"] <= step]
+        if self.path.exists():
+            scratch = self.path.with_suffix(".tmp")
+            scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            scratch.replace(self.path)
+        (workdir / "events").mkdir(exist_ok=True)
+        with writing(workdir / "events"):
+            self.file = self.path.open("a")
+            # Not its SummaryWriter: that writes in a thread, and waits for ever where that thread met a full disk.
+            self.events = EventsWriter(str(workdir / "events" / "events"))
+            began = SessionLog(status=SessionLog.START)  # TensorBoard drops what an earlier session wrote from here on
+            self.events.write_event(Event(step=step + 1, session_log=began, wall_time=time.time()))
+
+    def write(self, lines: Iterable[dict[str, float]]) -> None:
+        """Lines with 'step' first; on disk when this returns.
+
+        Raises:
+            CheckpointError: the disk is full, or the like.
+        """
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        lines = list(lines)
+        with writing(self.path):
+            self.file.write("".join(json.dumps(line) + "\n" for line in lines))
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            for line in lines:
+                values = {key: value for key, value in line.items() if key not in ("step", "epoch")}
+                for key, value in values.items():
+                    at = {"step": int(line["step"]), "wall_time": time.time()}
+                    self.events.write_event(Event(summary=scalar(key, value), **at))
+            self.events.flush()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what could not be written was said already
+            self.file.close()
+        with contextlib.suppress(OSError):
+            self.events.close()
+
+
+class Progress:
+    """A bar with loss, error, images/s and time left on a terminal; a line now and then elsewhere."""
+
+    def __init__(self, total: int, done: int, batch_size: int):
+        from rich import progress
+        from rich.console import Console
+
+        self.console, self.total, self.batch_size = Console(), total, batch_size
+        self.started, self.first, self.last = time.monotonic(), done, time.monotonic()
+        columns = ("step {task.completed}/{task.total}", progress.BarColumn(24), "{task.fields[text]}",
+                   progress.TimeRemainingColumn(), progress.TextColumn("left"))  # fmt: skip
+        self.bar = progress.Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+        self.task = self.bar.add_task("", total=total, completed=done, text="compiling")
+        self.bar.start()
+
+    def update(self, step: int, epoch: float, loss: float, error: float, images_per_second: float) -> None:
+        text = f"epoch {epoch:.1f}  loss {loss:.4f}  error {error:.2f} %  {images_per_second:,.0f} images/s"
+        self.bar.update(self.task, completed=step, text=text)
+        if not self.console.is_terminal and time.monotonic() - self.last > PLAIN_EVERY:
+            self.last = time.monotonic()
+            left = (self.last - self.started) / max(step - self.first, 1) * (self.total - step)
+            print(f"step {step}/{self.total}  {text}  {left:.0f} s left", flush=True)
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self.bar.print(text, highlight=False) if self.console.is_terminal else print(text, flush=True)
+
+    def close(self) -> None:
+        self.bar.stop()

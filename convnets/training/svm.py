@@ -1,0 +1,159 @@
+"""What is fitted at once, without gradients: codebooks by k-means, and the last layer as a linear support vector machine.
+
+For networks whose features are made by hand (convnets/layers/descriptors.py), and for any whose layers below `out` stay as they are.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from convnets.data import sampler
+from convnets.data.dataset import Split
+from convnets.errors import UsageError
+from convnets.evaluation import eval_step
+from convnets.losses import svm as squared_hinge
+from convnets.runtime import distributed, parallel
+from convnets.training.state import TrainState
+
+COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # C, from which the held out parts of the training set choose
+FOLDS = 5
+PASSES = 20_000  # of liblinear at most, which needs some thousands where C is large and images are few
+CV_MAX = 2000  # examples, of which a single fold is enough to choose C
+DESCRIPTORS_PER_WORD = 100  # descriptors for each word of a codebook
+ROUNDS = 20  # of k-means
+FULL = 0.25  # features with a larger share that is not zero are kept as they are, others as a sparse matrix
+
+Inputs = Callable[[Any, str], Iterator[tuple[np.ndarray, np.ndarray]]]
+
+
+def fit_closed_form(
+    model: nn.Module, state: TrainState, split: Split, batch_size: int, seed: int, stop: int
+) -> tuple[TrainState, list[dict[str, float]]]:  # fmt: skip
+    """The state after step `stop`, fitted to the batches of all steps, and {'loss', 'error'} of each of these batches.
+
+    Raises:
+        UsageError: the network has no layer `out`, there are fewer descriptors than words, or several processes.
+    """
+    if distributed.process_count() > 1:
+        raise UsageError("loss=svm is fitted by one process, which looks at all images")
+    if "out" not in state.params:
+        raise UsageError(
+            f"loss=svm fits the layer 'out'; the layers of this network are {', '.join(sorted(state.params))}"
+        )
+    devices, constants = jax.local_device_count(), parallel.replicate(split.constants)
+
+    def inputs(params: Any, layer: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        look = parallel.parallel(eval_step.input_step(model, layer, split.device_ops, seed), train=False)
+        variables = parallel.replicate(state.replace(params=params, average={}).variables)
+        for batch in split.feed(sampler.training_schedule(split.info.num_examples, batch_size, seed, 0, stop), seed):
+            x, labels = jax.device_get(look(variables, parallel.shard([batch], devices), constants)[1])
+            yield x.reshape(-1, *x.shape[2:]), labels.reshape(-1)
+
+    params, scores, labels = fit(state.params, inputs, split.info.num_classes, seed)
+    losses = np.asarray(squared_hinge(jnp.asarray(scores), jnp.asarray(labels))).reshape(stop, -1)
+    wrong = (np.argmax(scores, axis=1) != labels).reshape(stop, -1)
+    rows = [{"loss": float(v.mean()), "error": 100 * float(w.mean())} for v, w in zip(losses, wrong, strict=True)]
+    return state.replace(step=np.int32(stop), params=params, average=params if state.average else {}), rows
+
+
+def fit(params: Any, inputs: Inputs, classes: int, seed: int) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Fits the codebooks of a network and then its layer `out`.
+
+    Args:
+        params: of the network; all but these layers stay.
+        inputs: gives for parameters and a layer's name batches of what goes into that layer, with the labels.
+
+    Returns:
+        The parameters, and scores [n, classes] and labels [n] of the training images.
+    """
+    for layer in [name for name in params if name.startswith("codebook")]:
+        words = params[layer]["kernel"].shape[1]
+        params = {**params, layer: {"kernel": codebook((x for x, _ in inputs(params, layer)), words, seed)}}
+    features, labels = gather(inputs(params, "out"))
+    kernel, bias = svm(features, labels, classes, seed)
+    return {**params, "out": {"kernel": kernel, "bias": bias}}, features @ kernel + bias, labels
+
+
+def codebook(batches: Iterator[np.ndarray], words: int, seed: int) -> np.ndarray:
+    """The centres, [c, words], that k-means finds for the descriptors, [..., c], of the first batches, EACH x words at most.
+
+    Raises:
+        UsageError: there are fewer descriptors than words.
+    """
+    from sklearn.cluster import KMeans
+
+    parts, count = [], 0
+    for batch in batches:
+        parts.append(batch.reshape(-1, batch.shape[-1]))
+        count += len(parts[-1])
+        if count >= DESCRIPTORS_PER_WORD * words:
+            break
+    sample = np.concatenate(parts)
+    if len(sample) < words:
+        raise UsageError(f"a codebook of {words} words needs as many descriptors: the training set gives {len(sample)}")
+    order = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(sample))
+    sample = sample[order[: DESCRIPTORS_PER_WORD * words]]
+    print(f"codebook: {words} words of {len(sample):,} descriptors", flush=True)
+    found = KMeans(words, n_init=1, max_iter=ROUNDS, random_state=seed).fit(sample)
+    return found.cluster_centers_.T.astype(np.float32)
+
+
+def gather(batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[Any, np.ndarray]:
+    """Features [n, d], a sparse matrix where most are zero, and labels [n]."""
+    from scipy import sparse
+
+    parts, labels = [], []
+    for x, truth in batches:
+        x = x.reshape(len(x), -1)
+        parts.append(x if np.count_nonzero(x) > FULL * x.size else sparse.csr_array(x))
+        labels.append(truth)
+    mixed = any(sparse.issparse(part) for part in parts)
+    return sparse.vstack(parts, format="csr") if mixed else np.concatenate(parts), np.concatenate(labels)
+
+
+def svm(features: Any, labels: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(kernel [d, classes], bias [classes]) of one linear SVM a class against the others, with squared hinge loss.
+
+    Features are scaled to a mean squared length of 1, so that C means the same for all. C is the one of COSTS with the
+    lowest error on a fifth of the examples, drawn at random, in training on the others, and up to MANY examples on each of
+    the five fifths in turn; the smallest of those that are equal. Of more than MANY the search ends where the error grows,
+    since a large C takes the longest. Then all of them are learned from. A class without examples has the score of a sure
+    no, -1.
+
+    Raises:
+        UsageError: there are examples of one class alone.
+    """
+    from sklearn.model_selection import KFold
+    from sklearn.svm import LinearSVC
+
+    n = len(labels)
+    scale = 1 / max(float(np.sqrt((features * features).sum() / n)), 1e-12)
+    features = features * scale
+
+    def machine(cost: float, rows: np.ndarray) -> LinearSVC:
+        return LinearSVC(C=cost, random_state=seed, max_iter=PASSES).fit(features[rows], labels[rows])
+
+    parts = KFold(min(FOLDS, n), shuffle=True, random_state=seed).split(np.arange(n)) if n > 1 else ()
+    folds = [(rest, held) for rest, held in parts if len(np.unique(labels[rest])) > 1][: FOLDS if n <= CV_MAX else 1]
+    if not folds:
+        raise UsageError(
+            f"loss=svm needs examples of two classes: the training set has {n} of {len(np.unique(labels))}"
+        )
+    errors = {}
+    for cost in COSTS:
+        wrong = [machine(cost, rest).predict(features[held]) != labels[held] for rest, held in folds]
+        errors[cost] = 100 * float(np.mean(np.concatenate(wrong)))
+        print(f"C = {cost:g}: error {errors[cost]:.2f} % on {sum(map(len, wrong)):,} held out of {n:,}", flush=True)
+        if n > CV_MAX and errors[cost] > min(errors.values()):
+            break
+    best = machine(min(errors, key=errors.__getitem__), np.arange(n))
+    weights, offsets = best.coef_, best.intercept_
+    if len(best.classes_) == 2:  # of two classes there is one machine, for the second
+        weights, offsets = np.concatenate([-weights, weights]), np.concatenate([-offsets, offsets])
+    kernel, bias = np.zeros((features.shape[1], classes), np.float32), np.full(classes, -1, np.float32)
+    kernel[:, best.classes_], bias[best.classes_] = scale * weights.T, offsets
+    return kernel, bias

@@ -1,0 +1,330 @@
+"""The loop, and the run around it: config and folder in, trained and tested network out."""
+
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from convnets import models
+from convnets.augment import pipeline
+from convnets.data import dataset, sampler, tf_pipeline
+from convnets.errors import CheckpointError, UsageError
+from convnets.evaluation import metrics
+from convnets.evaluation.evaluator import Evaluator
+from convnets.models.pretrained import weights
+from convnets.runtime import distributed, files, parallel, provenance
+from convnets.runtime.preemption import Preemption
+from convnets.runtime.profiler import Trace
+from convnets.runtime.watchdog import Watchdog
+from convnets.training import divergence, metric_log, svm, train_step
+from convnets.training.checkpoint import Checkpoints
+from convnets.training.optimizer import make_recipe
+from convnets.training.schedules import Errors
+from convnets.training.state import TrainState, create_state
+
+
+def fit(
+    step: dict[int, Callable[..., Any]], state: TrainState, batches: Iterator[tf_pipeline.Batch], constants: Any, *,
+    start: int, stop: int, pauses: Callable[[int], int], visit: Callable[[int, TrainState, list], TrainState],
+    asked: Callable[[int], bool], watch: Callable[[int, Any], None],
+) -> TrainState:  # fmt: skip
+    """Runs steps `start` to `stop`.
+
+    Args:
+        step: compiled steps by how many they run in one dispatch; 1 must be among them.
+        pauses: for a step, the next step after it at which `visit` is wanted.
+        visit: called there with the step, the state, and the device sums of the steps since the last visit; returns
+            the state to go on with. Nothing else waits for the device.
+        asked: whether to stop at a step already; asked at the end of every dispatch, with its last step.
+        watch: told of every dispatch, with the step that it ends with and a device array that is there when it is done.
+    """
+    devices, position, sums = jax.local_device_count(), start, []
+    while position < stop:
+        pause = min(pauses(position), stop)
+        while position < pause:
+            count = max(n for n in step if n <= pause - position)
+            state, result = step[count](
+                state, parallel.shard([next(batches) for _ in range(count)], devices), constants
+            )
+            sums.append(result)
+            position += count
+            watch(position, result["count"])
+            if asked(position):
+                pause = stop = position
+        state = visit(position, state, sums)
+        sums = []
+    return state
+
+
+class Run:
+    """One run of a config in its folder.
+
+    Raises:
+        DataError, UsageError: from the parts that the config names.
+    """
+
+    def __init__(self, config: ConfigDict, workdir: Path):
+        self.config = config
+        self.model = models.create(**config.model)
+        self.train_split, self.test_split = distributed.main_first(lambda: dataset.load_splits(**config.data))
+        self._check()
+        self.batch_size = config.train.batch_size
+        self.steps_per_epoch = self.train_split.info.num_examples / self.batch_size
+        self.total = math.ceil(config.train.epochs * self.steps_per_epoch)
+        self.recipe = make_recipe(**config.optim, steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size)
+        test = functools.partial(Evaluator, self.model, config.loss, self.test_split)
+        self.evaluator = test(**config.evaluate)
+        single = config.evaluate.protocol == "single"  # on the way, whatever the protocol, one view
+        self.quick = self.evaluator if single else test(**{**config.evaluate, "protocol": "single"})
+        self.open(config, workdir)
+
+    def open(self, config: ConfigDict, workdir: Path) -> None:
+        """Takes up the run of a config, the same but for its seed, in its folder: the newest checkpoint, or a new state."""
+        self.config, self.workdir, self.seed = config, workdir, config.train.seed
+        self.checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
+        self.seconds = 0.0  # of all sessions
+        self.sharing = 1  # so many runs are trained by this program at a time, each for its part of the seconds
+        self.speeds: list[float] = []  # images/s between visits
+        self.training_errors: list[float] = []  # since step 0; only where the schedule looks at them
+        self.test_errors: list[float] = []
+        self.restore()
+
+    def restore(self) -> None:
+        """Takes the state of the newest checkpoint, or the one before the first step."""
+        config, workdir = self.config, self.workdir
+        self.state = create_state(self.model, self.recipe.optimizer, self.model.input_shape, self.seed,
+                                   average=bool(self.recipe.average))  # fmt: skip
+        restored = self.checkpoints.restore(self.state)
+        found = distributed.all_gather_json(int(restored[0].step) if restored else 0)
+        if len(set(found)) > 1:  # a file system may be slow to show what was written from elsewhere
+            raise CheckpointError(f"{workdir}: the processes see different newest checkpoints, of steps {found}")
+        if restored:
+            self.state, self.seconds = restored[0], restored[1]["seconds"]
+        elif config.model.init_from:
+            self.begin_from(config.model.init_from, config.model.get("init_layers", ""))
+
+    def begin_from(self, path: str, layers: str = "") -> None:
+        """Takes the parameters and running statistics of a file of weights; of all layers, or of those in a list."""
+        state, name = self.state, self.config.model.name
+        if chosen := [layer.strip() for layer in layers.split(",") if layer.strip()]:
+            found = weights.load_layers(path, name, state.variables, chosen)
+        else:
+            found = weights.load(path, name, state.variables, self.model)
+        average = found["params"] if state.average else {}
+        self.state = state.replace(params=found["params"], batch_stats=found["batch_stats"], average=average)
+
+    def _check(self) -> None:
+        found = []
+        for split, key in ((self.train_split, "train_ops"), (self.test_split, "test_ops")):
+            shape = pipeline.output_shape(split.device_ops, split.info.image_shape)[1:]
+            if shape != self.model.input_shape:
+                found.append(
+                    f"data.{key} gives images of {shape}, model {self.config.model.name} takes {self.model.input_shape}"
+                )
+            if split.info.num_classes != self.config.model.num_classes:
+                found.append(
+                    f"model.num_classes is {self.config.model.num_classes}, "
+                    f"{split.info.name} has {split.info.num_classes} classes"
+                )
+        if self.config.train.batch_size > self.train_split.info.num_examples:
+            found.append(
+                f"train.batch_size is {self.config.train.batch_size}, "
+                f"{self.train_split.info.name} has {self.train_split.info.num_examples} examples"
+            )
+        if found:
+            raise UsageError("\n".join(dict.fromkeys(found)))
+
+    @property
+    def done(self) -> bool:
+        return int(self.state.step) >= self.total
+
+    def train(self, preemption: Preemption, step_timeout: float = 0, profile: int = 0) -> None:
+        """Trains from where the newest checkpoint stands to the end; the timeout is the watchdog's, `profile` the trace's.
+
+        Raises:
+            Preempted: stopped on the way, at a step that is saved.
+        """
+        if self.config.loss == "svm":
+            return self.fit_at_once()
+        start = int(self.state.step)
+        self.begin(metric_log.Progress(self.total, start, self.batch_size))
+        watchdog, trace = (
+            Watchdog(step_timeout, start),
+            Trace(self.workdir / "profile", profile if distributed.is_main() else 0, start),
+        )
+
+        def watch(step: int, result: Any) -> None:
+            watchdog.watch(step, result)
+            trace.watch(step, result)
+
+        try:
+            with preemption.steps():
+                self.state = fit(
+                    self.compile(), parallel.replicate(self.state), self.feed(start), self.constants(),
+                    start=start, stop=self.total, pauses=self.next_pause, visit=self.visit, asked=preemption.asked,
+                    watch=watch,
+                )  # fmt: skip
+                self.save_last(self.state)
+            preemption.leave()
+        finally:
+            watchdog.close()
+            trace.close()
+            self.end()
+
+    def compile(self, seeds: Sequence[int] = ()) -> dict[int, Callable[..., Any]]:
+        """The training step by how many of them a dispatch runs; of a population with these `seeds`."""
+        step = train_step.train_step(self.model, self.recipe.optimizer, self.config.loss, self.train_split.device_ops,
+                                self.seed, self.recipe.average)  # fmt: skip
+        several = parallel.steps_per_dispatch(self.config.train.steps_per_dispatch)
+        return {n: parallel.parallel(step, train=True, steps=n, seeds=seeds) for n in {1, several}}
+
+    def feed(self, start: int) -> Iterator[tf_pipeline.Batch]:
+        """The batches from step `start` to the end."""
+        schedule = sampler.training_schedule(self.train_split.info.num_examples, self.batch_size, self.seed, start, self.total,
+                                          distributed.process_index(), distributed.process_count(), self.config.train.reshuffle)  # fmt: skip
+        return self.train_split.feed(schedule, self.seed)
+
+    def constants(self) -> Any:
+        return parallel.replicate(self.train_split.constants)
+
+    def begin(self, progress: Any) -> None:
+        """To be called before the first of a series of visits, and `end` after the last."""
+        start = int(self.state.step)
+        if self.recipe.reaction:
+            self.training_errors, self.test_errors = [], []
+            self.state = self._react(self.state, self._logged(start))
+        self.log = metric_log.Metrics(self.workdir, start) if distributed.is_main() else None
+        self.progress, self.earlier = progress, self.seconds
+        self.began = self.mark = time.monotonic()
+        self.marked = start
+
+    def end(self) -> None:
+        self.progress.close()
+        if self.log:
+            self.log.close()
+
+    def save_last(self, state: TrainState) -> None:
+        """Saves the state of the last visit, if that did not."""
+        if not self._saves(self.marked):
+            self._save(state)
+
+    def _spent(self) -> float:
+        return self.earlier + (time.monotonic() - self.began) / self.sharing
+
+    def fit_at_once(self) -> None:
+        """Fits what has no gradient to the batches of all steps; a step then is a batch looked at."""
+        began = time.monotonic()
+        self.state, rows = svm.fit_closed_form(
+            self.model, self.state, self.train_split, self.batch_size, self.seed, self.total
+        )
+        self.seconds = time.monotonic() - began
+        self.speeds.append(self.total * self.batch_size / self.seconds)
+        log = metric_log.Metrics(self.workdir, 0)
+        log.write([{"step": n, "epoch": round(n / self.steps_per_epoch, 6), **row} for n, row in enumerate(rows, 1)])
+        log.close()
+        self.checkpoints.save(self.state, seconds=self.seconds)
+
+    def _evaluates(self, step: int) -> bool:
+        every = self.config.train.eval_every_epochs * self.steps_per_epoch
+        return step == self.total or (every > 0 and math.floor(step / every) > math.floor((step - 1) / every))
+
+    def _saves(self, step: int) -> bool:
+        return step == self.total or step % self.config.checkpoint.every_steps == 0
+
+    def next_pause(self, step: int) -> int:
+        every = self.config.train.eval_every_epochs * self.steps_per_epoch
+        log = (step // self.config.train.log_every_steps + 1) * self.config.train.log_every_steps
+        save = (step // self.config.checkpoint.every_steps + 1) * self.config.checkpoint.every_steps
+        test = math.ceil((math.floor(step / every) + 1) * every) if every > 0 else self.total
+        return min(log, save, test)
+
+    def _logged(self, start: int) -> list[dict[str, float]]:
+        """The lines of the steps up to `start`, on which reactions look back."""
+        path = self.workdir / "metrics.jsonl"
+        lines = [line for line in files.read_lines(path) if line["step"] <= start]
+        if len(lines) != start:
+            raise CheckpointError(f"{path} holds {len(lines)} of the {start} steps up to the checkpoint; the schedule"
+                                  f" '{self.config.optim.schedule}' needs all of them")  # fmt: skip
+        return lines
+
+    def _react(self, state: TrainState, rows: list[dict[str, float]]) -> TrainState:
+        """The state with the scale for the steps after `rows`, which follow those of the last call."""
+        assert self.recipe.reaction
+        self.training_errors += [r["error"] for r in rows]
+        self.test_errors += [r["test_error"] for r in rows if "test_error" in r]
+        scale = self.recipe.reaction(Errors(self.training_errors, self.test_errors))
+        return state.replace(scale=parallel.replicate(np.float32(scale)))
+
+    def visit(self, step: int, state: TrainState, sums: list) -> TrainState:
+        """Measures, logs, tests and saves what `fit` did since the last visit; see there."""
+        parts = jax.device_get(sums)
+        now = time.monotonic()
+        images = (step - self.marked) * self.batch_size * self.sharing
+        self.speeds.append(images / (now - self.mark))
+        rates = np.asarray(self.recipe.rate(np.arange(self.marked, step))) * np.asarray(state.scale)
+        rows = []
+        for at, rate, row in zip(
+            range(self.marked + 1, step + 1),
+            rates,
+            ({k: v[n] for k, v in part.items()} for part in parts for n in range(len(part["count"]))),
+            strict=True,
+        ):
+            summary = metrics.summarise(row)
+            rows.append({"step": at, "epoch": round(at / self.steps_per_epoch, 6), "loss": summary["loss"],
+                         "error": summary["top1_error"], "lr": float(rate)})  # fmt: skip
+        divergence.check_losses(rows, self.checkpoints.steps())
+        mean = {k: float(np.mean([r[k] for r in rows])) for k in ("loss", "error")}
+        self.progress.update(step, step / self.steps_per_epoch, mean["loss"], mean["error"], images / (now - self.mark))
+        hint = divergence.hint_at_stall(self.marked, step, self.steps_per_epoch, mean["loss"], self.config.loss,
+                           self.config.model.num_classes)  # fmt: skip
+        if hint:
+            self.progress.say(hint)
+        if self._evaluates(step):
+            test, _ = self.quick(state.variables)
+            rows[-1] |= {"test_loss": test["loss"], "test_error": test["top1_error"]}
+            self.progress.say(
+                f"epoch {step / self.steps_per_epoch:.1f}  training loss {mean['loss']:.4f}"
+                f"  test error {test['top1_error']:.2f} %"
+            )
+        if self.log:
+            self.log.write(rows)
+        if self.recipe.reaction:
+            state = self._react(state, rows)
+        if self._saves(step):
+            self._save(state)
+        self.seconds = self._spent()
+        self.mark, self.marked = time.monotonic(), step
+        return state
+
+    def _save(self, state: TrainState) -> None:
+        arrays = jax.device_get(state)
+        divergence.check_state(arrays, self.checkpoints.steps())
+        self.checkpoints.save(arrays, seconds=self._spent())
+
+    def test(self) -> tuple[dict[str, Any], np.ndarray]:
+        """The content of result.json, and the scores [examples, classes]."""
+        summary, scores = self.evaluator(parallel.replicate(self.state.variables))
+        info = self.test_split.info
+        result = {
+            "config": self.config.to_dict(),
+            "dataset": f"{info.name}:{info.version}",
+            "split": info.split,
+            "protocol": self.config.evaluate.protocol,
+            "views": self.evaluator.views,
+            "split_examples": info.num_examples,
+            **{k: summary[k] for k in ("num_examples", "top1_error", "top5_error", "loss")},
+            "seed": self.seed,
+            "steps": int(self.state.step),
+            "parameters": sum(v.size for v in jax.tree.leaves(self.state.params)),
+            "seconds": round(self.seconds, 2),
+            "images_per_second": round(float(np.median(self.speeds)), 3) if self.speeds else None,  # of this session
+            "commit": provenance.commit(),
+            "versions": provenance.versions(),
+        }
+        return result, scores

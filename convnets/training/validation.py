@@ -1,0 +1,92 @@
+"""Everything that is wrong with the values of a config, found before any work is done."""
+
+import math
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from convnets.config import get_leaf
+from convnets.errors import UsageError
+from convnets.losses import LOSSES
+from convnets.training.optimizer import parameter_multipliers, parse_average
+from convnets.training.schedules import parse_feedback, parse_schedule
+
+POSITIVE = ("optim.lr", "train.epochs", "train.batch_size", "train.log_every_steps", "checkpoint.every_steps",
+            "checkpoint.keep", "evaluate.batch_size", "model.num_classes")  # fmt: skip
+NOT_NEGATIVE = ("optim.weight_decay", "optim.lr_batch", "optim.max_norm", "train.eval_every_epochs",
+                "train.steps_per_dispatch", "train.seed")  # fmt: skip
+
+
+def problems(config: ConfigDict, devices: bool = True) -> list[str]:
+    """Everything wrong with the values of a config, a line each. Touches no data.
+
+    Args:
+        devices: also whether it suits the devices; not before the processes that share them have met.
+    """
+    found = []
+    for key in POSITIVE:
+        value = get_leaf(config, key)
+        if not (math.isfinite(value) and value > 0):
+            found.append(f"{key} is {value}: it must be a number above 0")
+    for key in NOT_NEGATIVE:
+        value = get_leaf(config, key)
+        if not (math.isfinite(value) and value >= 0):
+            found.append(f"{key} is {value}: it must be 0 or more")
+    if not 0 <= config.optim.momentum < 1:
+        found.append(f"optim.momentum is {config.optim.momentum}: it must be at least 0 and less than 1")
+
+    from convnets import models
+    from convnets.data import dataset, tf_pipeline
+    from convnets.evaluation import evaluator, protocols
+
+    def attempt(key: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except UsageError as e:
+            found.append(f"{key}: {e}")
+
+    def choose(key: str, choices: Any) -> None:
+        if get_leaf(config, key) not in choices:
+            found.append(f"{key} is '{get_leaf(config, key)}': choose one of {', '.join(sorted(choices))}")
+
+    attempt("model", models.create, **config.model)
+    if config.model.init_from and not Path(config.model.init_from).is_file():
+        found.append(f"model.init_from: {config.model.init_from} does not exist")
+    if config.model.get("init_layers") and not config.model.init_from:
+        found.append("model.init_layers: give the file that they come from, model.init_from")
+    attempt("data.train_ops", dataset.parse_operations, config.data.train_ops, config.data.loader, test=False)
+    attempt("data.test_ops", dataset.parse_operations, config.data.test_ops, config.data.loader, test=True)
+    attempt("optim.schedule", lambda text: (parse_schedule(text), parse_feedback(text)), config.optim.schedule)
+    attempt("optim.average", parse_average, config.optim.average, 1.0)
+    if "plateau" in config.optim.schedule and not config.train.eval_every_epochs:
+        found.append("train.eval_every_epochs is 0: the plateau of optim.schedule needs tests on the way")
+    choose("data.loader", dataset.LOADERS)
+    choose("data.on_error", tf_pipeline.POLICIES)
+    choose("loss", LOSSES)
+    attempt("optim.decay", parameter_multipliers, config.optim.decay)
+    attempt("optim.rates", parameter_multipliers, config.optim.rates)
+    attempt("evaluate.protocol", protocols.parse, config.evaluate.protocol)
+    if not any(line.startswith(("model: ", "data.test_ops: ", "loss", "evaluate.protocol: ")) for line in found):
+        network = models.create(**config.model)
+        attempt("evaluate.protocol", evaluator.check, network, config.loss, config.data.test_ops,
+                config.evaluate.protocol)  # fmt: skip
+
+    # Counting accelerators starts them, so that is for a config that is right so far.
+    if devices and config.train.batch_size > 0 and (not found or not metadata.entry_points(group="jax_plugins")):
+        found += [problem] if (problem := divisible(config)) else []
+    return found
+
+
+def divisible(config: ConfigDict) -> str | None:
+    """What is wrong with the batch for the devices of all processes."""
+    import jax
+
+    devices, batch = jax.device_count(), config.train.batch_size
+    if batch % devices == 0:
+        return None
+    below = batch // devices * devices
+    near = f"{below} or {below + devices}" if below else str(devices)
+    return f"train.batch_size is {batch}: it must be divisible by the {devices} devices, like {near}"

@@ -1,0 +1,238 @@
+import io
+from inspect import signature
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convnets.augment import host_ops, pipeline
+from convnets.augment.device_ops import DEVICE
+from convnets.errors import UsageError
+
+
+def photograph(h, w, seed=0):
+    """Something smooth with edges, uint8 [h, w, 3]."""
+    small = np.random.default_rng(seed).integers(0, 255, (h // 12 + 2, w // 12 + 2, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((w, h), Image.Resampling.BICUBIC))
+
+
+def encode(pixels, kind="jpeg", mode=None, **options):
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def show(text, encoded, seed=0, test=False, channels=3):
+    host, device = pipeline.parse("decode|" + text if text else "decode", test)
+    assert not device
+    return host_ops.apply(host, np.array([0, seed << 8], np.int64), encoded, channels).numpy()
+
+
+def window(text, h, w, seed=0):
+    """The windows of a string on an image of h x w."""
+    image = host_ops.begin(encode(np.zeros((h, w, 3), np.uint8)), 3)
+    for place, call in enumerate(pipeline.parse("decode|" + text)[0]):
+        image = call(np.array([0, (seed << 8) + place], np.int64), image)
+    return image.windows.numpy()[0]
+
+
+def resized(pixels, h, w):
+    """Bilinear without antialiasing, by the definition."""
+    place = [
+        np.clip((np.arange(n) + 0.5) * size / n - 0.5, 0, size - 1)
+        for n, size in ((h, len(pixels)), (w, pixels.shape[1]))
+    ]
+    (y, x), at = place, [np.minimum(p.astype(int), s - 2) for p, s in zip(place, pixels.shape, strict=False)]
+    fy, fx = (y - at[0])[:, None, None], (x - at[1])[None, :, None]
+    f = pixels.astype(float)
+    rows = f[at[0]] * (1 - fy) + f[at[0] + 1] * fy
+    return rows[:, at[1]] * (1 - fx) + rows[:, at[1] + 1] * fx
+
+
+def close(a, b, levels=1):
+    assert a.shape == b.shape and np.abs(a.astype(float) - b).max() <= levels
+
+
+SIZES = [(375, 500), (500, 333), (150, 200), (256, 256)]
+
+
+@pytest.mark.parametrize("h, w", SIZES)
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_decoding_a_window_is_cutting_the_resized_whole(h, w, kind):
+    encoded = encode(photograph(h, w), kind)
+    pixels = show("", encoded)
+    H, W = 256 * h // min(h, w), 256 * w // min(h, w)
+    whole = resized(pixels, H, W)
+    top, left = (H - 224) // 2, (W - 224) // 2
+    close(show("resize_short(256)|center(224)", encoded), whole[top : top + 224, left : left + 224])
+    top, left = (H - 256) // 2, (W - 256) // 2
+    close(show("square(256)", encoded), whole[top : top + 256, left : left + 256])
+    corners = show("resize_short(256)|five(224)", encoded, test=True)
+    assert corners.shape == (5, 224, 224, 3)
+    for view, (down, right) in zip(corners, [(0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)], strict=True):
+        top, left = int((H - 224) * down), int((W - 224) * right)
+        close(view, whole[top : top + 224, left : left + 224])
+
+
+@pytest.mark.parametrize("h, w", SIZES)
+def test_antialiased_is_pillows_bilinear(h, w):
+    encoded = encode(photograph(h, w))
+    pixels = show("", encoded)
+    H, W = 200 * h // min(h, w), 200 * w // min(h, w)
+    whole = np.asarray(Image.fromarray(pixels).resize((W, H), Image.Resampling.BILINEAR))
+    top, left = (H - 160) // 2, (W - 160) // 2
+    close(show("resize_short(200, antialias=True)|center(160)", encoded), whole[top : top + 160, left : left + 160], 2)
+    noise = encode(np.random.default_rng(0).integers(0, 255, (h, w, 3), dtype=np.uint8), "png")
+    smooth, rough = (show(f"square(64, antialias={a})", noise).std() for a in (True, False))
+    assert smooth < 0.7 * rough
+
+
+@pytest.mark.parametrize("text", ["inception_crop(64)", "resize_short(100, 140)|crop(96)"])
+def test_the_fast_sampling_is_the_exact_one(text, monkeypatch):
+    encoded = encode(photograph(150, 200))
+    fast = [show(text, encoded, seed) for seed in range(5)]
+    sample = host_ops.sample
+    monkeypatch.setattr(host_ops, "sample", lambda image: sample(image._replace(several=True))[0])
+    for seed, image in enumerate(fast):
+        close(show(text, encoded, seed), image)
+
+
+def placed(text, h, w, test=True):
+    """An image that shows in red its row and in green its column, in pixels of the source; so where a view is from."""
+    rows, columns = np.mgrid[:h, :w]
+    image = np.stack([rows, columns, 0 * rows], -1).astype(np.uint8)
+    return show(text, encode(image, "png"), test=test)[..., :2].astype(int)
+
+
+def test_views_are_where_the_papers_say():
+    views_of = placed("resize_short(100)|squares", 100, 160)
+    assert [v[0, 0].tolist() for v in views_of] == [[0, 0], [0, 30], [0, 60]] and views_of.shape == (3, 100, 100, 2)
+    assert [v[0, 0].tolist() for v in placed("resize_short(100)|squares", 160, 100)] == [[0, 0], [30, 0], [60, 0]]
+    six = placed("resize_short(100)|squares|six(80)", 100, 160)
+    assert six.shape == (18, 80, 80, 2)
+    wanted = [[0, 0], [0, 20], [20, 0], [20, 20], [10, 10], [0, 0]]
+    assert [v[0, 0].tolist() for v in six[:6]] == wanted
+    assert [v[0, 0].tolist() for v in six[12:]] == [[a, b + 60] for a, b in wanted]
+    assert six[4, -1, -1].tolist() == [89, 89] and six[5, -1, -1].tolist() == [99, 99]
+    grid = placed("resize_short(100)|grid(5, 60)", 100, 140)
+    assert [v[0, 0].tolist() for v in grid] == [[10 * i, 20 * j] for i in range(5) for j in range(5)]
+    assert placed("resize_short(100)|grid(1, 60)", 100, 140)[0, 0, 0].tolist() == [20, 40]
+    whole = placed("resize_short(100)|whole(32)", 100, 150)
+    assert whole.shape == (96, 128, 2) and whole[0, 0].tolist() == [2, 11]
+
+
+def test_the_same_operation_on_host_and_device():
+    shared = host_ops.HOST.keys() & DEVICE.keys()
+    assert shared == {"center", "crop", "five"}
+    for name in shared:  # one string means the same on both sides
+        ours, theirs = (list(signature(table[name]).parameters)[2:] for table in (host_ops.HOST, DEVICE))
+        assert ours == theirs
+    pixels = photograph(100, 140)
+    encoded = encode(pixels, "png")
+    for name in ("center(60)", "five(60)"):
+        host = show(f"resize_short(100)|{name}", encoded, test=True)
+        device = pipeline.apply(pipeline.parse(f"decode|{name}", test=True)[1], None, pixels[None])
+        np.testing.assert_array_equal(host.reshape(-1, 60, 60, 3), device)
+    host, device = pipeline.parse("decode|square(100)|center(60)|five(40)|mirror", test=True)
+    assert [c.name for c in host] == ["decode", "square"] and [c.name for c in device] == ["center", "five", "mirror"]
+    x = np.zeros((2, 100, 100, 3), np.uint8)
+    assert pipeline.apply(device, None, x).shape == (20, 40, 40, 3)
+
+
+def test_crops_are_everywhere_alike():
+    at = np.array([window("resize_short(100)|crop(60)", 100, 130, seed) for seed in range(600)])
+    assert set(map(tuple, at[:, 2:].tolist())) == {(60.0, 60.0)}
+    for place, room in ((at[:, 0], 40), (at[:, 1], 70)):
+        assert place.min() == 0 and place.max() == room
+        counts = np.bincount((place / (room + 1) * 5).astype(int), minlength=5)
+        assert np.all(np.abs(counts - 120) < 45)
+    assert abs(np.corrcoef(at[:, 0], at[:, 1])[0, 1]) < 0.15
+
+
+def test_resize_short_draws_every_side():
+    sides = np.array([60 * 100 / window("resize_short(100, 104)|crop(60)", 1000, 1300, s)[2] * 10 for s in range(500)])
+    counts = np.bincount(np.round(sides).astype(int))[100:]
+    assert len(counts) == 5 and np.all(np.abs(counts - 100) < 40)
+
+
+def common_inception_crops(h, w, n):
+    """Areas and logarithms of aspects as drawn by a plain loop."""
+    rng, found = np.random.default_rng(0), []
+    while len(found) < n:
+        area, ratio = rng.uniform(0.08, 1), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+        height, width = round((h * w * area / ratio) ** 0.5), round((h * w * area * ratio) ** 0.5)
+        if height <= h and width <= w:
+            found.append((height * width / (h * w), np.log(width / height)))
+    return np.array(found).T
+
+
+def test_inception_crops_have_the_papers_areas_and_aspects():
+    h, w = 300, 400
+    top, left, height, width = np.array([window("inception_crop(64)", h, w, seed) for seed in range(800)]).T
+    assert np.all(top >= 0) and np.all(left >= 0) and np.all(top + height <= h) and np.all(left + width <= w)
+    area, aspect = height * width / (h * w), width / height
+    assert 0.075 < area.min() < 0.1 and area.max() > 0.9
+    assert aspect.min() > 0.74 and aspect.max() < 1.35 and abs(np.log(aspect).mean()) < 0.05
+    for ours, theirs in zip((area, np.log(aspect)), common_inception_crops(h, w, 4000), strict=True):
+        quarters = np.quantile(theirs, [0.25, 0.5, 0.75])
+        assert np.abs(np.bincount(np.searchsorted(quarters, ours)) - 200).max() < 45
+    assert show("inception_crop(64)", encode(photograph(30, 300))).shape == (64, 64, 3)
+
+
+def test_inception_crop_falls_back_to_the_middle():
+    assert window("inception_crop(64)", 10, 400).tolist() == [0, 193, 10, 13]
+    assert window("inception_crop(64)", 400, 10).tolist() == [193, 0, 13, 10]
+    assert window("inception_crop(64, area=(1.0, 1.0), aspect=(1.0, 1.0))", 40, 60).tolist() == [0, 10, 40, 40]
+
+
+@pytest.mark.parametrize("text", ["inception_crop(32)", "resize_short(40, 60)|crop(32)"])
+def test_same_seed_same_pixels_eager_and_compiled(text):
+    import tensorflow as tf
+
+    encoded = encode(photograph(90, 120))
+    host = pipeline.parse("decode|" + text)[0]
+    compiled = tf.function(lambda seed, image: host_ops.apply(host, seed, image, 3))
+    shown = [show(text, encoded, seed) for seed in range(6)]
+    for seed, image in enumerate(shown):
+        np.testing.assert_array_equal(show(text, encoded, seed), image)
+        np.testing.assert_array_equal(compiled(tf.constant([0, seed << 8], tf.int64), tf.constant(encoded)), image)
+    assert len({image.tobytes() for image in shown}) == 6
+
+
+def test_gray_cmyk_and_png_become_rgb():
+    pixels = photograph(60, 80)
+    for encoded in (encode(pixels, mode="CMYK", quality=95), encode(pixels, "png"), encode(pixels, "bmp")):
+        close(show("", encoded), pixels, 30)
+        assert np.abs(show("", encoded).astype(float) - pixels).mean() < 4
+        assert show("square(32)", encoded).shape == (32, 32, 3)
+    gray = show("square(32)", encode(pixels, mode="L"))
+    assert gray.shape == (32, 32, 3) and np.ptp(gray, axis=2).max() == 0 and gray.std() > 10
+    assert show("square(32)", encode(pixels, mode="L"), channels=1).shape == (32, 32, 1)
+
+
+@pytest.mark.parametrize(
+    "text, test, message",
+    [
+        ("resize_short(256)", False, "different sizes after 'resize_short'; add crop"),
+        ("resize_short(256)|flip", False, "different sizes after 'resize_short'; add crop"),
+        ("resize_short(256)|whole(32)", False, "different sizes after 'whole'; add crop"),
+        ("resize_short(256)", True, "add center"),
+        ("resize_short(256)|crop(224)", True, "'crop' is random"),
+        ("resize_short(256, 480)|center(224)", True, "'resize_short' is random"),
+        ("inception_crop(224)", True, "'inception_crop' is random"),
+        ("resize_short(256)|six(224)", False, "'six' gives several views"),
+        ("square(64)|mirror", False, "'mirror' gives several views"),
+        ("square(64)|flip|inception_crop(32)", False, "'inception_crop' works on the host"),
+        ("resize_short(256)|crop(257)", False, r"crop\(257\): the shorter side of the image may be only 256"),
+        ("resize_short(256, 200)|crop(64)", False, r"resize_short\(256, 200\): the second side is smaller"),
+        ("square(0)", False, "square: n is 0"),
+        ("inception_crop(64, area=(0.5, 0.2))", False, "inception_crop: area is"),
+        ("inception_crop(64, area=(0.5, 2.0))", False, "inception_crop: area is"),
+        ("resize_short('256')|crop(64)", False, "a must be int"),
+        ("resize_shor(256)", False, "did you mean 'resize_short'"),
+    ],
+)
+def test_wrong_strings_are_explained(text, test, message):
+    with pytest.raises(UsageError, match=message):
+        pipeline.parse("decode|" + text, test)

@@ -1,0 +1,116 @@
+import pytest
+
+from convnets import models
+from convnets.augment import pipeline
+from convnets.errors import UsageError
+from convnets.evaluation import evaluator, protocols
+
+ALEXNET = "decode|square(256)|subtract_mean|center(224)"
+RESNET = "decode|resize_short(256, antialias=True)|center(224)|subtract_mean('colour')|standardize"
+CIFAR = "decode|subtract_mean|center(24)"
+
+
+def passes(protocol, test_ops):
+    (part,) = protocols.parts(protocol, test_ops)
+    return part.passes
+
+
+@pytest.mark.parametrize(
+    "protocol, test_ops, expected",
+    [
+        ("single", RESNET, [RESNET]),
+        ("ten_crop", ALEXNET, ["decode|square(256)|subtract_mean|five(224)|mirror"]),
+        ("ten_crop", CIFAR, ["decode|subtract_mean|five(24)|mirror"]),
+        (
+            "ten_crop",
+            RESNET,
+            ["decode|resize_short(256, antialias=True)|five(224)|subtract_mean('colour')|standardize|mirror"],
+        ),
+        (
+            "crops_144",
+            "decode|square(256)|center(224)|standardize",
+            [f"decode|resize_short({s})|squares|six(224)|standardize|mirror" for s in (256, 288, 320, 352)],
+        ),
+        ("dense", CIFAR.replace("|center(24)", ""), ["decode|subtract_mean|mirror"]),
+        ("dense(flip=False)", "decode|center(24)", ["decode"]),
+        ("dense(384)", "decode|standardize", ["decode|resize_short(384)|whole(32)|standardize|mirror"]),
+        ("dense", "decode|square(n=256)|center(224)", ["decode|resize_short(256)|whole(32)|mirror"]),
+        (
+            "multi_scale(224, 640)",
+            RESNET,
+            [
+                f"decode|resize_short({s}, antialias=True)|whole(32)|subtract_mean('colour')|standardize|mirror"
+                for s in (224, 640)
+            ],
+        ),
+        (
+            "multi_crop(256, 512)",
+            "decode | resize_short(256) | center(224) | standardize",
+            [f"decode|resize_short({s})|grid(5, 224)|standardize|mirror" for s in (256, 512)],
+        ),
+    ],
+)
+def test_a_protocol_is_a_list_of_test_strings(protocol, test_ops, expected):
+    assert passes(protocol, test_ops) == expected
+
+
+def test_protocols_are_joined_and_average_what_they_are_told():
+    both = protocols.parts("multi_scale(256, 384, 512, average='score')|multi_crop(256)", RESNET)
+    assert [(p.average, len(p.passes)) for p in both] == [("score", 3), ("softmax", 1)]
+    assert both[0].sides == (256, 384, 512) and both[1].sides == ()
+
+
+COLOUR, CROP = "subtract_mean('colour')", "center(24)"
+
+
+@pytest.mark.parametrize(
+    "protocol, test_ops, message",
+    [
+        ("ten_crops", CIFAR, "did you mean 'ten_crop'"),
+        ("", CIFAR, "no protocol"),
+        ("ten_crop(average='logit')", CIFAR, "average is 'logit': choose one of score, softmax"),
+        ("ten_crop", "decode|standardize", "'decode|standardize' has none: add |center(n)"),
+        ("multi_crop(32)", "decode|standardize", "add |center(n)"),
+        ("single", "decode|five(24)|mirror", "data.test_ops has 'five', which is for evaluate.protocol"),
+        ("dense", "decode|resize_short(40)|whole(32)", "data.test_ops has 'whole', which is for evaluate.protocol"),
+        ("multi_scale", CIFAR, "give the shorter sides"),
+        ("multi_crop", CIFAR, "give the shorter sides"),
+        ("multi_scale(24.5)", CIFAR, "sizes must be int"),
+        ("dense", CIFAR + "|subtract_mean", "write subtract_mean('colour')"),
+        ("dense(64)", CIFAR, "write subtract_mean('colour')"),
+        ("crops_144", ALEXNET, "write subtract_mean('colour')"),
+        ("multi_crop(256)", ALEXNET, "write subtract_mean('colour')"),
+    ],
+)
+def test_says_what_a_test_string_lacks(protocol, test_ops, message):
+    with pytest.raises(UsageError) as e:
+        protocols.parts(protocol, test_ops)
+    assert message in str(e.value) and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "network, loss, protocol, test_ops, message",
+    [
+        ("cuda_convnet_13pct", "softmax", "dense", CIFAR, "like 56 x 88, and this network takes 24 x 24 alone"),
+        ("lenet5", "map", "dense", "decode|center(32)", "takes 32 x 32 alone"),
+        ("lenet5", "mse", "ten_crop", "decode|center(32)", "average='score'"),
+        ("lenet5", "mse", "single|ten_crop(average='score')", "decode|center(32)", "average='score'"),
+        ("resnet20_cifar", "softmax", "dense", CIFAR, None),
+        ("cuda_convnet_26pct", "softmax", "dense", "decode|subtract_mean", None),
+        ("lenet5", "mse", "ten_crop(average='score')", "decode|center(32)", None),
+        ("lenet5", "mse", "single", "decode|center(32)", None),
+    ],
+)
+def test_a_protocol_has_to_suit_the_network(network, loss, protocol, test_ops, message):
+    model = models.create(network, 10, "float32")
+    if message is None:
+        return evaluator.check(model, loss, test_ops, protocol)
+    with pytest.raises(UsageError) as e:
+        evaluator.check(model, loss, test_ops, protocol)
+    assert message in str(e.value) and "\n" not in str(e.value)
+
+
+def test_a_wrong_pass_is_found_without_data():
+    with pytest.raises(UsageError, match="random"):
+        evaluator.check(models.create("resnet20_cifar", 10, "float32"), "softmax", "decode|flip|center(24)", "ten_crop")
+    assert pipeline.output_shape(pipeline.parse("decode|five(24)|mirror", True)[1], (32, 32, 3)) == (10, 24, 24, 3)

@@ -1,0 +1,365 @@
+"""Weights in and out: PyTorch's networks give the same scores, files come back bit for bit, bad files are refused."""
+
+import collections
+import functools
+import os
+import pickle
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+
+from convnets import models
+from convnets.errors import CheckpointError, UsageError
+from convnets.models import MODELS, vgg
+from convnets.models.pretrained import weights
+from convnets.models.pretrained.names import PUBLISHED_LAYERS, from_published, published_names, to_published
+from convnets.models.pretrained.torch_file import MAGIC, PROTOCOL, _array, _Storage, _Tensor
+
+
+def create(name):
+    return models.create(name, 10 if "cifar" in name else 1000, "float32")
+
+
+def shapes(model):
+    image = jnp.zeros((1, *model.input_shape))
+    return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
+
+
+def random(like, seed=0):
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda v: rng.standard_normal(v.shape, np.float32), like)
+
+
+def same(first, second):
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A network, its shapes and random variables."""
+    model = create("resnet20_cifar")
+    like = shapes(model)
+    return model, like, random(like)
+
+
+# Files of our own ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own_names", [False, True])
+def test_what_is_saved_comes_back(small, own_names, tmp_path):
+    _, like, variables = small
+    file = tmp_path / "weights.safetensors"
+    weights.save(file, "resnet20_cifar", variables, own_names=own_names)
+    same(weights.load(file, "resnet20_cifar", like), variables)
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
+    names = set(weights.read(file)[0])
+    assert ("params/res2a_branch2a/kernel" if own_names else "layer1.0.conv1.weight") in names
+
+
+@pytest.mark.parametrize("name", ["lenet5_modern", "plain20_cifar"])
+def test_every_model_can_be_saved_under_our_names(name, tmp_path):
+    variables = random(shapes(create(name)))
+    weights.save(tmp_path / "a.safetensors", name, variables, own_names=True)
+    same(weights.load(tmp_path / "a.safetensors", name, shapes(create(name))), variables)
+    with pytest.raises(CheckpointError, match=f"no table of published names for model '{name}'"):
+        weights.save(tmp_path / "b.safetensors", name, variables)
+
+
+def test_a_fully_connected_layer_is_flattened_map_after_map():
+    kernel = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    flat = to_published("params/fc6/kernel", kernel)
+    image = np.random.default_rng(0).standard_normal((2, 3, 4), np.float32)
+    np.testing.assert_allclose(
+        flat @ image.transpose(2, 0, 1).ravel(), np.einsum("hwc,hwco->o", image, kernel), rtol=1e-5
+    )
+    np.testing.assert_array_equal(from_published(flat, kernel.shape), kernel)
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED_LAYERS if name in MODELS and "1202" not in name])
+def test_every_parameter_has_one_published_name(name):
+    keys = list(weights._named(shapes(create(name))))
+    found = published_names(name, keys)
+    assert list(found) == keys and len(set(found.values())) == len(keys)
+    assert weights._table("a.pth", dict.fromkeys(found.values())) == PUBLISHED_LAYERS[name]()
+
+
+def test_a_network_of_another_function_is_refused(tmp_path):
+    """Strides leave no trace in the parameters, so ResNet v1 and v1.5 are told apart by name."""
+    variables = {"params": {"conv1": {"kernel": np.zeros((7, 7, 3, 64), np.float32)}}}
+    with pytest.raises(CheckpointError, match="'resnet50_v1_5' has torchvision's function"):
+        weights.save(tmp_path / "a.safetensors", "resnet50", variables)
+    weights.save(tmp_path / "a.safetensors", "resnet50", variables, own_names=True)
+    with pytest.raises(CheckpointError, match="of model 'resnet50', not of 'resnet50_v1_5'"):
+        weights.load(tmp_path / "a.safetensors", "resnet50_v1_5", variables)
+
+
+def test_options_of_another_function_are_refused(small, tmp_path):
+    _, like, variables = small
+    file = tmp_path / "a.safetensors"
+    other = models.create("resnet20_cifar", 10, "float32", epsilon=1e-3, zero_init=True)
+    weights.save(file, "resnet20_cifar", variables)  # without a note of options: those of the name
+    with pytest.raises(CheckpointError, match=r"'resnet20_cifar' has epsilon 1e-05, not 0\.001$"):
+        weights.load(file, "resnet20_cifar", like, other)
+    assert "epsilon" in weights.unpublished("resnet20_cifar", other)
+    assert weights.unpublished("resnet20_cifar", create("resnet20_cifar")) == ""
+    weights.save(file, "resnet20_cifar", variables, own_names=True, model=other)
+    same(weights.load(file, "resnet20_cifar", like, other), variables)
+    with pytest.raises(CheckpointError, match=r"has epsilon 0\.001, not 1e-05$"):
+        weights.load(file, "resnet20_cifar", like, create("resnet20_cifar"))
+
+
+def test_options_of_training_change_no_function():
+    for name in MODELS:
+        assert weights.function(create(name)) == weights.function(
+            create(name).clone(num_classes=7, dtype=jnp.bfloat16)
+        ), name
+    plain = weights.function(create("vgg_d"))
+    assert plain == weights.function(models.create("vgg_d", 10, "float32", dropout=0.1, init_weights="he"))
+    for options in ({"pool1": "caffe"}, {"shortcut": "A"}, {"stride_on_3x3": True}):
+        other = models.create("resnet18", 10, "float32", **options)
+        assert weights._other(weights.function(create("resnet18")), weights.function(other)), options
+
+
+def test_heads_need_not_be_in_a_file(tmp_path):
+    like = random(shapes(create("googlenet")))
+    variables = weights.without_heads(random(like, seed=1))
+    file = tmp_path / "a.safetensors"
+    weights.save(file, "googlenet", variables, own_names=True)
+    found = weights.load(file, "googlenet", like)
+    same(weights.without_heads(found), variables)
+    same({k: found["params"][k] for k in ("loss1", "loss2")}, {k: like["params"][k] for k in ("loss1", "loss2")})
+    same(weights.load(file, "googlenet_main", shapes(create("googlenet_main"))), variables)
+    arrays, _ = weights.read(file)
+    safetensors.numpy.save_file(arrays | {"params/loss1/fc/bias": np.zeros(1024, np.float32)}, file)
+    refused(file, "googlenet", like, r"loss1/conv/bias is missing.*; and 6 more$")  # of the other 11 of the heads
+
+
+# Some layers of a file ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """VGG of a sixteenth of the width: (create, its variables)."""
+
+    def make(name, seed=0):
+        model = models.create(name, 10, "float32", width=1 / 16)
+        return model, random(shapes(model), seed)
+
+    return make
+
+
+@pytest.mark.parametrize("form", ["published", "published, without a note", "our own"])
+def test_a_deeper_vgg_begins_with_layers_of_a(narrow, form, tmp_path):
+    (model, a), (_, d) = narrow("vgg_a"), narrow("vgg_d", seed=1)
+    file = tmp_path / "a.safetensors"
+    weights.save(file, "vgg_a", a, own_names=form == "our own", model=model)
+    if "without" in form:
+        safetensors.numpy.save_file(weights.read(file)[0], file)
+    found = weights.load_layers(file, "vgg_d", d, list(vgg.COPIED_FROM_A))["params"]
+    assert len(found) == 16 and set(vgg.COPIED_FROM_A) < set(found)
+    for layer, parameters in found.items():
+        same(parameters, (a if layer in vgg.COPIED_FROM_A else d)["params"][layer])
+
+
+def test_layers_that_cannot_be_taken_are_listed(narrow, tmp_path):
+    (_, a), (_, d) = narrow("vgg_a"), narrow("vgg_d", seed=1)
+    file = tmp_path / "a.safetensors"
+    weights.save(file, "vgg_a", a)
+    with pytest.raises(UsageError, match="'conv1_3' is no layer of 'vgg_d'; did you mean 'conv"):
+        weights.load_layers(file, "vgg_d", d, ["conv1_1", "conv1_3"])
+    with pytest.raises(CheckpointError, match=r"conv1_2\.bias is missing; conv1_2\.weight is missing$"):
+        weights.load_layers(file, "vgg_d", d, ["conv1_1", "conv1_2"])
+    with pytest.raises(CheckpointError, match=r"features\.3\.weight is float32\[8, 4, 3, 3\], \[8, 4, 5, 5\] of a"):
+        weights.load_layers(file, "vgg_b_5x5", narrow("vgg_b_5x5")[1], ["conv1_1", "conv2_1"])
+    with pytest.raises(CheckpointError, match=r"; and 5 more$"):
+        weights.load_layers(file, "vgg_d", d, [k for k in d["params"] if k not in a["params"]])
+
+
+def test_a_layer_may_hold_layers(tmp_path):
+    like = random(shapes(create("googlenet_main")))
+    variables = random(like, seed=1)
+    file = tmp_path / "a.safetensors"
+    weights.save(file, "googlenet_main", variables, own_names=True)
+    found = weights.load_layers(file, "googlenet_main", like, ["inception_3a", "conv2/3x3"])["params"]
+    same(found["inception_3a"], variables["params"]["inception_3a"])
+    same(found["conv2"]["3x3"], variables["params"]["conv2"]["3x3"])
+    same(found["conv2"]["3x3_reduce"], like["params"]["conv2"]["3x3_reduce"])
+    same(found["inception_3b"], like["params"]["inception_3b"])
+
+
+# Files that do not fit ----------------------------------------------------------------------------------------------
+
+
+def refused(file, name, like, match):
+    with pytest.raises(CheckpointError, match=match) as caught:
+        weights.load(file, name, like)
+    assert "\n" not in str(caught.value) and str(file) in str(caught.value)
+    return str(caught.value)
+
+
+def published(arrays, file, change):
+    arrays = dict(arrays)
+    change(arrays)
+    safetensors.numpy.save_file(arrays, file)
+
+
+@pytest.fixture(scope="module")
+def arrays(small):
+    _, _, variables = small
+    named = weights._named(variables)
+    return {theirs: to_published(k, named[k]) for k, theirs in published_names("resnet20_cifar", list(named)).items()}
+
+
+def test_differences_are_listed(small, arrays, tmp_path):
+    _, like, variables = small
+    file = tmp_path / "a.safetensors"
+    load = functools.partial(refused, file, "resnet20_cifar", like)
+
+    published(arrays, file, lambda a: a.pop("bn1.running_var"))
+    load(r"does not fit this model: bn1\.running_var is missing$")
+    published(arrays, file, lambda a: a.update({"layer9.0.conv1.weight": np.zeros(3, np.float32)}))
+    load(r"layer9\.0\.conv1\.weight is not wanted$")
+    published(arrays, file, lambda a: a.update({"linear.num_batches_tracked": np.zeros(1, np.int64)}))
+    load("linear.num_batches_tracked is not wanted")
+    published(arrays, file, lambda a: a.update({"linear.bias": np.zeros(100, np.float32)}))
+    load(r"linear\.bias is float32\[100\], \[10\] of a floating type wanted$")
+    published(arrays, file, lambda a: a.update({"linear.bias": np.zeros(10, np.int64)}))
+    load(r"linear\.bias is int64\[10\]")
+    published(arrays, file, lambda a: [a.pop(k) for k in list(a) if k.endswith("running_mean")])
+    assert load("and 14 more$").count("is missing") == 5
+    published(arrays, file, lambda a: a.update({"bn1.num_batches_tracked": np.zeros((), np.int64)}))
+    same(weights.load(file, "resnet20_cifar", like), variables)
+
+
+def test_another_network_or_number_of_classes_is_refused(arrays, tmp_path):
+    file = tmp_path / "a.safetensors"
+    published(arrays, file, lambda a: None)
+    refused(file, "resnet32_cifar", shapes(create("resnet32_cifar")), "does not fit this model: .* and .* more$")
+    refused(file, "resnet18", shapes(create("resnet18")), "does not fit this model")
+    like100 = shapes(models.create("resnet20_cifar", 100, "float32"))
+    refused(
+        file, "resnet20_cifar", like100, r"linear.weight is float32\[10, 64\], \[100, 64\] of a floating type wanted"
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_other_floating_types_are_converted(small, arrays, dtype, tmp_path):
+    _, like, variables = small
+    file = tmp_path / "a.safetensors"
+    published(arrays, file, lambda a: a.update({k: v.astype(dtype) for k, v in a.items()}))
+    same(
+        weights.load(file, "resnet20_cifar", like),
+        jax.tree.map(lambda v: v.astype(dtype).astype(np.float32), variables),
+    )
+
+
+# Damaged and hostile files ------------------------------------------------------------------------------------------
+
+
+class Attack:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.mark}",)
+
+
+def zipped(file, content):
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("form", ["zip", "legacy", "bare"])
+def test_a_pickle_that_runs_a_command_is_refused(small, form, protocol, tmp_path):
+    _, like, _ = small
+    file, mark = tmp_path / "evil.pth", tmp_path / "mark"
+    content = pickle.dumps({"conv1.weight": Attack(mark)}, protocol)
+    if form == "zip":
+        zipped(file, content)
+    else:
+        header = [MAGIC, PROTOCOL, {"little_endian": True}] if form == "legacy" else []
+        file.write_bytes(b"".join(pickle.dumps(part, 2) for part in header) + content)
+    message = refused(file, "resnet20_cifar", like, r"refused: it asks for (posix|nt)\.system")
+    assert "only tensors" in message and not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["builtins eval", "torch.nn.modules.linear Linear", "collections Counter", "torch load"]
+)
+def test_any_other_name_is_refused(name, tmp_path):
+    module, attribute = name.split()
+    zipped(tmp_path / "a.pth", f"c{module}\n{attribute}\n.".encode())
+    with pytest.raises(CheckpointError, match=f"asks for {module}.{attribute}"):
+        weights.read(tmp_path / "a.pth")
+
+
+def test_a_hostile_name_cannot_write_on_the_terminal(small, tmp_path):
+    _, like, _ = small
+    zipped(tmp_path / "a.pth", pickle.dumps({"\x1b[2Jconv1\nweight": 1}))
+    assert "?[2Jconv1" in refused(tmp_path / "a.pth", "resnet20_cifar", like, "in it is no tensor|\\?")
+    safetensors.numpy.save_file({"\x1b[2Jconv1\nweight": np.zeros(1)}, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", "resnet20_cifar", like, "does not fit")
+
+
+def test_a_pickle_cannot_change_what_it_is_given(tmp_path):
+    """BUILD sets attributes: on none of the few things that the unpickler hands out does it find any."""
+    rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n"
+    for target in (rebuild, b"ctorch\nFloatStorage\n", b"ccollections\nOrderedDict\n"):
+        zipped(tmp_path / "a.pth", target + b"N}X\x04\x00\x00\x00evilI1\ns\x86b.")
+        with pytest.raises(CheckpointError):
+            weights.read(tmp_path / "a.pth")
+    assert not hasattr(collections.OrderedDict, "evil")
+
+
+def test_damaged_files_are_explained(small, arrays, tmp_path):
+    _, like, _ = small
+    whole, file = tmp_path / "whole.safetensors", tmp_path / "a.safetensors"
+    published(arrays, whole, lambda a: None)
+    for content in (b"", b"\0" * 50, whole.read_bytes()[:-1], whole.read_bytes()[:1000]):
+        file.write_bytes(content)
+        refused(file, "resnet20_cifar", like, "cannot be read, it may be damaged")
+    torch_file = tmp_path / "a.pth"
+    for content in (b"", b"\0" * 50, b"PK\x03\x04 and no more", pickle.dumps([1, 2, 3])):
+        torch_file.write_bytes(content)
+        refused(torch_file, "resnet20_cifar", like, "cannot be read, it may be damaged")
+    zipped(torch_file, pickle.dumps([1, 2, 3]))
+    refused(torch_file, "resnet20_cifar", like, "holds no dictionary of tensors")
+    zipped(torch_file, pickle.dumps({"epoch": 3}))
+    refused(torch_file, "resnet20_cifar", like, "'epoch' in it is no tensor")
+    refused(tmp_path / "none.pth", "resnet20_cifar", like, "is no file")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        ("float32", 8, (2, 4), (4, 1), 1),  # begins too late
+        ("float32", 8, (3, 4), (4, 1), 0),  # too long
+        ("float32", 8, (2, 4), (-4, 1), 7),  # backwards
+        ("float32", 8, (2, 4), (4, 1), -1),
+        ("float32", 8, (10**6, 10**6), (0, 0), 0),  # a terabyte made of one number
+        ("float32", 9, (2, 4), (4, 1), 0),  # more than the file holds
+        ("float32", 8, (2, 4), (4,), 0),
+    ],
+)
+def test_a_tensor_beyond_its_data_is_refused(tensor):
+    dtype, length, shape, strides, offset = tensor
+    storage = _Storage("0", dtype, length)
+    with pytest.raises((CheckpointError, ValueError)):
+        _array(_Tensor(storage, offset, shape, strides), bytes(32))
+
+
+def test_only_safetensors_is_written(small, tmp_path):
+    _, _, variables = small
+    with pytest.raises(CheckpointError, match=r"written as \.safetensors"):
+        weights.save(tmp_path / "a.pth", "resnet20_cifar", variables)
+    with pytest.raises(CheckpointError, match="could not be written"):
+        weights.save(tmp_path / "none" / "a.safetensors", "resnet20_cifar", variables)

@@ -1,0 +1,119 @@
+"""Every array of parameters of every network learns, at full width and depth.
+
+Op by op, without compiling a whole network: deep ones repeat few shapes. All but
+one of each small family are under the marker `gradients` (`make test-gradients`); of those for ImageNet `make test` only
+sees that scores depend on every array.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from convnets import models
+from convnets.models import MODELS
+from tests.conftest import filled, reached
+from tests.models.test_models import GOLDEN
+
+# Pixels, of networks that take less than their own input. Batch norm over two numbers gives +-1 and no gradient, so the
+# last map is 2 x 2. The heads of GoogLeNet have all their weights at 224 only.
+SIDES = {"bn_inception": 64, "resnet": 64, "plain": 64}
+# Seen are 0.03 and more where an array has an effect, and 0.000001 of rounding at most where it has none.
+LEAST = 1e-4
+
+
+def create(name, **options):
+    return models.create(name, GOLDEN[name]["classes"], "float32", **options)
+
+
+BY_GRADIENT = [
+    name for name in MODELS if name != "neocognitron"
+]  # how its S-cells learn: tests/models/test_neocognitron.py
+QUICK = ("lenet5", "lecun_net5", "cuda_convnet_18pct", "resnet20_cifar")
+LARGE = [name for name in MODELS if create(name).input_shape[0] > 100]
+
+
+def example(name, **options):
+    """The network, the shapes of its variables, and two random images; one, where it needs a large one."""
+    model = create(name, **options)
+    side = min([model.input_shape[0], *(s for start, s in SIDES.items() if name.startswith(start))])
+    shape = (1 if side > 100 else 2, side, side, model.input_shape[2])
+    images = np.random.default_rng(1).standard_normal(shape, np.float32)
+    return model, jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images), images
+
+
+def objective(model, variables, images, train):
+    """params -> (a random combination of all scores, those of auxiliary heads too; the running statistics after)."""
+    state = {k: v for k, v in variables.items() if k != "params"}
+
+    def loss(params):
+        scores, changed = model.apply(
+            {"params": params, **state},
+            images,
+            train=train,
+            rngs={"dropout": jax.random.key(2)},
+            mutable=["batch_stats"],
+        )
+        rng = np.random.default_rng(3)
+        parts = [jnp.vdot(s, rng.standard_normal(s.shape, np.float32)) for s in jax.tree.leaves(scores)]
+        return sum(parts, jnp.float32(0)), changed.get("batch_stats", {})
+
+    return loss
+
+
+def named(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
+
+
+def gradients(model, variables, images, train):
+    """({name: gradient}, the names of those that are as good as zero)."""
+    found, changed = jax.grad(objective(model, variables, images, train), has_aux=True)(variables["params"])
+    found = named(found)
+    assert all(np.isfinite(g).all() for g in found.values())
+    if train:
+        before, after = named(variables.get("batch_stats", {})), named(changed)
+        assert [k for k in before if np.array_equal(before[k], after[k])] == []
+    return found, {k for k, g in found.items() if np.abs(g).max() < LEAST}
+
+
+def check(name, **options):
+    model, like, images = example(name, **options)
+    variables = filled(like)
+    found, silent = gradients(model, variables, images, train=True)
+    # In training the mean takes the bias of a convolution away again; in a test the running mean does not.
+    hidden = {k for k in silent if k.endswith("/bias") and k.replace("bias", "kernel") in found}
+    assert silent == (hidden if "batch_stats" in variables else set())
+    if hidden:
+        assert gradients(model, variables, images, train=False)[1] == set()
+    return found
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.gradients] * (n not in QUICK)) for n in BY_GRADIENT]
+)
+def test_every_array_has_a_gradient(name):
+    assert sum(g.size for g in check(name).values()) == GOLDEN[name]["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("cuda_convnet_13pct", {"batch_norm": True, "pooling": "l2", "width": 0.25}),
+        ("cuda_convnet_18pct", {"pooling": "stride", "act": "leaky_relu"}),
+        ("resnet20_cifar", {"shortcut": "C", "zero_init": True}),
+    ],
+    ids=str,
+)
+def test_every_array_has_a_gradient_with_options(name, options):
+    check(name, **options)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_every_array_reaches_the_scores(name):
+    model, like, images = example(name)
+    state = {k: jax.tree.map(lambda v: np.ones(v.shape, v.dtype), v) for k, v in like.items() if k != "params"}
+    program = jax.make_jaxpr(lambda params: objective(model, state, images, train=True)(params)[0])(like["params"])
+    assert all(reached(program.jaxpr))

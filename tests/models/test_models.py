@@ -1,0 +1,193 @@
+"""Every name in MODELS is its paper's network: counts to the integer, sizes layer by layer."""
+
+import functools
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from convnets import models
+from convnets.errors import UsageError
+from convnets.models import MODELS
+from convnets.models.paper_costs import STATED
+from convnets.models.summary import sum_costs, summarize
+from tests.conftest import ROOT, filled, quick_jit
+
+# {name: {"classes", "parameters", "multiply_adds", "sizes": {layer: output}}}; the numbers are those of the papers' own
+# tables or of arithmetic on them, never this program's output.
+GOLDEN = json.loads((ROOT / "tests" / "golden" / "models.json").read_text())
+
+
+def create(name):
+    return models.create(name, GOLDEN[name]["classes"], "float32")
+
+
+def test_every_model_has_a_golden():
+    assert sorted(GOLDEN) == sorted(MODELS)
+    assert set(STATED) <= set(MODELS)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_counts_and_sizes(name):
+    model, golden = create(name), GOLDEN[name]
+    rows = summarize(model, model.input_shape)
+    totals = sum_costs(rows)
+    assert totals["parameters"] == golden["parameters"]
+    assert totals["multiply_adds"] == golden["multiply_adds"]
+    assert {k: v for r in rows if (k := r.name) in golden["sizes"] for v in [r.output]} == golden["sizes"]
+
+
+def shapes(model):
+    image = jnp.zeros((1, *model.input_shape))
+    return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_layers_hold_all_parameters(name):
+    variables = shapes(create(name))
+    counted = sum(math.prod(v.shape) for v in jax.tree.leaves(variables["params"]))
+    assert counted == GOLDEN[name]["parameters"]
+    assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(variables))
+
+
+TINY = {"maps": (8, 8, 8, 8, 8), "units": 16}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"view": "227"}, {"view": "pad2"}, {"lrn": "none"}, {"lrn": "caffe"}, {"pool_size": 2}, {"pool_first": True}],
+    ids=str,
+)
+def test_the_options_of_alexnet_keep_its_counts(options):
+    model, golden = models.create("alexnet", 1000, "float32", **options), GOLDEN["alexnet"]
+    totals = sum_costs(summarize(model, model.input_shape))
+    assert (totals["parameters"], totals["multiply_adds"]) == (golden["parameters"], golden["multiply_adds"])
+
+
+def test_alexnet_sees_what_its_units_should():
+    model = models.create("alexnet", 1000, "float32")
+    fields = {row.name: row.receptive_field for row in summarize(model, model.input_shape)}
+    # By hand: each layer adds (window - 1) x the strides below it.
+    assert [fields[n] for n in ("conv1", "norm1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")] == [
+        11, 11, 19, 51, 67, 99, 131, 163, 195
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("side", "shape"), [(224, (2, 5)), (256, (2, 2, 2, 5)), (288, (2, 3, 3, 5))])
+def test_alexnet_scores_larger_images_densely(side, shape):
+    model = models.create("alexnet", 5, "float32", **TINY)
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
+    assert jax.eval_shape(model.apply, variables, jnp.zeros((2, side, side, 3))).shape == shape
+
+
+def test_alexnet_begins_with_the_weights_of_its_table():
+    for name, biases, std in (("paper", 1.0, 0.01), ("caffe", 0.1, 0.005)):
+        model = models.create("alexnet", 5, "float32", **TINY | {"units": 64}, init_weights=name)
+        params = quick_jit(model.init)(jax.random.key(0), jnp.zeros((1, 224, 224, 3)))["params"]
+        for layer, weights in params.items():
+            expected = biases if layer in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0
+            assert jnp.all(weights["bias"] == jnp.float32(expected)), layer
+        assert abs(float(jnp.std(params["fc6"]["kernel"])) / std - 1) < 0.05
+        assert abs(float(jnp.std(params["conv1"]["kernel"])) / 0.01 - 1) < 0.05
+
+
+def test_dropout_is_random_in_training_only():
+    model = models.create("cuda_convnet_13pct", 10, "float32", dropout=0.5, init_weights="he")
+    x = jax.random.normal(jax.random.key(0), (2, 24, 24, 3))
+    variables = quick_jit(model.init)(jax.random.key(1), x)
+    apply = quick_jit(model.apply, static_argnames="train")
+    one, other = (apply(variables, x, train=True, rngs={"dropout": jax.random.key(k)}) for k in (2, 3))
+    assert not jnp.allclose(one, other)
+    assert jnp.array_equal(apply(variables, x, train=False), apply(variables, x, train=False))
+
+
+def test_shared_local_layers_are_convolutions():
+    model = models.create("cuda_convnet_13pct", 10, "float32", shared=True)
+    totals = sum_costs(summarize(model, model.input_shape))
+    assert totals["parameters"] == 1116490 - 35 * (9 * 64 * 32 + 32) - 35 * (9 * 32 * 32 + 32)
+    assert totals["multiply_adds"] == 18517248
+
+
+@pytest.mark.parametrize("option", ["view", "lrn", "init_weights", "act"])
+def test_wrong_options_of_alexnet_are_explained(option):
+    model = models.create("alexnet", 5, "float32", **TINY, **{option: "tenh"})
+    with pytest.raises(UsageError, match="'tenh'"):
+        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
+
+
+@pytest.mark.parametrize("name", [name for name in GOLDEN if name.startswith("cuda_convnet")])
+def test_poolings_of_cuda_convnet_give_the_same_maps(name):
+    golden = GOLDEN[name]
+    for kind in ("max", "average", "l1", "l2", "stride"):
+        model = models.create(name, 10, "float32", pooling=kind)
+        rows = {r.name: r for r in summarize(model, model.input_shape)}
+        assert sum(r.parameters for r in rows.values()) == golden["parameters"]
+        first = golden["sizes"]["conv1"]
+        if kind == "stride":
+            assert not any(n.startswith("pool") for n in rows)
+            assert rows["conv1"].output == [first[0] // 2, first[1] // 2, first[2]]
+        else:
+            assert {n: r.output for n, r in rows.items() if n in golden["sizes"]} == golden["sizes"]
+
+
+@pytest.mark.parametrize(
+    ("act", "value"), [("relu", 0.0), ("leaky_relu", -0.02), ("tanh", -0.9640276), ("sigmoid", 0.1192029)]
+)
+def test_activation_and_normalization_of_cuda_convnet(act, value):
+    """The bias of conv1 is -2 and its weights are 0: the maps are f(-2), and f(0) where batch norm comes between."""
+    model = models.create("cuda_convnet_26pct", 10, "float32", act=act)
+    variables = filled(shapes(model))
+    variables["params"]["conv1"] = {"kernel": np.zeros((5, 5, 3, 32), np.float32), "bias": np.full(32, -2, np.float32)}
+    keep = lambda module, _: module.name == "pool1"
+    x = np.zeros((2, 32, 32, 3), np.float32)
+    _, seen = quick_jit(functools.partial(model.apply, capture_intermediates=keep))(variables, x)
+    np.testing.assert_allclose(seen["intermediates"]["pool1"]["__call__"][0], value, rtol=1e-5)
+
+    normed = models.create("cuda_convnet_26pct", 10, "float32", act=act, batch_norm=True)
+    like = shapes(normed)
+    assert set(like["batch_stats"]) == {"bn1", "bn2", "bn3"}
+    variables = filled(like) | {"params": filled(like)["params"] | {"conv1": variables["params"]["conv1"]}}
+    variables["params"]["bn1"]["bias"] = np.zeros(32, np.float32)
+    apply = quick_jit(functools.partial(normed.apply, train=True, capture_intermediates=keep, mutable=["batch_stats"]))
+    _, seen = apply(variables, x)
+    np.testing.assert_allclose(seen["intermediates"]["pool1"]["__call__"][0], 0.5 * (act == "sigmoid"), atol=1e-6)
+
+
+def test_width_multiplies_maps_and_units():
+    # By arithmetic on the table with 8, 8, 16 maps and 16 units.
+    parameters = 25 * 3 * 8 + 8 + 25 * 8 * 8 + 8 + 25 * 8 * 16 + 16 + 16 * 16 * 16 + 16 + 16 * 10 + 10
+    model = models.create("cuda_convnet_26pct", 10, "float32", width=0.25)
+    rows = summarize(model, model.input_shape)
+    assert sum_costs(rows)["parameters"] == parameters
+    assert [r.name for r in rows] == [r.name for r in summarize(model.clone(width=1.0), model.input_shape)]
+    model = models.create("cuda_convnet_13pct", 10, "float32", width=2.0)
+    outputs = {r.name: r.output for r in summarize(model, model.input_shape)}
+    assert (outputs["conv1"], outputs["local3"], outputs["fc10"]) == ([24, 24, 128], [6, 6, 64], [10])
+    with pytest.raises(UsageError, match="width is 0: it must be a number above 0"):
+        shapes(models.create("vgg_a", 10, "float32", width=0))
+
+
+@pytest.mark.parametrize("option", ["pooling", "lrn", "init_weights", "act"])
+def test_wrong_options_of_cuda_convnet_are_explained(option):
+    with pytest.raises(UsageError, match="'tenh'"):
+        shapes(models.create("cuda_convnet_11pct", 10, "float32", **{option: "tenh"}))
+
+
+def test_wrong_names_are_explained():
+    with pytest.raises(UsageError, match="did you mean 'lenet5'"):
+        models.create("lenet6", 10, "float32")
+    with pytest.raises(UsageError, match="dtype"):
+        models.create("lenet5", 10, "float23")
+    with pytest.raises(UsageError, match="depth"):
+        models.create("lenet5", 10, "float32", depth=3)
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
+    model = models.create("lenet5_modern", 10, "bfloat16")
+    x = jnp.zeros((2, 32, 32, 1), jnp.bfloat16)
+    scores, variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), x, train=False))
+    assert scores.dtype == jnp.bfloat16
+    assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(variables))

@@ -1,0 +1,65 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from convnets import models
+from convnets.layers import Conv, Dense, Pool
+from convnets.models.summary import summarize
+from tests.conftest import quick_jit
+
+
+class Branches(nn.Module):
+    """A shortcut and a 5 x 5 branch, joined; then strided."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        x = nn.relu(Conv(4, 3, padding=1, name="stem")(x))
+        y = x + Conv(4, 5, padding=2, name="wide")(nn.relu(Conv(4, 3, padding=1, name="narrow")(x)))
+        y = Pool("max", 2, 2, name="pool")(jnp.concatenate([x, y], axis=-1))
+        y = Conv(6, 3, stride=2, padding=1, groups=2, bias="none", name="strided")(y)
+        return Dense(10, name="out")(y.reshape(y.shape[0], -1))
+
+
+def rows(model, shape):
+    return {r.name: r for r in summarize(model, shape)}
+
+
+def test_branches_by_hand():
+    found = rows(Branches(), (16, 16, 3))
+    fields = {"stem": 3, "narrow": 5, "wide": 9, "pool": 10, "strided": 14, "out": 14 + 3 * 4}
+    assert {k: r.receptive_field for k, r in found.items()} == fields
+    assert found["strided"].multiply_adds == 3 * 3 * 4 * 6 * 4 * 4
+    assert found["strided"].parameters == 3 * 3 * 4 * 6
+    assert found["out"].parameters == 4 * 4 * 6 * 10 + 10 and found["out"].multiply_adds == 960
+    assert found["pool"].output == [8, 8, 8] and found["pool"].parameters == 0
+
+
+@pytest.mark.parametrize("layer", ["C1", "S2", "C3", "S4"])
+def test_receptive_field_is_where_the_gradient_reaches(layer):
+    model = models.create("lenet5_modern", 10, "float32")
+    size = rows(model, (32, 32, 1))[layer].receptive_field
+    x = jax.random.normal(jax.random.key(0), (1, 32, 32, 1))
+    variables = quick_jit(model.init)(jax.random.key(1), x)
+
+    def middle(x):
+        y = model.apply(variables, x, capture_intermediates=True, mutable=["intermediates"])[1]
+        y = y["intermediates"][layer]["__call__"][0]
+        return jnp.sum(y[0, y.shape[1] // 2, y.shape[2] // 2])
+
+    # A maximum passes its gradient to one pixel, so several images are needed to see all of the field.
+    gradient = jax.jit(jax.grad(middle))
+    reached = sum(jnp.abs(gradient(x + jax.random.normal(jax.random.key(i), x.shape))) for i in range(60))
+    seen = np.argwhere(np.asarray(reached[0, :, :, 0]) > 0)
+    assert (seen.max(0) - seen.min(0) + 1).tolist() == [size, size]
+
+
+def test_where_a_receptive_field_lies():
+    found = rows(Branches(), (16, 16, 3))
+    assert {k: r.start for k, r in found.items()} == {
+        "stem": -1, "narrow": -2, "wide": -4, "pool": -4, "strided": -6, "out": -6
+    }  # fmt: skip
+    assert {k: r.jump for k, r in found.items()} == {
+        "stem": 1, "narrow": 1, "wide": 1, "pool": 2, "strided": 4, "out": 16
+    }  # fmt: skip

@@ -1,0 +1,102 @@
+import csv
+import io
+from collections import defaultdict
+
+import pytest
+
+from convnets.report import figures, generate, results, verdicts
+from convnets.sweep.experiment import Claim, Experiment, Row, Size, Test, load_experiments
+from tests.conftest import ROOT
+from tests.report.test_results import finished
+
+Test.__test__ = False
+
+
+def test_the_generated_files_are_up_to_date():
+    for path, text in generate.files().items():
+        assert path.read_text() == text, f"{path.name} is stale; run: python run.py --mode=report"
+    tables = verdicts.tables(load_experiments(), results.read_results())
+    drawn = {f"{t.name}-{t.size}.png" for t in tables if any(line.values for line in t.lines)}
+    assert {p.name for p in (ROOT / generate.FIGURES).iterdir()} == drawn, "run: python run.py --mode=report"
+
+
+MNIST = "configs/lenet.py:mnist"
+SHIFT = Test(("--config.data.test_ops=decode|resize(32)",), paper=11.0, where="table 2", x=3)
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """An experiment of three rows, one of them not run, and its recorded runs."""
+    rows = [Row("net", MNIST, 0.95, "fig. 9", tests={"shifted": SHIFT}),
+            Row("hot", MNIST, overrides=("--config.optim.lr=0.5",)),
+            Row("new|er", MNIST, 0.5, "fig. 9", ("--config.optim.lr=0.25",), cost="6 min, 2 cores")]  # fmt: skip
+    claims = [Claim("hot is worse", "sec. 1", better="net", worse="hot", size=3.0, note="As said."),
+              Claim("shifts hurt", "sec. 2", better="net", worse=("net", "shifted")),
+              Claim("newer is better", "sec. 3", better="new|er", worse="net")]  # fmt: skip
+    experiment = Experiment("Heat", "test_error", full=Size(rows, claims, 3), source="Us 2026")
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results.jsonl")
+    for module in (results, generate):
+        monkeypatch.setattr(module, "load_experiments", lambda: {"heat": experiment})
+    monkeypatch.chdir(ROOT)
+    results._wanted.cache_clear()
+    of = defaultdict(list)
+    for s in range(3):
+        shifted = {"shifted": (SHIFT.overrides, 10 + s / 10)}
+        of["net"].append(finished(tmp_path / f"net{s}", seed=s, error=1.0 + s / 10, tests=shifted))
+        of["hot"].append(finished(tmp_path / f"hot{s}", seed=s, error=4.0 + s / 10, lr=0.5))
+    results.add_lines([*of["net"], *of["hot"]])
+    yield list(verdicts.tables({"heat": experiment}, results.read_results()))
+    results._wanted.cache_clear()
+
+
+def test_results_tell_paper_ours_difference_cost_and_verdict(made):
+    text = generate.document(made, results.read_results())
+    assert "| net | mnist, 9 | single | 0.95 (fig. 9) | **1.10** ± 0.10 (3) | +0.15 | 7 s, 1 x cpu | aaaaaaa |" in text
+    assert "| net, shifted | mnist, 9 | single | 11.00 (table 2) | **10.10** ± 0.10 (3) | -0.90 |" in text
+    assert "| new\\|er | | | 0.50 (fig. 9) | not run: 6 min, 2 cores a run | | | |" in text
+    assert "1 of 3 rows not run: `python run.py --mode=sweep --experiment=experiments/heat.py --size=full" in text
+    assert "| +3.00 | +3.00 [+2.77, +3.23] | 3 | **reproduced**: As said. |" in text
+    assert "| +9.00 [+9.00, +9.00] | 3 | **reproduced** |" in text  # paired: every run has the same difference
+    assert "|  | not run |" in text
+    assert "6 recorded runs took 0.0 h on 1 x cpu. Claims: 2 reproduced, 1 not run." in text
+
+
+def test_the_readme_has_what_was_run_and_says_what_was_not(made):
+    before = f"a\n{generate.BEGIN}\nold\n{generate.END}\nz\n"
+    text = generate.readme(before, made, results.read_results())
+    assert (
+        text.startswith("a\n")
+        and text.endswith("z\n")
+        and "old" not in text
+        and generate.readme(text, made, results.read_results()) == text
+    )
+    assert "**1.10** ± 0.10 (3)" in text and "new" not in text and "hot is worse" not in text
+    assert "| [Heat](RESULTS.md#heat-the-papers-size) | full | 2 |  |  |" in text
+    assert "## Heat: the paper's size\n" in generate.document(
+        made, results.read_results()
+    )  # what GitHub links by that name
+    assert "Of the papers' rows, 1 are not run yet" in text
+
+
+def test_the_sheet_has_a_line_for_each_row_and_test(made):
+    lines = list(csv.DictReader(io.StringIO(generate.sheet(made))))
+    assert [(x["row"], x["test"], x["mean"], x["n"]) for x in lines] == [
+        ("net", "", "1.1", "3"), ("net", "shifted", "10.1", "3"), ("hot", "", "4.1", "3"), ("new|er", "", "", "0")]  # fmt: skip
+
+
+def test_a_divergence_is_counted_in_the_table(made):
+    runs = [{**run, "diverged": "at step 2"} if run["seed"] == 1 else run for run in made[0].lines[0].runs]
+    line = made[0].lines[0]._replace(runs=runs)
+    assert "(3, 1 of 3 diverged)" in generate.row_lines(made[0], [line])[0]
+
+
+def test_the_figure_shows_what_was_measured_and_is_the_same_again(made, tmp_path, monkeypatch):
+    seen = {}
+    draw = figures.plot_experiment
+    monkeypatch.setattr(figures, "plot_experiment", lambda *a, **k: (seen.update(a=a), draw(*a, **k)))
+    generate.draw_figures(made[0], tmp_path / "a.png")
+    generate.draw_figures(made[0], tmp_path / "b.png")
+    _, bars, lines, _ = seen["a"]
+    assert [bar[1] for bar in bars] == ["net", "hot"] and bars[0][2:] == pytest.approx((1.1, 0.2484, 0.95), abs=1e-4)
+    assert lines == {"net": [pytest.approx((3, 10.1, 0.2484, 11.0), abs=1e-4)]}
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

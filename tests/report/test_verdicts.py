@@ -1,0 +1,85 @@
+"""Verdicts against Welch's and Student's intervals as scipy.stats has them."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from convnets.report.verdicts import interval, judge
+from convnets.sweep.experiment import Claim
+
+GOOD, BAD = [1.0, 1.2, 0.9, 1.1], [2.0, 2.3, 1.9]
+CLAIM = Claim("", "", better="good", worse="bad")
+
+
+def values(table):
+    return lambda label, test: dict(enumerate(table.get((label, test), table.get(label, []))))
+
+
+def test_two_rows_give_welchs_interval():
+    verdict = judge(CLAIM, values({"good": GOOD, "bad": BAD}))
+    ours = stats.ttest_ind(BAD, GOOD, equal_var=False).confidence_interval(0.95)
+    assert verdict.effect == pytest.approx(np.mean(BAD) - np.mean(GOOD)) and verdict.n == 3
+    assert (verdict.low, verdict.high) == pytest.approx((ours.low, ours.high)) and verdict.word == "reproduced"
+
+
+def test_tests_of_the_same_runs_are_paired():
+    crops = [v - 0.1 - 0.001 * i for i, v in enumerate(GOOD)]
+    claim = Claim("", "", better=("good", "crops"), worse="good")
+    verdict = judge(claim, values({("good", ""): GOOD, ("good", "crops"): crops}))
+    ours = stats.ttest_rel(GOOD, crops).confidence_interval(0.95)
+    assert (verdict.low, verdict.high) == pytest.approx((ours.low, ours.high)) and verdict.word == "reproduced"
+    one = judge(claim, lambda _, test: {7: 1.0, 1: 2.0, 2: 3.0} if test else {7: 1.5, 1: 2.5, 2: 3.5, 3: 9.0})
+    assert one.effect == 0.5 and one.n == 3  # by seed, and only seeds that have both
+
+
+@pytest.mark.parametrize(
+    "good, bad, word",
+    [
+        ([2.0, 2.6, 1.7], [1.0, 1.2, 0.9], "not reproduced"),
+        ([1.0, 2.0, 3.0], [1.1, 2.1, 3.1], "not resolved"),
+        ([1.0, 1.1], [5.0, 5.1], "not resolved"),
+        ([1.0], [5.0], "not resolved"),
+        ([1.0, 1.0, 1.0], [], "not run"),
+        ([90.0] * 3, [90.0] * 3, "not resolved"),
+        ([1.0] * 3, [90.0] * 3, "reproduced"),
+    ],
+)
+def test_the_word(good, bad, word):
+    assert judge(CLAIM, values({"good": good, "bad": bad})).word == word
+
+
+def test_ratios_are_compared_on_their_logarithm():
+    verdict = judge(CLAIM._replace(ratio=True), values({"good": [100, 110, 90], "bad": [600, 660, 540]}))
+    assert verdict.effect == pytest.approx(6) and verdict.low == pytest.approx(36 / verdict.high)
+    assert 1 < verdict.low < 6 < verdict.high and verdict.word == "reproduced"
+
+
+def test_no_difference_is_a_claim_too():
+    claim = CLAIM._replace(within=0.5)
+    assert judge(claim, values({"good": GOOD, "bad": [v + 0.1 for v in GOOD]})).word == "reproduced"
+    assert judge(claim, values({"good": GOOD, "bad": [v - 3 for v in GOOD]})).word == "not reproduced"
+    assert judge(claim, values({"good": GOOD, "bad": [v + 0.4 for v in GOOD]})).word == "not resolved"
+    even = claim._replace(within=1.5, ratio=True)
+    assert judge(even, values({"good": [100, 101, 99], "bad": [110, 111, 109]})).word == "reproduced"
+
+
+def test_a_difference_of_differences_takes_each_run_once():
+    claim = Claim("", "", better=[("a", "t"), "b"], worse=["a", ("b", "t")])
+    a, at, b, bt = (
+        np.array([1.0, 1.5, 1.2]),
+        np.array([2.0, 2.4, 2.3]),
+        np.array([1.1, 1.3, 1.0]),
+        np.array([4.0, 4.4, 4.1]),
+    )
+    verdict = judge(claim, values({("a", ""): a, ("a", "t"): at, ("b", ""): b, ("b", "t"): bt}))
+    ours = stats.ttest_ind(bt - b, at - a, equal_var=False).confidence_interval(0.95)
+    assert (verdict.low, verdict.high) == pytest.approx((ours.low, ours.high))
+
+
+def test_the_interval_of_a_mean():
+    low, high = stats.t.interval(0.95, 3, np.mean(GOOD), stats.sem(GOOD))
+    assert (
+        interval(GOOD) == pytest.approx((high - low) / 2) and interval([1.0]) == 0 and math.isfinite(interval([1, 1]))
+    )

@@ -1,0 +1,105 @@
+"""The configs of the ablations: subsets that follow the seed, VGG and GoogLeNet for CIFAR-10, networks of other sizes."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from configs import ablation, vgg_cifar
+from convnets import models
+from convnets.config import list_overrides, load_config
+from convnets.models.summary import summarize
+from convnets.report import results
+from convnets.sweep.experiment import load_experiments
+from convnets.training.optimizer import parameter_multipliers
+from tests.conftest import ROOT, quick_jit
+
+
+def described(config):
+    model = models.create(**config.model)
+    return summarize(model, model.input_shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "split"),
+    [
+        ("ablation.py:digits320", 0, "train[0:320]"),
+        ("ablation.py:digits320", 3, "train[960:1280]"),
+        ("handcrafted.py:conv-cifar10-100", 2, "train[200:300]"),
+    ],
+)
+def test_every_seed_has_a_subset_of_its_own(name, seed, split):
+    overrides = ["--config.optim.lr=0.3", f"--config.train.seed={seed}", "--config.train.epochs=1.0"]
+    config, problems = load_config(ROOT / f"configs/{name}", overrides)
+    assert not problems
+    assert config.to_dict()["data"]["train_split"] == split
+    # What the run's own seed makes of the config is no override, or no run but the first would belong to a row.
+    same = results._config(f"configs/{name}", (f"--config.train.seed={seed}",))
+    assert list_overrides(same, config.to_dict()) == ["--config.optim.lr=0.3", "--config.train.epochs=1.0"]
+
+
+@pytest.mark.parametrize(("row", "layers"), [("A", 11), ("B", 13), ("D", 16), ("E", 19), ("B-5x5", 5 + 3)])
+def test_vgg_for_cifar_has_the_layers_of_its_row(row, layers):
+    plain, normed = (described(vgg_cifar.get_config(name)) for name in (row, f"{row}_bn"))
+    weighted = [r for r in plain if r.kind in ("Conv", "Dense")]
+    assert len(weighted) == layers
+    assert weighted[0].output == [32, 32, 16] and weighted[-4].output == [2, 2, 128]
+    assert sum(r.kind == "BatchNorm" for r in normed) == layers - 3
+
+
+def test_small_googlenet_has_a_quarter_of_table_1():
+    config = ablation.inception()
+    outputs = [r.output for r in described(config) if r.kind == "Conv"]
+    # Sums of each module's four branches: 256, 480, 512, 512, 512, 528, 832, 832, 1024 of the paper.
+    ends = [sum(outputs[1 + 6 * i + j][2] for j in (0, 2, 4, 5)) for i in range(9)]
+    assert ends == [n // 4 for n in (256, 480, 512, 512, 512, 528, 832, 832, 1024)]
+    assert [outputs[6 * i + 1][0] for i in range(9)] == [16, 16, 8, 8, 8, 8, 8, 4, 4]
+    heads = [r.name for r in described(ablation.inception_aux()) if r.name.endswith("_out")]
+    assert heads == ["head1_out", "head2_out"]
+
+
+def test_residual_networks_take_other_sizes():
+    rows = described(ablation.resnet())
+    by_hand = 9 * 8 + 6 * 576 + (1152 + 5 * 2304) + (4608 + 5 * 9216) + 2 * (7 * 8 + 6 * 16 + 6 * 32) + 330
+    assert sum(r.parameters for r in rows) == by_hand
+    assert rows[0].output == [14, 14, 8]
+
+
+def test_networks_of_different_depth_have_as_many_weights():
+    counts = []
+    for row in load_experiments()["depth"].cpu.rows:
+        config, problems = load_config(ROOT / row.config, list(row.overrides))
+        assert not problems
+        counts.append(sum(r.parameters for r in described(config)))
+    assert counts == pytest.approx([20_000] * 3, rel=0.07)
+
+
+def test_random_filters_stay_as_they_are():
+    config = ablation.random()
+    model = models.create(**{**config.model, "layers": "conv(2, 9)|tanh|average(20)|out"})
+    params = quick_jit(model.init)(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
+    factors = parameter_multipliers(config.optim.rates)(params)
+    assert factors == {"conv1": {"kernel": 0, "bias": 0}, "out": {"kernel": 1, "bias": 1}}
+
+
+def test_batch_norm_couples_the_images_of_a_batch():
+    model = models.create("stack", 10, "float32", layers="conv(3, 3)|norm|relu|out", side=6)
+    x = jax.random.normal(jax.random.key(1), (3, 6, 6, 1))
+    variables = quick_jit(model.init)(jax.random.key(0), x)
+
+    def first(others, train):  # the score of the first image, as the second and third change
+        images = jnp.concatenate([x[:1], others])
+        return model.apply(variables, images, train=train, mutable=["batch_stats"])[0][0, 0]
+
+    coupled, alone = (jax.grad(lambda o, t=train: first(o, t))(x[1:]) for train in (True, False))
+    assert jnp.any(coupled != 0) and not jnp.any(alone)
+
+
+@pytest.mark.parametrize("name", load_experiments())
+def test_every_number_of_a_paper_has_its_place_and_every_row_its_cost(name):
+    experiment = load_experiments()[name]
+    for size in filter(None, (experiment.cpu, experiment.full)):
+        for row in size.rows:
+            assert row.cost or name == "lenet", row.label  # those are recorded
+            for paper, where in [(row.paper, row.where), *((t.paper, t.where) for t in row.tests.values())]:
+                assert paper is None or where, row.label
+        assert all(claim.where for claim in size.claims)

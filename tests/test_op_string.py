@@ -1,0 +1,48 @@
+import pytest
+
+from convnets import op_string
+from convnets.errors import UsageError
+
+
+def crop(image, size: int, fraction: float = 0.5):
+    """Stands for an operation."""
+
+
+def scales(image, *sizes: int, average: str = "softmax", given):
+    """Stands for one with any number of arguments, an option, and something that only the program knows."""
+    return image, sizes, average, given
+
+
+TABLE = {"crop": crop, "scales": scales}
+
+
+def test_reads_names_arguments_and_defaults():
+    first, second = op_string.parse("crop(24) | crop(size=3, fraction=1)", TABLE, skip=1)
+    assert first.kwargs == {"size": 24, "fraction": 0.5}
+    assert second.kwargs == {"size": 3, "fraction": 1}
+    assert op_string.parse("", TABLE, skip=1) == []
+
+
+def test_an_option_behind_any_number_of_arguments():
+    (call,) = op_string.parse("scales(3, 4, average='score')", TABLE, skip=1)
+    assert call._replace(kwargs={**call.kwargs, "given": 7})("x") == ("x", (3, 4), "score", 7)
+    with pytest.raises(UsageError, match="unexpected keyword argument 'given'"):
+        op_string.parse("scales(3, given=7)", TABLE, skip=1)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("crip(24)", "did you mean 'crop'"),
+        ("crop", "missing a required argument: 'size'"),
+        ("crop(24, sise=3)", "unexpected keyword argument 'sise'"),
+        ("crop(24.5)", "size must be int, not 24.5"),
+        ("crop(True)", "size must be int"),
+        ("crop(24", "cannot read"),
+        ("crop(open('x'))", "cannot read"),
+        ("import os", "cannot read"),
+    ],
+)
+def test_says_what_is_wrong(text, message):
+    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
+        op_string.parse(text, TABLE, skip=1)

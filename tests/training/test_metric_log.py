@@ -1,0 +1,64 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from convnets.runtime import files, provenance
+from convnets.training import metric_log
+from tests.conftest import ROOT
+
+
+def test_a_resumed_log_has_every_step_once(tmp_path):
+    first = metric_log.Metrics(tmp_path, 0)
+    first.write({"step": i, "epoch": i / 2, "loss": 1.0 / i} for i in range(1, 8))
+    first.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')  # a crash in the middle of a line
+    second = metric_log.Metrics(tmp_path, 5)
+    second.write({"step": i, "epoch": i / 2, "loss": 1.0 / i} for i in range(6, 9))
+    second.close()
+    lines = files.read_lines(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines] == list(range(1, 9))
+    assert lines[6]["loss"] == pytest.approx(1 / 7)
+
+
+def test_tensorboards_writer_does_not_import_pytorch(tmp_path):
+    """Which takes seconds where it is installed; here something that only has its name."""
+    (tmp_path / "torch.py").write_text("raise SystemExit('imported')")
+    program = "import sys; from pathlib import Path; from convnets.training import metric_log; metric_log.Metrics(Path(sys.argv[1]), 0).close()"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=environment, check=True)
+    assert list((tmp_path / "events").iterdir())
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        files.write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_the_manifest_tells_where_a_run_comes_from():
+    facts = provenance.manifest(device="x")
+    assert facts["device"] == "x" and facts["command"].startswith("python ")
+    assert {"jax", "flax", "orbax-checkpoint", "python"} <= set(facts["versions"])
+    assert facts["commit"] == "unknown" or len(facts["commit"].removesuffix("+changes")) == 40
+
+
+def test_a_line_that_is_recorded_is_no_change_of_the_code(tmp_path, monkeypatch):
+    code, lines = tmp_path / "convnets" / "provenance.py", tmp_path / "benchmarks" / "results.jsonl"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for path in (code, lines):
+        path.parent.mkdir()
+        path.write_text("first\n")
+    monkeypatch.setattr(provenance, "__file__", str(code))
+    assert provenance.commit() == "unknown"
+    for command in (["init"], ["add", "."], ["commit", "-m", "first"]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
+    lines.write_text("first\nsecond\n")
+    assert len(provenance.commit()) == 40
+    code.write_text("second\n")
+    assert provenance.commit().endswith("+changes")

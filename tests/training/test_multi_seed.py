@@ -1,0 +1,160 @@
+"""Members of a population against the single runs of their seeds, and what becomes of them when something goes wrong."""
+
+import json
+
+import numpy as np
+import pytest
+
+from convnets.config import configs_of_seeds, load_config
+from convnets.errors import DivergedError
+from convnets.modes import train_seeds
+from convnets.runtime.preemption import Preemption
+from convnets.training import divergence
+from convnets.training.checkpoint import Checkpoints, flatten
+from convnets.training.multi_seed import Population
+from convnets.training.trainer import Run
+from tests.conftest import ROOT
+
+SEEDS = (3, 4, 5)
+STEPS = 8
+
+
+def config(seed, **optimizer):
+    """All that a seed decides (initial weights, order, augmentation, dropout) and all that a state has; 8 steps."""
+    config, problems = load_config(ROOT / "configs/ablation.py:mnist10k", [f"--config.train.seed={seed}"])
+    assert not problems
+    config.model.update(layers="conv(4, 3)|norm|relu|dropout(0.3)|out", side=8)
+    config.data.update(name="digits", train_split="train", test_ops="decode|value_range(0.0, 1.0)",
+                       train_ops="decode|distort(translate=1)|value_range(0.0, 1.0)")  # fmt: skip
+    config.optim.update({"schedule": "plateau(0.5, 1, 3)", "average": "ema(0.8)", "max_norm": 3.0, **optimizer})
+    config.train.update(epochs=STEPS * 48 / 1437, batch_size=48, eval_every_epochs=0.1, log_every_steps=3)
+    config.checkpoint.update(every_steps=2, keep=2)
+    return config
+
+
+def folders(workdir):
+    found = [workdir / f"seed{seed}" for seed in SEEDS]
+    for folder in found:
+        folder.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folders of a population never stopped."""
+    found = folders(tmp_path_factory.mktemp("whole"))
+    train_seeds.train([config(seed) for seed in SEEDS], found[0].parent, False)
+    return found
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def saved(folder) -> dict[str, np.ndarray]:
+    checkpoints = Checkpoints(folder / "checkpoints")
+    with checkpoints._open() as files:
+        return files.load(checkpoints.steps()[-1])
+
+
+def test_members_are_the_single_runs_of_their_seeds(whole, tmp_path):
+    single = tmp_path / "single"
+    for seed, folder in list(zip(SEEDS, whole, strict=True))[1:]:  # also: the first member is no other's model
+        single = tmp_path / str(seed)
+        single.mkdir()
+        run = Run(config(seed), single)
+        run.train(Preemption())
+        for ours, theirs in zip(lines(folder), lines(single), strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+        ours, theirs = saved(folder), saved(single)
+        assert ours.keys() == theirs.keys() == flatten(run.state).keys()
+        for name, value in theirs.items():
+            np.testing.assert_allclose(
+                ours[name], value, rtol=1e-4, atol=1e-5 * max(np.abs(value).max(), 1), err_msg=name
+            )
+        assert json.loads((folder / "config.json").read_text()) == run.config.to_dict()
+        result, expected = json.loads((folder / "result.json").read_text()), run.test()[0]
+        assert result.keys() == expected.keys()
+        for key in ("seed", "steps", "num_examples", "top1_error", "parameters"):
+            assert result[key] == expected[key], key
+    assert lines(whole[0])[0]["loss"] != pytest.approx(lines(whole[1])[0]["loss"], rel=1e-3)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("member", [1, 2])
+def test_killed_while_it_saves_and_started_again_is_never_stopped(whole, tmp_path, monkeypatch, member):
+    """Killed at step 4 with some members saved: they go back to step 2, where all were."""
+    found, save = folders(tmp_path), Run._save
+
+    def dies(self, state):
+        if int(state.step) == 4 and self.seed == SEEDS[member]:
+            raise KeyboardInterrupt
+        save(self, state)
+
+    monkeypatch.setattr(Run, "_save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train_seeds.train([config(seed) for seed in SEEDS], tmp_path, False)
+    monkeypatch.undo()
+    assert [Checkpoints(f / "checkpoints").steps()[-1] for f in found] == [4] * member + [2] * (3 - member)
+    train_seeds.train([config(seed) for seed in SEEDS], tmp_path, False)
+    for ours, theirs in zip(found, whole, strict=True):
+        assert lines(ours) == lines(theirs)
+        assert all(np.array_equal(value, saved(theirs)[name]) for name, value in saved(ours).items())
+
+
+def test_more_seeds_leave_the_finished_ones_as_they_are(whole, capsys):
+    before = [(f / "metrics.jsonl").read_bytes() for f in whole]
+    train_seeds.train([config(seed) for seed in SEEDS], whole[0].parent, False)
+    assert "runs to finish" not in capsys.readouterr().out
+    late = whole[0].parent / "seed6"
+    train_seeds.train([config(seed) for seed in (*SEEDS, 6)], late.parent, False)
+    assert "1 of 4 runs to finish" in capsys.readouterr().out
+    assert [(f / "metrics.jsonl").read_bytes() for f in whole] == before
+    assert json.loads((late / "result.json").read_text())["seed"] == 6
+
+
+@pytest.mark.faults
+def test_one_that_diverges_costs_the_others_nothing(whole, tmp_path, monkeypatch):
+    found, look = folders(tmp_path), divergence.check_losses
+
+    def looks(rows, saved):
+        if rows[0]["loss"] == lines(whole[1])[2]["loss"]:  # the second member's third step
+            raise DivergedError("the loss is not finite")
+        look(rows, saved)
+
+    monkeypatch.setattr(divergence, "check_losses", looks)
+    with pytest.raises(DivergedError, match=r"^seed 4: the loss is not finite$"):
+        train_seeds.train([config(seed) for seed in SEEDS], tmp_path, False)
+    assert [(f / "result.json").exists() for f in found] == [True, False, True]
+    assert Checkpoints(found[1] / "checkpoints").steps() == [2]
+    for ours, theirs in ((found[0], whole[0]), (found[2], whole[2])):
+        assert lines(ours) == lines(theirs)
+
+
+@pytest.mark.faults
+def test_those_behind_come_up_to_the_others(tmp_path):
+    """Checkpoints that do not meet, as after adding seeds to a run that was stopped, are no reason to begin again."""
+    found = folders(tmp_path)
+    ahead = Run(config(SEEDS[0]), found[0])
+    ahead.total = 5
+    ahead.train(Preemption())
+    whole = Population([config(seed) for seed in SEEDS], found)
+    groups, train = [], whole._train
+    whole._train = lambda group, stop, *rest: (
+        groups.append(([m.seed for m in group], stop)),
+        train(group, stop, *rest),
+    )
+    whole.train(Preemption())
+    assert groups == [([4, 5], 5), ([3, 4, 5], STEPS)]
+    assert all(
+        m.done and [line["step"] for line in lines(m.workdir)] == list(range(1, STEPS + 1)) for m in whole.members
+    )
+
+
+def test_runs_that_share_no_data_are_refused():
+    _, problems = configs_of_seeds(ROOT / "configs/ablation.py:digits320", [], 2)
+    assert len(problems) == 1 and problems[0].startswith("--seeds: data.train_split follows the seed in this config")
+    _, problems = configs_of_seeds(ROOT / "configs/ablation.py:mnist10k", ["--config.data.loader=stream"], 2)
+    assert len(problems) == 1 and "resident" in problems[0]
+    configs, problems = configs_of_seeds(ROOT / "configs/ablation.py:mnist10k", ["--config.train.seed=3"], 3)
+    assert not problems and [c.train.seed for c in configs] == [3, 4, 5]

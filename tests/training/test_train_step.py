@@ -1,0 +1,127 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from convnets import losses as loss_functions
+from convnets import models
+from convnets.augment import pipeline
+from convnets.data import dataset, sampler, sources
+from convnets.evaluation.evaluator import Evaluator
+from convnets.runtime import parallel
+from convnets.training import checkpoint, train_step
+from convnets.training.state import create_state
+
+N, BATCH = 37, 8
+RNG = np.random.default_rng(0)
+CONSTANTS = {
+    "images": RNG.integers(0, 255, (N, 28, 28, 1), dtype=np.uint8),
+    "labels": RNG.integers(0, 10, N).astype(np.int32),
+}
+INFO = sources.Info("noise", "1", "test", N, 10, list("0123456789"), (28, 28, 1))
+OPS = pipeline.parse("decode|distort(translate=2, shear=0.2)|pad(2)|value_range(-0.1, 1.175)")[1]
+PLAIN = OPS[1:]
+
+
+@pytest.fixture(params=["lenet5", "lenet5_modern"])
+def network(request):
+    return models.create(request.param, 10, "float32")
+
+
+def train(network, devices, count, per_dispatch=1, monkeypatch=None):
+    """Final state and losses of `count` steps on some of the devices."""
+    loss = "map" if type(network).__name__ == "LeNet5" else "softmax"
+    optimizer = optax.sgd(0.01)  # one step's change is the gradient
+    at = create_state(network, optimizer, network.input_shape, 0)
+    step = train_step.train_step(network, optimizer, loss, OPS, 5)
+    mapped = parallel.parallel(step, train=True, steps=per_dispatch, devices=jax.devices()[:devices])
+    batches, losses = list(sampler.training_schedule(N, BATCH, 5, 0, count)), []
+    at, constants = (parallel.replicate(v, jax.devices()[:devices]) for v in (at, CONSTANTS))
+    for i in range(0, count, per_dispatch):
+        at, sums = mapped(at, parallel.shard(batches[i : i + per_dispatch], devices), constants)
+        losses += np.asarray(sums["loss"]).tolist()
+    return jax.device_get(at), losses
+
+
+def assert_close(a, b, tolerance):
+    for (name, x), y in zip(checkpoint.flatten(a).items(), checkpoint.flatten(b).values(), strict=True):
+        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance * np.abs(x).max(), err_msg=name)
+
+
+def test_two_devices_give_the_gradients_of_one(network):
+    one, losses = train(network, 1, 1)
+    two, same = train(network, 2, 1)
+    before = jax.device_get(create_state(network, optax.sgd(0.01), network.input_shape, 0))
+    gradient = lambda after: jax.tree.map(lambda a, b: (a - b) / 0.01, after.params, before.params)
+    assert losses == pytest.approx(same, rel=1e-6)
+    for x, y in zip(jax.tree.leaves(gradient(one)), jax.tree.leaves(gradient(two)), strict=True):
+        assert np.abs(x).max() > 0
+        np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5 * np.abs(x).max() + 1e-5)
+
+
+def test_several_steps_in_a_dispatch_are_the_same_steps(network):
+    single, losses = train(network, 2, 4)
+    several, same = train(network, 2, 4, per_dispatch=2)
+    assert losses == pytest.approx(same, rel=1e-5) and int(several.step) == 4
+    assert_close(single, several, 1e-5)
+
+
+def test_several_steps_of_a_population_in_a_dispatch_are_the_same_steps():
+    """As accelerators take them."""
+    model = models.create("stack", 10, "float32", layers="conv(4, 3)|relu|norm|dropout(0.5)|out", side=8)
+    ops, optimizer, seeds = pipeline.parse("decode|value_range(0.0, 1.0)|pad_crop(1)|flip")[1], optax.sgd(0.1), (3, 4)
+    constants = parallel.replicate({"images": CONSTANTS["images"][:, :8, :8], "labels": CONSTANTS["labels"]})
+    members = [jax.device_get(create_state(model, optimizer, model.input_shape, seed)) for seed in seeds]
+    start = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
+    orders = [sampler.training_schedule(N, 4, seed, 0, 2) for seed in seeds]
+    batches = [{k: np.stack([b[k] for b in own], axis=1) for k in own[0]} for own in zip(*orders, strict=True)]
+    step = train_step.train_step(model, optimizer, "softmax", ops, 0)
+    once, twice = (parallel.parallel(step, train=True, steps=n, seeds=seeds) for n in (1, 2))
+    now, losses = parallel.replicate(start), []
+    for batch in batches:
+        now, sums = once(now, parallel.shard([batch], 2), constants)
+        losses.append(np.asarray(sums["loss"])[0])
+    after, sums = twice(parallel.replicate(start), parallel.shard(batches, 2), constants)
+    np.testing.assert_allclose(sums["loss"], losses, rtol=1e-5)
+    assert after.step.tolist() == [2, 2] and losses[0][0] != losses[0][1]
+    assert_close(jax.device_get(now), jax.device_get(after), 1e-5)
+
+
+def test_the_state_is_donated_and_has_no_device_axis(network):
+    optimizer = optax.sgd(0.01)
+    at = parallel.replicate(create_state(network, optimizer, network.input_shape, 0))
+    before = jax.tree.map(jnp.shape, at.params)
+    step = parallel.parallel(train_step.train_step(network, optimizer, "softmax", OPS, 5), train=True)
+    after, _ = step(
+        at, parallel.shard([next(sampler.training_schedule(N, BATCH, 5, 0, 1))], 2), parallel.replicate(CONSTANTS)
+    )
+    assert jax.tree.map(jnp.shape, after.params) == before
+    assert all(v.is_deleted() for v in jax.tree.leaves(at.params))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 36, 37, 64])
+def test_evaluation_counts_exactly_n_for_any_batch(batch_size):
+    network = models.create("lenet5_modern", 10, "float32")
+    at = parallel.replicate(create_state(network, optax.identity(), network.input_shape, 0))
+    split = dataset.Split(INFO, PLAIN, CONSTANTS)
+    summary, scores = Evaluator(network, "softmax", split, protocol="single", batch_size=batch_size)(at)
+    assert summary["num_examples"] == N and scores.shape == (N, 10)
+    expected = network.apply(at.variables, pipeline.apply(PLAIN, None, CONSTANTS["images"]), train=False)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
+    wrong = np.argmax(expected, 1) != CONSTANTS["labels"]
+    assert summary["top1_error"] == pytest.approx(100 * wrong.mean())
+
+
+def test_losses_by_hand():
+    scores, labels = jnp.array([[-3.0, -1.0, -7.0]]), jnp.array([1])
+    y = np.array([3.0, 1.0, 7.0])
+    assert float(loss_functions.softmax(scores, labels)[0]) == pytest.approx(1 + np.log(np.exp(-y).sum()), rel=1e-6)
+    assert float(loss_functions.map(scores, labels)[0]) == pytest.approx(
+        1 + np.log(np.exp(-1) + np.exp(-y).sum()), rel=1e-6
+    )
+    assert float(loss_functions.mse(scores, labels)[0]) == pytest.approx((4 + 4 + 36) / 3)
+
+
+def test_cpus_run_one_step_a_dispatch():
+    assert parallel.steps_per_dispatch(0) == parallel.steps_per_dispatch(8) == 1

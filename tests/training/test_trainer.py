@@ -1,0 +1,159 @@
+"""The run, in this process: what it decides on the way, what it averages, and that stopping changes neither."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import base
+from convnets import models
+from convnets.config import load_config
+from convnets.errors import CheckpointError
+from convnets.runtime import parallel
+from convnets.runtime.preemption import Preemption
+from convnets.training import train_step, validation
+from convnets.training.checkpoint import Checkpoints, flatten
+from convnets.training.optimizer import make_recipe
+from convnets.training.schedules import Errors, parse_feedback
+from convnets.training.state import TrainState
+from convnets.training.trainer import Run
+from tests.conftest import ROOT, filled, quick_jit
+
+STEPS = 16
+
+
+def config(steps=STEPS, **optimizer):
+    """LeNet on scikit-learn's digits, a test after every third step or so, every second step kept."""
+    config, problems = load_config(ROOT / "configs/lenet.py:modern", [])
+    assert not problems
+    config.data.update(name="digits", train_ops="decode|resize(32)", test_ops="decode|resize(32)")
+    config.optim.update({"lr": 1e-5, "schedule": "constant", **optimizer})  # pixels of 0 to 255
+    config.train.update(epochs=steps * 48 / 1437, batch_size=48, eval_every_epochs=0.1, log_every_steps=5)
+    config.checkpoint.update(every_steps=2, keep=20)
+    return config
+
+
+def run(config, workdir):
+    workdir.mkdir(exist_ok=True)
+    done = Run(config, workdir)
+    done.train(Preemption())
+    return done
+
+
+def saved(workdir, step) -> dict[str, np.ndarray]:
+    with Checkpoints(workdir)._open() as files:
+        return files.load(step)
+
+
+REACTING = {"schedule": "until_error(0.1, 85, 4)|plateau(0.5, 1, 3)", "average": "ema(0.8)", "max_norm": 3.0}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run with everything, never stopped."""
+    workdir = tmp_path_factory.mktemp("whole")
+    return run(config(**REACTING), workdir), workdir
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_rate_follows_the_logged_errors(whole):
+    """The rate of every logged step is what the errors before its dispatch say, by the definition."""
+    _, workdir = whole
+    rows = lines(workdir)
+    visits = [0, *(s for s in range(1, STEPS + 1) if s % 5 == 0 or s % 2 == 0 or "test_error" in rows[s - 1])]
+    react = parse_feedback(REACTING["schedule"])
+    for row in rows:
+        seen = rows[: max(v for v in visits if v < row["step"])]
+        errors = Errors([r["error"] for r in seen], [r["test_error"] for r in seen if "test_error" in r])
+        assert row["lr"] == pytest.approx(1e-5 * react(errors), rel=1e-6), row["step"]
+    assert len({row["lr"] for row in rows}) >= 3
+
+
+@pytest.mark.parametrize("stop", [5, 12])
+def test_stopped_and_resumed_is_never_stopped(whole, tmp_path, monkeypatch, stop):
+    visit = Run.visit
+
+    def dies(self, step, *rest):
+        if step > stop:
+            raise KeyboardInterrupt
+        return visit(self, step, *rest)
+
+    monkeypatch.setattr(Run, "visit", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(config(**REACTING), tmp_path)
+    monkeypatch.setattr(Run, "visit", visit)
+    assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == stop // 2 * 2
+    again = run(config(**REACTING), tmp_path)
+    for (name, a), b in zip(flatten(again.state).items(), flatten(whole[0].state).values(), strict=True):
+        assert np.array_equal(a, b), name
+    assert (tmp_path / "metrics.jsonl").read_text() == (whole[1] / "metrics.jsonl").read_text()
+    assert float(again.state.scale) < 1
+
+
+def test_what_is_wrong_with_a_recipe_is_a_line_each():
+    wrong = config(schedule="plateau(0.1, 0, 3)", average="emma(0.9)", max_norm=-1.0, lr_batch=-256)
+    found = validation.problems(wrong)
+    for start in ("optim.schedule: plateau: patience is 0", "optim.average: unknown operation 'emma'",
+                  "optim.max_norm is -1.0", "optim.lr_batch is -256"):  # fmt: skip
+        assert [line for line in found if line.startswith(start)], start
+    blind = config(schedule="plateau(0.1, 1, 3)")
+    blind.train.eval_every_epochs = 0.0
+    assert any("the plateau of optim.schedule needs tests on the way" in line for line in validation.problems(blind))
+
+
+def test_a_schedule_that_looks_back_needs_the_log(whole, tmp_path):
+    done = Run(config(**REACTING), whole[1])
+    done.workdir = tmp_path
+    with pytest.raises(CheckpointError, match=f"holds 0 of the {STEPS} steps"):
+        done.train(Preemption())
+
+
+def test_the_average_is_numpys_and_is_what_is_tested(tmp_path):
+    every = config(steps=5, average="polyak(0)")
+    every.checkpoint.every_steps = 1
+    done = run(every, tmp_path)
+    kept = [saved(tmp_path / "checkpoints", s) for s in range(1, 6)]
+    for name in (k for k in kept[0] if k.startswith("params/")):
+        mean = np.mean([k[name] for k in kept], axis=0, dtype=np.float64)
+        np.testing.assert_allclose(kept[-1][name.replace("params", "average")], mean, rtol=1e-5, atol=1e-6)
+    tested, _ = done.evaluator(parallel.replicate(done.state.variables))
+    plain, _ = done.evaluator(parallel.replicate(done.state.replace(average={}).variables))
+    assert tested["loss"] != plain["loss"] and lines(tmp_path)[-1]["test_loss"] == tested["loss"]
+
+
+# Sides at which a step of a family is small; the others are traced only.
+RUN = {"lenet5": 32, "cuda_convnet_18pct": 32, "resnet20_cifar": 32}
+
+
+@pytest.mark.parametrize("name", [*RUN, "alexnet", "vgg_a", "googlenet", "bn_inception"])
+def test_bfloat16_is_one_leaf(name):
+    """A training step: parameters, statistics and velocities are float32 before and after, and stay finite."""
+    model = models.create(name, 10, "bfloat16")
+    recipe = make_recipe(**base.get_config().optim, steps_per_epoch=1.0, batch_size=2)
+    side, _, channels = model.input_shape if name not in RUN else (RUN[name], 0, model.input_shape[2])
+    image = jnp.zeros((1, side, side, channels))
+    variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
+
+    def begin_and_step(variables, images):
+        params, statistics = variables["params"], variables.get("batch_stats", {})
+        before = TrainState(jnp.int32(0), jnp.float32(1), params, statistics, recipe.optimizer.init(params), {})
+        labels = jnp.array([3, 5])
+        batch = {"image": images, "label": labels, "mask": jnp.ones(2), "index": labels, "epoch": labels}
+        after, sums = train_step.train_step(model, recipe.optimizer, "softmax", [], 0)(before, batch, {})
+        return before, after, sums["loss"]
+
+    images = np.random.default_rng(0).integers(0, 2, (1, 2, side, side, channels), np.uint8)
+    on_one_device = jax.vmap(begin_and_step, in_axes=(None, 0), axis_name=parallel.AXIS)
+    if name in RUN:
+        before, after, loss = quick_jit(on_one_device)(filled(variables), images)
+        assert np.isfinite(loss).all() and all(np.isfinite(v).all() for v in jax.tree.leaves(after))
+    else:
+        before, after, _ = jax.eval_shape(on_one_device, variables, images)
+    for (key, old), new in zip(flatten(before).items(), flatten(after).values(), strict=True):
+        assert new.dtype == old.dtype and old.dtype in (np.float32, np.int32), key
