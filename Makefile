@@ -63,7 +63,7 @@ bench-input: $(VENV)/installed-test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
 	$(BIN)/python benchmarks/input.py
 
-# Whether each form of convnets/kernels.py is worth it; meant for an idle machine.
+# Whether each form of convnets/layers/cpu_kernels.py is worth it; meant for an idle machine.
 bench-kernels: $(VENV)/installed
 	@$(BIN)/python benchmarks/kernels.py
 

@@ -140,8 +140,8 @@ def cases_of(dtype):
     from convnets.layers import cpu_kernels
 
     rng = np.random.default_rng(0)
-    matmul = lambda x, w: x @ w.astype(x.dtype)
-    draw = lambda *shape: jnp.asarray(rng.standard_normal(shape, np.float32), dtype)
+    matmul = lambda x, w: x @ w.astype(x.dtype)  # noqa: E731
+    draw = lambda *shape: jnp.asarray(rng.standard_normal(shape, np.float32), dtype)  # noqa: E731
     for form, shapes in CONVOLUTIONS.items():
         for where, (side, c, f, k, s, p, groups, n) in shapes.items():
             rest = ((s, s), ((p, p), (p, p)), groups)

@@ -37,7 +37,7 @@ def step_for(net, dtype, device):
     optimizer = train.recipe(BATCH).optimizer
     with cpu_kernels.compile_for(device.platform):
         shapes = jax.eval_shape(lambda: initial_state(model, optimizer, model.input_shape, 0))
-    one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)
+    one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)  # noqa: E731
     batch = {"image": one(jnp.float32, *model.input_shape), "mask": one(jnp.float32),
              **{key: one(jnp.int32) for key in ("label", "epoch", "index")}}  # fmt: skip
     step = train_step.train_step(model, optimizer, "softmax", [], 0)

@@ -112,7 +112,7 @@ def list_changes(old: dict, new: dict) -> list[str]:
     """The leaves in which two configs differ, as 'key: old -> new'."""
     old, new = ConfigDict(old), ConfigDict(new)
     keys = dict.fromkeys(leaf_keys(old) + leaf_keys(new))
-    value = lambda config, key: get_leaf(config, key) if key in leaf_keys(config) else "absent"
+    value = lambda config, key: get_leaf(config, key) if key in leaf_keys(config) else "absent"  # noqa: E731
     return [f"{k}: {value(old, k)} -> {value(new, k)}" for k in keys if value(old, k) != value(new, k)]
 
 

@@ -122,7 +122,7 @@ def main() -> None:
     if "+" in provenance.commit():
         print("not recorded: the code is not committed")
     else:
-        print(f"{results.keep_line(entries)} new results recorded; python run.py --mode=report lists them")
+        print(f"{results.keep_results(entries)} new results recorded; python run.py --mode=report lists them")
 
 
 def entry(name: str, seed: int, curve: list[float], seconds: float) -> dict:

@@ -28,7 +28,7 @@ def programs(name):
     shape = (side, side, model.input_shape[2])
     optimizer = make_recipe(0.1, 0, "constant", 0.9, False, 1e-4, "*", "", 0.0, "", 1000, BATCH).optimizer
     variables = jax.eval_shape(lambda: initial_state(model, optimizer, shape, 0))
-    one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)
+    one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)  # noqa: E731
     batch = {"image": one(jnp.float32, *shape), "mask": one(jnp.float32),
              **{key: one(jnp.int32) for key in ("label", "epoch", "index")}}  # fmt: skip
     train = train_step.train_step(model, optimizer, "softmax", [], 0)

@@ -131,8 +131,8 @@ def test_promise_1_the_same_command_gives_the_same_bits(whole, tmp_path):
 
 def kill(process: subprocess.Popen, workdir: Path, count: int, in_a_save: bool) -> bool:
     """Kills a run `count` steps after it has resumed, or at its next save then; whether one was left half written."""
-    files = lambda folder: [p.name for p in (workdir / folder).glob("*")]
-    half = lambda: any("tmp" in name for name in files("checkpoints"))
+    files = lambda folder: [p.name for p in (workdir / folder).glob("*")]  # noqa: E731
+    half = lambda: any("tmp" in name for name in files("checkpoints"))  # noqa: E731
     sessions, goal = len(files("events")), max(steps(workdir), default=0) + count
     until(process, lambda: len(files("events")) > sessions and logged(workdir) >= goal and (half() or not in_a_save))
     process.kill()

@@ -171,14 +171,14 @@ def test_what_all_find_is_said_once_and_what_one_finds_with_its_name(tmp_path, l
     both = launch(train(tmp_path, "--config.train.batch_size=50"), 2, devices=2)
     (_, err), (_, other) = end_all(both, 2)
     assert err == "error: train.batch_size is 50: it must be divisible by the 4 devices, like 48 or 52\n" and not other
-    own = lambda p: [f"--config.data.data_dir={tmp_path}", "--config.data.name=mnist"] if p else []
+    own = lambda p: [f"--config.data.data_dir={tmp_path}", "--config.data.name=mnist"] if p else []  # noqa: E731
     both = launch(train(tmp_path), 2, own=own)
     (_, other), (_, err) = end_all(both, 3)
     assert re.search(r"error: process 1 of 2, on \S+: mnist is not in", err) and "error:" not in other
 
 
 def test_processes_that_do_not_meet_say_so(tmp_path, launch):
-    own = lambda p: ["--num_processes=3", "--peer_timeout=2"]
+    own = lambda p: ["--num_processes=3", "--peer_timeout=2"]  # noqa: E731
     for _, err in end_all(launch(train(tmp_path), 2, own=own), 1):
         assert "the processes did not meet within 10 s at 127.0.0.1:" in err
 

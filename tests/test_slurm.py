@@ -81,7 +81,7 @@ def test_a_job_of_two_processes_saves_sends_itself_back_and_ends(tmp_path):
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.2)
 
-    state = lambda: subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
+    state = lambda: subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout  # noqa: E731
     try:
         wait(lambda: lines.exists() and lines.read_text().count("\n") >= 5)
         subprocess.run(["scancel", "--signal=TERM", job], check=True)

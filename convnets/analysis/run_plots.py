@@ -13,7 +13,7 @@ def plot_curves(lines: Sequence[dict[str, float]], path: Path, title: str) -> No
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
     epochs = np.array([line["epoch"] for line in lines])
     width = max(len(lines) // 40, 1)
-    smooth = lambda v: np.convolve(v, np.ones(width) / width, "valid")
+    smooth = lambda v: np.convolve(v, np.ones(width) / width, "valid")  # noqa: E731
     tested = [line for line in lines if "test_error" in line]
     for axis, key, label in zip(axes, ("loss", "error"), ("loss", "error (%)"), strict=True):
         axis.plot(epochs[width - 1 :], smooth([line[key] for line in lines]), color=FIRST, label="training")

@@ -33,7 +33,7 @@ def crop(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
     """n x n pixels from a random place; every place is as likely as any other."""
     room = jnp.array(_room("crop", x, n)) + 1
     corners = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, room))(keys)
-    window = lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), (n, n, image.shape[2]))
+    window = lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), (n, n, image.shape[2]))  # noqa: E731
     return jax.vmap(window)(x, corners)
 
 

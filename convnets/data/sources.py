@@ -84,7 +84,7 @@ def version_dir(path: Path) -> Path | None:
     if (path / "dataset_info.json").exists():
         return path
     found = [p.parent for p in path.glob("*/dataset_info.json")]
-    number = lambda p: [int(n) if n.isdigit() else -1 for n in p.name.split(".")]
+    number = lambda p: [int(n) if n.isdigit() else -1 for n in p.name.split(".")]  # noqa: E731
     return max(found, key=number, default=None)
 
 
@@ -105,7 +105,7 @@ def _folder(root: Path, split: str) -> Source:
     layout = "PATH/split/class/image, images as .jpg, .jpeg or .png"
     if not root.is_dir():
         raise DataError(f"folder:{root}: there is no such folder; it must hold {layout}")
-    folders = lambda path: sorted(p.name for p in path.iterdir() if p.is_dir())
+    folders = lambda path: sorted(p.name for p in path.iterdir() if p.is_dir())  # noqa: E731
     splits = {s: folders(root / s) for s in folders(root)}
     if split not in splits:
         raise DataError(f"folder:{root} has no split '{split}'; it has {', '.join(splits) or 'none'} ({layout})")

@@ -116,7 +116,7 @@ def group_by_size(
         room: how many images of a shape [h, w, c] make up a batch. What is left at the end is filled up with mask 0.
     """
     waiting: dict[tuple[int, ...], list[tf_pipeline.Batch]] = {}
-    join = lambda group: {k: np.concatenate([one[k] for one in group]) for k in group[0]}
+    join = lambda group: {k: np.concatenate([one[k] for one in group]) for k in group[0]}  # noqa: E731
     for one in singles:
         shape = one["image"].shape[1:]
         group = waiting.setdefault(shape, [])

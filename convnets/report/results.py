@@ -133,10 +133,10 @@ def finished(folders: Sequence[Path]) -> list[Path]:
 
 def add_lines(folders: Sequence[Path]) -> int:
     """Records runs, in place of what was recorded of them before; returns how many are new."""
-    return keep_line(list(map(record, finished(folders))))
+    return keep_results(list(map(record, finished(folders))))
 
 
-def keep_line(entries: Sequence[Mapping[str, Any]]) -> int:
+def keep_results(entries: Sequence[Mapping[str, Any]]) -> int:
     """Writes entries to RESULTS, in place of those of the same command, commit and protocol; returns how many are new."""
     known: dict[tuple, Mapping[str, Any]] = {_identity(entry): entry for entry in read_results()}
     before = len(known)

@@ -135,7 +135,7 @@ def unflatten(arrays: dict[str, np.ndarray], target: TrainState, where: str) -> 
         CheckpointError: lists up to five differences. Orbax itself takes wrong shapes and casts types in silence.
     """
     wanted = flatten(target)
-    facts = lambda a: f"{a.dtype}{list(a.shape)}"
+    facts = lambda a: f"{a.dtype}{list(a.shape)}"  # noqa: E731
     differences = [f"{k} is missing" for k in wanted if k not in arrays]
     differences += [f"{k} is not wanted" for k in arrays if k not in wanted]
     differences += [

@@ -119,7 +119,7 @@ def parse_feedback(text: str) -> Callable[[Errors], float] | None:
     calls = [c for c in op_string.parse(text, {**SCHEDULES, **FEEDBACK}, skip=1) if c.name in FEEDBACK]
     if not calls:
         return None
-    of_errors = lambda errors: math.prod(call(errors) for call in calls)
+    of_errors = lambda errors: math.prod(call(errors) for call in calls)  # noqa: E731
     of_errors(Errors())  # what is wrong with the arguments shows now
     return of_errors
 
@@ -131,7 +131,7 @@ def parse_schedule(text: str) -> Callable[[jax.Array], jax.Array]:
         UsageError: an unknown schedule or wrong arguments.
     """
     calls = [c for c in op_string.parse(text, {**SCHEDULES, **FEEDBACK}, skip=1) if c.name in SCHEDULES]
-    of_epoch = lambda epoch: math.prod((call(epoch) for call in calls), start=jnp.ones_like(epoch))
+    of_epoch = lambda epoch: math.prod((call(epoch) for call in calls), start=jnp.ones_like(epoch))  # noqa: E731
     try:
         jax.eval_shape(of_epoch, jax.ShapeDtypeStruct((), jnp.float32))
     except (TypeError, IndexError, ValueError):

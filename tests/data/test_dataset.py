@@ -37,7 +37,7 @@ def test_schedule_can_begin_at_any_step():
 
 def test_without_reshuffling_every_epoch_has_the_order_of_the_first():
     shuffled, fixed = (schedule(12, 4, 0, 9, reshuffle=flag) for flag in (True, False))
-    index = lambda batches: [b["index"].tolist() for b in batches]
+    index = lambda batches: [b["index"].tolist() for b in batches]  # noqa: E731
     assert index(fixed) == 3 * index(shuffled)[:3] and index(shuffled)[3:6] != index(shuffled)[:3]
     assert [b["epoch"].tolist() for b in fixed] == [b["epoch"].tolist() for b in shuffled]
 

@@ -186,7 +186,7 @@ def test_several_protocols_average_their_probabilities(network):
 
 def narrow_vgg(monkeypatch):
     """VGG-D with a sixteenth of its maps and 16 units in fc6 and fc7."""
-    narrow = lambda word: re.sub(r"\d+$", lambda maps: str(int(maps[0]) // 16), word)
+    narrow = lambda word: re.sub(r"\d+$", lambda maps: str(int(maps[0]) // 16), word)  # noqa: E731
     table = {row: tuple(" ".join(map(narrow, stage.split())) for stage in stages) for row, stages in vgg.TABLE.items()}
     monkeypatch.setattr(vgg, "TABLE", table)
     conv = vgg.Conv

@@ -141,7 +141,7 @@ def test_activation_and_normalization_of_cuda_convnet(act, value):
     model = models.create("cuda_convnet_26pct", 10, "float32", act=act)
     variables = filled(shapes(model))
     variables["params"]["conv1"] = {"kernel": np.zeros((5, 5, 3, 32), np.float32), "bias": np.full(32, -2, np.float32)}
-    keep = lambda module, _: module.name == "pool1"
+    keep = lambda module, _: module.name == "pool1"  # noqa: E731
     x = np.zeros((2, 32, 32, 3), np.float32)
     _, seen = quick_jit(functools.partial(model.apply, capture_intermediates=keep))(variables, x)
     np.testing.assert_allclose(seen["intermediates"]["pool1"]["__call__"][0], value, rtol=1e-5)

@@ -109,7 +109,7 @@ def test_a_shortcut_lets_a_silent_block_pass():
     variables = model.init(jax.random.key(0), image, train=False)
     scales = {k: np.asarray(v["scale"]) for k, v in variables["params"].items() if k.startswith("bn")}
     assert all(np.all(v == (0 if k.endswith("branch2b") else 1)) for k, v in scales.items())
-    keep = lambda module, _: module.name in ("bn_conv1", "pool5")
+    keep = lambda module, _: module.name in ("bn_conv1", "pool5")  # noqa: E731
     _, seen = jax.jit(functools.partial(model.apply, capture_intermediates=keep))(variables, image)
     first, last = (seen["intermediates"][k]["__call__"][0] for k in ("bn_conv1", "pool5"))
     expected = jnp.mean(jax.nn.relu(first)[:, ::4, ::4], (1, 2))

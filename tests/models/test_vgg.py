@@ -54,7 +54,7 @@ def test_convolutions_at_the_end_are_fully_connected_layers():
     model = models.create("vgg_d", 1000, "float32")
     variables = filled(shapes(model))
     image = np.random.default_rng(1).standard_normal((1, 224, 224, 3), np.float32)
-    keep = lambda module, _: module.name == "pool5"
+    keep = lambda module, _: module.name == "pool5"  # noqa: E731
     scores, seen = jax.jit(functools.partial(model.apply, capture_intermediates=keep))(variables, image)
     x = np.asarray(seen["intermediates"]["pool5"]["__call__"][0]).reshape(1, -1)
     for name in ("fc6", "fc7", "fc8"):

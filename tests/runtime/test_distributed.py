@@ -59,7 +59,7 @@ def test_an_allocation_without_srun_is_an_error(monkeypatch):
 
 
 def test_which_accelerators_a_process_takes(monkeypatch):
-    own = lambda: distributed._local_devices("auto", "auto")
+    own = lambda: distributed._local_devices("auto", "auto")  # noqa: E731
     slurm(monkeypatch)
     assert own() is None  # two tasks a node: JAX gives each the one of its number
     assert distributed._local_devices("auto", "all") == [] and distributed._local_devices("auto", "0,2") == [0, 2]

@@ -81,7 +81,7 @@ def test_19_killed_and_started_again_a_sweep_repeats_nothing_and_shows_each_stat
     wait_for(lambda: (own["second"] / "checkpoints" / "4").exists(), launcher)
     os.killpg(launcher.pid, signal.SIGKILL)  # and now all at once
     launcher.communicate()
-    now = lambda: [trials.status(own[n])["state"] for n in ("first", "crashes", "second", "diverges")]
+    now = lambda: [trials.status(own[n])["state"] for n in ("first", "crashes", "second", "diverges")]  # noqa: E731
     end = time.monotonic() + 20
     while "running" in now() and time.monotonic() < end:  # a killed process takes a moment to be gone
         time.sleep(0.05)
@@ -139,7 +139,7 @@ def test_print_shows_the_commands_of_what_is_missing(tmp_path):
 
 
 def test_a_trial_is_named_by_what_it_computes(tmp_path):
-    plan = lambda *rows, extra=(): list(trials.plan_trials(str(experiment(tmp_path, *rows)), "cpu", 2, extra))
+    plan = lambda *rows, extra=(): list(trials.plan_trials(str(experiment(tmp_path, *rows)), "cpu", 2, extra))  # noqa: E731
     names = plan("'a'", "'b', '--config.optim.lr=0.1'")
     assert len(set(names)) == 4
     assert plan("'renamed', '--config.optim.lr=0.1'") == names[2:] == plan("'b', '--config.optim.lr=0.10'")

@@ -87,7 +87,7 @@ def test_max_norm_shrinks_what_comes_into_a_unit():
     """The weights of each unit, from NumPy; biases and short weights stay; the velocity is not touched."""
     rng = np.random.default_rng(0)
     shapes = {"fc": (5, 3), "conv": (3, 3, 2, 4), "local": (2, 2, 3, 3, 2, 4)}
-    draw = lambda shape: rng.standard_normal(shape).astype(np.float32)
+    draw = lambda shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
     params = {k: {"kernel": draw(s), "bias": draw(s[-1])} for k, s in shapes.items()}
     grads = jax.tree.map(lambda p: draw(p.shape), params)
     optimizer, free = make(max_norm=5.5).optimizer, make().optimizer

@@ -53,7 +53,7 @@ def test_two_devices_give_the_gradients_of_one(network):
     one, losses = train(network, 1, 1)
     two, same = train(network, 2, 1)
     before = jax.device_get(create_state(network, optax.sgd(0.01), network.input_shape, 0))
-    gradient = lambda after: jax.tree.map(lambda a, b: (a - b) / 0.01, after.params, before.params)
+    gradient = lambda after: jax.tree.map(lambda a, b: (a - b) / 0.01, after.params, before.params)  # noqa: E731
     assert losses == pytest.approx(same, rel=1e-6)
     for x, y in zip(jax.tree.leaves(gradient(one)), jax.tree.leaves(gradient(two)), strict=True):
         assert np.abs(x).max() > 0

@@ -135,7 +135,7 @@ def load_layers(path: Path | str, model_name: str, variables: Any, layers: list[
     """
     arrays, notes = read(path)
     named = _named(variables)
-    inside = lambda k, layer: f"{k.partition('/')[2]}/".startswith(f"{layer}/")
+    inside = lambda k, layer: f"{k.partition('/')[2]}/".startswith(f"{layer}/")  # noqa: E731
     known = list(dict.fromkeys(_layer(k) for k in named))
     for layer in layers:
         if not any(inside(k, layer) for k in named):
@@ -192,7 +192,7 @@ def read(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         if path.suffix == ".safetensors":
             with safetensors.safe_open(path, framework="np") as file:
                 notes = file.metadata() or {}
-                arrays = {k: file.get_tensor(k) for k in file.keys()}
+                arrays = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
         else:
             arrays = torch_file.read(path)
     except CheckpointError as e:

@@ -15,7 +15,7 @@ from tests.models.pretrained.test_weights import create, random, shapes
 
 torch = pytest.importorskip("torch", reason="the references need PyTorch: pip install .[test-torch]")
 
-from benchmarks.torch_nets import NETS, PUBLISHED
+from benchmarks.torch_nets import NETS, PUBLISHED  # noqa: E402
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
