@@ -11,6 +11,8 @@ PYTHON ?= $(call newest,3.13 3.12 3.11)
 
 # A process of tests for each core, up to four, of some 3 GB each.
 PARALLEL := --numprocesses auto --maxprocesses 4
+# Tests of a file share what they set up; the longest files begin (tests/conftest.py).
+BY_FILE := --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test test-configs test-gradients test-accelerators test-lecture test-faults test-torch test-oldest bench bench-kernels bench-parts \
 	bench-input bench-start bench-scale bench-seeds bench-tpu lint clean
@@ -19,7 +21,7 @@ run: $(VENV)/installed
 	@$(BIN)/python run.py
 
 test: lint
-	$(BIN)/python -m pytest -q $(PARALLEL) --dist loadfile
+	$(BIN)/python -m pytest -q $(PARALLEL) $(BY_FILE)
 
 # Every variant of every config. The programs run for seconds, so compiling them well would take longer.
 test-configs: $(VENV)/installed-test
@@ -35,7 +37,7 @@ test-accelerators: $(VENV)/installed-test
 
 # Runs that are killed, starved and mistyped: docs/reliability.md. Most of the time they start, on a core each.
 test-faults: $(VENV)/installed-test
-	$(BIN)/python -m pytest -q $(PARALLEL) --dist loadfile -m faults
+	$(BIN)/python -m pytest -q $(PARALLEL) $(BY_FILE) -m faults
 
 # Every command of docs/lecture.md, cut down to its smallest size.
 test-lecture: $(VENV)/installed-test
@@ -51,7 +53,7 @@ OLDEST := layers/test_cpu_kernels training/test_train_step training/test_checkpo
 test-oldest:
 	$(MAKE) VENV=.venv-3.11 PYTHON="$(call newest,3.11)" run
 	$(MAKE) VENV=.venv-3.11 .venv-3.11/installed-test
-	.venv-3.11/bin/python -m pytest -q $(PARALLEL) $(OLDEST:%=tests/%.py)
+	.venv-3.11/bin/python -m pytest -q $(PARALLEL) $(BY_FILE) $(OLDEST:%=tests/%.py)
 
 # Images/s in training and inference beside PyTorch, an hour for all; meant for an idle machine.
 bench: $(VENV)/installed-test

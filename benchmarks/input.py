@@ -1,14 +1,15 @@
-"""How fast images come out of storage, on two cores, beside PyTorch's DataLoader with two workers.
+"""Measures input throughput from storage on two cores, against PyTorch's DataLoader with two workers.
 
     python benchmarks/input.py [--rounds=7] [--note=...]        or: make bench-input
 
-ImageNet's training images: decode, shorter side to [256, 480], crop 224, uint8 (flip and lighting are the device's). The
-reference does the same with Pillow, as torchvision's transforms do, and flips; once to uint8 and once, as torchvision's
-own training does, to normalized float32. CIFAR-10's: pad 4, crop, flip; MNIST's: pad 2; ours in a compiled step from resident
-pixels.
+ImageNet: decode, shorter side to [256, 480], crop 224, uint8 (the device flips and adds lighting). The reference does
+the same with Pillow, like torchvision's transforms, and flips. It is measured once to uint8 and once to normalized
+float32, like torchvision's own training. CIFAR-10: pad 4, crop, flip. MNIST: pad 2. For both, our side runs a compiled
+step on resident images.
 
-Each side is a process of its own; they are asked in turn, so that a busy machine hurts all alike. Appends a line to
-results.jsonl: images/s (median, least and most of the rounds) and CPU time an image, which a busy machine hardly changes.
+Each side is a separate process. The sides take turns, so that other load on the machine slows all of them equally.
+Appends a line to results.jsonl: images/s (median, minimum and maximum of the rounds) and CPU time per image, which
+depends little on other load.
 """
 
 import argparse
@@ -29,7 +30,7 @@ OPS = {
 }
 NAMES = {"imagenet": "imagenet2012", "cifar": "cifar10", "mnist": "mnist"}
 BATCH = {"imagenet": 64, "cifar": 128, "mnist": 128}
-IMAGES = {"imagenet": 1536, "cifar": 25600, "mnist": 25600}  # a round
+IMAGES = {"imagenet": 1536, "cifar": 25600, "mnist": 25600}  # per round
 SIDES = {
     "imagenet": ("ours", "torch_uint8", "torch_float32"),
     "cifar": ("ours", "torch_uint8"),
@@ -38,7 +39,7 @@ SIDES = {
 
 
 def ours(task):
-    """Endless batches as training gets them."""
+    """Yields training batches without end, from the input pipeline of training."""
     import jax
 
     from convnets.augment import pipeline
@@ -62,7 +63,7 @@ def ours(task):
 
 
 def torch_loader(task, kind):
-    """Endless batches of a DataLoader whose examples lie encoded in memory, for nothing but its work to be measured."""
+    """Yields batches of a DataLoader without end; examples are held encoded in memory to measure its work alone."""
     import torch
 
     from convnets.data import dataset, sources
@@ -85,7 +86,7 @@ def torch_loader(task, kind):
 
 
 class Transformed:
-    """torchvision's transforms of an image, written with Pillow."""
+    """Data set with torchvision's image transforms, written with Pillow."""
 
     def __init__(self, examples, task, kind):
         self.examples, self.task, self.kind = examples, task, kind
@@ -124,7 +125,7 @@ class Transformed:
 def serve(task, side):
     batches = ours(task) if side == "ours" else torch_loader(task, side)
     count = IMAGES[task] // BATCH[task]
-    for _ in range(count // 4 + 1):  # starting, compiling
+    for _ in range(count // 4 + 1):  # warm-up: start of the workers, compilation
         next(batches)
 
     def measure():
@@ -138,7 +139,7 @@ def serve(task, side):
 
 
 def cpu_seconds():
-    """Of this process and its workers."""
+    """Returns the CPU time of this process and its workers in seconds."""
     own = os.getpid()
     children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
     ticks = 0

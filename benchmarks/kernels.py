@@ -1,10 +1,11 @@
-"""Is each form of convnets/layers/cpu_kernels.py worth its lines? Ours beside the plain formulation, values and all gradients.
+"""Measures each form of convnets/layers/cpu_kernels.py against the plain formulation: forward pass and all gradients.
 
     python benchmarks/kernels.py [--rounds=9] [--note=...]        or: make bench-kernels
 
-The shapes are those of the papers' networks, in batches that fit. The two take turns, so that a busy machine hurts both
-alike. Appends a line to results.jsonl: for every shape the milliseconds of both, and their ratio in time and in CPU time,
-which a busy machine hardly changes. A form stays where the median ratio of its shapes is 1.1 or more.
+The shapes come from the papers' networks, with batches that fit into memory. The two sides take turns, so that other
+load on the machine slows both equally. Appends a line to results.jsonl with the milliseconds of both sides for every
+shape. The line also has their ratios in wall time and in CPU time, which depends little on other load. A form is kept
+if the median ratio of its shapes in CPU time is at least 1.1.
 """
 
 import functools
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import sides
 
 KEPT = 1.1
-# form: {where: (image side, channels, features, kernel, stride, padding, groups, batch)}
+# form: {layer: (image side, channels, features, kernel, stride, padding, groups, batch)}
 CONVOLUTIONS = {
     "groups": {
         "AlexNet conv2": (27, 96, 256, 5, 1, 2, 2, 16),
@@ -51,9 +52,9 @@ CONVOLUTIONS = {
         "GoogLeNet inception_4e/3x3": (14, 160, 320, 3, 1, 1, 1, 16),
     },
 }
-# Forms of one type alone: in the other stands the plain program.
+# Forms that apply to one dtype only; the other dtype uses the plain formulation.
 ONLY = {"relu": "float32", **dict.fromkeys(("product", "1 x 1", "rows", "pooling", "bias"), "bfloat16")}
-# form: {where: shape of the image}, or of the two operands
+# {layer: shape of the input}, or the shapes of the two operands; POOLS: also kind, size, stride and padding
 BIASES = {"VGG conv1_1": (8, 224, 224, 64), "AlexNet conv1": (32, 55, 55, 96)}
 POOLS = {
     "GoogLeNet inception_4a/pool": ((16, 14, 14, 480), "max", 3, 1, 1),
@@ -68,7 +69,7 @@ BATCH_NORM = {
     "ResNet-50 bn2a_branch2c": (8, 56, 56, 256),
     "ResNet-50 bn4a_branch2c": (8, 14, 14, 1024),
 }
-# Stages of three residual blocks: what goes in, and the channels within a bottleneck.
+# Stages of three residual blocks: the input shape, and for bottlenecks the inner channels.
 BLOCKS = {"ResNet-20, first stage": (128, 32, 32, 16), "ResNet-18 conv2_x": (8, 56, 56, 64)}
 BOTTLENECKS = {"ResNet-50 conv2_x": ((8, 56, 56, 256), 64), "ResNet-50 conv4_x": ((8, 14, 14, 1024), 256)}
 PRODUCTS = {"AlexNet fc6": ((32, 9216), (9216, 4096)), "VGG fc7": ((32, 4096), (4096, 4096))}
@@ -76,7 +77,7 @@ BANDS = {"LeNet-5 C1": ((128, 32, 32, 1), (5, 5, 1, 6)), "LeNet-5 C3": ((128, 14
 
 
 def pooled(x, widened, *window):
-    """With and without what pooling does on CPUs."""
+    """Pools x with (`widened`) or without the float32 widening of CPUs."""
     from convnets.layers import cpu_kernels, pooling
 
     with mock.patch.object(cpu_kernels, "on_cpu", lambda: widened):
@@ -84,7 +85,7 @@ def pooled(x, widened, *window):
 
 
 def neighbours(x, roots):
-    """LRN with and without what its power is on CPUs."""
+    """Applies LRN with the power from square roots, as on CPUs (`roots`), or with the plain power."""
     from convnets import layers
     from convnets.layers import cpu_kernels
 
@@ -93,7 +94,7 @@ def neighbours(x, roots):
 
 
 def multiplied(product, *arguments):
-    """A convolution in bands by one product or another: what it costs depends on what is done to its three axes."""
+    """Convolves in bands with `product` as the matrix product; its cost depends on how it treats the three axes."""
     from convnets.layers import cpu_kernels
 
     with mock.patch.object(cpu_kernels, "matmul", product):
@@ -101,14 +102,14 @@ def multiplied(product, *arguments):
 
 
 def plain_1x1(x, w, *rest):
-    """Convolutions as they are on CPUs, but for those of 1 x 1."""
+    """Convolves as on CPUs, except for 1 x 1 kernels, which use the plain formulation."""
     from convnets.layers import cpu_kernels
 
     return (cpu_kernels.plain_conv if w.shape[:2] == (1, 1) else cpu_kernels.conv)(x, w, *rest)
 
 
 def unit(conv, x, w):
-    """Convolution and batch normalization."""
+    """Applies a convolution and batch normalization."""
     from convnets.layers import cpu_kernels
 
     edge, one, zero = w.shape[0] // 2, np.ones(w.shape[-1], np.float32), np.zeros(w.shape[-1], np.float32)
@@ -116,7 +117,7 @@ def unit(conv, x, w):
 
 
 def blocks(relu, conv, x, weights):
-    """Residual blocks of as many convolutions as each has weights: what a form costs depends on what leads up to it."""
+    """Runs residual blocks, one convolution per weight array; a form's cost depends on the operations before it."""
     for block in weights:
         y = x
         for n, w in enumerate(block):
@@ -126,7 +127,7 @@ def blocks(relu, conv, x, weights):
 
 
 def cases():
-    """(form, where, ours, plain, arguments), a function of arrays that gives an array."""
+    """Yields (form, layer, ours, plain, arguments); ours and plain are functions from arrays to one array."""
     for dtype in ("float32", "bfloat16"):
         for form, *rest in cases_of(dtype):
             if ONLY.get(form, dtype) == dtype:
@@ -145,7 +146,7 @@ def cases_of(dtype):
     for form, shapes in CONVOLUTIONS.items():
         for where, (side, c, f, k, s, p, groups, n) in shapes.items():
             rest = ((s, s), ((p, p), (p, p)), groups)
-            keep = jax.lax.stop_gradient if c == 1 else lambda x: x  # an image wants no gradient
+            keep = jax.lax.stop_gradient if c == 1 else lambda x: x  # images need no gradient
             both = (cpu_kernels.conv, cpu_kernels.plain_conv)
             ours, plain = (lambda x, w, g=g, k=keep, r=rest: g(k(x), w, *r) for g in both)
             yield form, where, ours, plain, (draw(n, side, side, c), draw(k, k, c // groups, f))
@@ -179,7 +180,7 @@ def cases_of(dtype):
 
 
 def programs(functions, arguments):
-    """Each function with the gradients of all its arguments, compiled and run once."""
+    """Compiles each function with the gradients of all its arguments, and runs it once."""
     import jax
 
     def program(function, g, *args):
@@ -187,7 +188,7 @@ def programs(functions, arguments):
         return y, back(g)
 
     y = jax.eval_shape(functions[0], *arguments)
-    # Drawn and handed over: XLA would simplify the gradient of a known array.
+    # The output gradient is random and an argument, since XLA would simplify the program for a constant one.
     g = jax.numpy.asarray(np.random.default_rng(1).standard_normal(y.shape, np.float32), y.dtype)
     found = [functools.partial(jax.jit(functools.partial(program, f)), g) for f in functions]
     for compiled in found:
@@ -196,7 +197,7 @@ def programs(functions, arguments):
 
 
 def measure(both, arguments, rounds):
-    """[sides, rounds] of milliseconds, and the same of CPU time."""
+    """Returns [2, sides, rounds]: wall time and CPU time in milliseconds."""
     import jax
 
     found = np.empty((2, len(both), rounds))

@@ -1,14 +1,16 @@
-"""Where the time of a training step goes, on CPUs: each convolution of a network alone, and what remains.
+"""Breaks the CPU time of a training step down into the convolutions of the network and the rest.
 
     python benchmarks/parts.py [--nets=resnet20_cifar,resnet50_v1_5] [--dtypes=float32,bfloat16] [--rounds=5] [--note=...]
                                or: make bench-parts
 
-The whole step is that of benchmarks/train.py; beside it the same with jax.nn.relu in place of kernels.relu, with the C
-library's own allocator, without the flags that run.py gives XLA, with oneDNN's custom calls in place of those flags, and the
-inference of as many images. Then every convolution, by itself, with random numbers
-of its shapes: forward, gradient of its input, gradient of its weights. All in CPU time, which other work on the machine
-changes least. What the parts do not add up to is batch normalization, activations, pooling, the optimizer, and what caches
-lose between one part and the next. Appends a line a network and type to results.jsonl.
+The whole step is the training step of benchmarks/train.py. It is also measured in four variants: with jax.nn.relu
+instead of cpu_kernels.relu, with the C library's default allocator settings, without run.py's XLA flags, and with
+oneDNN's custom calls instead of those flags. Inference on the same number of images is measured too. Then every
+convolution runs alone on random arrays of its shapes: forward, gradient of its input, gradient of its weights.
+
+All times are CPU time, which other load on the machine changes least. The remainder is batch normalization,
+activations, pooling, the optimizer and cache misses between the parts. Appends a line per network and dtype to
+results.jsonl.
 """
 
 import os
@@ -31,7 +33,7 @@ PARTS = ("forward", "gradients of inputs", "gradients of weights")
 
 
 def convolutions(net, batch):
-    """How often each (shape of x, features, kernel, stride, padding, groups) is convolved, 1 x 1 included."""
+    """Counts the convolutions by (shape of x, features, kernel, stride, padding, groups), including 1 x 1."""
     import flax.linen as nn
     import jax
 
@@ -69,7 +71,7 @@ def cpu_ms(function, *arguments, rounds=5):
 
 
 def part(dtype, x_shape, features, kernel, stride, padding, groups, wants_input):
-    """(multiply-adds, CPU ms) of each of PARTS of one convolution; the image wants no gradient."""
+    """Returns (multiply-adds, CPU ms) of one convolution, each an array over PARTS; images need no input gradient."""
     import jax
     import jax.numpy as jnp
 
@@ -78,7 +80,7 @@ def part(dtype, x_shape, features, kernel, stride, padding, groups, wants_input)
     rng = np.random.default_rng(0)
     shapes = x_shape, (*kernel, x_shape[3] // groups, features)
     x, kernel = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in shapes)
-    x = x.astype(dtype)  # the parameters stay in float32
+    x = x.astype(dtype)  # the parameters stay float32
     convolve = lambda x, kernel: cpu_kernels.conv(x, kernel, stride, padding, groups)  # noqa: E731
     y = jax.jit(convolve)(x, kernel)
     of_x = lambda x, k, g: jax.vjp(lambda x: convolve(x, k), x)[1](g)  # noqa: E731

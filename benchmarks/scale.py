@@ -1,10 +1,10 @@
-"""What a training step costs as the batch, the depth and the devices grow: ResNets on CIFAR-10's size.
+"""Measures how training throughput scales with batch size, depth and devices, for ResNets at CIFAR-10's image size.
 
     python benchmarks/scale.py [--what=batch,depth,devices] [--rounds=3] [--note=...]        or: make bench-scale
 
-Steps as in benchmarks/train.py, float32, data in memory. Beside batch and depth stands PyTorch, eager; beside several
-devices one of them, which on a CPU shares the same cores. Seeds: benchmarks/seeds.py. Appends a line a case to
-results.jsonl.
+The steps are those of benchmarks/train.py in float32, with data in memory. Batch size and depth are compared with eager
+PyTorch. Several devices are compared with one device; on a CPU they share the same cores. For seeds see
+benchmarks/seeds.py. Appends a line per case to results.jsonl.
 """
 
 import os

@@ -1,10 +1,11 @@
-"""Several seeds in one program (run.py --seeds=N) against one after the other: which is faster here, and from when on.
+"""Compares training several seeds in one program (run.py --seeds=N) with training them one after the other.
 
     python benchmarks/seeds.py [--nets=lenet5_modern] [--seeds=1,4,8,16] [--steps=64] [--rounds=5] [--note=...]
                                or: make bench-seeds
 
-A seed is `steps` training steps of a batch of 128 from resident images, with the step of training/train_step.py as run.py runs it. Each
-side is a process of its own and they take turns. Appends a line a case to results.jsonl: seeds/s of both sides.
+A seed is `steps` training steps with a batch of 128 resident images. The step is that of
+convnets/training/train_step.py, dispatched as in run.py. Each side is a separate process, and the sides take turns.
+Appends a line per case to results.jsonl: seeds/s of both sides, and their ratio.
 """
 
 import argparse
@@ -49,9 +50,8 @@ def serve(side, net, seeds, length):
     if side == "together":
         numbers, states = range(seeds), [jax.tree.map(lambda *leaves: np.stack(leaves), *states)]
         batches = [[{k: np.stack([b[k] for b in own], axis=1) for k in own[0]} for own in zip(*batches, strict=True)]]
-    step = train_step.train_step(
-        model, recipe.optimizer, "softmax", [], 0
-    )  # another seed alone is a program of the same cost
+    # The program for seed 0 serves every single seed: another seed would cost the same.
+    step = train_step.train_step(model, recipe.optimizer, "softmax", [], 0)
     step = parallel.parallel(step, train=True, steps=count, devices=device, seeds=numbers)
 
     def measure():

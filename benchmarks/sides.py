@@ -1,6 +1,7 @@
-"""What the benchmarks share: sides that take turns, each a process of its own, and the line that is kept of them.
+"""Shared code of the benchmarks: sides that take turns, each in its own process, and the recorded result line.
 
-A busy machine hurts all sides alike, so ratios within a run mean something and absolute times are context only.
+Other load on the machine slows all sides equally. Ratios within a run are therefore meaningful; absolute times are only
+context.
 """
 
 import argparse
@@ -19,11 +20,11 @@ import numpy as np
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 SHARED = Path(os.environ.get("CONVNETS_SHARED", HERE.parent.parent / "shared")) / "tfds"
-UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # instructions for products, the fastest first
+UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # instruction sets for matrix products, fastest first
 
 
 def parser(description: str, rounds: int) -> argparse.ArgumentParser:
-    """With what every benchmark is told."""
+    """Returns a parser with the options common to all benchmarks."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--rounds", type=int, default=rounds)
     made.add_argument("--note", default="", help="what else the machine was doing")
@@ -31,7 +32,7 @@ def parser(description: str, rounds: int) -> argparse.ArgumentParser:
 
 
 def chosen(parser: argparse.ArgumentParser, option: str, names: str, known: Iterable[str]) -> list[str]:
-    """The names of a list with commas; one that is not known ends the program with a line that lists those that are."""
+    """Splits a comma-separated list of names; an unknown name ends the program with a list of the known ones."""
     for name in names.split(","):
         if name not in known:
             parser.error(f"--{option}: {name} is none of {', '.join(known)}")
@@ -39,9 +40,13 @@ def chosen(parser: argparse.ArgumentParser, option: str, names: str, known: Iter
 
 
 def race(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[Any]]:
-    """What each side answered in every round, {side: [rounds]}; a side is the arguments of a Python process that serves.
+    """Runs the sides in turn and returns their answers, {side: [rounds]}.
 
-    One that ends before it is ready gets no turns and is left out.
+    Sides that exit before they are ready are omitted from the result.
+
+    Args:
+        commands: arguments of one Python process per side, which must call `serve`.
+        rounds: number of turns of each side.
     """
     processes = {
         side: subprocess.Popen([sys.executable, *command], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -69,7 +74,7 @@ def race(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[A
 
 
 def serve(measure: Callable[[], Any]) -> None:
-    """Answers every line of standard input with what `measure` gives, until there are no more."""
+    """Answers every line of standard input with the result of `measure` as JSON, until the input ends."""
     print("ready", flush=True)
     for _ in sys.stdin:
         print(json.dumps(measure()), flush=True)
@@ -80,7 +85,7 @@ def cores() -> int:
 
 
 def processor() -> str:
-    """Its name, and the widest of UNITS that it has."""
+    """Returns the processor's name and the fastest of UNITS that it supports."""
     info = Path("/proc/cpuinfo")
     facts = dict(re.findall(r"^(\S.*?)\s*: (.*)$", info.read_text(), re.MULTILINE)) if info.exists() else {}
     units = [unit for unit in UNITS if unit in facts.get("flags", "").split()]
@@ -94,7 +99,7 @@ def spread(values: Sequence[float], digits: int = 1) -> dict[str, float]:
 
 
 def record(benchmark: str, **facts: Any) -> None:
-    """Appends a line to results.jsonl, with the code, the versions and the machine that it is of."""
+    """Appends a line to results.jsonl with the facts, the commit, the library versions and the machine."""
     from convnets.runtime import provenance
 
     line = {"benchmark": benchmark, **facts, "cores": cores(), "processor": processor(), "commit": provenance.commit(),

@@ -1,11 +1,11 @@
-"""Seconds from the command to the end of the first training step, with and without what was compiled before.
+"""Measures the seconds from the command to the end of the first training step, with cold and warm compilation caches.
 
     python benchmarks/start.py [--nets=lenet5,resnet50] [--rounds=3] [--note=...]        or: make bench-start
 
-Ours is run.py on real data, from the start of Python to the first line of metrics.jsonl: cold, with an empty compilation
-cache, and warm, with what the cold run left in it. Beside it PyTorch, eager and compiled, in a program that imports it,
-makes the same network and takes one step on random images, with the cache of its compiler empty and full. They take turns.
-Appends a line a network to results.jsonl.
+Our side is run.py on real data, from the start of Python to the first line of metrics.jsonl. It runs cold, with an
+empty compilation cache, and then warm, with the cache of the cold run. The PyTorch sides, eager and compiled, import
+torch, build the same network and take one step on random images. The compiled side runs with an empty and a full
+compiler cache. The sides take turns. Appends a line per network to results.jsonl.
 """
 
 import argparse
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import sides
 
 ROOT = Path(__file__).parent.parent
-# what run.py trains; PyTorch's name of the network, its batch and the shape of an image
+# arguments of run.py; for PyTorch the name of the network, the batch size and the image shape
 NETS = {
     "lenet5": (("--config=configs/lenet.py:modern", "--config.train.batch_size=128"), "lenet5_modern", 128, (1, 28, 28)),
     "resnet50": (("--config=configs/resnet.py:50", "--config.train.batch_size=16", "--config.data.test_split=validation[:16]"),
@@ -30,7 +30,7 @@ SIDES = ("ours, cold", "ours, cached", "torch", "torch_compiled, cold", "torch_c
 
 
 def first_step_of_torch(net, compiled):
-    """What a reader of a PyTorch tutorial writes; says when the step is done."""
+    """Takes one training step as in a PyTorch tutorial, and prints the loss when it is done."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -47,7 +47,7 @@ def first_step_of_torch(net, compiled):
 
 
 def seconds(net, side, caches):
-    """From the start of a process to its first step."""
+    """Returns the seconds from the start of a process to the end of its first step."""
     cache = caches[side.split(",")[0]]
     if "cold" in side:
         caches[side.split(",")[0]] = cache = tempfile.mkdtemp(dir=caches["folder"])
@@ -86,7 +86,7 @@ def main():
         load = round(os.getloadavg()[0], 1)
         with tempfile.TemporaryDirectory() as folder:
             caches = {"folder": folder, **dict.fromkeys(("ours", "torch", "torch_compiled"), folder)}
-            seconds(net, "ours, cold", caches)  # decodes the data set, which is kept
+            seconds(net, "ours, cold", caches)  # decodes the data set; later runs reuse it
             found = {side: [] for side in SIDES}
             for _ in range(flags.rounds):
                 for side in SIDES:

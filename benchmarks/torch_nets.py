@@ -1,6 +1,7 @@
-"""The networks that ours are measured against and compared with, in PyTorch as torchvision has them; torch is an extra.
+"""Reference networks in PyTorch, after torchvision, for speed and correctness comparisons; torch is an optional extra.
 
-torchvision's names for parameters and its order of layers, so that weights.py's tables are tested on them too.
+Parameter names and layer order follow torchvision, so that they also test the tables of
+convnets/models/pretrained/names.py.
 """
 
 import functools
@@ -10,7 +11,7 @@ from torch import nn
 
 
 def classifier(features: int, first_dropout: bool = False) -> nn.Sequential:
-    """Two hidden layers of 4,096 units."""
+    """Builds the classifier of AlexNet and VGG, with two hidden layers of 4,096 units."""
     a, b, last = nn.Linear(features, 4096), nn.Linear(4096, 4096), nn.Linear(4096, 1000)
     if first_dropout:
         return nn.Sequential(nn.Dropout(), a, nn.ReLU(), nn.Dropout(), b, nn.ReLU(), last)
@@ -18,7 +19,7 @@ def classifier(features: int, first_dropout: bool = False) -> nn.Sequential:
 
 
 class Flat(nn.Module):
-    """Convolutional features, flattened, and a classifier."""
+    """Convolutional features followed by a flattening and a classifier."""
 
     def __init__(self, features: nn.Module, head: nn.Module):
         super().__init__()
@@ -29,7 +30,7 @@ class Flat(nn.Module):
 
 
 def lenet5() -> nn.Module:
-    """The LeNet-5 of lenet5_modern."""
+    """Builds the LeNet-5 of lenet5_modern."""
     relu, pool = nn.ReLU, functools.partial(nn.MaxPool2d, 2, 2)
     features = nn.Sequential(
         nn.Conv2d(1, 6, 5), relu(), pool(), nn.Conv2d(6, 16, 5), relu(), pool(), nn.Conv2d(16, 120, 5), relu()
@@ -59,7 +60,7 @@ def vgg(lengths: tuple[int, ...], batch_norm: bool = False) -> nn.Module:
 
 
 class Block(nn.Module):
-    """A residual block; the CIFAR networks' shortcut pads with zeros, the others' projects."""
+    """Residual block; CIFAR networks use zero-padded shortcuts, the others projection shortcuts."""
 
     def __init__(self, channels: int, maps: int, stride: int, bottleneck: bool, cifar: bool):
         super().__init__()
@@ -89,7 +90,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """torchvision's ResNet, whose stride is on the 3x3, or with `cifar` the one of section 4.2 as akamaster has it."""
+    """torchvision's ResNet, with the stride on the 3x3, or with `cifar` the ResNet of section 4.2 after akamaster."""
 
     def __init__(self, lengths: tuple[int, ...], bottleneck: bool = False, cifar: bool = False):
         super().__init__()
@@ -132,7 +133,7 @@ class Inception(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """Table 1 of Szegedy et al. 2014 with both auxiliary classifiers; in training it returns (scores, [scores, scores])."""
+    """Table 1 of Szegedy et al. 2014 with both auxiliary classifiers; training returns (scores, [scores, scores])."""
 
     ROWS = {
         "3a": (192, 64, 96, 128, 16, 32, 32), "3b": (256, 128, 128, 192, 32, 96, 64),
@@ -175,7 +176,7 @@ class GoogLeNet(nn.Module):
 VGGS = {"a": (1, 1, 2, 2, 2), "b": (2, 2, 2, 2, 2), "d": (2, 2, 3, 3, 3), "e": (2, 2, 4, 4, 4)}
 BASIC = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 BOTTLENECK = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-# By our names; those of PUBLISHED have the parameters' names of published files.
+# Networks by our names; the parameter names of those in PUBLISHED match published weight files.
 PUBLISHED = {
     "alexnet_owt": alexnet,
     **{f"vgg_{k}{'_bn' * bn}": functools.partial(vgg, v, bn) for k, v in VGGS.items() for bn in (False, True)},

@@ -1,10 +1,10 @@
-"""What it costs to compile for a TPU, on a machine that has none: seconds, memory and the estimated time of a training step.
+"""Compiles training steps for a TPU without having one: compile time, memory and estimated step time.
 
     python benchmarks/tpu_compile.py [--nets=lenet5_modern,...] [--dtypes=bfloat16] [--note=...]       or: make bench-tpu
 
-libtpu, of the extra `tpu`, compiles for the chips of a topology that is only described. The step is that of
-benchmarks/train.py on one chip. Its estimated time is the larger of two quotients: the arithmetic that XLA counts over the
-chip's peak, and the bytes that it counts over the chip's bandwidth. Appends a line a case to results.jsonl.
+libtpu, from the extra `tpu`, compiles for a topology description without hardware. The step is that of
+benchmarks/train.py on one chip. The estimated time is the larger of XLA's FLOP count / the chip's peak FLOP/s and XLA's
+byte count / the chip's memory bandwidth. Appends a line per case to results.jsonl.
 """
 
 import os
@@ -19,12 +19,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import sides, train
 
 TOPOLOGY = "v5e:2x2"
-PEAK, BANDWIDTH = 197e12, 819e9  # of one v5e chip, as Google states them: FLOP/s in bfloat16, bytes/s
+PEAK, BANDWIDTH = 197e12, 819e9  # one v5e chip, by Google's specification: FLOP/s in bfloat16, bytes/s
 BATCH = 128
 
 
 def step_for(net, dtype, device):
-    """The training step of a network for one device and the shapes of its arguments."""
+    """Returns the training step of a network for one device, and the shapes of its arguments."""
     import jax
     import jax.numpy as jnp
 

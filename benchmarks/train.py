@@ -1,13 +1,15 @@
-"""Images/s in training and in inference beside PyTorch: same network, batch and precision, on this machine.
+"""Measures images/s in training and inference against PyTorch: same network, batch, precision and machine.
 
     python benchmarks/train.py [--nets=lenet5_modern,...] [--dtypes=float32,bfloat16] [--kinds=train,inference]
                                [--rounds=5] [--note=...]            or: make bench
 
-A training step is forward, backward and SGD with momentum and decay, its data in memory: the step of training/train_step.py as run.py
-runs it, beside PyTorch eager and compiled, channels last, with autocast for bfloat16 (on a GPU with CUDA graphs). Inference
-is the network alone, from images in memory to scores; each batch is waited for before the next is asked for. Each side is
-a process of its own and they take turns. Appends a line a case to results.jsonl: images/s of all sides, peak memory, ours
-over the faster of PyTorch's two, and how much of the machine's own rate of matrix products ours reaches.
+A training step is forward, backward and SGD with momentum and weight decay, with data in memory. Our side is the step
+of convnets/training/train_step.py, dispatched as in run.py. PyTorch runs eager and compiled (on a GPU with CUDA
+graphs), with channels last and with autocast for bfloat16. Inference is the network alone, from images in memory to
+scores; each batch finishes before the next is dispatched.
+
+Each side is a separate process, and the sides take turns. Appends a line per case to results.jsonl: images/s of all
+sides, peak memory, our ratio to the faster PyTorch side, and our share of the machine's matrix product rate.
 """
 
 import argparse
@@ -27,14 +29,14 @@ from convnets.training.state import create_state
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import sides
 
-# batch on CPUs, batch on GPUs
+# (batch on CPUs, batch on GPUs)
 NETS = {
     "lenet5_modern": (128, 1024), "resnet20_cifar": (128, 1024), "alexnet_owt": (32, 512), "vgg_d": (8, 128),
     "googlenet": (16, 256), "resnet18": (16, 256), "resnet50_v1_5": (16, 256),
 }  # fmt: skip
 KINDS, DTYPES = ("train", "inference"), ("float32", "bfloat16")
 SIDES = ("ours", "torch", "torch_compiled")
-SECONDS = 2.0  # of a round
+SECONDS = 2.0  # per round
 ONEDNN = ("--xla_cpu_experimental_onednn_custom_call=true"
           " --xla_cpu_experimental_ynn_fusion_type=-individual_convolution,-individual_dot")  # fmt: skip
 SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
@@ -50,11 +52,11 @@ def recipe(batch):
 
 
 def ours(kind, net, dtype, batch=0, count=1):
-    """A function that runs n steps and waits for them; the images of one; one that tells the peak memory in MiB.
+    """Returns (run_steps, images per dispatch, peak); run_steps(n) runs n dispatches and waits, peak() returns MiB.
 
     Args:
-        batch: of all devices; 0: that of NETS.
-        count: of devices.
+        batch: total batch size of all devices; 0 = the one in NETS.
+        count: number of devices.
     """
     from convnets.runtime import environment
 
@@ -103,7 +105,7 @@ def ours(kind, net, dtype, batch=0, count=1):
 
 
 def torch(kind, net, dtype, compiled, batch=0):
-    """The same in PyTorch."""
+    """Returns the same as `ours`, for PyTorch."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -112,7 +114,7 @@ def torch(kind, net, dtype, compiled, batch=0):
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as JAX does
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as in JAX
     network = NETWORKS[net]().to(device, memory_format=torch.channels_last).train(kind == "train")
     optimizer = torch.optim.SGD(network.parameters(), **SGD)
     batch = batch or NETS[net][device != "cpu"]
@@ -151,7 +153,7 @@ def torch(kind, net, dtype, compiled, batch=0):
 
 
 def leave_out(side):
-    """Of the sides of benchmarks/parts.py: what they are named for is as JAX has it, or as ONEDNN says."""
+    """Sets up a variant side of benchmarks/parts.py: restores the default of JAX or glibc, or uses the ONEDNN flags."""
     import jax
 
     from convnets.layers import cpu_kernels
@@ -174,7 +176,7 @@ def serve(side, kind, net, dtype, batch="0", devices="1"):
     else:
         run_steps, images, peak = torch(kind, net, dtype, "compiled" in side, int(batch))
     for _ in range(4):
-        run_steps(1)  # the first compiles, and memory grows for two or three
+        run_steps(1)  # the first step compiles; memory grows over two or three steps
     began = time.perf_counter()
     run_steps(1)
     count = max(1, round(SECONDS / (time.perf_counter() - began)))
@@ -189,7 +191,7 @@ def serve(side, kind, net, dtype, batch="0", devices="1"):
 
 
 def limit(dtype):
-    """GFLOP/s of a large matrix product and the device, from a process that keeps neither memory nor a GPU."""
+    """Returns the GFLOP/s of a large matrix product and the device; a subprocess frees its memory and the GPU."""
     code = (
         "import time, jax, jax.numpy as jnp\n"
         f"n = 2048 if jax.default_backend() == 'cpu' else 8192\na = jax.random.normal(jax.random.key(0), (n, n), '{dtype}')\n"

@@ -1,4 +1,4 @@
-"""Configs: loading, overriding leaves from the command line, comparing."""
+"""Config utilities: loads configs, overrides their leaves from the command line, and compares them."""
 
 import difflib
 import json
@@ -14,7 +14,7 @@ from convnets.errors import UsageError
 
 
 def split_arguments(argv: list[str]) -> tuple[list[str], list[str]]:
-    """The `--config.key=value` arguments, each as one word, and the others."""
+    """Splits arguments into `--config.key=value` overrides, each joined to one word, and the others."""
     overrides: list[str] = []
     others: list[str] = []
     words = iter(range(len(argv)))
@@ -29,10 +29,13 @@ def split_arguments(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def load_config(source: str | Path, overrides: list[str]) -> tuple[ConfigDict | None, list[str]]:
-    """The config of `source` with overrides applied, and what is wrong with them, a line each.
+    """Returns the config of `source` with overrides applied, and a list of problems, one line each.
+
+    The config is None if the file does not exist or cannot be loaded.
 
     Args:
         source: 'path.py' or 'path.py:argument', or the config.json of a run.
+        overrides: `--config.key=value` arguments.
     """
     path = str(source)
     file = path.split(":")[0]
@@ -58,7 +61,10 @@ def load_config(source: str | Path, overrides: list[str]) -> tuple[ConfigDict | 
 
 
 def configs_of_seeds(source: str | Path, overrides: list[str], count: int) -> tuple[list[ConfigDict], list[str]]:
-    """The configs of `count` runs with the seeds from that of a right config on, and why they cannot train as one."""
+    """Returns the configs of `count` consecutive seeds, and the reasons why they cannot train as one program.
+
+    The first seed is the config's own. The config must load without error.
+    """
     config = load_config(source, overrides)[0]
     assert config is not None
     seed = config.train.seed
@@ -88,7 +94,7 @@ def _override(config: ConfigDict, override: str) -> str | None:
     command = ["run.py", override]
     config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=command)
     try:
-        values(command)  # sets it in `config` itself, and what a config file made to follow it
+        values(command)  # updates `config` in place, with the leaves that its file derives from this one
     except (flags.Error, ValueError, TypeError):
         return f"{key}: cannot read '{value}' as {type(get_leaf(config, key)).__name__}"
     return None
@@ -109,7 +115,7 @@ def get_leaf(config: ConfigDict, key: str) -> Any:
 
 
 def list_changes(old: dict, new: dict) -> list[str]:
-    """The leaves in which two configs differ, as 'key: old -> new'."""
+    """Returns the leaves in which two configs differ, as 'key: old -> new'."""
     old, new = ConfigDict(old), ConfigDict(new)
     keys = dict.fromkeys(leaf_keys(old) + leaf_keys(new))
     value = lambda config, key: get_leaf(config, key) if key in leaf_keys(config) else "absent"  # noqa: E731
@@ -117,10 +123,10 @@ def list_changes(old: dict, new: dict) -> list[str]:
 
 
 def list_overrides(old: dict, new: dict) -> list[str]:
-    """The '--config.KEY=VALUE' arguments that make the new config of the old one.
+    """Returns the '--config.KEY=VALUE' arguments that turn the old config into the new one.
 
-    Where the data lies is the machine's matter, and a leaf that only the old one has could not be overridden: neither
-    is among them.
+    Omits data.data_dir, which depends on the machine, and leaves that only the old config has, since no override can
+    remove them.
     """
     differ = [c for c in list_changes(old, new) if not c.startswith("data.data_dir:") and not c.endswith(" -> absent")]
     return [f"--config.{re.sub(': .* -> ', '=', c)}" for c in differ]

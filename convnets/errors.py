@@ -1,4 +1,4 @@
-"""What can go wrong, each kind with the exit code that scripts and schedulers may rely on."""
+"""Error classes, each with an exit code that scripts and schedulers may rely on."""
 
 
 class Error(Exception):
@@ -14,7 +14,7 @@ class UsageError(Error):
 
 
 class DataError(Error):
-    """A data set that is missing, incomplete or damaged."""
+    """A data set is missing, incomplete or damaged."""
 
     code = 3
 
@@ -26,12 +26,15 @@ class DivergedError(Error):
 
 
 class CheckpointError(Error):
-    """A checkpoint that cannot be written, or does not fit the program that reads it."""
+    """A checkpoint cannot be written, or does not fit the program that reads it."""
 
     code = 5
 
 
 class Preempted(Error):
-    """Asked to end, and saved: no failure. The same command resumes, so a scheduler may requeue it (sysexits' EX_TEMPFAIL)."""
+    """The process was asked to stop and saved its state; this is not a failure.
+
+    The same command resumes, so a scheduler may requeue it (sysexits' EX_TEMPFAIL).
+    """
 
     code = 75

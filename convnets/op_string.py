@@ -1,6 +1,6 @@
-"""The small language of augmentations, schedules and protocols: `name(args)|name(args)|...`, read left to right.
+"""Operation strings for augmentations, schedules and protocols: `name(args)|name(args)|...`, applied left to right.
 
-One string holds what a paper says in one line, so it can be overridden by a flag, quoted in a table and ablated.
+A pipeline fits in one string, so a flag can override it, a table can quote it and an experiment can ablate it.
 """
 
 import ast
@@ -22,7 +22,7 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
 
     def __call__(self, *first: Any) -> Any:
-        """The function of what is known at run time and then the arguments."""
+        """Calls the function with the run-time arguments `first`, then the bound arguments."""
         signature = inspect.signature(self.function).parameters.values()
         several = next((p.name for p in signature if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
         if several is None:
@@ -36,11 +36,12 @@ class Call(NamedTuple):
 def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> list[Call]:
     """Parses `text` into calls of the functions in `table`.
 
-    Arguments are Python literals and are bound to the function's parameters after the first `skip`, which the caller
-    supplies at run time, as it does keyword-only ones that no literal can give. An empty string is an empty list.
+    Arguments are Python literals. They are bound to the function's parameters after the first `skip`, which the caller
+    supplies at run time. The caller also supplies keyword-only parameters whose type is no literal. An empty string
+    gives an empty list.
 
     Raises:
-        UsageError: an unknown operation (with the nearest right name), or arguments that do not fit its signature.
+        UsageError: unknown operation (the message suggests the nearest name), or arguments that do not fit.
     """
     calls = []
     for part in filter(None, (p.strip() for p in text.split("|"))):
@@ -75,10 +76,10 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> 
 
 
 def choose(table: Mapping[str, Any], what: str, name: str) -> Any:
-    """The row `name` of a table of options.
+    """Returns the entry `name` of a table of options.
 
     Raises:
-        UsageError: there is none; `what` says of what, for example 'lrn'.
+        UsageError: `name` is not in the table; the message calls the option `what`, for example 'lrn'.
     """
     if name not in table:
         raise UsageError(f"unknown {what} '{name}'{suggest(name, table)}")
@@ -86,6 +87,6 @@ def choose(table: Mapping[str, Any], what: str, name: str) -> Any:
 
 
 def suggest(name: str, choices) -> str:
-    """'; did you mean x?' with the nearest of `choices`, or the choices themselves where none is near."""
+    """Returns '; did you mean x?' with the nearest of `choices`, or a list of all choices if none is near."""
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
     return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(sorted(choices))}"

@@ -1,4 +1,4 @@
-"""The style of all figures. The only file that imports matplotlib."""
+"""Style of all figures. Only this file imports matplotlib."""
 
 from pathlib import Path
 
@@ -16,5 +16,5 @@ plt.rcParams.update({
 
 
 def save_figure(figure, path: Path) -> None:
-    figure.savefig(path, metadata={"Software": None})  # the same figure is the same file
+    figure.savefig(path, metadata={"Software": None})  # omits the version, so that equal figures give equal files
     plt.close(figure)

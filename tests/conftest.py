@@ -22,6 +22,12 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+def pytest_collection_modifyitems(items):
+    """Puts the longest files first, so that no worker is left with one of them at the end."""
+    longest = ("test_run.py", "test_launcher.py", "test_multi_seed.py")
+    items.sort(key=lambda item: item.path.name not in longest)
+
+
 # For programs that run once: compiling them well would take most of a test's time.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 

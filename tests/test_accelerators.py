@@ -26,14 +26,19 @@ def programs(name):
     model = models.create(name, GOLDEN[name]["classes"], "bfloat16")
     side = min([model.input_shape[0], *(s for start, s in SIDES.items() if name.startswith(start))])
     shape = (side, side, model.input_shape[2])
-    optimizer = make_recipe(0.1, 0, "constant", 0.9, False, 1e-4, "*", "", 0.0, "", 1000, BATCH).optimizer
-    variables = jax.eval_shape(lambda: initial_state(model, optimizer, shape, 0))
+    optimizer = make_recipe(
+        0.1, 0, "constant", 0.9, False, 1e-4, "*", "", 0.0, "", steps_per_epoch=1000, batch_size=BATCH
+    ).optimizer
+    start = jax.eval_shape(lambda: initial_state(model, optimizer, shape, 0))
     one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)  # noqa: E731
     batch = {"image": one(jnp.float32, *shape), "mask": one(jnp.float32),
              **{key: one(jnp.int32) for key in ("label", "epoch", "index")}}  # fmt: skip
     train = train_step.train_step(model, optimizer, "softmax", [], 0)
     test = eval_step.eval_step(model, "softmax", [])
-    return [(parallel.ahead_of_time(step, train=step is train), (variables, batch, {})) for step in (train, test)]
+    return [
+        (parallel.ahead_of_time(train, train=True), (start, batch, {})),
+        (parallel.ahead_of_time(test, train=False), (start.variables, batch, {})),
+    ]
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.accelerators] * (n not in QUICK)) for n in MODELS])

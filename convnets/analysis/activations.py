@@ -1,7 +1,7 @@
-"""Looking inside a network: what its layers give for images, what excites a unit, and where an image decides its class.
+"""Network inspection: layer activations, the images that excite a unit most, and occlusion maps.
 
-Functions of a model, its variables and images as the network takes them; what a layer gives is taken before the squashing
-function that follows it.
+The functions take a model, its variables and preprocessed input images. Layer outputs are pre-activations: they are
+recorded before the nonlinearity that follows the layer.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,12 +21,12 @@ Square = tuple[int, int, int, int]  # top, left, bottom, right, the last two exc
 
 
 class Part(NamedTuple):
-    """Of one layer and n images.
+    """Statistics of one layer over one batch of n images.
 
     Attributes:
-        peak, place: [n, channels], the largest value of each channel, and where on the map (row * width + column).
-        mean, square: [n, channels], of its values and of their squares over the map.
-        low, high: [inputs], the least and the largest that came into the layer on each of its input channels.
+        peak, place: [n, channels], each channel's maximum and its flat index on the feature map (row * width + column).
+        mean, square: [n, channels], the spatial means of each channel's values and of their squares.
+        low, high: [inputs], the minimum and maximum of each input channel of the layer over the batch.
     """
 
     peak: jax.Array
@@ -38,13 +38,13 @@ class Part(NamedTuple):
 
 
 class Channels(NamedTuple):
-    """Of one layer and many images.
+    """Statistics of one layer over a whole data set.
 
     Attributes:
-        peak, place: as in `Part`.
-        mean, std: [channels], over all images and places.
-        dead: the share of the layer's input channels (of a full layer, its input units) that are the same at all places
-            of all images, so that nothing can be learned from them: behind a rectifier, units that never fire.
+        peak, place: as in `Part`, for all images.
+        mean, std: [channels], over all images and positions.
+        dead: fraction of the layer's input channels (input units for a fully connected layer) that are constant over
+            all images and positions. They carry no information; after a ReLU they are units that never fire.
     """
 
     peak: np.ndarray
@@ -55,9 +55,9 @@ class Channels(NamedTuple):
 
 
 def capture(model: nn.Module, variables: Any, images: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """What goes into each layer and what it gives, by the paper's name with its path; float32.
+    """Returns the (input, output) of each layer in float32, keyed by module path with the paper's layer name.
 
-    Auxiliary heads do not run, running statistics serve batch normalization: it is the network that is tested.
+    The network runs in evaluation mode: without auxiliary heads, and batch normalization uses running statistics.
     """
     seen = {}
 
@@ -82,10 +82,10 @@ def _part(before: jax.Array, after: jax.Array) -> Part:
 def collect_statistics(
     model: nn.Module, variables: Any, batches: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, Channels]:
-    """Every layer over all images.
+    """Returns the statistics of every layer over all images, keyed by layer name.
 
     Args:
-        batches: (images [n, h, w, c], mask [n] of those that count), all of one shape.
+        batches: (images [n, h, w, c], mask [n]) pairs, all of one shape; mask is 0 for padding images.
     """
 
     @jax.jit
@@ -96,7 +96,7 @@ def collect_statistics(
     for images, mask in batches:
         real = np.flatnonzero(mask)
         images = np.asarray(images)
-        if len(real) < len(images):  # filled up with one that counts, which changes no extreme
+        if len(real) < len(images):  # pad with a copy of a real image: min and max stay the same
             images = np.where((np.asarray(mask) > 0)[:, None, None, None], images, images[real[0]])
         for name, part in jax.device_get(look(variables, images)).items():
             kept.setdefault(name, []).append(Part(*(v[real] for v in part[:4]), *part[4:]))
@@ -112,9 +112,10 @@ def _merge(parts: Sequence[Part]) -> Channels:
 
 
 def first_filters(model: nn.Module, variables: Any, rows: Sequence[LayerSummary]) -> tuple[str, np.ndarray] | None:
-    """Name and kernels [kh, kw, channels, maps] of the layer that sees the image; None where they are no pictures of it.
+    """Returns the name and kernels [kh, kw, channels, maps] of the first layer with weights.
 
-    Of a locally connected layer they are those at the middle of the map, of a full layer they have the image's size.
+    Returns None where the weights cannot be shown as image patches. For a locally connected layer, the kernels at the
+    centre of the map are returned; for a fully connected layer, kernels have the size of the image.
     """
     first = next((r for r in rows if r.kind in WEIGHTED), None)
     if first is None:
@@ -132,25 +133,28 @@ def first_filters(model: nn.Module, variables: Any, rows: Sequence[LayerSummary]
     return (first.name, kernel) if kernel.ndim == 4 else None
 
 
-# Units and what they see --------------------------------------------------------------------------------------------
+# Units and their receptive fields -----------------------------------------------------------------------------------
 
 
 def levels(rows: Sequence[LayerSummary]) -> list[LayerSummary]:
-    """The first, the middle and the last layer that has weights and a map; of a network without maps, full layers."""
+    """Returns the first, middle and last weighted layer that has feature maps.
+
+    In a network without feature maps, the fully connected layers are used instead.
+    """
     maps = [r for r in rows if r.kind in WEIGHTED[:-1]]
     chosen = maps or [r for r in rows if r.kind == "Dense"][:-1] or [r for r in rows if r.parameters]
     return [chosen[i] for i in dict.fromkeys((0, len(chosen) // 2, len(chosen) - 1))] if chosen else []
 
 
 def patch(layer: LayerSummary, place: int) -> Square:
-    """The receptive field of a unit: input pixels, which may lie beyond the image's edge, in the padding."""
+    """Returns a unit's receptive field in input pixels; it may extend into the padding outside the image."""
     row, column = divmod(int(place), layer.output[1]) if len(layer.output) == 3 else (0, 0)
     top, left = (layer.start + layer.jump * at for at in (row, column))
     return top, left, top + layer.receptive_field, left + layer.receptive_field
 
 
 def cut(image: np.ndarray, square: Square) -> np.ndarray:
-    """The pixels of a square [side, side, c]; 0 where it lies beyond the image [h, w, c]."""
+    """Returns the crop [side, side, c] of a square; pixels outside the image [h, w, c] are 0."""
     top, left, bottom, right = square
     h, w = image.shape[:2]
     out = np.zeros((bottom - top, right - left, image.shape[2]), image.dtype)
@@ -160,7 +164,7 @@ def cut(image: np.ndarray, square: Square) -> np.ndarray:
 
 
 def best(channels: Channels, channel: int, count: int) -> np.ndarray:
-    """The images that excite a channel most, the first the most; indices into the survey's images."""
+    """Returns the indices of the `count` images with the largest peak activation of a channel, in descending order."""
     return np.argsort(-channels.peak[:, channel], kind="stable")[:count]
 
 
@@ -168,12 +172,12 @@ def best(channels: Channels, channel: int, count: int) -> np.ndarray:
 
 
 class Occlusion(NamedTuple):
-    """What a class is given while a part of the image is hidden.
+    """Class scores of one image with a part of it occluded.
 
     Attributes:
-        values: [rows, columns], of the class with the square there.
-        centres: (rows, columns) of the squares, in pixels.
-        side: of the square.
+        values: [rows, columns], the class score for each position of the square.
+        centres: (rows, columns), the pixel coordinates of the squares' centres.
+        side: side of the square in pixels.
     """
 
     values: np.ndarray
@@ -184,14 +188,15 @@ class Occlusion(NamedTuple):
 def occlude(
     score: Callable[[np.ndarray], np.ndarray], image: np.ndarray, side: int, stride: int, batch: int = 32
 ) -> Occlusion:
-    """What a class is given while a grey square slides over the image (Zeiler & Fergus 2014, section 4.2).
+    """Returns the class score as a grey square slides over the image (Zeiler & Fergus 2014, section 4.2).
 
-    The square is the mean of the image, on each channel; at the edges it hangs over.
+    The square is filled with the image's mean of each channel and is clipped at the edges.
 
     Args:
-        score: of images [n, h, w, c] for the class, [n]; the same n each time.
+        score: maps images [n, h, w, c] to the class scores [n]; n is always `batch`.
         image: [h, w, c].
-        side, stride: of the square, in pixels.
+        side, stride: side and stride of the square, in pixels.
+        batch: images per call of `score`.
     """
     h, w = image.shape[:2]
     rows, columns = np.arange(0, h, stride), np.arange(0, w, stride)
@@ -210,7 +215,10 @@ def occlude(
 
 
 def scorer(model: nn.Module, variables: Any, loss: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Images [n, h, w, c] to [n, classes]: probabilities, or the outputs of a network that gives none."""
+    """Returns a function from images [n, h, w, c] to [n, classes].
+
+    The values are softmax probabilities, or the raw outputs for the losses in NO_PROBABILITIES.
+    """
 
     @jax.jit
     def scores(variables, images):
@@ -222,10 +230,11 @@ def scorer(model: nn.Module, variables: Any, loss: str) -> Callable[[np.ndarray]
 
 
 def statistics(rows: Sequence[LayerSummary], found: Mapping[str, Channels]) -> list[dict[str, Any]]:
-    """Through depth, a line for each layer with weights: 'layer', 'norm', and per channel 'mean', 'std'; and 'dead'.
+    """Returns one dict for each layer with weights, in order of depth.
 
-    What goes into the squashing function is measured: where batch normalization follows a layer, what that gives. 'raw'
-    is the deviation before it.
+    Its keys are 'layer', 'norm', 'dead' and the per-channel lists 'mean', 'std' and 'raw'. 'mean' and 'std' describe
+    the pre-activations: the output of the batch normalization where one follows the layer. 'raw' is the standard
+    deviation before it.
     """
     lines: list[dict[str, Any]] = []
     for r in rows:

@@ -1,12 +1,12 @@
-"""How Gabor-like a filter is: a Gabor function fitted to it by least squares.
+"""Least-squares fit of a Gabor function to a filter, to measure how Gabor-like the filter is.
 
-A plane wave under a Gaussian window, with which Daugman (1985) and Jones & Palmer (1987) describe the simple cells of the
-cat's visual cortex:
+A Gabor function is a plane wave under a Gaussian window. Daugman (1985) and Jones & Palmer (1987) describe the simple
+cells of the cat's visual cortex with it:
 
     g(x, y) = exp(-u^2 / 2 su^2 - v^2 / 2 sv^2) (a cos(2 pi f u) + b sin(2 pi f u)),
     u = (x - cx) cos t + (y - cy) sin t,  v = -(x - cx) sin t + (y - cy) cos t
 
-It has 8 numbers, so any 5 x 5 filter resembles one to some degree; `noise` says to what degree chance does.
+It has 8 parameters, so any 5 x 5 filter resembles one to some degree; `noise` measures the fit expected by chance.
 """
 
 from typing import NamedTuple
@@ -14,19 +14,19 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize
 
-SMALLEST = 5  # pixels a side; a 3 x 3 filter has about as many as the function has numbers
-TRIES = 3  # starts that are followed to their end
+SMALLEST = 5  # pixels per side; a 3 x 3 filter has about as many pixels as the function has parameters
+TRIES = 3  # starting points that are optimized to convergence
 
 
 class Gabor(NamedTuple):
-    """A fitted function.
+    """A fitted Gabor function.
 
     Attributes:
-        orientation: of the stripes, degrees from 0 to 180, counter-clockwise from horizontal.
-        frequency: cycles a pixel, 0 to 0.5.
-        explained: share of the filter's variance, at most 1; 0 for a filter that is the same everywhere.
-        centre: (row, column) of the window, from the filter's first pixel.
-        width: (across the stripes, along them), deviations of the window in pixels.
+        orientation: direction of the stripes, in degrees from 0 to 180, counter-clockwise from horizontal.
+        frequency: cycles per pixel, 0 to 0.5.
+        explained: fraction of the filter's variance that the function explains, at most 1; 0 for a constant filter.
+        centre: (row, column) of the window's centre, relative to the filter's first pixel.
+        width: (across, along) the stripes, the window's standard deviations in pixels.
         values: [h, w], the function at the filter's pixels.
     """
 
@@ -39,15 +39,15 @@ class Gabor(NamedTuple):
 
     @property
     def striped(self) -> bool:
-        """Whether the filter holds at least half a period; below that it is a blob, or a slope."""
+        """Whether the filter spans at least half a period of the wave; a shorter span is a blob or a gradient."""
         return bool(self.frequency * max(self.values.shape) >= 0.5)
 
 
 def fit(pixels: np.ndarray) -> Gabor:
-    """The Gabor function nearest to a filter [h, w], in the sum of squared differences.
+    """Returns the least-squares fit of a Gabor function to a filter [h, w].
 
-    The best of a grid of starts are followed; a and b are linear and solved for at each step. A window's centre lies in
-    the filter, its deviations between 0.6 pixels and the filter's side.
+    The best TRIES starting points of a grid are optimized. The linear parameters a and b are solved for at each step.
+    The window's centre is constrained to the filter, its standard deviations to 0.6 pixels up to the filter's side.
 
     Raises:
         ValueError: the filter is smaller than 5 x 5.
@@ -70,7 +70,7 @@ def fit(pixels: np.ndarray) -> Gabor:
 
     def values(p: np.ndarray) -> np.ndarray:
         b = basis(p)
-        gram = b.T @ b + 1e-9 * np.eye(2)  # the sine vanishes with the frequency
+        gram = b.T @ b + 1e-9 * np.eye(2)  # regularized: the sine column is 0 at frequency 0
         return b @ np.linalg.solve(gram, b.T @ target)
 
     def rest(p: np.ndarray) -> np.ndarray:
@@ -95,28 +95,28 @@ def fit(pixels: np.ndarray) -> Gabor:
     p = min(found, key=lambda f: f.cost).x
     total = float(np.sum(np.square(target - target.mean())))
     explained = 1 - float(np.sum(np.square(rest(p)))) / total if total > 1e-12 else 0.0
-    # Rows count downwards, and the stripes lie across the wave.
+    # Row indices grow downwards, and the stripes are perpendicular to the wave.
     orientation = (90 - np.degrees(p[2])) % 180
     return Gabor(orientation, p[3], explained, (p[0], p[1]), (p[4], p[5]), scale * values(p).reshape(h, w))
 
 
 def noise(side: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
-    """Explained shares, [count], of filters of independent Gaussian pixels: what chance reaches at this size."""
+    """Returns `explained` [count] for filters of i.i.d. Gaussian pixels: the chance level at this filter size."""
     rng = np.random.default_rng(seed)
     return np.array([fit(rng.standard_normal(side)).explained for _ in range(count)])
 
 
 def grey(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each filter of [h, w, channels, maps] on its own main axis of colour.
+    """Projects each filter of a kernel [h, w, channels, maps] on its own principal colour axis.
 
     Returns:
-        [maps, h, w], the filters' projections, and [maps], the share of their energy that lies on that axis; 1 for grey
-        images.
+        The projected filters [maps, h, w], and the fraction of each filter's energy on that axis [maps]; the
+        fraction is 1 for grey images.
     """
     h, w, channels, maps = kernel.shape
     flat = np.moveaxis(kernel, -1, 0).reshape(maps, h * w, channels).astype(np.float64)
     left, sizes, axes = np.linalg.svd(flat, full_matrices=False)
-    sign = np.where(axes[:, 0].sum(axis=1) < 0, -1.0, 1.0)  # brighter is positive
+    sign = np.where(axes[:, 0].sum(axis=1) < 0, -1.0, 1.0)  # the axis points towards brighter colours
     energy = np.sum(np.square(sizes), axis=1)
     share = np.where(energy > 0, sizes[:, 0] ** 2 / np.where(energy > 0, energy, 1), 0)
     return (left[:, :, 0] * (sizes[:, 0] * sign)[:, None]).reshape(maps, h, w), share

@@ -14,14 +14,17 @@ GAP = 1  # pixels between tiles
 
 
 def to_visible(image: np.ndarray) -> np.ndarray:
-    """A network's input [h, w, c] as colours from 0 to 1: [h, w, 3], of one channel or more than three [h, w, 1]."""
+    """Scales a network's input [h, w, c] to 0 to 1.
+
+    Returns [h, w, 3] for three channels, else the mean over the channels [h, w, 1].
+    """
     low, high = float(image.min()), float(image.max())
     scaled = (image - low) / (high - low or 1.0)
     return scaled if image.shape[-1] == 3 else scaled.mean(axis=-1, keepdims=True)
 
 
 def tile(parts: Sequence[np.ndarray], columns: int, fill: float = 1.0) -> np.ndarray:
-    """Images of one shape [h, w, c] in rows, a gap of `fill` between them."""
+    """Arranges images of one shape [h, w, c] in a grid, with gaps of GAP pixels of value `fill`."""
     h, w, c = parts[0].shape
     rows = -(-len(parts) // columns)
     sheet = np.full((rows * (h + GAP) - GAP, columns * (w + GAP) - GAP, c), fill)
@@ -41,10 +44,12 @@ def _show(axis, sheet: np.ndarray, **options: Any) -> None:
 
 
 def plot_gabors(filters: np.ndarray, fits: Sequence[Gabor], chance: np.ndarray, path: Path, title: str) -> None:
-    """Filters [maps, h, w] above the functions fitted to them, best first; and how well, in which direction, how fine.
+    """Plots filters [maps, h, w] above their Gabor fits, sorted by explained variance, with the fits' statistics.
+
+    The two other panels show the histogram of explained variance, and frequency against orientation.
 
     Args:
-        chance: explained shares of filters of noise.
+        chance: explained variance for filters of noise, from `gabor.noise`.
     """
     order = np.argsort([-f.explained for f in fits])
     shown, columns = order[:32], 8
@@ -82,10 +87,10 @@ def plot_gabors(filters: np.ndarray, fits: Sequence[Gabor], chance: np.ndarray, 
 
 
 def plot_units(rows: Sequence[tuple[int, Sequence[tuple[np.ndarray, Square]]]], path: Path, title: str) -> None:
-    """The images that excite channels most, the receptive field of the unit outlined, and its pixels alone.
+    """Plots the images that excite each channel most, with the unit's receptive field outlined and as a crop.
 
     Args:
-        rows: (channel, [(image [h, w, c], square)]), the most exciting image first.
+        rows: (channel, [(image [h, w, c], square)]), in descending order of activation.
     """
     count = max(len(found) for _, found in rows)
     height = 0.72 * len(rows) + 0.5
@@ -107,11 +112,13 @@ def plot_units(rows: Sequence[tuple[int, Sequence[tuple[np.ndarray, Square]]]], 
 
 
 def plot_maps(image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], path: Path, title: str) -> None:
-    """What layers give for an image: blue below 0, which a rectifier stops, red above; each layer on its own scale.
+    """Plots an image and the feature maps of layers for it, each layer on its own colour scale.
+
+    Blue is below 0, where a ReLU outputs 0; red is above 0.
 
     Args:
         image: [h, w, c].
-        layers: (name, [h, w, channels]); of many channels the first 16 are shown.
+        layers: (name, [h, w, channels]); at most the first 16 channels are shown.
     """
     count = min(max(m.shape[-1] for _, m in layers), 16)
     figure, axes = plt.subplots(len(layers) + 1, 1, figsize=(0.62 * count + 1.6, 0.68 * (len(layers) + 1) + 0.3),
@@ -133,11 +140,11 @@ def plot_maps(image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], path:
 
 
 def plot_occlusion(image: np.ndarray, found: Occlusion, whole: float, path: Path, title: str, what: str) -> None:
-    """An image beside what its class is given where a grey square hides a part of it.
+    """Plots an image beside its occlusion map: the class score for each position of the grey square.
 
     Args:
-        whole: the same of the image as it is.
-        what: the name of that quantity.
+        whole: the class score of the unoccluded image.
+        what: the name of the score.
     """
     figure, axes = plt.subplots(1, 2, figsize=(6.4, 3), layout="constrained")
     _show(axes[0], to_visible(image))
@@ -155,10 +162,10 @@ def plot_occlusion(image: np.ndarray, found: Occlusion, whole: float, path: Path
 
 
 def plot_statistics(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, title: str) -> None:
-    """Mean, deviation and dead inputs through depth, a colour a run.
+    """Plots mean, standard deviation and dead inputs against depth, in one colour per run.
 
     Args:
-        runs: by name, the lines of inside.statistics.
+        runs: by name, the result of `activations.statistics`.
     """
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
     palette = (FIRST, SECOND, *plt.get_cmap("Dark2").colors)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The figures of a finished run."""
+"""Figures of a finished run: curves, filters, confusion matrix, mistakes, answers."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from convnets.models.summary import summarize
 from convnets.runtime import files
 from convnets.training.trainer import Run
 
-FILTERS = {"Conv": "kernel", "SCells": "a"}  # the array of filters of a first layer
+FILTERS = {"Conv": "kernel", "SCells": "a"}  # layer kind -> parameter that holds the filters of a first layer
 
 
 def draw_run_figures(run: Run, scores: np.ndarray) -> list[Path]:
-    """The figures of a finished run."""
+    """Draws the figures of a finished run into its workdir and returns the paths of those that exist."""
     info = run.test_split.info
     labels = evaluator.images_and_labels(run.test_split)[1]
     guesses = np.argmax(scores, axis=1)

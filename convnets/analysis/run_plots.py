@@ -1,4 +1,4 @@
-"""Plots of one run: curves, filters, confusion matrix, mistakes."""
+"""Plots of one run: curves, filters, confusion matrix, mistakes, answers of the last layer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,10 @@ from convnets.plotting import FIRST, INK, QUIET, SECOND, plt, save_figure
 
 
 def plot_curves(lines: Sequence[dict[str, float]], path: Path, title: str) -> None:
-    """Loss and error against epochs, training smoothed over a fortieth of the run, test where it was measured."""
+    """Plots loss and error against epochs.
+
+    The training curve is a moving average over 1/40 of the run; the test curve has a point for each evaluation.
+    """
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
     epochs = np.array([line["epoch"] for line in lines])
     width = max(len(lines) // 40, 1)
@@ -29,7 +32,7 @@ def plot_curves(lines: Sequence[dict[str, float]], path: Path, title: str) -> No
 
 
 def plot_filters(kernel: np.ndarray, path: Path, title: str) -> None:
-    """First-layer filters, [kh, kw, channels, maps], grey or as colours; one scale for all, mid-grey is 0."""
+    """Plots first-layer filters [kh, kw, channels, maps] in grey or RGB, on one common scale; mid-grey is 0."""
     kh, kw, channels, maps = kernel.shape
     if channels not in (1, 3):
         kernel, channels, maps = kernel.reshape(kh, kw, 1, -1), 1, channels * maps
@@ -48,7 +51,7 @@ def plot_filters(kernel: np.ndarray, path: Path, title: str) -> None:
 
 
 def plot_confusion(labels: np.ndarray, guesses: np.ndarray, names: Sequence[str], path: Path, title: str) -> None:
-    """How often each true class (row) was taken for each class (column); the colour shows mistakes only."""
+    """Plots the confusion matrix: true classes in rows, predictions in columns; the colour shows mistakes only."""
     n = len(names)
     matrix = np.zeros((n, n), int)
     np.add.at(matrix, (labels, guesses), 1)
@@ -67,7 +70,7 @@ def plot_confusion(labels: np.ndarray, guesses: np.ndarray, names: Sequence[str]
 def plot_mistakes(
     images: np.ndarray, labels: np.ndarray, guesses: np.ndarray, names: Sequence[str], path: Path, title: str
 ) -> None:
-    """Misclassified images, each above 'truth > guess', at most 100."""
+    """Plots at most 100 misclassified images, each titled 'truth > guess'."""
     shown = min(len(images), 100)
     columns = min(max(shown, 1), 14 if max(map(len, names)) < 4 else 7)
     rows = max(-(-shown // columns), 1)
@@ -85,10 +88,10 @@ def plot_mistakes(
 def plot_answers(
     images: np.ndarray, outputs: np.ndarray, labels: np.ndarray, names: Sequence[str], path: Path, title: str
 ) -> None:
-    """Images [n, h, w, c], a row a class, each above what the planes [n, planes] of the last layer answer to it.
+    """Plots images [n, h, w, c], one row per class, each above a bar chart of the last layer's cell planes [n, planes].
 
-    A plane has the same place and colour everywhere, and all bars the same scale, so a class that one plane stands for
-    whatever its images look like is a row of equal bars. At most ten images of each class.
+    Each plane has the same position and colour in all charts, and all bars share one scale. A class that a single plane
+    represents regardless of the image is therefore a row of identical charts. At most ten images per class are shown.
     """
     rows = [np.flatnonzero(labels == label)[:10] for label in range(len(names))]
     columns, planes, limit = max(1, *map(len, rows)), outputs.shape[1], max(float(outputs.max()), 1e-12)

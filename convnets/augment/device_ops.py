@@ -1,8 +1,8 @@
-"""Device operations of the augmentation language: batches of float32 pixels [n, h, w, c], inside the compiled step.
+"""Device operations of the augmentation language: they act on float32 batches [n, h, w, c] in the compiled step.
 
-Each is a function (keys, images, arguments), `keys` one PRNG key an example, so that what happens to an example depends
-on (seed, epoch, example) alone, not on its batch, device or process. Pixels are 0 to 255 until an operation says
-otherwise. An operation with a keyword-only `statistics` is given those of the training set.
+Each operation is a function (keys, images, arguments), with one PRNG key per example. The result for an example thus
+depends on (seed, epoch, example) alone, not on its batch, device or process. Pixels range from 0 to 255 unless an
+operation changes the range. An operation with a keyword-only `statistics` receives the training-set statistics.
 """
 
 from collections.abc import Callable
@@ -19,18 +19,18 @@ from convnets.errors import UsageError
 
 
 def pad(keys: jax.Array, x: jax.Array, n: int, value: float = 0.0) -> jax.Array:
-    """n pixels of `value` on every side."""
+    """Pads n pixels of `value` on every side."""
     return jnp.pad(x, ((0, 0), (n, n), (n, n), (0, 0)), constant_values=value)
 
 
 def center(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
-    """The central n x n pixels."""
+    """Takes the central n x n pixels."""
     h, w = _room("center", x, n)
     return x[:, h // 2 : h // 2 + n, w // 2 : w // 2 + n]
 
 
 def crop(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
-    """n x n pixels from a random place; every place is as likely as any other."""
+    """Takes n x n pixels at a uniformly random position."""
     room = jnp.array(_room("crop", x, n)) + 1
     corners = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, room))(keys)
     window = lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), (n, n, image.shape[2]))  # noqa: E731
@@ -38,9 +38,9 @@ def crop(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
 
 
 def pad_crop(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
-    """n zeros on every side, then a random crop of the old size (He et al. 2015, section 4.2: 4).
+    """Pads n zeros on every side, then takes a random crop of the original size (He et al. 2015, section 4.2: n = 4).
 
-    Stands behind subtract_mean, so that the border is the mean.
+    Put it after subtract_mean, so that the zero border equals the mean.
     """
     if x.shape[1] != x.shape[2]:
         raise UsageError(f"pad_crop({n}): the image is {x.shape[1]} x {x.shape[2]}, not square")
@@ -48,13 +48,13 @@ def pad_crop(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
 
 
 def flip(keys: jax.Array, x: jax.Array) -> jax.Array:
-    """Left and right exchanged with probability 0.5."""
+    """Flips each image left to right with probability 0.5."""
     heads = jax.vmap(jax.random.bernoulli)(keys)
     return jnp.where(heads[:, None, None, None], x[:, :, ::-1], x)
 
 
 def resize(keys: jax.Array, x: jax.Array, n: int, antialias: bool = True) -> jax.Array:
-    """Bilinear to n x n."""
+    """Resizes to n x n with bilinear interpolation."""
     return jax.image.resize(x, (x.shape[0], n, n, x.shape[3]), "bilinear", antialias=antialias)
 
 
@@ -62,18 +62,18 @@ def distort(
     keys: jax.Array, x: jax.Array, translate: float = 0.0, scale: float = 0.0, squeeze: float = 0.0,
     shear: float = 0.0, rotate: float = 0.0, fill: float = 0.0,
 ) -> jax.Array:  # fmt: skip
-    """A random planar affine map of each image (LeCun et al. 1998, III.B, which names the kinds, not the ranges).
+    """Applies a random planar affine map to each image (LeCun et al. 1998, III.B, gives the kinds but not the ranges).
+
+    Bilinear sampling is written as products with hat functions, because gathers are slow on every accelerator. This
+    suits small images only: it needs memory for h x w x (h + w) numbers per image.
 
     Args:
         translate: horizontal and vertical shift, each U(-translate, translate) pixels.
-        scale: size changes by a factor exp(U(-scale, scale)).
-        squeeze: width by exp(s) and height by exp(-s), s from U(-squeeze, squeeze).
-        shear: horizontal shear, U(-shear, shear) pixels a row.
-        rotate: angle, U(-rotate, rotate) degrees.
-        fill: what lies outside the image.
-
-    Bilinear sampling written as products with hat functions: no gathers, which are slow on every accelerator. Meant for
-    small images: it takes memory for h x w x (h + w) numbers an image.
+        scale: the size changes by a factor exp(U(-scale, scale)).
+        squeeze: the width changes by exp(s) and the height by exp(-s), with s from U(-squeeze, squeeze).
+        shear: horizontal shear, U(-shear, shear) pixels per row.
+        rotate: rotation angle, U(-rotate, rotate) degrees.
+        fill: pixel value outside the image.
     """
     h, w = x.shape[1:3]
     limits = jnp.array([translate, translate, scale, squeeze, shear, jnp.deg2rad(rotate)], jnp.float32)
@@ -81,7 +81,7 @@ def distort(
     dx, dy, size, narrow, slant, angle = draws.T[:, :, None, None]
     rows = jnp.arange(h, dtype=jnp.float32)[None, :, None] - (h - 1) / 2 - dy
     columns = jnp.arange(w, dtype=jnp.float32)[None, None, :] - (w - 1) / 2 - dx
-    # Where output pixel (row, column) comes from: the inverse of rotate, then shear, then scale.
+    # Source coordinates (u, v) of each output pixel: undo rotation, then shear, then scale.
     u, v = columns * jnp.cos(angle) + rows * jnp.sin(angle), rows * jnp.cos(angle) - columns * jnp.sin(angle)
     u = (u - slant * v) * jnp.exp(-size - narrow) + (w - 1) / 2
     v = v * jnp.exp(-size + narrow) + (h - 1) / 2
@@ -93,30 +93,30 @@ def distort(
 
 
 def rotate(keys: jax.Array, x: jax.Array, degrees: float, fill: float = 0.0) -> jax.Array:
-    """By an angle from U(-degrees, degrees)."""
+    """Rotates each image by an angle from U(-degrees, degrees)."""
     return distort(keys, x, rotate=degrees, fill=fill)
 
 
 def scale(keys: jax.Array, x: jax.Array, factor: float, fill: float = 0.0) -> jax.Array:
-    """In size by exp(U(-log(factor), log(factor))): scale(1.2) is from 1/1.2 to 1.2."""
+    """Rescales each image by exp(U(-log(factor), log(factor))): scale(1.2) draws factors from 1/1.2 to 1.2."""
     if factor <= 0:
         raise UsageError(f"scale({factor}): factor must be above 0")
     return distort(keys, x, scale=abs(float(np.log(factor))), fill=fill)
 
 
 def shift(keys: jax.Array, x: jax.Array, down: int, right: int, fill: float = 0.0) -> jax.Array:
-    """By whole pixels, the same for every image: for tests of what a network makes of it."""
+    """Shifts every image by the same whole number of pixels, to test how a network responds."""
     moved = jnp.roll(x, (down, right), (1, 2))
     inside = [jnp.arange(n) - by for n, by in zip(x.shape[1:3], (down, right), strict=True)]
     kept = [(i >= 0) & (i < n) for i, n in zip(inside, x.shape[1:3], strict=True)]
     return jnp.where((kept[0][:, None] & kept[1])[..., None], moved, fill)
 
 
-# Views: several of each image, for tests; the views of an image stand one after the other ---------------------------
+# Views: several per image, at test time only; the views of an image are consecutive ---------------------------------
 
 
 def five(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
-    """The n x n pixels of the four corners and the centre: [b, h, w, c] to [5 b, n, n, c]."""
+    """Takes n x n crops of the four corners and the centre: [b, h, w, c] to [5 b, n, n, c]."""
     h, w = _room("five", x, n)
     corners = [(0, 0), (0, w), (h, 0), (h, w), (h // 2, w // 2)]
     views = jnp.stack([x[:, top : top + n, left : left + n] for top, left in corners], axis=1)
@@ -124,7 +124,7 @@ def five(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
 
 
 def mirror(keys: jax.Array, x: jax.Array) -> jax.Array:
-    """Each image and its mirror image: [b, h, w, c] to [2 b, h, w, c]."""
+    """Returns each image followed by its mirror image: [b, h, w, c] to [2 b, h, w, c]."""
     return jnp.stack([x, x[:, :, ::-1]], axis=1).reshape(-1, *x.shape[1:])
 
 
@@ -132,14 +132,15 @@ def mirror(keys: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def value_range(keys: jax.Array, x: jax.Array, low: float, high: float) -> jax.Array:
-    """Maps 0 to `low` and 255 to `high`; LeNet-5 takes background -0.1 and ink 1.175 (LeCun et al. 1998, II.B)."""
+    """Maps 0 to `low` and 255 to `high`; LeNet-5 uses background -0.1 and ink 1.175 (LeCun et al. 1998, II.B)."""
     return low + x * ((high - low) / 255)
 
 
 def subtract_mean(keys: jax.Array, x: jax.Array, *of: Any, statistics: Statistics = UNKNOWN) -> jax.Array:
-    """Minus the mean of the training set: of each pixel (no argument), its 'colour', or a colour given as numbers.
+    """Subtracts the training set's per-pixel mean (no argument), its per-channel mean ('colour') or given numbers.
 
-    Krizhevsky et al. 2012, section 2, and He et al. 2015 subtract the mean of each pixel, VGG (section 2.1) the colour.
+    Krizhevsky et al. 2012 (section 2) and He et al. 2015 subtract the per-pixel mean. VGG (section 2.1) subtracts the
+    per-channel mean.
     """
     if not of:
         if statistics.mean_image.shape != x.shape[1:]:
@@ -158,7 +159,7 @@ def subtract_mean(keys: jax.Array, x: jax.Array, *of: Any, statistics: Statistic
 def standardize(
     keys: jax.Array, x: jax.Array, mean: tuple = (), std: tuple = (), *, statistics: Statistics = UNKNOWN
 ) -> jax.Array:
-    """(x - mean) / std of each channel, those of the training set unless they are given."""
+    """Returns (x - mean) / std per channel; `mean` and `std` default to the training-set statistics."""
     mean, std = (given or tuple(found.tolist()) for given, found in ((mean, statistics.mean), (std, statistics.std)))
     if not len(mean) == len(std) == x.shape[3] or min(std) <= 0:
         raise UsageError(f"standardize: mean and std are {x.shape[3]} numbers each, std above 0")
@@ -168,14 +169,14 @@ def standardize(
 def lighting(
     keys: jax.Array, x: jax.Array, std: float, formula: str = "eigenvalue", *, statistics: Statistics
 ) -> jax.Array:
-    """Colour noise along the principal components of the training colours, one draw an image.
+    """Adds colour noise along the principal components of the training colours, with one draw per image.
 
     Args:
-        std: of the three normal draws a.
-        formula: 'eigenvalue' adds P (a * eigenvalues) to pixels of 0 to 1, as Krizhevsky et al. 2012, section 4.1, has
-            it; for pixels of 0 to 255 that reading would drown the image. 'deviation' is cuda-convnet2's: the roots of
-            the eigenvalues, and what was there is divided by 1 + std to keep the variance; it stands behind
-            subtract_mean.
+        std: standard deviation of the three normal draws a.
+        formula: 'eigenvalue' adds P (a * eigenvalues) for pixels scaled to 0 to 1, as in Krizhevsky et al. 2012,
+            section 4.1. With pixels of 0 to 255 the same formula would swamp the image. 'deviation' follows
+            cuda-convnet2: it uses the square roots of the eigenvalues and divides the image by 1 + std to keep the
+            variance. Put it after subtract_mean.
     """
     if formula not in ("eigenvalue", "deviation"):
         raise UsageError(f"lighting: formula is '{formula}': choose eigenvalue or deviation")
@@ -189,10 +190,11 @@ def lighting(
 def photometric(
     keys: jax.Array, x: jax.Array, brightness: float = 0.5, contrast: float = 0.5, saturation: float = 0.5
 ) -> jax.Array:
-    """Brightness, contrast and colour, each by a factor from U(1 - a, 1 + a), in random order, cut at 0 and 255.
+    """Changes brightness, contrast and saturation by factors from U(1 - a, 1 + a), in random order.
 
-    Howard 2013 (Some improvements on deep convolutional neural network based image classification, section 2), to whom
-    GoogLeNet (section 6) refers; BN-Inception (section 4.2.1) uses less of it.
+    `a` is the argument of that name; every change clips the pixels to 0 to 255. The source is Howard 2013 (Some
+    improvements on deep convolutional neural network based image classification, section 2), cited by GoogLeNet
+    (section 6). BN-Inception (section 4.2.1) uses weaker distortions.
     """
     limits = jnp.array([brightness, contrast, saturation], jnp.float32)
 
@@ -215,22 +217,22 @@ def photometric(
 
 
 def illuminate(keys: jax.Array, x: jax.Array, gain: float, slope: float = 0.0) -> jax.Array:
-    """Light of a strength, the same for every image: for tests of what a network makes of it.
+    """Multiplies every image by the same light intensity, to test how a network responds.
 
     Args:
-        slope: the factor falls from gain * (1 + slope) at the left edge to gain * (1 - slope) at the right.
+        slope: the factor falls linearly from gain * (1 + slope) at the left edge to gain * (1 - slope) at the right.
     """
     across = jnp.linspace(1.0, -1.0, x.shape[2], dtype=jnp.float32)[:, None]
     return x * (gain * (1 + slope * across))
 
 
 def noise(keys: jax.Array, x: jax.Array, std: float) -> jax.Array:
-    """Plus N(0, std^2) for every pixel and channel."""
+    """Adds independent N(0, std^2) noise to every pixel and channel."""
     return x + std * jax.vmap(lambda key: jax.random.normal(key, x.shape[1:]))(keys)
 
 
 def _room(name: str, x: jax.Array, n: int) -> tuple[int, int]:
-    """By how much the image is higher and wider than n."""
+    """Returns by how many pixels the image exceeds n in height and width; raises UsageError unless n fits."""
     h, w = x.shape[1:3]
     if not 0 < n <= min(h, w):
         raise UsageError(f"{name}({n}): the image is only {h} x {w}")

@@ -1,11 +1,11 @@
 """Host operations of the augmentation language: one encoded image to uint8 pixels of fixed size, with TensorFlow.
 
-Operations only place windows on the image; at the end what the windows show is decoded and sampled once. So
-`resize_short(256)|center(224)` gives the pixels that resizing the whole image and cutting out its middle would give, for
-a fraction of the work. Each is a function (seed, image, arguments); seeds are int64 [2], for stateless generators only.
+Operations only place windows on the image; the windows are decoded and sampled once, at the end. So
+`resize_short(256)|center(224)` gives the same pixels as resizing the whole image and cropping its centre, for much
+less work. Each operation is a function (seed, image, arguments). Seeds are int64 [2], for stateless generators only.
 
-Sampling is bilinear between pixel centres. `antialias` widens the kernel where an image shrinks, as Pillow does; without
-it, the default, this is the resize of OpenCV, thus of Caffe, with which most of the papers' networks were trained.
+Sampling is bilinear between pixel centres. `antialias` widens the kernel where an image shrinks, as Pillow does. The
+default, without it, is the resize of OpenCV and thus of Caffe, which trained most of the papers' networks.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,22 +14,23 @@ from typing import Any, NamedTuple
 from convnets.errors import UsageError
 from convnets.op_string import Call
 
-ATTEMPTS = 10  # of inception_crop, before it takes the middle
+ATTEMPTS = 10  # of inception_crop, before it falls back to a central window
 
 
 class Image(NamedTuple):
-    """An encoded image and the windows through which it will be seen.
+    """An encoded image and the windows that will be sampled from it.
 
     Attributes:
-        encoded, pixels: the bytes, a string; and uint8 [h, w, channels], empty for a JPEG, which is decoded at the end.
-        channels: of the pixels to come.
-        source: int32 [2], height and width of the image.
+        encoded, pixels: the encoded bytes, a string; and uint8 [h, w, channels], empty for a JPEG, which is decoded at
+            the end.
+        channels: number of channels after decoding.
+        source: int32 [2], height and width of the encoded image.
         windows: float32 [views, 4]: top, left, height and width in pixels of the source.
-        size: int32 [2], the height and width in which each window is shown.
-        own_size: no operation has placed a window yet.
-        several: there is an axis of views.
-        antialias: how windows are sampled.
-        whole_pixels: windows begin and end between two pixels of the source, which allows a faster sampling.
+        size: int32 [2], the height and width to which each window is resized.
+        own_size: True until resize_short or inception_crop replaces the image's own size.
+        several: whether the result has an axis of views.
+        antialias: whether sampling widens the kernel where the image shrinks.
+        whole_pixels: whether window edges lie on pixel boundaries of the source, which allows faster sampling.
     """
 
     encoded: Any
@@ -45,11 +46,11 @@ class Image(NamedTuple):
 
 
 def apply(calls: Sequence[Call], seed: Any, encoded: Any, channels: int) -> Any:
-    """What the host operations of a string show of an image: uint8 [h, w, channels] or [views, h, w, channels].
+    """Applies host operations to one image: returns uint8 [h, w, channels] or [views, h, w, channels].
 
     Args:
-        seed: int64 [2], of the example; the operation at place i of the string takes seed + (0, i).
-        encoded: JPEG, PNG, GIF or BMP, a string tensor. Gray and CMYK images become RGB where channels is 3.
+        seed: int64 [2], the example's seed; the operation at position i of the string uses seed + (0, i).
+        encoded: JPEG, PNG, GIF or BMP, a string tensor. Gray and CMYK images become RGB if channels is 3.
     """
     import tensorflow as tf
 
@@ -60,14 +61,14 @@ def apply(calls: Sequence[Call], seed: Any, encoded: Any, channels: int) -> Any:
 
 
 def show(calls: Sequence[Call], pixels: Any) -> Any:
-    """What the host operations of a test show of uint8 pixels [h, w, channels], a NumPy array."""
+    """Applies the host operations of a test string to uint8 pixels [h, w, channels], a NumPy array."""
     import tensorflow as tf
 
     return apply(calls, [0, 0], tf.io.encode_png(pixels), pixels.shape[-1]).numpy()
 
 
 def begin(encoded: Any, channels: int) -> Image:
-    """The whole image in its own size."""
+    """Returns an Image whose single window is the whole image at its own size."""
     import tensorflow as tf
 
     def header():
@@ -83,7 +84,7 @@ def begin(encoded: Any, channels: int) -> Image:
 
 
 def sample(image: Image) -> Any:
-    """Decodes what the windows show, and no more, and brings it to its size: uint8 [(views,) h, w, channels]."""
+    """Decodes only the pixels under the windows and resizes each window: uint8 [(views,) h, w, channels]."""
     import tensorflow as tf
 
     def pixels(first, last):
@@ -125,12 +126,12 @@ def sample(image: Image) -> Any:
 
 
 def decode(seed: Any, image: Image) -> Image:
-    """The image in its own size, 0 to 255; every string begins with it."""
+    """Keeps the image at its own size, pixels 0 to 255; every string begins with this operation."""
     return image
 
 
 def resize_short(seed: Any, image: Image, a: int, b: int = 0, antialias: bool = False) -> Image:
-    """Shorter side to a, or to an integer from a to b, all as likely; the longer in proportion, rounded down."""
+    """Resizes the shorter side to a, or to a uniform integer from a to b; the longer in proportion, rounded down."""
     import tensorflow as tf
 
     short = a + _draw(seed, b - a) if b else tf.constant(a)
@@ -139,7 +140,7 @@ def resize_short(seed: Any, image: Image, a: int, b: int = 0, antialias: bool = 
 
 
 def square(seed: Any, image: Image, n: int, antialias: bool = False) -> Image:
-    """Shorter side to n, then the central n x n pixels (Krizhevsky et al. 2012, section 2)."""
+    """Resizes the shorter side to n, then takes the central n x n pixels (Krizhevsky et al. 2012, section 2)."""
     return center(seed, resize_short(seed, image, n, antialias=antialias), n)
 
 
@@ -147,15 +148,15 @@ def square(seed: Any, image: Image, n: int, antialias: bool = False) -> Image:
 
 
 def center(seed: Any, image: Image, n: int) -> Image:
-    """The central n x n pixels."""
+    """Takes the central n x n pixels."""
     return _cut(image, [(image.size - n) // 2], [n, n])
 
 
 def crop(seed: Any, image: Image, n: int) -> Image:
-    """n x n pixels from a random place.
+    """Takes n x n pixels at a uniformly random position.
 
-    The window is moved to whole pixels of the source, by at most half of one, and sees nothing beyond them; that makes
-    sampling twice as fast. Every place is as likely as any other.
+    The window is moved to whole pixels of the source, by at most half a pixel, and reads no pixels outside it. This
+    makes sampling twice as fast.
     """
     import tensorflow as tf
 
@@ -170,11 +171,11 @@ def crop(seed: Any, image: Image, n: int) -> Image:
 def inception_crop(
     seed: Any, image: Image, n: int, area: tuple = (0.08, 1.0), aspect: tuple = (3 / 4, 4 / 3), antialias: bool = False
 ) -> Image:
-    """A random window to n x n: a share of the area from U(area), width / height log-uniform in `aspect`.
+    """Resizes a random window to n x n: its share of the area is U(area), its width / height log-uniform in `aspect`.
 
-    GoogLeNet, section 6: "various sized patches of the image whose size is distributed evenly between 8% and 100% of the
-    image area and whose aspect ratio is chosen randomly between 3/4 and 4/3". What the paper leaves open is as in the
-    common implementation: ten attempts, then the largest central window that keeps the limits of the aspect.
+    GoogLeNet, section 6: "various sized patches of the image whose size is distributed evenly between 8% and 100% of
+    the image area and whose aspect ratio is chosen randomly between 3/4 and 4/3". Details that the paper leaves open
+    follow the common implementation: ten attempts, then the largest central window within the aspect limits.
     """
     import tensorflow as tf
 
@@ -195,21 +196,21 @@ def inception_crop(
 
 
 def whole(seed: Any, image: Image, m: int) -> Image:
-    """The central part whose sides are multiples of m, for dense evaluation; its size varies from image to image."""
+    """Takes the central part whose sides are multiples of m, for dense evaluation; its size varies between images."""
     size = image.size // m * m
     return _cut(image, [(image.size - size) // 2], size)
 
 
-# Several windows, for tests: [views, h, w, channels] ----------------------------------------------------------------
+# Several windows, at test time only: [views, h, w, channels] --------------------------------------------------------
 
 
 def five(seed: Any, image: Image, n: int) -> Image:
-    """The n x n pixels of the four corners and the centre."""
+    """Takes n x n crops of the four corners and the centre."""
     return _cut(image, _corners(image, n), [n, n])._replace(several=True)
 
 
 def six(seed: Any, image: Image, n: int) -> Image:
-    """Those five and the image as a whole resized to n x n (Szegedy et al. 2014, section 7, of a square)."""
+    """Takes the crops of `five`, then the whole image resized to n x n (Szegedy et al. 2014, section 7, per square)."""
     import tensorflow as tf
 
     corners = [*_corners(image, n), tf.zeros([2], tf.int32)]
@@ -217,7 +218,7 @@ def six(seed: Any, image: Image, n: int) -> Image:
 
 
 def squares(seed: Any, image: Image) -> Image:
-    """The left, central and right square of a wide image, the upper, central and lower one of a tall one."""
+    """Takes the left, central and right square of a wide image, or the top, central and bottom one of a tall image."""
     import tensorflow as tf
 
     short = tf.reduce_min(image.size)
@@ -226,7 +227,7 @@ def squares(seed: Any, image: Image) -> Image:
 
 
 def grid(seed: Any, image: Image, k: int, n: int) -> Image:
-    """k x k crops of n x n pixels on a regular grid (Simonyan & Zisserman 2014, section 3.2: 5 x 5)."""
+    """Takes k x k crops of n x n pixels on a regular grid (Simonyan & Zisserman 2014, section 3.2: 5 x 5)."""
     import tensorflow as tf
 
     room = image.size - n
@@ -241,7 +242,7 @@ def _corners(image: Image, n: int) -> list[Any]:
 
 
 def _cut(image: Image, corners: list[Any], size: Any, extents: list[Any] | None = None) -> Image:
-    """Windows on what is shown now, from `corners` and of `extents` ([2] each, `size` where not given), shown in `size`."""
+    """Places windows at `corners` of the current view, of `extents` ([2] each, default `size`), resized to `size`."""
     import tensorflow as tf
 
     at = tf.cast(tf.stack(corners), tf.float32)
@@ -252,7 +253,7 @@ def _cut(image: Image, corners: list[Any], size: Any, extents: list[Any] | None 
 
 
 def _draw(seed: Any, most: Any) -> Any:
-    """Integers from 0 to `most`, each as likely."""
+    """Draws integers uniformly from 0 to `most`, inclusive."""
     import tensorflow as tf
 
     most = tf.convert_to_tensor(most, tf.int32)
@@ -268,12 +269,12 @@ VIEWS = {"five", "six", "squares", "grid"}
 
 
 def is_random(call: Call) -> bool:
-    """Whether a host operation shows an image differently every time."""
+    """Returns whether a host operation is random."""
     return call.name in ("crop", "inception_crop") or (call.name == "resize_short" and call.kwargs["b"] > 0)
 
 
 def still(call: Call) -> Call:
-    """The operation with chance taken out of it: the middle of what it may show."""
+    """Returns a deterministic version of the operation: a central crop, or the middle of the range of sides."""
     if call.name == "resize_short" and call.kwargs["b"]:
         side = (call.kwargs["a"] + call.kwargs["b"]) // 2
         return call._replace(kwargs={**call.kwargs, "a": side, "b": 0})
@@ -284,12 +285,12 @@ def still(call: Call) -> Call:
 
 
 def check(calls: Sequence[Call]) -> None:
-    """Looks at arguments, as far as one can without an image.
+    """Validates arguments as far as possible without an image.
 
     Raises:
-        UsageError: names the operation and the argument.
+        UsageError: an argument is invalid; the message names the operation and the argument.
     """
-    short = None  # the shorter side is at least this, where it is known
+    short = None  # lower bound of the shorter side, if known
     for name, _, given in calls:
         for key in ("a", "n", "m", "k"):
             if given.get(key, 1) < 1:

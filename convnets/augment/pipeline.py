@@ -1,7 +1,8 @@
 """The augmentation language: `decode|crop(24)|flip|subtract_mean`, read left to right.
 
-Host operations (augment/host_ops.py) work on one encoded image with TensorFlow and end in uint8 pixels of fixed size. Device
-operations (augment/device_ops.py) work on a batch of float32 pixels inside the compiled step. Each operation exists once.
+Host operations (augment/host_ops.py) turn one encoded image into uint8 pixels of fixed size, with TensorFlow. Device
+operations (augment/device_ops.py) act on a batch of float32 pixels inside the compiled step. Only crop, center and five
+exist on both sides.
 """
 
 import jax
@@ -17,17 +18,17 @@ from convnets.op_string import Call
 
 
 def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
-    """Host and device operations of `text`.
+    """Parses `text` into host and device operations.
 
-    An operation that exists on both sides (crop, center, five) works on the host while the size of the images still
-    varies, that is after resize_short; once it is fixed, on the device.
+    The operations crop, center and five exist on both sides. They run on the host while the image size still varies,
+    i.e. after resize_short or whole. Once the size is fixed, they run on the device.
 
     Args:
-        test: of test images, which must be the same every time, and may be seen in several views.
+        test: True for test images, which must look the same every time and may be shown in several views.
 
     Raises:
         UsageError: an unknown operation, wrong arguments, no `decode` at the start, a host operation after a device
-            operation, images of different sizes, a random operation in a test or views in training.
+            operation, images of varying size, a random operation at test time, or several views in training.
     """
     calls = op_string.parse(text, {**DEVICE, **HOST}, skip=2)
     names = [c.name for c in calls]
@@ -63,25 +64,25 @@ def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
 
 
 def needs_statistics(calls: list[Call]) -> bool:
-    """Whether an operation wants the statistics of the training set, and was not given numbers in their place."""
+    """Returns whether any operation needs training-set statistics that its arguments do not give."""
     return any(wants_statistics(c) for c in calls)
 
 
 def bind(calls: list[Call], statistics: Statistics | None) -> list[Call]:
-    """The operations, those that want them with the statistics among their arguments."""
+    """Adds `statistics` to the arguments of the operations that need it; returns all operations."""
     return [
         c._replace(kwargs={**c.kwargs, "statistics": statistics}) if wants_statistics(c) else c for c in calls
     ]  # fmt: skip
 
 
 def apply(calls: list[Call], keys: jax.Array | None, images: jax.typing.ArrayLike) -> jax.Array:
-    """Device operations on a batch: uint8 or float pixels [n, h, w, c], or [n, views, h, w, c], to float32.
+    """Applies device operations to uint8 or float pixels [n, h, w, c] or [n, views, h, w, c]; the result is float32.
 
     Args:
-        keys: [n] typed PRNG keys; None where no operation is random.
+        keys: [n] typed PRNG keys; None if no operation is random.
 
     Returns:
-        [n * views, h, w, c], the views of an image one after the other.
+        [n * views, h, w, c]; the views of an image are consecutive.
     """
     x = jnp.asarray(images, jnp.float32)
     x = x.reshape(-1, *x.shape[-3:])
@@ -92,10 +93,11 @@ def apply(calls: list[Call], keys: jax.Array | None, images: jax.typing.ArrayLik
 
 
 def output_shape(calls: list[Call], image_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(views, h, w, c) that device operations make of an image of `image_shape`; nothing is computed.
+    """Returns the (views, h, w, c) that device operations make of one image, by shape inference alone.
 
     Args:
-        image_shape: of the host's images; where None stands for a size that varies, h and w of the result mean nothing.
+        image_shape: shape after the host operations. None marks a varying size; h and w of the result are then
+            meaningless.
     """
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
     image = jax.ShapeDtypeStruct((1, *(n or 1 for n in image_shape)), jnp.uint8)
@@ -103,6 +105,6 @@ def output_shape(calls: list[Call], image_shape: tuple[int, ...]) -> tuple[int, 
 
 
 def example_keys(seed: int | jax.Array, epoch: jax.Array, index: jax.Array) -> jax.Array:
-    """[n] PRNG keys, each a pure function of (seed, epoch, example index)."""
+    """Returns [n] PRNG keys, each a pure function of (seed, epoch, example index)."""
     root = jax.random.key(seed)
     return jax.vmap(lambda e, i: jax.random.fold_in(jax.random.fold_in(root, e), i))(epoch, index)

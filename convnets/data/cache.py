@@ -1,4 +1,4 @@
-"""The decoded copy of a data set on disk."""
+"""The on-disk cache of decoded data sets."""
 
 import json
 import os
@@ -14,11 +14,9 @@ from convnets.data.tf_pipeline import Batch, Stream
 from convnets.op_string import Call
 from convnets.runtime.files import atomic_path
 
-# Where a split comes from -------------------------------------------------------------------------------------------
-
 
 def cache_dir() -> Path:
-    """CONVNETS_CACHE, or convnets/ in the user's cache folder."""
+    """Returns the cache folder: CONVNETS_CACHE, or convnets/ in the user's cache folder."""
     default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "convnets"
     return Path(os.environ.get("CONVNETS_CACHE", default)).expanduser().absolute()
 
@@ -28,7 +26,10 @@ def describe_calls(calls: list[Call]) -> list:
 
 
 def cached_path(name: str, data_dir: str, split: str, host: list[Call], on_error: str) -> Path | None:
-    """Where the decoded split is cached: named by what it was made from, found without TensorFlow."""
+    """Returns the cache folder of a decoded split, named after its inputs; None if the data set is missing.
+
+    Does not import TensorFlow.
+    """
     digest = sources.digest(name, data_dir, split, describe_calls(host), on_error)
     words = [Path(name).name if name.startswith("folder:") else name, split, digest]
     return (
@@ -39,7 +40,7 @@ def cached_path(name: str, data_dir: str, split: str, host: list[Call], on_error
 
 
 def decode_all(stream: Stream, target: Path) -> None:
-    """Decodes a whole split into .npy files; the folder appears at once and complete."""
+    """Decodes a whole split into .npy files; the target folder appears atomically, once complete."""
     info = stream.source.info._replace(image_shape=stream.shape)
     images = np.empty((info.num_examples, *stream.shape), np.uint8)
     labels = np.empty(info.num_examples, np.int32)
@@ -55,7 +56,7 @@ def decode_all(stream: Stream, target: Path) -> None:
 
 
 def iterate_all(stream: Stream, doing: str, part: Callable[[Batch], object]) -> Iterator:
-    """`part` of batches that show every example once; says from time to time how far it is."""
+    """Yields `part` of each batch, covering every example once; prints progress every 20 seconds."""
     info, said = stream.source.info, time.monotonic()
     size = min(info.num_examples, 1024)
     for number, batch in enumerate(stream(evaluation_schedule(info.num_examples, size)), 1):

@@ -1,8 +1,8 @@
 """Data sets as batches.
 
-`stream` decodes while training. `resident` decodes a data set once, caches it as .npy (the next run does not import
-TensorFlow) and keeps it in device memory, where a batch is a gather. Both give the same examples in the same order:
-which examples make up a batch is a pure function of (seed, step).
+`stream` decodes during training. `resident` decodes a data set once and caches it as .npy, so the next run does not
+import TensorFlow. It keeps the data in device memory, where a batch is a gather. Both loaders give the same examples in
+the same order: the examples in a batch are a pure function of (seed, step).
 """
 
 import dataclasses
@@ -33,12 +33,12 @@ class Split:
     """One split of a data set with its augmentation.
 
     Attributes:
-        constants: {'images': uint8 [n, h, w, c], 'labels': int32 [n]} where resident, else empty. They go to the
-            compiled step beside each batch.
-        stream: gives the images where they are not resident.
-        statistics: of the training set, where an operation wants them; the operations hold them already.
+        constants: {'images': uint8 [n, h, w, c], 'labels': int32 [n]} if resident, else empty. They are passed to the
+            compiled step with each batch.
+        stream: yields the images if they are not resident.
+        statistics: of the training set, if an operation needs them; `device_ops` already contain them.
         ops: the augmentation string.
-        find: opens the source of a resident split again.
+        find: reopens the source of a resident split.
     """
 
     info: Info
@@ -50,9 +50,9 @@ class Split:
     find: Callable[[], Source] | None = None
 
     def through(self, ops: str) -> "Split":
-        """The same examples through another test string.
+        """Returns the same examples with another test-time augmentation string.
 
-        Images in memory serve again where the host operations are the same; where not, images are streamed.
+        Resident images are reused if the host operations are unchanged; otherwise images are streamed.
         """
         host, device = pipeline.parse(ops, test=True)
         changed: dict[str, Any] = {"ops": ops, "device_ops": pipeline.bind(device, self.statistics)}
@@ -65,15 +65,15 @@ class Split:
         return dataclasses.replace(self, **changed)
 
     def feed(self, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
-        """Adds 'image' and 'label' to the batches of a schedule, unless the constants hold them already.
+        """Adds 'image' and 'label' to the batches of a schedule, unless the constants already hold them.
 
         Args:
-            seed: of the random host operations, together with epoch and index.
+            seed: seeds the random host operations, together with epoch and index.
         """
         return iter(schedule) if self.stream is None else self.stream(schedule, seed)
 
     def memory(self, batch_size: int) -> str:
-        """What the loader will take."""
+        """Returns one line on the memory that the loader will need."""
         if self.stream is None:
             size = sum(v.nbytes for v in self.constants.values())
             return f"{self.info.split} resident, {size / 2**20:,.1f} MiB on each device"
@@ -86,22 +86,22 @@ def load_splits(
     name: str, data_dir: str, loader: str, train_split: str, test_split: str, train_ops: str, test_ops: str,
     on_error: str,
 ) -> tuple[Split, Split]:  # fmt: skip
-    """Train and test split of the data set `name`, of TFDS or 'folder:PATH'.
+    """Loads the train and test splits of the data set `name`, from TFDS or 'folder:PATH'.
 
     Args:
-        data_dir: where prepared data sets lie; '' is TFDS's own default. What is not there is downloaded and prepared.
+        data_dir: folder of prepared data sets; '' is TFDS's default. A missing data set is downloaded and prepared.
         loader: 'resident' or 'stream'.
         train_ops, test_ops: augmentation strings.
-        on_error: what to do with a training image that cannot be decoded: 'error' or 'skip'. A test image is an error.
+        on_error: 'error' or 'skip' training images that cannot be decoded; for test images it is always 'error'.
 
     Raises:
-        DataError: the data set is not there, is damaged, or cannot be prepared; tells the command that prepares it.
+        DataError: the data set is missing, damaged, or cannot be prepared; the message names the command to prepare it.
     """
     train = _split(name, data_dir, loader, train_split, train_ops, False, on_error)
     test = _split(name, data_dir, loader, test_split, test_ops, True, "error")
     if not pipeline.needs_statistics(train.device_ops + test.device_ops):
         return train, test
-    # Not of the test string: a run must mean the same colour, whatever way it is tested.
+    # Measured with the training string only: the mean must not depend on the test-time augmentation.
     host = [host_ops.still(c) for c in parse_operations(train_ops, loader, False)[0]]
     found = statistics(train, sources.digest(name, data_dir, train_split, describe_calls(host)), host)
     train, test = (
@@ -111,10 +111,10 @@ def load_splits(
 
 
 def parse_operations(text: str, loader: str, test: bool) -> tuple[list[Call], list[Call]]:
-    """Host and device operations of an augmentation string.
+    """Parses an augmentation string into host and device operations.
 
     Raises:
-        UsageError: from `augment.parse`, or a resident set, which is decoded once, with random host operations.
+        UsageError: from `pipeline.parse`, or random host operations with the resident loader, which decodes only once.
     """
     host, device = pipeline.parse(text, test)
     chance = [c.name for c in host if host_ops.is_random(c)]
@@ -126,7 +126,7 @@ def parse_operations(text: str, loader: str, test: bool) -> tuple[list[Call], li
 
 
 def statistics(train: Split, digest: str | None, host: list[Call]) -> Statistics:
-    """Of the images of a training split, where nothing is left to chance; kept in the cache."""
+    """Returns the statistics of a training split, measured without random operations and cached on disk."""
     kept = cache_dir() / "statistics" / f"{digest}.npz"
     if kept.exists():
         return Statistics(**np.load(kept))
@@ -161,7 +161,7 @@ def _split(name: str, data_dir: str, loader: str, split: str, ops: str, test: bo
 
 
 def fetch(batch: dict[str, jax.Array], constants: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """Images and labels of a batch, gathered from device memory where they are resident."""
+    """Returns the images and labels of a batch, gathered from device memory if they are resident."""
     if constants:
         return constants["images"][batch["index"]], constants["labels"][batch["index"]]
     return batch["image"], batch["label"]

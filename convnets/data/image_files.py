@@ -1,4 +1,4 @@
-"""Image files shown to a network as test images are."""
+"""Loads image files and prepares them for a network in the same way as test images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +14,12 @@ from convnets.op_string import Call
 
 
 def read(files: Sequence[str], facts: Mapping[str, Any], test_ops: str, invert: bool) -> np.ndarray:
-    """Image files as the host gives test images, uint8 [n, h, w, c].
+    """Reads image files and applies the host operations of test images: returns uint8 [n, h, w, c].
 
     Args:
-        facts: of the data set, as the manifest has them: 'image_shape' and 'dark_background'.
+        facts: data set facts from the manifest: 'image_shape' and 'dark_background'.
         test_ops: the augmentation string of test images.
-        invert: dark becomes light.
+        invert: whether to invert the pixel values, so that dark becomes light.
 
     Raises:
         UsageError: a file cannot be read as an image.
@@ -30,7 +30,7 @@ def read(files: Sequence[str], facts: Mapping[str, Any], test_ops: str, invert: 
     for name in files:
         try:
             image = Image.open(name).convert("L" if channels == 1 else "RGB")
-            if len(host) == 1:  # nothing but decode, which gives images of one size; others are seen as test images are
+            if len(host) == 1:  # only decode: no host operation sets the size, so match the data set
                 image = image.resize((width, height), Image.Resampling.BOX)
         except (UnidentifiedImageError, OSError) as e:
             raise UsageError(f"{name} cannot be read as an image: {e}") from None
@@ -45,10 +45,10 @@ def read(files: Sequence[str], facts: Mapping[str, Any], test_ops: str, invert: 
 
 
 def operations(test_ops: str, workdir: Path) -> list[Call]:
-    """The device operations of test images, with what the folder of a run keeps of its training set.
+    """Returns the device operations of test images, given the training-set statistics saved in `workdir`.
 
     Raises:
-        UsageError: it keeps nothing, and an operation wants it.
+        UsageError: an operation needs statistics, and `workdir` holds none.
     """
     ops: list[Call] = pipeline.parse(test_ops, test=True)[1]
     if not pipeline.needs_statistics(ops):

@@ -1,4 +1,4 @@
-"""Which examples make up a batch: a pure function of (seed, step)."""
+"""Batch schedules: the examples in a training batch are a pure function of (seed, step)."""
 
 from collections.abc import Iterator
 
@@ -6,19 +6,17 @@ import numpy as np
 
 from convnets.data.tf_pipeline import Batch
 
-# Schedules: which examples make up a batch --------------------------------------------------------------------------
-
 
 def training_schedule(
     num_examples: int, batch_size: int, seed: int, start: int, stop: int, process: int = 0, processes: int = 1,
     reshuffle: bool = True,
 ) -> Iterator[Batch]:  # fmt: skip
-    """Batches of steps `start` to `stop`: {'index', 'epoch'} (int32) and 'mask' (float32, all ones).
+    """Yields the batches of steps `start` to `stop`: {'index', 'epoch'} (int32) and 'mask' (float32, all ones).
 
-    The examples are one endless sequence, a new permutation every epoch, cut into equal batches. So each epoch shows
-    each example exactly once, no batch is short and none is dropped; a batch may reach into the next epoch. With
-    several processes each takes its slice of every batch. Without `reshuffle` all epochs have the order of the first, and
-    where the batch divides the examples the same batches.
+    The examples form one endless sequence, with a new permutation every epoch, cut into equal batches. So each epoch
+    shows each example exactly once, and no batch is short or dropped. A batch may extend into the next epoch. With
+    several processes, each takes its slice of every batch. Without `reshuffle`, all epochs use the order of the first.
+    Their batches are also identical if the batch size divides the number of examples.
     """
     share = batch_size // processes
     epochs: dict[int, np.ndarray] = {}
@@ -27,7 +25,7 @@ def training_schedule(
         epoch, place = position // num_examples, position % num_examples
         index = np.empty(share, np.int32)
         for e in np.unique(epoch).tolist():
-            if e not in epochs:  # the one before may still be needed, older ones never
+            if e not in epochs:  # the previous epoch may still be needed, older ones never
                 order = np.random.Generator(np.random.Philox(key=[seed, e if reshuffle else 0])).permutation(
                     num_examples
                 )
@@ -37,9 +35,9 @@ def training_schedule(
 
 
 def evaluation_schedule(num_examples: int, batch_size: int, process: int = 0, processes: int = 1) -> Iterator[Batch]:
-    """Every example exactly once, in order; the last batch is filled up with examples of mask 0.
+    """Yields every example exactly once, in order; the last batch is padded with examples of mask 0.
 
-    With several processes each takes its own part of the split, `batch_size` at a time.
+    With several processes, each takes its own contiguous part of the split, `batch_size` examples at a time.
     """
     first, stop = (num_examples * p // processes for p in (process, process + 1))
     for start in range(first, stop, batch_size):

@@ -1,6 +1,6 @@
-"""Where examples come from: a data set of TensorFlow Datasets by name, or `folder:PATH` with one's own images.
+"""Sources of examples: a TensorFlow Datasets (TFDS) data set by name, or `folder:PATH` with the user's own images.
 
-A folder is laid out as TFDS's ImageFolder wants it: PATH/split/class/image, with .jpg, .jpeg or .png.
+A folder has the layout of TFDS's ImageFolder: PATH/split/class/image, with .jpg, .jpeg or .png.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from convnets.data.tfrecord import Files, Records
 from convnets.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-OWN = {"digits": "digits", "stimuli": "fukushima_digits"}  # our builders, by data set, and their files
+OWN = {"digits": "digits", "stimuli": "fukushima_digits"}  # data sets with a builder in data/builders/, and its module
 
 
 class Info(NamedTuple):
-    """Facts of one split; `image_shape` is (height, width, channels) after the host operations, None where it varies."""
+    """Facts about one split; `image_shape` is (height, width, channels) after host operations, None if it varies."""
 
     name: str
     version: str
@@ -39,9 +39,9 @@ class Source(NamedTuple):
     """The encoded examples of one split.
 
     Attributes:
-        info: with the image shape that the data set declares.
-        reader: `read` gives the records of [n] indices, `name` says where one stands.
-        parse: tensors of indices and of their records, [n], to encoded images and int32 labels.
+        info: facts about the split, with the image shape that the data set declares.
+        reader: `read` returns the records at [n] indices; `name` returns the location of one record.
+        parse: maps tensors of [n] indices and their [n] records to encoded images and int32 labels.
     """
 
     info: Info
@@ -50,10 +50,10 @@ class Source(NamedTuple):
 
 
 def find(name: str, data_dir: str, split: str) -> Source:
-    """A split of the data set `name`; one of TFDS is downloaded and prepared where that is possible.
+    """Opens a split of the data set `name`; a missing TFDS data set is downloaded and prepared if possible.
 
     Raises:
-        DataError: it is not there, is damaged, holds no images with labels or cannot be prepared.
+        DataError: the data set is missing or damaged, has no labelled images, or cannot be prepared.
     """
     if name.startswith("folder:"):
         return _folder(Path(name.removeprefix("folder:")).expanduser().absolute(), split)
@@ -61,12 +61,15 @@ def find(name: str, data_dir: str, split: str) -> Source:
 
 
 def directory(data_dir: str) -> Path:
-    """Where prepared data sets lie."""
+    """Returns the folder that holds prepared data sets."""
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser().absolute()
 
 
 def digest(name: str, data_dir: str, *made_with: Any) -> str | None:
-    """Names what is made from the files of a data set and `made_with`; None where it is not there. No TensorFlow."""
+    """Returns a hash of `made_with` and of the data set's files (names, sizes, times), to name cached results.
+
+    Returns None if the data set is missing. Does not import TensorFlow.
+    """
     if name.startswith("folder:"):
         root = Path(name.removeprefix("folder:")).expanduser().absolute()
         files = sorted(p for p in root.glob("*/*/*") if p.suffix.lower() in SUFFIXES)
@@ -80,7 +83,7 @@ def digest(name: str, data_dir: str, *made_with: Any) -> str | None:
 
 
 def version_dir(path: Path) -> Path | None:
-    """The newest prepared version of a data set."""
+    """Returns the folder of the newest prepared version of a data set, or None."""
     if (path / "dataset_info.json").exists():
         return path
     found = [p.parent for p in path.glob("*/dataset_info.json")]
@@ -89,14 +92,14 @@ def version_dir(path: Path) -> Path | None:
 
 
 def _tensorflow() -> Any:
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # as JAX sets it; warnings would bury our errors
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # set by JAX; TensorFlow's warnings would hide our errors
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # no Keras is used; the old one is not there and takes no time
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announces itself on the terminal; nothing here needs it
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Keras is unused; legacy Keras is absent, so it costs no time
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN prints a notice at start; nothing here needs it
     import tensorflow as tf
 
-    with contextlib.suppress(RuntimeError):  # TensorFlow runs already
-        tf.config.set_visible_devices([], "GPU")  # the accelerator is JAX's
+    with contextlib.suppress(RuntimeError):  # TensorFlow is already initialised
+        tf.config.set_visible_devices([], "GPU")  # the accelerator belongs to JAX
     return tf
 
 
@@ -157,7 +160,11 @@ def _prepared(name: str, where: Path, split: str) -> Source:
 
 
 def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
-    """The TFDS builder `name`, prepared if that needs nothing that must be downloaded by hand."""
+    """Returns the TFDS builder `name`, after preparing the data set if needed.
+
+    Raises:
+        DataError: the data set is unknown, cannot be prepared, or needs a manual download and `manual_dir` is None.
+    """
     _tensorflow()
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
@@ -179,12 +186,12 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
             " --mode=prepare --manual_dir=FOLDER to this command"
         )
     print(f"preparing {name} in {where}", flush=True)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for every retry
-    downloader.MAX_RETRIES = 4  # the tenth is minutes away, without a network a useless wait
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it logs one line per retry
+    downloader.MAX_RETRIES = 4  # the tenth retry comes minutes later: a useless wait without a network
     try:
         made.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
     except Exception as e:
-        if made.data_path.exists():  # another trial of a sweep was first
+        if made.data_path.exists():  # another trial of a sweep prepared it first
             return builder(name, where)
         reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
         raise DataError(f"{name} is not in {where} and could not be prepared ({reason}); where there is a network add"
@@ -193,7 +200,7 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
 
 
 def complete(made: Any, name: str) -> None:
-    """Raises DataError where files of a prepared set are missing."""
+    """Raises DataError if files of a prepared data set are missing."""
     missing = [p for s in made.info.splits.values() for p in s.filepaths if not p.exists()]
     if missing or not made.info.splits:
         what = f"{missing[0]} is missing" if missing else f"{made.data_path} holds no splits"

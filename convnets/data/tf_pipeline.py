@@ -1,4 +1,4 @@
-"""Batches of images, read and decoded ahead of time by tf.data, and what happens to images that cannot be decoded."""
+"""The tf.data input pipeline: reads and decodes batches ahead of time, and replaces undecodable images."""
 
 import itertools
 import re
@@ -17,14 +17,14 @@ from convnets.op_string import Call
 from convnets.runtime import distributed
 
 POLICIES = ("error", "skip")
-LIMIT = 0.001  # of the examples seen, or of one epoch, may be skipped
-AHEAD = 2  # batches waiting decoded, and as many waiting encoded
+LIMIT = 0.001  # max skipped fraction of the examples seen or of one epoch, whichever allows more
+AHEAD = 2  # number of decoded batches held ready, and of encoded ones
 
 Batch = dict[str, np.ndarray]
 
 
 def example_seed(seed: int, epoch: Any, index: Any) -> Any:
-    """int64 [2], different for every (seed, epoch, example), with room for 256 draws of each."""
+    """Returns a seed, int64 [2], unique to (seed, epoch, example), with room for 256 draws per example."""
     import tensorflow as tf
 
     epoch, index = tf.cast(epoch, tf.int64), tf.cast(index, tf.int64)
@@ -32,7 +32,7 @@ def example_seed(seed: int, epoch: Any, index: Any) -> Any:
 
 
 class _InFlight:
-    """A schedule that remembers what tf.data has taken and not yet given back."""
+    """A schedule that remembers the batches that tf.data has taken but not yet returned."""
 
     def __init__(self, schedule: Iterator[Batch]):
         self.schedule, self.waiting, self.ended = schedule, deque[Batch](), False
@@ -48,24 +48,24 @@ class _InFlight:
             yield batch
 
     def end(self) -> list[Batch]:
-        """What waits; tf.data, whose threads may still run, gets nothing more."""
+        """Ends the schedule, so that running tf.data threads get no more batches; returns the waiting batches."""
         with self.lock:
             self.ended = True
             return list(self.waiting)
 
 
 class Stream:
-    """The examples of a source through host operations.
+    """Streams the examples of a source through host operations.
 
     Args:
-        on_error: 'error', or 'skip': an example that cannot be decoded is replaced by the next one that can, in that
-            epoch, so that batches stay full and a resumed run sees the same.
+        on_error: 'error', or 'skip': the next decodable example replaces an undecodable one in the same epoch. Batches
+            thus stay full, and a resumed run sees the same examples.
 
     Attributes:
-        shape: of the pixels of an example, [(views,) height, width, channels], None where it varies.
+        shape: pixel shape of one example, [(views,) height, width, channels]; None for a varying side.
 
     Raises:
-        UsageError: the images of the source have different sizes, and the operations leave them so.
+        UsageError: the images of the source have different sizes, and no operation fixes the size.
     """
 
     def __init__(self, source: Source, calls: Sequence[Call], on_error: str = "error"):
@@ -84,15 +84,15 @@ class Stream:
         self.shape = (None, None, self.channels) if calls[-1].name == "whole" else shape
 
     def __call__(self, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
-        """The batches of a schedule with 'image' (uint8) and 'label' (int32).
+        """Yields the batches of a schedule with 'image' (uint8) and 'label' (int32) added.
 
         Raises:
-            DataError: a record is damaged, or an image cannot be decoded and the policy, or the limit, forbids to skip.
+            DataError: a record is damaged, or an image cannot be decoded and `on_error` or LIMIT forbids skipping it.
         """
         import tensorflow as tf
 
         rest, seen = iter(schedule), 0
-        skipped: dict[tuple[int, int], str] = {}  # by epoch and index
+        skipped: dict[tuple[int, int], str] = {}  # reasons by (epoch, index)
         while (first := next(rest, None)) is not None:
             ahead = _InFlight(itertools.chain([first], rest))
             failure: list[DataError] = []
@@ -103,14 +103,14 @@ class Stream:
                     yield batch
                 return
             except tf.errors.OpError as e:
-                # Frees the pipeline. Kept by a trace until Python ends, it would wait for threads that have ended with it.
+                # Frees the pipeline: if a traceback kept it until Python exits, it would then wait for dead threads.
                 traceback.clear_frames(e.__traceback__)
                 if failure:
                     raise failure[0] from None
                 broken, *later = ahead.end()
                 known, seen = len(skipped), seen + len(broken["index"])
                 batch = self._repair(broken, seed, seen, skipped)
-                if len(skipped) == known:  # not an example's fault
+                if len(skipped) == known:  # no example caused the error
                     raise DataError(f"{self.source.info.name}: {e.message.splitlines()[0]}") from None
             yield batch
             rest = itertools.chain(later, rest)
@@ -118,13 +118,13 @@ class Stream:
     def _pipeline(self, first: Batch, schedule: Iterable[Batch], seed: int, failure: list) -> Iterator[Batch]:
         import tensorflow as tf
 
-        # AutoGraph would find no loop to convert, fails on Python 3.13 and then holds the pipeline in its error.
+        # AutoGraph has no loop to convert here. It fails on Python 3.13, and its error then keeps the pipeline alive.
         plain = tf.autograph.experimental.do_not_convert
 
         def read(index):
             try:
                 return self.source.reader.read(index)
-            except DataError as e:  # raised here, TensorFlow would print a trace of its own; nothing decodes ""
+            except DataError as e:  # if raised here, TensorFlow would print its own trace; b"" cannot be decoded
                 failure.append(e)
                 return np.full(len(index), b"", object)
 
@@ -159,7 +159,7 @@ class Stream:
         return tf.ensure_shape(pixels, self.shape)
 
     def _repair(self, broken: Batch, seed: int, seen: int, skipped: dict) -> Batch:
-        """A batch decoded one by one, with replacements; `skipped` gets what was wrong."""
+        """Decodes a batch one example at a time and replaces bad examples; adds the reasons to `skipped`."""
         import tensorflow as tf
 
         info, reader = self.source.info, self.source.reader

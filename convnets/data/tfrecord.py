@@ -1,10 +1,11 @@
-"""Random access to examples: the TFRecord files of a prepared data set, or files of one image each.
+"""Random access to encoded examples, in the TFRecord files of a prepared data set or in files of one image each.
 
-TensorFlow reads TFRecords from front to back, so its shuffling is a buffer of neighbours and its position cannot be
-sought. With the offset of every record at hand a batch is any set of indices: the shuffle is a true permutation, takes
-no memory, can be resumed at any step, and does not depend on how many processes read.
+TensorFlow reads TFRecords sequentially, so it shuffles within a buffer of neighbouring records and cannot seek. With
+the offset of every record known, a batch can be any set of indices. The shuffle is then a true permutation, needs no
+buffer, can resume at any step, and does not depend on the number of reading processes.
 
-A record is: length (uint64), its checksum (uint32), the bytes, their checksum (uint32); both are masked CRC-32C.
+A record is: length (uint64), its checksum (uint32), the bytes, their checksum (uint32). Both checksums are masked
+CRC-32C.
 """
 
 import os
@@ -26,14 +27,14 @@ def _checksum(data: bytes) -> int:
 
 
 class Records:
-    """The records of some TFRecord files, by index.
+    """The records of several TFRecord files, accessed by index.
 
     Args:
-        parts: for each file its path, how many records are wanted, and how many stand before them. The order of the
-            parts is the order of the indices.
+        parts: for each file (path, number of records to use, number of records to skip before them). Indices follow
+            the order of the parts.
 
     Raises:
-        DataError: a file is missing, cut short or damaged, or holds fewer records than wanted.
+        DataError: a file is missing, truncated or damaged, or holds fewer records than expected.
     """
 
     def __init__(self, parts: Iterable[tuple[str, int, int]]):
@@ -57,10 +58,10 @@ class Records:
         return len(self.offsets)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """[n] indices to an [n] object array of bytes, checksums verified.
+        """Reads the records at [n] indices into an [n] object array of bytes and verifies their checksums.
 
         Raises:
-            DataError: names the file and the record.
+            DataError: a record is damaged; the message names the file and the record.
         """
         records = np.empty(len(indices), object)
         for i, index in enumerate(indices):
@@ -75,7 +76,7 @@ class Records:
         return records
 
     def name(self, index: int) -> str:
-        """Where an example stands: its file and its place in it, counted from 0."""
+        """Returns the location of an example: its file and its position in the file, counted from 0."""
         first = int(np.searchsorted(self.owners, self.owners[index]))
         return f"{self.paths[self.owners[index]]}: record {self.skips[self.owners[index]] + index - first}"
 
@@ -86,7 +87,7 @@ class Records:
 
 
 class Files:
-    """Files of one example each, by index."""
+    """Files that hold one example each, accessed by index."""
 
     def __init__(self, paths: Sequence[str]):
         self.paths = paths
@@ -95,10 +96,10 @@ class Files:
         return len(self.paths)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """[n] indices to an [n] object array of bytes.
+        """Reads the files at [n] indices into an [n] object array of bytes.
 
         Raises:
-            DataError: a file is gone or cannot be read.
+            DataError: a file is missing or cannot be read.
         """
         contents = np.empty(len(indices), object)
         for i, index in enumerate(indices):
@@ -113,7 +114,7 @@ class Files:
 
 
 def _scan(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets and lengths of a file's records, from their headers alone."""
+    """Returns the offsets and lengths of a file's records; reads only the record headers."""
     offsets, lengths = [], []
     try:
         with path.open("rb", buffering=0) as file:

@@ -1,4 +1,4 @@
-"""Compiled steps without randomness: scores of test images, and the input of a layer."""
+"""Device steps in evaluation mode: class scores (logits) of test images, and the input of a layer."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ from convnets.runtime.parallel import AXIS
 
 
 def eval_step(model: nn.Module, loss: str, ops: list[Call], average: str = "softmax"):
-    """The step (variables, batch, constants) -> (sums, scores [n, classes]) without augmentation's randomness.
+    """Returns the step (variables, batch, constants) -> (sums, scores [n, classes]), without random augmentation.
 
-    Where a network gives a map of scores, [n, h, w, classes], its mean over space is taken first (Simonyan & Zisserman
-    2015, section 3.2); then the views of an image are averaged, as metrics.average says.
+    A score map [n, h, w, classes] is first averaged over space (Simonyan & Zisserman 2015, section 3.2). Then
+    `metrics.average` averages the views of each image.
     """
 
     def step(variables: dict[str, Any], batch, constants):
@@ -35,7 +35,10 @@ def eval_step(model: nn.Module, loss: str, ops: list[Call], average: str = "soft
 
 
 def input_step(model: nn.Module, layer: str, ops: list[Call], seed: int):
-    """The step (variables, batch, constants) -> (count, (what goes into a layer [n, ...], labels [n])) of training images."""
+    """Returns the step (variables, batch, constants) -> (count, (inputs [n, ...] of `layer`, labels [n])).
+
+    Images are augmented as in training, including random operations; the network runs with train=False.
+    """
 
     def step(variables: dict[str, Any], batch, constants):
         images, labels = fetch(batch, constants)

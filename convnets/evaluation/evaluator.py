@@ -1,4 +1,4 @@
-"""Testing by the papers' protocols: every example of the split exactly once."""
+"""Evaluation by the papers' test protocols; every example of the split counts exactly once."""
 
 import functools
 import math
@@ -18,20 +18,20 @@ from convnets.evaluation import eval_step, metrics, protocols
 from convnets.losses import LOSSES, NO_PROBABILITIES
 from convnets.runtime import distributed, parallel
 
-CHUNK = 2048  # examples whose scores are averaged or measured at once
+CHUNK = 2048  # examples per call when scores are averaged or measured
 
 
 class Evaluator:
-    """Scores a split by a protocol; a pass is compiled once, or once for each size of its images.
+    """Evaluates a split by a test protocol; each pass is compiled once per image size.
 
     Args:
-        batch_size: examples a step, over all devices, rounded up to a multiple of them; fewer where there are several
-            views of each or larger images, so that the pixels stay as many, and no more than there are examples. Has no
-            influence on the result.
+        batch_size: images of the network's input size per step, over all devices of all processes. With several views
+            or larger images, fewer fit, so that the number of pixels stays constant. The size is capped at the number
+            of examples and rounded up to a multiple of the devices. It does not change the result.
         protocol: see convnets/evaluation/protocols.py.
 
     Attributes:
-        views: of each image, over all passes.
+        views: number of views of each image, over all passes.
     """
 
     def __init__(self, model: nn.Module, loss: str, split: dataset.Split, *, protocol: str, batch_size: int):
@@ -50,10 +50,10 @@ class Evaluator:
         self.views = sum(pipeline.output_shape(s.device_ops, s.info.image_shape)[0] for s in everything)
 
     def __call__(self, variables: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
-        """{'loss', 'top1_error', 'top5_error', 'num_examples'} and the scores [examples, classes], in order.
+        """Returns {'loss', 'top1_error', 'top5_error', 'num_examples'} and the scores [examples, classes], in order.
 
-        The scores of a single view are the network's; those of several are logarithms of mean probabilities, or mean
-        scores where the protocol says so. The loss is the config's of these scores.
+        For a single view, the scores are the network's outputs. For several views, they are logarithms of mean
+        probabilities, or mean scores if the protocol says so. The config's loss is computed from these scores.
         """
         total: dict[str, Any] = {}
         parts = []
@@ -69,7 +69,7 @@ class Evaluator:
         return measure(scores, labels, self.loss), scores
 
     def _walk(self, variables: dict[str, Any], split: dataset.Split, step: Callable[..., Any]) -> tuple[Any, ...]:
-        """Sums, scores [n, classes] and labels [n] of one pass, which the processes share."""
+        """Returns sums, scores [n, classes] and labels [n] of one pass, gathered from all processes."""
         n = split.info.num_examples
         sums: dict[str, Any] = {}
         rows = [(np.empty(0, np.int32), np.empty((0, split.info.num_classes), np.float32), np.empty(0, np.int32))]
@@ -100,20 +100,21 @@ class Evaluator:
     def _images_a_step(self, split: dataset.Split, image_shape: tuple[int, ...]) -> int:
         views, *shown, _ = pipeline.output_shape(split.device_ops, image_shape)
         share = self.batch_size * math.prod(self.input_shape[:2]) // (views * math.prod(shown) * self.place[1])
-        there = -(-split.info.num_examples // self.place[1])  # a batch of more would be filled up for nothing
+        there = -(-split.info.num_examples // self.place[1])  # a larger batch would only hold padding
         return -(-min(max(share, 1), there) // self.devices) * self.devices
 
 
 def group_by_size(
     singles: Iterable[tf_pipeline.Batch], room: Callable[[tuple[int, ...]], int]
 ) -> Iterator[tf_pipeline.Batch]:
-    """Batches of one image each to batches of images of equal shape, in no particular order.
+    """Groups single-image batches into batches of equal image shape, in no particular order.
 
-    XLA compiles for every shape. Grouping the images as they come needs no list of their sizes, nor the arithmetic of
-    each operation a second time.
+    XLA compiles once per shape. Grouping the images as they arrive needs no list of their sizes, nor a second
+    implementation of each operation's size arithmetic.
 
     Args:
-        room: how many images of a shape [h, w, c] make up a batch. What is left at the end is filled up with mask 0.
+        singles: batches of one image each.
+        room: returns the batch size for an image shape [h, w, c]. The last batches are padded with mask 0.
     """
     waiting: dict[tuple[int, ...], list[tf_pipeline.Batch]] = {}
     join = lambda group: {k: np.concatenate([one[k] for one in group]) for k in group[0]}  # noqa: E731
@@ -129,7 +130,7 @@ def group_by_size(
 
 
 def average_scores(scores: Sequence[np.ndarray], average: str) -> np.ndarray:
-    """Scores [n, classes] of several passes, protocols or networks to one, as metrics.average has it; float32."""
+    """Averages scores [n, classes] of several passes, protocols or networks by `metrics.average`; float32."""
     if len(scores) == 1:
         return scores[0]
     starts = range(0, len(scores[0]), CHUNK)
@@ -138,7 +139,7 @@ def average_scores(scores: Sequence[np.ndarray], average: str) -> np.ndarray:
 
 
 def measure(scores: np.ndarray, labels: np.ndarray, loss: str) -> dict[str, Any]:
-    """{'loss', 'top1_error', 'top5_error', 'num_examples'} of scores [n, classes]."""
+    """Returns {'loss', 'top1_error', 'top5_error', 'num_examples'} of scores [n, classes]."""
     total: dict[str, Any] = {}
     for start in range(0, len(scores), CHUNK):
         s, truth = (jnp.asarray(v[start : start + CHUNK]) for v in (scores, labels))
@@ -147,10 +148,11 @@ def measure(scores: np.ndarray, labels: np.ndarray, loss: str) -> dict[str, Any]
 
 
 def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
-    """Looks whether a protocol suits a network and a test string; touches no data.
+    """Checks that a protocol fits a network and a test string; reads no data.
 
     Raises:
-        UsageError: says which operation is missing, or that the network does not take such images.
+        UsageError: an operation is missing, the protocol needs probabilities that the loss does not give, or the
+            network does not accept the image sizes.
     """
     parts = protocols.parts(protocol, test_ops)
     for ops in (ops for part in parts for ops in part.passes):
@@ -161,7 +163,7 @@ def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
             " average='score'"
         )
     height, width, channels = model.input_shape
-    variables, shape = None, functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)  # no array: that needs a device
+    variables, shape = None, functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)  # an array would need a device
     for side in sorted({side for part in parts for side in part.sides}):
         variables = variables or jax.eval_shape(
             lambda image: model.init(jax.random.key(0), image, train=False), shape((1, *model.input_shape))
@@ -179,7 +181,7 @@ def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
 
 
 def images_and_labels(split: dataset.Split, wanted: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(uint8 [n, h, w, c], [n]) of the `wanted` examples, or (no images, [n]) labels of all where that is None."""
+    """Returns uint8 images [n, h, w, c] and labels [n] of the `wanted` examples; None: no images, all labels."""
     if split.constants:
         images, labels = split.constants["images"], split.constants["labels"]
         return (images[:0], labels) if wanted is None else (images[wanted], labels[wanted])

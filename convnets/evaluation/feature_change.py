@@ -1,4 +1,4 @@
-"""How much the features of the last layer change with the test images."""
+"""Relative change of the last layer's input features under another test string."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ from convnets.runtime import parallel
 def feature_change(
     model: nn.Module, variables: dict[str, Any], split: dataset.Split, ops: str, batch_size: int
 ) -> float:
-    """By how much the features differ from those of the same images through `ops`, in percent: mean of |f' - f| / |f|.
+    """Returns the mean of |f' - f| / |f| in percent; f' are the features under the split's ops, f those under `ops`.
 
-    Features are what goes into the last layer with parameters; an image without any does not count. Both strings show one
-    view of an image.
+    Features are the input of the last layer with parameters. Images with |f| = 0 are excluded. Both test strings must
+    give one view per image.
     """
     layer = [row.name for row in summarize(model, model.input_shape) if row.parameters][-1]
     devices, sides = jax.local_device_count(), []

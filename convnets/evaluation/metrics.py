@@ -1,4 +1,4 @@
-"""Error rates and loss as {sum, count} pairs: adding them is merging, exact for any batch or device count."""
+"""Error rates and loss as sums with a count; sums add up exactly for any batch size or number of devices."""
 
 import math
 from collections.abc import Callable
@@ -9,18 +9,17 @@ import numpy as np
 
 
 def measure(scores: jax.Array, labels: jax.Array, losses: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
-    """Sums over the examples whose mask is 1.
+    """Returns sums over the examples whose mask is 1.
 
     Args:
-        scores: [n, classes]; the largest wins.
+        scores: [n, classes]; the class with the largest score is predicted.
         labels: [n] integers.
         losses: [n].
-        mask: [n], 1 for an example that counts and 0 for one that only fills the batch.
+        mask: [n], 1 for an example that counts and 0 for padding.
 
     Returns:
-        {'count', 'loss', 'top1', 'top5'}: the number of examples, the sum of their losses, and how many have the right
-        class not among the first one or five. A class that ties with the right one ranks before it, so a constant
-        output is never right by luck.
+        {'count', 'loss', 'top1', 'top5'}: the number of examples, the sum of losses, and the numbers of top-1 and top-5
+        errors. A class that ties with the correct class ranks before it, so a constant output never counts as correct.
     """
     right = jnp.take_along_axis(scores, labels[:, None], axis=1)
     others = jnp.arange(scores.shape[1])[None] != labels[:, None]
@@ -35,7 +34,7 @@ def measure(scores: jax.Array, labels: jax.Array, losses: jax.Array, mask: jax.A
 
 
 def summarise(sums: dict) -> dict[str, float]:
-    """{'loss', 'top1_error', 'top5_error', 'num_examples'} from (added) sums; errors in percent."""
+    """Returns {'loss', 'top1_error', 'top5_error', 'num_examples'} from accumulated sums; errors in percent."""
     count = float(sums["count"])
     return {
         "loss": float(sums["loss"]) / count,
@@ -46,12 +45,12 @@ def summarise(sums: dict) -> dict[str, float]:
 
 
 def add(total: dict, sums: dict) -> dict:
-    """Adds on the host, in float64; the total begins as {}."""
+    """Adds `sums` to `total` on the host, in float64; an empty total is {}."""
     return {k: total.get(k, 0.0) + np.float64(v) for k, v in sums.items()}
 
 
 def _softmax(scores: jax.Array) -> jax.Array:
-    """The logarithm of the mean probability, which cannot underflow."""
+    """Returns the logarithm of the mean probability over axis 1; log-space avoids underflow."""
     return jax.nn.logsumexp(jax.nn.log_softmax(scores), axis=1) - math.log(scores.shape[1])
 
 
@@ -59,10 +58,10 @@ AVERAGES: dict[str, Callable[[jax.Array], jax.Array]] = {"softmax": _softmax, "s
 
 
 def average(scores: jax.Array, kind: str) -> jax.Array:
-    """Scores [n, k, classes] of k views (or passes, or networks) of each example to scores [n, classes].
+    """Averages scores [n, k, classes] over k views (or passes, or networks) to [n, classes].
 
     Args:
-        kind: 'softmax' gives the logarithm of the mean of the k probabilities, 'score' the mean of the k scores. One
-            alone stays as it is.
+        kind: 'softmax' returns the logarithm of the mean of the k probabilities, 'score' the mean of the k scores. For
+            k = 1 the scores are unchanged.
     """
     return AVERAGES[kind](scores) if scores.shape[1] > 1 else scores[:, 0]

@@ -1,7 +1,7 @@
 """The papers' test protocols: `ten_crop`, or `multi_scale(256, 384, 512)|multi_crop(256, 384, 512)`.
 
-A protocol turns the test string of a config into other test strings, a pass over the split each. What chooses the part
-of the image (resize_short, square, center) makes way for views, and the operations on pixels stay:
+A protocol rewrites a config's test string into one or more test strings; each is one pass over the split. It replaces
+the operations that select a region of the image (resize_short, square, center) by views and keeps the pixel operations:
 
     decode|square(256)|subtract_mean|center(224)
         ten_crop      decode|square(256)|subtract_mean|five(224)|mirror
@@ -9,9 +9,9 @@ of the image (resize_short, square, center) makes way for views, and the operati
         crops_144     decode|resize_short(256)|squares|six(224)|subtract_mean('colour')|mirror, and 288, 320, 352
         dense(384)    decode|resize_short(384)|whole(32)|subtract_mean('colour')|mirror
 
-Views and passes are averaged within each protocol, then the probabilities of the protocols that `|` joins. What is
-averaged, `average='softmax'` or 'score', follows the paper named at each; where one is silent it is the softmax, as in
-Krizhevsky et al. 2012. Networks of an ensemble always have their softmax averaged.
+Views and passes are averaged within each protocol; then the probabilities of protocols joined by `|` are averaged. Each
+protocol averages softmax outputs or scores (`average='softmax'` or 'score') as its paper does. If the paper does not
+say, it averages the softmax, as Krizhevsky et al. 2012 do. An ensemble always averages the softmax of its networks.
 """
 
 import re
@@ -23,17 +23,18 @@ from convnets.errors import UsageError
 from convnets.evaluation.metrics import AVERAGES
 from convnets.op_string import Call
 
-STEP = 32  # whole images have sides of so many pixels, times an integer
-OURS = ("five", "six", "squares", "grid", "whole", "mirror")  # what protocols put into a test string
+STEP = 32  # pixels; sides of whole images are multiples of it
+OURS = ("five", "six", "squares", "grid", "whole", "mirror")  # operations that only protocols may add
 
 
 class Passes(NamedTuple):
-    """What one protocol asks for.
+    """The passes of one protocol.
 
     Attributes:
         average: a key of metrics.AVERAGES, for the views and the passes.
         passes: test strings.
-        sides: shorter sides of whole images that the network meets, 0 where the data decides: not for every network.
+        sides: shorter sides of the whole images that the network receives; 0 = the size in the data. Not every network
+            accepts them.
     """
 
     average: str
@@ -42,7 +43,7 @@ class Passes(NamedTuple):
 
 
 class ParsedOps(NamedTuple):
-    """A test string, `decode|resize|before|center(n)|after`, in its parts; '' and 0 for what it does not have."""
+    """A parsed test string `decode|resize|before|center(n)|after`; a missing part is '', a missing n is 0."""
 
     text: str
     decode: str
@@ -52,10 +53,10 @@ class ParsedOps(NamedTuple):
     after: str
 
     def crops(self, name: str) -> int:
-        """n, for a protocol that cuts crops.
+        """Returns the crop side n, for the protocol `name`.
 
         Raises:
-            UsageError: there is no center(n).
+            UsageError: the test string has no center(n).
         """
         if not self.n:
             raise UsageError(
@@ -65,29 +66,29 @@ class ParsedOps(NamedTuple):
         return self.n
 
     def resized(self, side: int) -> str:
-        """The operation that resizes, made to give this shorter side."""
+        """Returns the resize operation as resize_short with this shorter side."""
         return re.sub(r"^\w+\(\D*\d+", f"resize_short({side}", self.resize or "resize_short(0)")
 
 
 def single(test: ParsedOps) -> Passes:
-    """The test string as it is."""
+    """Evaluates the test string unchanged."""
     return Passes("score", [test.text])
 
 
 def ten_crop(test: ParsedOps, average: str = "softmax") -> Passes:
-    """Corners, centre and their mirror images, 10 views, the softmax averaged (Krizhevsky et al. 2012, section 4.1).
+    """Four corner crops, the centre crop and their mirror images: 10 views (Krizhevsky et al. 2012, section 4.1).
 
-    He et al. 2015, section 4.1, take these ten too and do not say what they average.
+    The softmax is averaged. He et al. 2015, section 4.1, use the same ten crops and do not say what they average.
     """
     crops = f"five({test.crops('ten_crop')})"
     return Passes(average, [_join(test.decode, test.resize, test.before, crops, test.after, "mirror")])
 
 
 def crops_144(test: ParsedOps, average: str = "softmax") -> Passes:
-    """4 sizes x 3 squares x 6 views x 2, the softmax averaged (Szegedy et al. 2014, section 7).
+    """4 scales x 3 squares x 6 views x 2 mirror images; the softmax is averaged (Szegedy et al. 2014, section 7).
 
-    The shorter side is 256, 288, 320 or 352; of each image the left, central and right (upper, central, lower) square;
-    of each square its corners, its centre and the square as a whole, resized; and their mirror images.
+    The shorter side is 256, 288, 320 or 352. Each image gives its left, central and right square, or upper, central and
+    lower if it is tall. Each square gives its four corner crops, its centre crop and the whole square, resized.
     """
     n = test.crops("crops_144")
     _no_mean_image("crops_144", test.before)
@@ -98,16 +99,16 @@ def crops_144(test: ParsedOps, average: str = "softmax") -> Passes:
 
 
 def dense(test: ParsedOps, size: int = 0, average: str = "softmax", flip: bool = True) -> Passes:
-    """The whole image through the network as a convolution, and its mirror image (Simonyan & Zisserman 2015, 3.2).
+    """Fully convolutional evaluation of the whole image and its mirror image (Simonyan & Zisserman 2015, 3.2).
 
-    The map of class scores is averaged over space, then the softmax over the two images. So that few sizes are to be
-    compiled, images are cut centrally to multiples of 32 pixels; VGG's poolings drop what is beyond anyway, ResNet's
-    and GoogLeNet's round up.
+    The class score map is averaged over space, then the softmax over the two images. Images are centre-cropped to
+    multiples of 32 pixels, so that few sizes are compiled. VGG's pooling layers drop the excess pixels anyway; those of
+    ResNet and GoogLeNet round up.
 
     Args:
-        size: shorter side of the images; 0 for that of the test string. Without one there either, images stay as they
-            are in the data, as for CIFAR-10.
-        flip: with the mirror image.
+        size: shorter side of the images; 0 = the size in the test string. If that has none either, images keep their
+            size in the data, as for CIFAR-10.
+        flip: whether to add the mirror image.
     """
     size = size or int((re.findall(r"\d+", test.resize) or [0])[0])
     _no_mean_image("dense", _join(test.before, test.after) if size else test.after)
@@ -117,9 +118,9 @@ def dense(test: ParsedOps, size: int = 0, average: str = "softmax", flip: bool =
 
 
 def multi_scale(test: ParsedOps, *sizes: int, average: str = "softmax") -> Passes:
-    """`dense` at several sizes, averaged.
+    """Averages `dense` over several sizes.
 
-    Simonyan & Zisserman 2015, section 4.2, average the softmax at sizes around those of training: 224, 256, 288, or
+    Simonyan & Zisserman 2015, section 4.2, average the softmax at sizes around the training scale: 224, 256, 288, or
     256, 384, 512 after scale jitter. He et al. 2015, section 4.1, "average the scores" at 224, 256, 384, 480, 640.
     """
     if not sizes:
@@ -129,9 +130,10 @@ def multi_scale(test: ParsedOps, *sizes: int, average: str = "softmax") -> Passe
 
 
 def multi_crop(test: ParsedOps, *sizes: int, average: str = "softmax") -> Passes:
-    """5 x 5 crops and their mirror images at each size, 50 a size, the softmax averaged.
+    """5 x 5 crops and their mirror images at each size, 50 views per size; the softmax is averaged.
 
-    Simonyan & Zisserman 2015, sections 3.2 and 4.3: 150 over 256, 384, 512; with `multi_scale` it is their table 5.
+    Simonyan & Zisserman 2015, sections 3.2 and 4.3: 150 views over 256, 384, 512. Combined with `multi_scale` it gives
+    their table 5.
     """
     n = test.crops("multi_crop")
     if not sizes:
@@ -148,10 +150,10 @@ PROTOCOLS: dict[str, Callable[..., Passes]] = {
 
 
 def parse(text: str) -> list[Call]:
-    """The protocols of a string.
+    """Parses a protocol string into calls.
 
     Raises:
-        UsageError: there is none, or an unknown one, or its arguments are wrong.
+        UsageError: the string is empty, a protocol is unknown, or its arguments are wrong.
     """
     calls = op_string.parse(text, PROTOCOLS, skip=1)
     if not calls:
@@ -164,10 +166,10 @@ def parse(text: str) -> list[Call]:
 
 
 def parts(text: str, test_ops: str) -> list[Passes]:
-    """What the protocols of `text` make of a test string.
+    """Applies the protocols of `text` to a test string; one `Passes` per protocol.
 
     Raises:
-        UsageError: as `parse`, or the test string does not have what a protocol needs.
+        UsageError: as `parse`, or the test string lacks an operation that a protocol needs.
     """
     return [call(_read(test_ops)) for call in parse(text)]
 

@@ -1,4 +1,4 @@
-"""Every layer of the papers. Each stands in a file for its kind; import it from here."""
+"""All layers of the papers, one file per kind of layer; import them from this package."""
 
 from convnets.layers.activations import ACTIVATIONS, scaled_tanh  # noqa: F401
 from convnets.layers.cpu_kernels import relu  # noqa: F401

@@ -1,31 +1,41 @@
-"""Convolution, products, normalization and ReLU as XLA's CPU backend is fast at them; a helper of the layers.
+"""Fast formulations of convolution, matrix products, normalization and ReLU for XLA's CPU backend.
 
-Other backends get the plain formulation, whose kernels are their vendors'; but a TPU gets bands for images of one channel,
-which XLA takes minutes to compile as convolutions (`make bench-tpu`). Each form equals the plain one up to rounding
-(tests/layers/test_cpu_kernels.py) and is kept because it won by 10 % or more (`make bench-kernels`; benchmarks/results.jsonl):
+The layers call these functions. Other backends use the plain formulation and their vendors' kernels. One exception: a
+TPU uses `bands` for images of one channel, which XLA takes minutes to compile as convolutions (`make bench-tpu`).
 
-    groups           a convolution for each: XLA runs the gradients of a grouped one without its fast kernels
-    products         of matrices, both gradients too: of arrays with more axes, as in bands, XLA transposes one, on a single
-                     core; in bfloat16 ask for float32 sums: without, the operands are widened first
-    whole map        a kernel as large as the map is such a product: AlexNet's and VGG's fc6, LeNet's C5
-    1 x 1            in bfloat16 such a product
-    bands            LeNet's other convolutions as products of parts of rows of the image and a matrix with the kernel along
-                     its diagonal, half of it zeros: of few channels XLA reaches a tenth of the products' rate. From 4
-                     channels on in the gradients alone: there XLA's forward convolution is as fast
-    rows             in bfloat16 a convolution of many channels as one product for each row of its kernel: XLA widens what
-                     it convolves to float32, and only products reach the matrix unit of the processor
-    bias             added in float32, so that its gradient is a sum in float32: in bfloat16 one is slow, and rounds each time
-    roots            in place of LRN's power of 3/4
-    batch norm       gradients in closed form: two sums and one pass, where autodiff keeps and reads several arrays
-    relu             in float32 a choice between two arrays, its gradient from its own output: XLA copies a cheap function
-                     of one array into each of its users, and so into a weight gradient's transposition all that leads
-                     up to it, over several residual blocks
+Each form equals the plain one up to rounding (tests/layers/test_cpu_kernels.py). Each is kept because it was at least
+10 % faster (`make bench-kernels`; benchmarks/results.jsonl):
 
-Tried and not worth it: a strided convolution's input gradient as a small convolution for each phase of the stride (0.94
-times as fast), all patches x weights in bfloat16 (0.1 to 1.2 on maps above 7 x 7), 2 x 2 or 4 x 4 pixels of a stem as one of
-more channels, space to depth (ResNet's 1.0, AlexNet's 0.9), the same for deeper layers (0.5), weight gradients as products in
-float32 (0.4 to 1.1) or of narrow layers (0.7 to 1.2; on jax 0.12 0.5 to 1.1, in chunks of the batch too), 1 x 1 as products
-in float32 (0.9 to 1.1), bands of wider rows, in tiles too (stems 0.3 to 1.2).
+    groups           One convolution per group. XLA runs the gradients of a grouped convolution without its fast
+                     kernels.
+    products         Operands are reshaped to matrices, in both gradients too. XLA transposes an operand with more axes,
+                     as in `bands`, on a single core. bfloat16 products request float32 sums; otherwise XLA first
+                     widens the operands.
+    whole map        A kernel as large as the feature map is a matrix product: fc6 of AlexNet and VGG, C5 of LeNet.
+    1 x 1            In bfloat16, a 1 x 1 convolution is a matrix product.
+    bands            The other LeNet convolutions, as products of image row segments and a banded (Toeplitz) matrix. The
+                     matrix holds the kernel along its diagonal; half of it is zeros. With few channels, XLA's
+                     convolution reaches a tenth of the products' rate. From 4 channels on, only the gradients use this
+                     form, since XLA's forward convolution is then as fast.
+    rows             In bfloat16, a convolution of many channels is one matrix product per kernel row. XLA widens the
+                     operands of a convolution to float32; only products reach the processor's matrix unit.
+    bias             Added in float32, so that its gradient is summed in float32. A bfloat16 sum is slow and rounds at
+                     every addition.
+    roots            LRN's power of 3/4 is computed from square roots.
+    batch norm       Closed-form gradients: two sums and one pass. Autodiff stores and reads several arrays.
+    relu             In float32, a select between two arrays, whose gradient is computed from the output. XLA copies a
+                     cheap function of one array into each of its users. The transposition in a weight gradient would
+                     then recompute everything before the ReLU, over several residual blocks.
+
+Tried and rejected (speed relative to the plain form in parentheses):
+
+    the input gradient of a strided convolution as one small convolution per phase of the stride (0.94)
+    all patches x weights in bfloat16 (0.1 to 1.2 on maps above 7 x 7)
+    space to depth, 2 x 2 or 4 x 4 pixels as one of more channels: stems (ResNet 1.0, AlexNet 0.9), deeper layers (0.5)
+    weight gradients as products: in float32 (0.4 to 1.1), of narrow layers (0.7 to 1.2; on jax 0.12 0.5 to 1.1, also in
+        chunks of the batch)
+    1 x 1 as products in float32 (0.9 to 1.1)
+    bands of wider rows, also in tiles (stems 0.3 to 1.2)
 """
 
 import contextlib
@@ -42,11 +52,10 @@ from jax import lax
 Edges = tuple[tuple[int, int], tuple[int, int]]  # padding: (top, bottom), (left, right)
 
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
-MIN_ROW_CHANNELS = (
-    96  # channels and features from which rows win; up to 64 the patches cost more than the product saves
-)
-MAX_BAND_WIDTH = 96  # numbers in a row of an image up to which bands win
-TILES = range(4, 9)  # pixels of a row of the output that one product of a band may give
+# Smallest number of channels and features for which `rows` wins; up to 64 the patches cost more than the product saves.
+MIN_ROW_CHANNELS = 96
+MAX_BAND_WIDTH = 96  # largest width x channels of an image for which `bands` wins
+TILES = range(4, 9)  # candidate numbers of output pixels per row that one product of `bands` computes
 
 
 _platform: contextvars.ContextVar[str] = contextvars.ContextVar("platform", default="")
@@ -54,9 +63,9 @@ _platform: contextvars.ContextVar[str] = contextvars.ContextVar("platform", defa
 
 @contextlib.contextmanager
 def compile_for(platform: str) -> Iterator[None]:
-    """Within it programs are traced for a platform of JAX ('cpu', 'cuda', 'tpu'), which need not be the default one.
+    """Context manager that traces programs for a JAX platform ('cpu', 'cuda', 'tpu'), not necessarily the default one.
 
-    The choice is made while tracing and is no part of JAX's cache: one function object is for one platform.
+    The platform is read while tracing and is not part of JAX's cache key: use one function object per platform.
     """
     token = _platform.set(platform)
     try:
@@ -66,7 +75,7 @@ def compile_for(platform: str) -> Iterator[None]:
 
 
 def platform() -> str:
-    """Of the device that the program being traced is for; where nobody says so, JAX's default."""
+    """Returns the platform set by `compile_for`, or JAX's default backend."""
     return _platform.get() or jax.default_backend()
 
 
@@ -75,9 +84,9 @@ def on_cpu() -> bool:
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edges, groups: int = 1) -> jax.Array:
-    """Cross-correlation of [n, h, w, c] with [kh, kw, c / groups, features], as lax.conv_general_dilated.
+    """Cross-correlates [n, h, w, c] with [kh, kw, c / groups, features], like lax.conv_general_dilated.
 
-    In the type of x; the kernel may be of a wider one, and its gradient then is too.
+    The result has the dtype of x. The kernel may have a wider dtype, which its gradient then keeps.
     """
     few = x.shape[2] * x.shape[3] <= MAX_BAND_WIDTH and kernel.shape[:2] != (1, 1)
     if platform() == "tpu" and few and x.shape[3] == 1:
@@ -107,14 +116,14 @@ def _toeplitz_conv(x, kernel, stride, padding):
     (kh, kw, c, features), (down, right) = kernel.shape, stride
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     n, h, w = x.shape[0], (x.shape[1] - kh) // down + 1, (x.shape[2] - kw) // right + 1
-    # Outputs in a product: with more of them the matrix has more zeros, with fewer a pixel is copied more often.
+    # Output pixels per product: more of them add zeros to the matrix, fewer copy each input pixel more often.
     tile = min(TILES, key=lambda tile: -(-w // tile) * tile * ((tile - 1) * right + kw)) if on_cpu() else w
     count, span, step = -(-w // tile), (tile - 1) * right + kw, tile * right
     x = jnp.pad(x, ((0, 0), (0, 0), (0, max(0, (count - 1) * step + span - x.shape[2])), (0, 0)))
     x = x.reshape(n, x.shape[1], -1)
     x = jnp.stack([x[:, :, i * step * c : (i * step + span) * c] for i in range(count)], axis=2)
     x = jnp.concatenate([x[:, i : i + (h - 1) * down + 1 : down] for i in range(kh)], axis=-1)
-    taps = np.arange(span)[:, None] - right * np.arange(tile)  # the kernel's column between one of x and one of y
+    taps = np.arange(span)[:, None] - right * np.arange(tile)  # [column of x, column of y]: kernel column
     place = jnp.asarray(np.arange(kw)[:, None, None] == taps, kernel.dtype)
     band = jnp.einsum("ijcf,jab->iacbf", kernel, place).reshape(-1, tile * features)
     return matmul(x, band).reshape(n, h, count * tile, features)[:, :, :w]
@@ -142,7 +151,7 @@ def _row_im2col_conv(x, kernel, stride, padding):
     x, kernel = jnp.pad(x, ((0, 0), *padding, (0, 0))), kernel.astype(x.dtype)
     h, w = (x.shape[1] - kh) // down + 1, (x.shape[2] - kw) // right + 1
     x = jnp.concatenate([x[:, :, j : j + (w - 1) * right + 1 : right] for j in range(kw)], axis=-1)
-    x = lax.optimization_barrier(x)  # made once, and not in every product
+    x = lax.optimization_barrier(x)  # computes the patches once, not in every product
     y = sum(_matmul_f32(x[:, i : i + (h - 1) * down + 1 : down].reshape(-1, kw * c), kernel[i].reshape(-1, features), 1, 0)
             for i in range(kh))  # fmt: skip
     return y.astype(x.dtype).reshape(-1, h, w, features)
@@ -159,7 +168,7 @@ def _row_im2col_conv_backward(stride, padding, kept, g):
         return jax.vjp(lambda x, kernel: plain_conv(x, kernel, stride, padding), x, kernel)[1](g)
     rest = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip((kh, kw), padding, strict=True))
     of_x = _row_im2col_conv(g, kernel[::-1, ::-1].swapaxes(2, 3), (1, 1), rest)
-    # One product for all taps: pixels shifted along a row, times gradients shifted down.
+    # One product for all kernel taps: x shifted along the rows, times the output gradient shifted down.
     x = jnp.pad(x.transpose(3, 0, 1, 2), ((0, 0), (0, 0), *padding))
     x = jnp.concatenate([x[..., j : j + g.shape[2]] for j in range(kw)]).reshape(kw * c, -1)
     g = jnp.concatenate([jnp.pad(g, ((0, 0), (i, kh - 1 - i), (0, 0), (0, 0))) for i in range(kh)], axis=-1)
@@ -174,9 +183,9 @@ _row_im2col_conv.defvjp(_row_im2col_conv_forward, _row_im2col_conv_backward)
 
 
 def matmul(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """[..., c] x [c, features] to [..., features] in the type of x, on CPUs summed in float32.
+    """Multiplies [..., c] by [c, features] to [..., features] in the dtype of x, summed in float32 on CPUs.
 
-    The weights may be of a wider type, and their gradient then is too.
+    The weights may have a wider dtype, which their gradient then keeps.
     """
     return _matmul(x, weights) if on_cpu() else x @ weights.astype(x.dtype)
 
@@ -196,8 +205,8 @@ def _matmul_backward(kept, g):
     c, matrix = x.shape[-1], g.reshape(-1, g.shape[-1])
     of_x = _matmul_f32(matrix, weights.astype(x.dtype), 1, 1).astype(x.dtype).reshape(x.shape)
     if x.dtype == jnp.bfloat16:
-        # Turned with all its axes: the transposition of a matrix goes into the product, which then is a slow one. And after
-        # the barrier: before it may stand what makes x, which would be done over in the order of the transposed array.
+        # Transposes x before flattening it: XLA fuses the transposition of a matrix into the product, which is then
+        # slow. The barrier stops XLA from recomputing the operations that produce x in the transposed order.
         turned = jnp.moveaxis(lax.optimization_barrier(x), -1, 0)
         of_weights = _matmul_f32(turned.reshape(c, -1), matrix, 1, 0)
     else:
@@ -209,12 +218,12 @@ _matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
 def _matmul_f32(a, b, over_a, over_b):
-    """The product of two matrices in float32, summed over an axis of each."""
+    """Multiplies two matrices in float32, contracting axis `over_a` of a with axis `over_b` of b."""
     return lax.dot_general(a, b, (((over_a,), (over_b,)), ((), ())), preferred_element_type=jnp.float32)
 
 
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """x + bias in the type of x; the bias may be of a wider type, and its gradient then is too."""
+    """Returns x + bias in the dtype of x; the bias may have a wider dtype, which its gradient then keeps."""
     if not on_cpu():
         return x + bias.astype(x.dtype)
     return (x.astype(jnp.float32) + bias.astype(jnp.float32)).astype(x.dtype)
@@ -224,7 +233,7 @@ def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
 
 
 def inverse_power(x: jax.Array, exponent: float) -> jax.Array:
-    """x ** -exponent of what is above 0; on CPUs from roots, where the exponent is a number of quarters."""
+    """Returns x ** -exponent for x > 0; on CPUs from square roots if the exponent is a multiple of 1/4."""
     quarters = round(4 * exponent)
     return lax.rsqrt(lax.sqrt(x)) ** quarters if on_cpu() and quarters == 4 * exponent else x**-exponent
 
@@ -232,9 +241,9 @@ def inverse_power(x: jax.Array, exponent: float) -> jax.Array:
 def normalize(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalized [..., c] in the type of x, and mean and variance [c] of the batch in float32.
+    """Returns x normalized ([..., c], dtype of x), and the batch mean and variance ([c], float32).
 
-    Ioffe & Szegedy 2015, algorithm 1. On CPUs no gradient goes through the mean and the variance that are returned.
+    Ioffe & Szegedy 2015, algorithm 1. On CPUs no gradient flows through the returned mean and variance.
     """
     return _normalize(x, scale, bias, epsilon) if on_cpu() else plain_normalize(x, scale, bias, epsilon)
 
@@ -256,7 +265,10 @@ def _normalize_forward(x, scale, bias, epsilon):
 
 
 def _normalize_backward(epsilon, kept, gradients):
-    """The equations of section 3 of the paper, solved for x: scale / sigma (dy - mean(dy) - xhat mean(dy xhat))."""
+    """Backward pass of section 3 of the paper in closed form.
+
+    The gradient of x is scale / sigma (dy - mean(dy) - xhat mean(dy xhat)).
+    """
     x, scale, mean, var = kept
     n, axes = math.prod(x.shape[:-1]), tuple(range(x.ndim - 1))
     g, centred = gradients[0].astype(jnp.float32), x.astype(jnp.float32) - mean
@@ -274,7 +286,7 @@ _normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
 def relu(x: jax.Array) -> jax.Array:
-    """max(x, 0); its gradient at 0 is 0, and what is not a number stays so."""
+    """Returns max(x, 0); the gradient at 0 is 0, and NaN stays NaN."""
     return jax.nn.relu(x) if x.dtype == jnp.bfloat16 or not on_cpu() else _relu(x)
 
 

@@ -1,14 +1,13 @@
-"""The hand-made features of the years between LeNet-5 and AlexNet, as layers: nothing in them learns by a gradient.
+"""Hand-crafted features of the years between LeNet-5 and AlexNet, as layers without gradient-trained parameters.
 
-hog -> linear SVM:                                  Dalal & Triggs: Histograms of oriented gradients for human detection,
-                                                    CVPR 2005.
-sift -> codebook -> pyramid -> linear SVM:          Lowe: Distinctive image features from scale-invariant keypoints, IJCV
-                                                    2004, section 6; Csurka et al.: Visual categorization with bags of
-                                                    keypoints, 2004; Lazebnik, Schmid & Ponce: Beyond bags of features,
-                                                    CVPR 2006.
+hog -> linear SVM:                          Dalal & Triggs: Histograms of oriented gradients for human detection, CVPR
+                                            2005.
+sift -> codebook -> pyramid -> linear SVM:  Lowe: Distinctive image features from scale-invariant keypoints, IJCV 2004,
+                                            section 6; Csurka et al.: Visual categorization with bags of keypoints,
+                                            2004; Lazebnik, Schmid & Ponce: Beyond bags of features, CVPR 2006.
 
-The codebook is fitted by k-means and the classifier by an SVM: convnets/training/svm.py. The layers take pixels from 0 to 1. All
-of them are found in `convnets.layers` too.
+convnets/training/svm.py fits the codebook by k-means and the classifier as an SVM. The layers expect pixels in [0, 1].
+Import them from `convnets.layers`.
 """
 
 import math
@@ -19,44 +18,45 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # grey of red, green and blue (ITU-R BT.601)
-PATCH, CELLS, DIRECTIONS = 16, 4, 8  # of a SIFT descriptor: 16 x 16 pixels, 4 x 4 cells, 8 directions: 128 numbers
-CLIP = 0.2  # of both descriptors: no gradient alone may make up more of it
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # grey from red, green and blue (ITU-R BT.601)
+PATCH, CELLS, DIRECTIONS = 16, 4, 8  # SIFT: patch of 16 x 16 pixels, 4 x 4 cells, 8 directions: 128 values
+CLIP = 0.2  # HOG and SIFT: clips normalized entries, so that no single gradient dominates
 
 
 def gradients(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(down, right), central differences [-1, 0, 1] of an [n, h, w, c] array; 0 at the edges."""
+    """Returns (down, right), the central differences [-1, 0, 1] of an [n, h, w, c] array; 0 at the edges."""
     down = jnp.pad(x[:, 2:] - x[:, :-2], ((0, 0), (1, 1), (0, 0), (0, 0)))
     right = jnp.pad(x[:, :, 2:] - x[:, :, :-2], ((0, 0), (0, 0), (1, 1), (0, 0)))
     return down, right
 
 
 def unit_length(x: jax.Array, small: float) -> jax.Array:
-    """The last axis at length 1, where it is much longer than `small`; what is zero stays zero."""
+    """Scales the last axis to length 1 if it is much longer than `small`; zeros stay zero."""
     return x * lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + small**2)
 
 
 def clipped(x: jax.Array, small: float) -> jax.Array:
-    """Normalized, clipped, normalized again (Lowe 2004, section 6.1; L2-Hys in Dalal & Triggs 2005, section 6.4)."""
+    """Normalizes, clips and normalizes again (Lowe 2004, section 6.1; L2-Hys in Dalal & Triggs 2005, section 6.4)."""
     return unit_length(jnp.minimum(unit_length(x, small), CLIP), small)
 
 
 class HOG(nn.Module):
-    """[n, h, w, c] to histograms of oriented gradients, [n, blocks down, blocks right, 4 x bins].
+    """Histograms of oriented gradients: [n, h, w, c] to [n, blocks down, blocks right, 4 x bins].
 
-    Each pixel votes, with the length of its gradient in the channel where that is longest, for one of `bins` orientations
-    from 0 to 180 degrees in its cell of `cell` x `cell` pixels. Blocks of 2 x 2 cells overlap by one cell, and each is
-    normalized by itself (`clipped`). That is `skimage.feature.hog`, which like this one does not interpolate the votes.
+    A cell is `cell` x `cell` pixels. In its cell, each pixel votes for one of `bins` orientations from 0 to 180
+    degrees. A pixel uses the channel with the longest gradient, and the vote's weight is that length. Blocks of 2 x 2
+    cells overlap by one cell and are normalized separately (`clipped`). The result matches `skimage.feature.hog`, which
+    does not interpolate the votes either.
     """
 
     cell: int = 4
     bins: int = 9
 
-    padding = 1  # the gradients see one pixel more on every side
+    padding = 1  # the gradients need one more pixel on every side
 
     @property
     def size(self) -> int:
-        """Pixels that a block sees."""
+        """Side of a block's receptive field in pixels."""
         return 2 * self.cell + 2
 
     @property
@@ -80,16 +80,17 @@ class HOG(nn.Module):
 
 
 class SIFT(nn.Module):
-    """[n, h, w, c] to a SIFT descriptor at every `stride`-th pixel, [n, h', w', 128], of patches that lie in the image.
+    """Dense SIFT: a descriptor at every `stride`-th pixel, [n, h, w, c] to [n, h', w', 128].
 
-    The descriptor of Lowe 2004, section 6.1, at one scale and upright, without its keypoints: gradients of the grey image,
-    weighted by a Gaussian of half the patch's width, are shared linearly between the two nearest directions of 8 and the
-    nearest cells of 4 x 4. So it is a convolution, whose 16 x 16 filters are made by hand. A patch without contrast is zero.
+    All patches lie inside the image. The descriptor is Lowe 2004, section 6.1, at one scale and upright, without
+    keypoint detection. Gradients of the grey image are weighted by a Gaussian with a sigma of half the patch width.
+    Each is shared linearly between the two nearest of 8 directions and the nearest of 4 x 4 cells. The layer is thus a
+    convolution with fixed 16 x 16 filters. A patch without contrast gives zeros.
     """
 
     stride: int = 2
 
-    size, padding = PATCH + 2, 1  # the gradients see one pixel more on every side
+    size, padding = PATCH + 2, 1  # the gradients need one more pixel on every side
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -97,7 +98,7 @@ class SIFT(nn.Module):
         down, right = (v[..., 0] for v in gradients(grey))
         position = jnp.mod(jnp.arctan2(down, right) * (DIRECTIONS / (2 * math.pi)), DIRECTIONS)
         away = jnp.abs(position[:, None] - jnp.arange(DIRECTIONS, dtype=x.dtype)[:, None, None])
-        share = jax.nn.relu(1 - jnp.minimum(away, DIRECTIONS - away))  # of a direction, around the circle
+        share = jax.nn.relu(1 - jnp.minimum(away, DIRECTIONS - away))  # weight of each direction; angles wrap around
         votes = (share * jnp.hypot(down, right)[:, None]).reshape(-1, *grey.shape[1:3], 1)
         maps = lax.conv_general_dilated(votes, jnp.asarray(window(), x.dtype)[:, :, None], (self.stride, self.stride), "VALID",
                                         dimension_numbers=("NHWC", "HWIO", "NHWC"))  # fmt: skip
@@ -107,7 +108,7 @@ class SIFT(nn.Module):
 
 
 def window() -> np.ndarray:
-    """How much each pixel of a patch counts for each cell, row after row: [16, 16, 16]."""
+    """Returns the weight of each patch pixel for each cell, [16, 16, 16]: row, column, cell (row-major)."""
     place = np.arange(PATCH) - (PATCH - 1) / 2
     gauss = np.exp(-np.square(place) / (2 * (PATCH / 2) ** 2))
     side = PATCH / CELLS
@@ -117,9 +118,9 @@ def window() -> np.ndarray:
 
 
 class Codebook(nn.Module):
-    """[n, h, w, c] to the nearest of `words` centres at every place, [n, h, w, words]: a one among zeros.
+    """Vector quantization: [n, h, w, c] to a one-hot code of the nearest of `words` centres, [n, h, w, words].
 
-    The centres, `kernel` [c, words], are no matter of gradients, which are zero; k-means finds them.
+    The centres are `kernel` [c, words]. Their gradient is zero; k-means fits them.
     """
 
     words: int
@@ -132,11 +133,11 @@ class Codebook(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Words at places, [n, h, w, words], to roots of their histograms in 1, 2 x 2, 4 x 4, ... fields of the image.
+    """Spatial pyramid: one-hot words [n, h, w, words] to unit-length features [n, numbers].
 
-    The weights are those of Lazebnik et al. 2006, section 3: of three levels 1/4, 1/4 and 1/2. In place of their kernel, the
-    intersection, stands the root, whose inner product is Hellinger's kernel and needs no kernel machine. [n, numbers], at
-    length 1.
+    The features are square roots of weighted word histograms over 1, 2 x 2, 4 x 4, ... fields of the image. The level
+    weights follow Lazebnik et al. 2006, section 3: 1/4, 1/4 and 1/2 for three levels. The square root replaces their
+    intersection kernel: its inner product is the Hellinger kernel, so a linear SVM suffices.
     """
 
     levels: int = 3
@@ -154,5 +155,5 @@ class Pyramid(nn.Module):
 
 
 def _members(size: int, fields: int) -> np.ndarray:
-    """[size, fields]: the field in which the middle of each place lies."""
+    """Returns a one-hot [size, fields] array: the field that contains the centre of each position."""
     return np.eye(fields, dtype=np.float32)[((np.arange(size) + 0.5) * fields / size).astype(int)]

@@ -1,21 +1,14 @@
-"""Initial weights as the papers draw them."""
+"""Weight initializers of the papers."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Pooling, normalization, the neocognitron's cells and what is made by hand have files of their own; every layer is
-# found here.
-from convnets.layers.descriptors import HOG, SIFT, Codebook, Pyramid  # noqa: F401  # noqa: F401
-from convnets.layers.neocognitron import CCells, SCells  # noqa: F401  # noqa: F401
-from convnets.layers.normalization import LRN, BatchNorm, Init, LocalContrast  # noqa: F401  # noqa: F401
-from convnets.layers.pooling import Padding, Pair, Pool, pads, pair, pool, windows  # noqa: F401  # noqa: F401
-
-# Initialisers -------------------------------------------------------------------------------------------------------
+from convnets.layers.normalization import Init
 
 
 def uniform_fan_in(scale: float) -> Init:
-    """U(-scale/F, scale/F), F the fan-in (LeCun et al. 1989, 1998 with scale 2.4)."""
+    """Returns U(-scale/F, scale/F), where F is the fan-in (LeCun et al. 1989, 1998 with scale 2.4)."""
 
     def init(key, shape, dtype=jnp.float32):
         limit = scale / np.prod(shape[:-1])
@@ -25,7 +18,7 @@ def uniform_fan_in(scale: float) -> Init:
 
 
 def uniform_root_fan_in(scale: float) -> Init:
-    """U(-scale/sqrt(F), scale/sqrt(F)): Karpathy's reading of the same sentence (lecun1989-repro)."""
+    """Returns U(-scale/sqrt(F), scale/sqrt(F)): Karpathy's reading of the same sentence (lecun1989-repro)."""
 
     def init(key, shape, dtype=jnp.float32):
         limit = scale / np.sqrt(np.prod(shape[:-1]))
@@ -35,12 +28,15 @@ def uniform_root_fan_in(scale: float) -> Init:
 
 
 def he_normal() -> Init:
-    """N(0, 2/F), F the fan-in (He et al. 2015, Delving Deep into Rectifiers, eq. 10)."""
+    """Returns N(0, 2/F), where F is the fan-in (He et al. 2015, Delving Deep into Rectifiers, eq. 10)."""
     return jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 def caffe_xavier() -> Init:
-    """U(-sqrt(3/F), sqrt(3/F)), F the fan-in: Caffe's 'xavier', without the fan-out of Glorot & Bengio 2010."""
+    """Returns U(-sqrt(3/F), sqrt(3/F)), where F is the fan-in.
+
+    This is Caffe's 'xavier', which omits the fan-out of Glorot & Bengio 2010.
+    """
     return jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 
 

@@ -1,7 +1,7 @@
-"""The layers with weights as linen modules over NHWC arrays, with explicit padding and an explicit compute dtype.
+"""Layers with weights, as linen modules over NHWC arrays with explicit padding and an explicit compute dtype.
 
-Parameters are float32; `dtype` is what a layer computes in. Every layer that has a kernel, a window or parameters is a
-module, so that `models/summary.py` can list it under the paper's name; activations are plain functions.
+Parameters are float32; `dtype` is the compute dtype. Every layer with a kernel, a window or parameters is a module, so
+that `convnets/models/summary.py` can list it under the paper's name. Activations are plain functions.
 """
 
 from collections.abc import Sequence
@@ -23,16 +23,16 @@ class Conv(nn.Module):
     """2-D cross-correlation, [n, h, w, c] to [n, h', w', features].
 
     Attributes:
-        features: output maps.
+        features: number of output maps.
         kernel, stride: one integer or (height, width).
         padding: pixels on every side, or ((top, bottom), (left, right)).
-        pad_value: what the padding holds; LeCun et al. 1989 pad with the background, -1.
+        pad_value: value of the padding; LeCun et al. 1989 pad with the background, -1.
         ceil: the last window may hang over the right and bottom edge, as in cuda-convnet: 1 + ceil((224 - 11) / 4) = 55
-            positions for AlexNet's conv1, where the others drop it. The overhang holds what the padding holds.
-        groups: the input and output maps are cut into this many independent groups (AlexNet's two GPUs).
-        table: for each output map the input maps it sees (the C3 table of LeNet-5). Only the connected kernels exist:
-            the kernel's shape is [kh, kw, connections], map after map.
-        bias: 'map' (one a map), 'unit' (one an output unit: LeCun et al. 1989) or 'none'.
+            positions for AlexNet's conv1. Other libraries drop this window. The overhang is filled with `pad_value`.
+        groups: number of independent groups of input and output maps (AlexNet's two GPUs).
+        table: the input maps of each output map (the C3 table of LeNet-5). Only connected kernels exist: the kernel's
+            shape is [kh, kw, connections], ordered by output map.
+        bias: 'map' (one per map), 'unit' (one per output unit: LeCun et al. 1989) or 'none'.
     """
 
     features: int
@@ -70,7 +70,7 @@ class Conv(nn.Module):
         if len(table) != self.features or max(map(max, table)) >= channels:
             raise ValueError(f"the table of {self.name} must list input maps below {channels} for {self.features} maps")
 
-        def init(key, _):  # every map has its own fan-in; maps of the same are drawn together
+        def init(key, _):  # the fan-in depends on the map; maps of equal fan-in are drawn together
             drawn: dict[int, Any] = {}
             for seen in sorted(set(map(len, table))):
                 maps = sum(len(row) == seen for row in table)
@@ -82,7 +82,7 @@ class Conv(nn.Module):
         inputs = np.concatenate([np.asarray(row) for row in table])
         outputs = np.repeat(np.arange(self.features), [len(row) for row in table])
         connected = self.param("kernel", init, (kh, kw, len(inputs)))
-        # One-hot product rather than a scatter: its gradient is a product too, fast everywhere and exact.
+        # A one-hot product instead of a scatter: its gradient is also a product, fast on every backend and exact.
         place = np.zeros((len(inputs), channels * self.features), np.float32)
         place[np.arange(len(inputs)), inputs * self.features + outputs] = 1
         dense = jnp.matmul(connected, place, precision="highest")
@@ -90,10 +90,10 @@ class Conv(nn.Module):
 
 
 class LocallyConnected(nn.Module):
-    """Convolution without sharing, a kernel for every output position: [n, h, w, c] to [n, h', w', features].
+    """Convolution without weight sharing, one kernel per output position: [n, h, w, c] to [n, h', w', features].
 
-    cuda-convnet's 'local' layers, with a bias for every unit. The kernel's shape is [h', w', kh, kw, c, features]; with
-    the same one at every position this is a convolution. Unlike a convolution it takes images of one size only.
+    This is cuda-convnet's 'local' layer, with one bias per unit. The kernel's shape is [h', w', kh, kw, c, features].
+    Equal kernels at all positions make it a convolution. Unlike a convolution, it accepts only one image size.
     """
 
     features: int
@@ -109,7 +109,7 @@ class LocallyConnected(nn.Module):
         (kh, kw), (sh, sw), channels = pair(self.kernel), pair(self.stride), x.shape[-1]
         (h, w), (rows, columns) = windows(x.shape, self.kernel, self.stride, self.padding, False)
 
-        def init(key, shape):  # the fan-in is that of one position
+        def init(key, shape):  # the fan-in counts the inputs of one position
             flat = self.kernel_init(key, (kh, kw, channels, h * w * self.features))
             return jnp.transpose(flat.reshape(kh, kw, channels, h, w, self.features), (3, 4, 0, 1, 2, 5))
 
@@ -138,9 +138,9 @@ class Dense(nn.Module):
 
 
 class Subsample(nn.Module):
-    """The S-layers of LeNet: coefficient x (sum over a size x size window) + bias, one pair of them a map.
+    """S-layer of LeNet: coefficient x (sum over a size x size window) + bias, with one coefficient and bias per map.
 
-    LeCun et al. 1998, section II.B. The squashing function that follows is the caller's. Begins as an average.
+    LeCun et al. 1998, section II.B. The caller applies the squashing function. Initialized to an average.
     """
 
     size: int = 2
@@ -156,9 +156,9 @@ class Subsample(nn.Module):
 
 
 class Gain(nn.Module):
-    """A trained factor for each map, c * x, and with `bias` c * x + b: the gain that follows a squashing function.
+    """Trained gain per map after a squashing function: c * x, or c * x + b with `bias`.
 
-    Jarrett et al. 2009: g_i tanh(convolution). Begins as the identity.
+    Jarrett et al. 2009: g_i tanh(convolution). Initialized to the identity.
     """
 
     bias: bool = False
@@ -176,10 +176,10 @@ class Gain(nn.Module):
 class RBF(nn.Module):
     """Euclidean radial basis units with fixed centres: y_i = sum_j (x_j - w_ij)^2 (LeCun et al. 1998, eq. 7).
 
-    Returns -y, so that as with any other output layer the largest score wins. No parameters.
+    Returns -y, so that the largest score wins, as in other output layers. It has no parameters.
 
     Attributes:
-        codes: [classes, c] array of +-1.
+        codes: the fixed centres, a [classes, c] array of +-1.
     """
 
     codes: Any

@@ -1,7 +1,7 @@
-"""S- and C-cells, the layers of Fukushima's neocognitron, and how S-cells learn without a teacher and without a gradient.
+"""Layers of Fukushima's neocognitron: S-cells, with their unsupervised, gradient-free learning rule, and C-cells.
 
-Fukushima: Neocognitron: A self-organizing neural network model for a mechanism of pattern recognition unaffected by shift
-in position, Biological Cybernetics 36, 1980. The names of attributes and arrays are the paper's letters.
+Fukushima: Neocognitron: A self-organizing neural network model for a mechanism of pattern recognition unaffected by
+shift in position, Biological Cybernetics 36, 1980. Attributes and arrays are named by the paper's letters.
 """
 
 from typing import Any
@@ -17,14 +17,14 @@ from convnets.layers.pooling import Padding, pads
 
 
 def fading(size: int, rate: float, total: float) -> np.ndarray:
-    """Fixed synapses [size, size, 1, 1] that fall as rate ** distance from the centre of the window and add up to `total`."""
+    """Returns fixed synapses [size, size, 1, 1]: proportional to rate ** distance from the centre, with sum `total`."""
     at = np.arange(size) - (size - 1) / 2
     strength = rate ** np.hypot(at[:, None], at)
     return np.asarray(strength * (total / strength.sum()), np.float32)[..., None, None]
 
 
 def correlate(x: jax.Array, kernel: Any, padding: Padding, stride: int = 1, groups: int = 1) -> jax.Array:
-    """[n, h, w, c] with [kh, kw, c / groups, k] to [n, h', w', k]."""
+    """Cross-correlates [n, h, w, c] with [kh, kw, c / groups, k] to [n, h', w', k]."""
     kernel = jnp.asarray(kernel, x.dtype)
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), pads(padding), dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -33,16 +33,16 @@ def correlate(x: jax.Array, kernel: Any, padding: Padding, stride: int = 1, grou
 
 
 def shunt(excitation: jax.Array, inhibition: jax.Array) -> jax.Array:
-    """relu((1 + e) / (1 + h) - 1), written so that a small e is not lost beside the 1."""
+    """Returns relu((1 + e) / (1 + h) - 1), in a form that keeps a small e from being rounded away against the 1."""
     return nn.relu((excitation - inhibition) / (1 + inhibition))
 
 
 def representatives(u: jax.Array, side: int) -> jax.Array:
-    """Which S-cells of [n, h, w, planes] are reinforced by what each image shows: as many True.
+    """Selects the S-cells that each image reinforces: a boolean mask of the shape of u, [n, h, w, planes].
 
-    An S-column is all planes of a side x side window; they overlap, one at every place where it fits. The cell with the
-    largest output of a column is a candidate, unless all are silent. The strongest candidate of a plane is its
-    representative, so a plane has one at most; the first one in the order of positions, then planes, where they tie.
+    An S-column is all planes of a side x side window. Columns overlap: there is one at every position where it fits.
+    The cell with the largest output of a column is a candidate, unless all outputs are 0. The strongest candidate of a
+    plane is its representative, so a plane has at most one. Ties take the first in the order of positions, then planes.
     """
     n, h, w, planes = u.shape
     at, cells = np.arange(h * w).reshape(h, w), u.reshape(n, h * w, planes)
@@ -56,17 +56,17 @@ def representatives(u: jax.Array, side: int) -> jax.Array:
 
 
 class SCells(nn.Module):
-    """Feature extraction, [n, h, w, c] to [n, h', w', planes]; all cells of a plane share their plastic synapses.
+    """Feature extraction, [n, h, w, c] to [n, h', w', planes]; the cells of a plane share their trained synapses.
 
         u = r relu((1 + sum a u_C) / (1 + 2 r / (1 + r) b v) - 1)      v = sqrt(sum c u_C^2), the V-cell
 
-    The sums go over the window and all planes below. `a` and `b` have no gradient. Instead, where the collection
-    "reinforcement" is mutable, the layer leaves the direction there in which they grow at the speed q = 1, a mean over the
-    images: for every representative c u_C and v / 2 of the window it looks through.
+    The sums run over the window and all planes of the layer below. `a` and `b` have no gradient. Instead, if the
+    collection "reinforcement" is mutable, the layer stores their update at the learning speed q = 1 there, as a mean
+    over the images. Each representative adds c u_C of its window to the update of `a`, and v / 2 to the update of `b`.
 
     Attributes:
-        r: how selective a cell is: one that has learned a pattern answers to what is more like it than r / (1 + r).
-        fading: of c over the window, which adds up to 1 over window and planes.
+        r: selectivity: a cell that has learned a pattern responds to inputs whose similarity to it exceeds r / (1 + r).
+        fading: decay rate of c with the distance from the window's centre; c sums to 1 over the window and the planes.
         column: side of the S-columns.
     """
 
@@ -90,7 +90,7 @@ class SCells(nn.Module):
         if self.is_mutable_collection("reinforcement") and not self.is_initializing():
             chosen = representatives(s, self.column).astype(jnp.float32) / len(u)
             u, v = u.astype(jnp.float32), v.astype(jnp.float32)
-            # What the representatives see is the derivative of their excitation by a.
+            # The inputs of the representatives are the gradient of their excitation with respect to a.
             (seen,) = jax.vjp(lambda a: correlate(u, a, self.padding), jnp.zeros(shape))[1](chosen)
             self.put_variable("reinforcement", "a", c * seen)
             self.put_variable("reinforcement", "b", jnp.sum(chosen * v, (0, 1, 2)) / 2)
@@ -98,13 +98,14 @@ class SCells(nn.Module):
 
 
 class CCells(nn.Module):
-    """Tolerance to position, [n, h, w, planes] to [n, h', w', planes]; nothing is learned.
+    """Tolerance to shifts in position, [n, h, w, planes] to [n, h', w', planes], without parameters.
 
         u = psi((1 + sum d u_S) / (1 + v) - 1)      v = the mean over planes of sum d u_S, the V-cell
         psi(x) = x / (alpha + x) above 0, else 0
 
     Attributes:
-        fading, total: of d over the window, and what it adds up to.
+        fading: decay rate of d with the distance from the window's centre.
+        total: sum of d over the window.
     """
 
     fading: float

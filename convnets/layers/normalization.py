@@ -1,6 +1,6 @@
 """Normalization layers: over a batch, over neighbouring maps, over a neighbourhood in space.
 
-All of them are found in `convnets.layers` too. Statistics are float32 whatever the layers around compute in.
+Import them from `convnets.layers`. Statistics are float32 for every compute dtype.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ Init = Callable[..., jax.Array]
 class BatchNorm(nn.Module):
     """Batch normalization over all axes but the last (Ioffe & Szegedy 2015, algorithms 1 and 2).
 
-    In training by the statistics of this device's batch; else by running statistics, whose variance is the unbiased one
+    Training uses the statistics of this device's batch. Inference uses running statistics, with the unbiased variance
     of algorithm 2. Statistics are float32.
 
     Attributes:
-        momentum: weight of the OLD running value, as in Flax and Caffe; PyTorch states the weight of the new one.
-        epsilon: added to the variance inside the root.
+        momentum: weight of the OLD running value, as in Flax and Caffe; PyTorch's is the weight of the new value.
+        epsilon: added to the variance inside the square root.
     """
 
     momentum: float = 0.9
@@ -55,16 +55,16 @@ class BatchNorm(nn.Module):
 
 
 class LRN(nn.Module):
-    """Local response normalization: x / (k + alpha * sum of the squares in a neighbourhood)^beta.
+    """Local response normalization: x / (k + alpha * sum of squares over a neighbourhood)^beta.
 
     Across maps: `size` neighbouring maps at the same pixel (Krizhevsky et al. 2012, section 3.3, with the constants
     printed there). Within a map: size x size neighbouring pixels of the same map (cuda-convnet's 'same map' layer).
-    Beyond the first and last map, and beyond the border, there is nothing to add.
+    Maps outside the range and pixels outside the image count as 0.
 
     Attributes:
-        divide: alpha is divided by the number of elements in a neighbourhood, `size` or size x size, as cuda-convnet,
+        divide: divides alpha by the number of elements of a neighbourhood, `size` or size x size, as cuda-convnet,
             Caffe and PyTorch do. The paper does not.
-        within: within a map instead of across maps.
+        within: normalizes within a map instead of across maps.
     """
 
     size: int = 5
@@ -88,15 +88,16 @@ class LRN(nn.Module):
 class LocalContrast(nn.Module):
     """Subtractive and divisive local contrast normalization (Jarrett et al. 2009; LeCun et al. 2010).
 
-    v = x - mean, y = v / max(c, sigma) over [n, h, w, maps]. The mean of x, and the mean of v^2 whose root is sigma, go
-    over the size x size pixels around and over all maps, by Gaussian weights that sum to 1: a pixel has one mean and
-    one sigma, shared by its maps. c is the mean of sigma over the image, each image by itself.
+    v = x - mean and y = v / max(c, sigma) over [n, h, w, maps], where sigma is the square root of the mean of v^2. Both
+    means run over the surrounding size x size pixels and all maps, with Gaussian weights that sum to 1. The maps of a
+    pixel share one mean and one sigma. c is the mean of sigma over one image.
 
     Attributes:
-        std: of the Gaussian, in pixels. None is a quarter of `size`, Torch7's default; we know of no printed value.
-        border: what lies beyond the image. With 'renormalize' nothing, and the weights inside it sum to 1 (Torch7), so
-            a constant image becomes 0 up to its border; with 'zero' pixels of value 0.
-        epsilon: the smallest divisor, for an image without contrast (Torch7's threshold).
+        std: standard deviation of the Gaussian in pixels. None: size / 4, Torch7's default; we know of no published
+            value.
+        border: 'renormalize' ignores pixels outside the image and rescales the weights inside to sum to 1 (Torch7), so
+            that a constant image becomes 0 up to its border. 'zero' pads with pixels of value 0.
+        epsilon: smallest divisor, for an image without contrast (Torch7's threshold).
     """
 
     size: int = 9
@@ -124,7 +125,7 @@ class LocalContrast(nn.Module):
         return (centred / jnp.maximum(least, sigma)).astype(x.dtype)
 
     def _blur(self, x: jax.Array) -> jax.Array:
-        """[n, h, w, 1] averaged by the Gaussian, zeros beyond the border."""
+        """Averages [n, h, w, 1] with the Gaussian; pixels outside the image count as 0."""
         half, std = self.size // 2, self.std or self.size / 4
         line = np.exp(-0.5 * (np.arange(-half, half + 1) / std) ** 2)
         plane = jnp.asarray(np.outer(line, line) / np.sum(line) ** 2, jnp.float32)[:, :, None, None]

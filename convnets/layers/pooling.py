@@ -1,6 +1,6 @@
-"""Pooling, and the windows that pooling and convolution share: pairs, paddings, how many windows there are.
+"""Pooling, and the window arithmetic of pooling and convolution: pairs, paddings, window counts.
 
-All of it is found in `convnets.layers` too.
+Import all of it from `convnets.layers`.
 """
 
 import functools
@@ -23,18 +23,21 @@ def pair(value: Pair) -> tuple[int, int]:
 
 
 def pads(value: Padding) -> Edges:
-    """((top, bottom), (left, right)) from one integer for all sides, or from that form itself."""
+    """Returns ((top, bottom), (left, right)), given that form or one integer for all sides."""
     return ((value, value), (value, value)) if isinstance(value, int) else value
 
 
 def windows(
     shape: tuple[int, ...], size: Pair, stride: Pair, padding: Padding, ceil: bool
 ) -> tuple[tuple[int, int], Edges]:
-    """((rows, columns) of windows on an [n, h, w, c] array of `shape`, the padding that just holds them).
+    """Returns the (rows, columns) of windows on an [n, h, w, c] `shape`, and the smallest padding that holds them.
 
     Args:
-        ceil: the last window may hang over the edge (Caffe's pooling, cuda-convnet's pooling and convolution) instead
-            of being dropped. As in Caffe, a window that would start in the padding beyond the image is left out.
+        ceil: keeps a last window that hangs over the edge (Caffe's pooling, cuda-convnet's pooling and convolution). As
+            in Caffe, a window that would start in the padding beyond the image is dropped.
+
+    Raises:
+        ValueError: the padded array is smaller than a window.
     """
     counts, edges = [], []
     for n, f, s, (low, high) in zip(shape[1:3], pair(size), pair(stride), pads(padding), strict=True):
@@ -50,7 +53,7 @@ def windows(
 
 
 def root(x: jax.Array) -> jax.Array:
-    """The square root, with the gradient 0 at 0."""
+    """Returns the square root, with a gradient of 0 at 0."""
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
@@ -74,28 +77,28 @@ def pool(
     x: jax.Array, kind: str, size: Pair, stride: Pair, padding: Padding = 0, ceil: bool = False,
     count_include_pad: bool = False,
 ) -> jax.Array:  # fmt: skip
-    """Pools windows of an [n, h, w, c] array, each map by itself.
+    """Pools windows of an [n, h, w, c] array, each map separately.
 
     Args:
         kind: 'max', 'average', 'l1' (sum of absolute values) or 'l2' (root of the sum of squares).
         ceil: as in `windows`.
-        count_include_pad: an average counts the padding (never the overhang) as pixels of value 0.
+        count_include_pad: the average counts the padding (never the overhang) as pixels of value 0.
 
-    The gradient of a maximum is shared equally between two tied values; that of 'l2' at 0 is 0.
+    Two tied maxima share the gradient equally. The gradient of 'l2' at 0 is 0.
     """
     size, stride, padding = pair(size), pair(stride), pads(padding)
     if any(max(edge) >= side for edge, side in zip(padding, size, strict=True)):
         raise ValueError(f"padding {padding} must be smaller than the pooling window {size}")
     outs, edges = windows(x.shape, size, stride, padding, ceil)
-    if x.dtype == jnp.bfloat16 and cpu_kernels.on_cpu():  # where its gradients are slow (`make bench-kernels`)
+    if x.dtype == jnp.bfloat16 and cpu_kernels.on_cpu():  # its bfloat16 gradients are slow (`make bench-kernels`)
         return _pool(x.astype(jnp.float32), kind, size, stride, padding, outs, edges, count_include_pad).astype(x.dtype)
     return _pool(x, kind, size, stride, padding, outs, edges, count_include_pad)
 
 
 def _pool(x, kind, size, stride, padding, outs, edges, count_include_pad):
     if kind == "max":
-        # As maxima over strided slices, one axis after the other: on CPUs the gradient of a reduce_window costs 3 to 8
-        # times as much (measured), elsewhere the slices fuse.
+        # Takes maxima over strided slices, one axis after the other. On CPUs the gradient of a reduce_window costs 3 to
+        # 8 times as much (measured); elsewhere the slices fuse.
         x = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), ((0, 0, 0), (*edges[0], 0), (*edges[1], 0), (0, 0, 0)))
         for axis in (1, 2):
             x = _reduce(jnp.maximum, x, axis, size[axis - 1], stride[axis - 1], outs[axis - 1])

@@ -1,4 +1,4 @@
-"""Every network by name."""
+"""Registry of all networks by name."""
 
 from functools import partial
 from typing import Any
@@ -65,16 +65,16 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 def create(
     name: str, num_classes: int, dtype: str, init_from: str = "", init_layers: str = "", **options: Any
 ) -> nn.Module:
-    """The network `name`; its `input_shape` is the (height, width, channels) it takes.
+    """Creates the network `name`; its `input_shape` is the expected (height, width, channels).
 
     Args:
-        dtype: 'float32' or 'bfloat16', what the layers compute in; parameters are float32.
-        init_from, init_layers: a file of weights that a run begins from, and which layers take theirs from it: the run's
-            matter, here so that this takes the whole section.
-        options: what that network's constructor takes besides.
+        dtype: compute dtype of the layers, 'float32' or 'bfloat16'; parameters are float32.
+        init_from, init_layers: weights file to initialise from, and the layers it initialises. Ignored here, because
+            the run loads them; accepted so that `create` takes the whole `model` section of a config.
+        options: further arguments of the network's constructor.
 
     Raises:
-        UsageError: an unknown name, dtype or option, or a dropout that is no share.
+        UsageError: the name, dtype or an option is unknown, or the dropout rate is outside [0, 1).
     """
     if name not in MODELS:
         raise UsageError(f"unknown model '{name}'{suggest(name, MODELS)}")

@@ -1,8 +1,11 @@
-"""AlexNet, and the nets for CIFAR-10 that were published with the same program.
+"""AlexNet, and the CIFAR-10 networks published with the same program (cuda-convnet).
 
 AlexNet       Krizhevsky, Sutskever, Hinton: ImageNet classification with deep convolutional neural networks, NIPS 2012.
 One weird     Krizhevsky: One weird trick for parallelizing convolutional neural networks, arXiv 1404.5997, 2014.
-cuda-convnet  Krizhevsky's program of 2011-12, folder example-layers; section 3.3 quotes its 13% and 11% nets.
+cuda-convnet  Krizhevsky's program of 2011-12, folder example-layers; section 3.3 of the AlexNet paper quotes its 13%
+              and 11% nets.
+
+Notation: '11/4' is kernel 11 with stride 4; '96 @ 55' is 96 feature maps of 55 x 55.
 
                                     alexnet      ungrouped  one_gpu     owt
     input     224 x 224
@@ -32,21 +35,22 @@ cuda-convnet  Krizhevsky's program of 2011-12, folder example-layers; section 3.
     parameters     145,578         89,578           1,116,490       2,112,970
     multiply-adds  12,354,176      12,298,240       18,517,248      19,512,576
 
-ReLU follows every layer with weights but the last. 'halves': each GPU sees only its own half of the maps.
-`alexnet_one_gpu` is the control of section 3.2; `alexnet_owt` has the widths and the padding of torchvision's alexnet.
+ReLU follows every layer with weights except the last. 'halves' means two groups: each GPU sees only its own half of the
+feature maps. `alexnet_one_gpu` is the control experiment of section 3.2. `alexnet_owt` has the widths and the padding
+of torchvision's alexnet.
 
-What the papers leave open, and what stands here:
-- 224 pixels give 55 positions only if the last window hangs 3 pixels over the edge, as cuda-convnet lets it (`view` is
-  'ceil'). Caffe takes 227 pixels instead ('227'); others pad ('pad2'). The parameters are the same.
-- The formula of LRN does not divide alpha by n; every program does (`lrn` is 'paper', 'caffe', 'cuda_convnet2' or
-  'none'). It runs over all maps, also across the line between the halves, as in Caffe.
-- Caffe found that biases of 1 leave the loss flat and took 0.1 (`init_weights` is a row of INITS).
-- Caffe's CaffeNet pools before it normalizes (`pool_first`). `pool_size` 2 is section 3.4's control.
-- Dropout is inverted: training multiplies by 2, where the paper halves in the test.
-- One weird trick's layers exist as a file of cuda-convnet2 only, which has LRN before pooling and ReLU; the row here
-  has none, as in torchvision, but that file's initial weights (the biases of fc8 begin at -7).
-- The 11% net is the last version of its file. An earlier one has LRN over 5 maps before both poolings and a local3 of
-  32 maps; section 3.3 says only that LRN takes 13% to 11%.
+Choices where the papers are silent or ambiguous:
+- 224 pixels give 55 positions only if the last window overhangs the edge by 3 pixels. cuda-convnet allows this, and so
+  does the default (`view` 'ceil'). Caffe uses 227-pixel inputs ('227'); others pad ('pad2'). The parameters are equal.
+- The LRN formula does not divide alpha by n, but every program does. `lrn` is 'paper', 'caffe', 'cuda_convnet2' or
+  'none'. LRN runs over all feature maps, also across the boundary between the two groups, as in Caffe.
+- Caffe found that biases of 1 leave the loss flat and used 0.1 (`init_weights` is a row of INITS).
+- Caffe's CaffeNet pools before it normalizes (`pool_first`). `pool_size` 2 is the control experiment of section 3.4.
+- Dropout is inverted: training multiplies the kept outputs by 2, whereas the paper halves all outputs at test time.
+- The layers of One weird trick exist only as a file of cuda-convnet2, which applies LRN before pooling and ReLU.
+  `alexnet_owt` has no LRN, as in torchvision, but uses the file's initial weights (the biases of fc8 start at -7).
+- The 11% net follows the last version of its file. An earlier version has LRN over 5 maps before both poolings and a
+  local3 of 32 maps. Section 3.3 says only that LRN reduces the error from 13% to 11%.
 """
 
 import functools
@@ -73,7 +77,7 @@ from convnets.layers import (
 from convnets.models.options import scale_width
 from convnets.op_string import choose, suggest
 
-# How conv1 meets the image: input side, options of the convolution.
+# Border handling of conv1: input side in pixels, and the options of the convolution.
 VIEWS: dict[str, tuple[int, dict[str, Any]]] = {
     "ceil": (224, {"ceil": True}),
     "227": (227, {}),
@@ -84,12 +88,12 @@ LRNS: dict[str, dict[str, Any]] = {
     "paper": {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0},
     "caffe": {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0, "divide": True},
     "cuda_convnet2": {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0, "divide": True},
-    # The constants of cuda-convnet's CIFAR-10 nets: within a map in the 18% net, across maps in the 11% net.
+    # cuda-convnet's constants for CIFAR-10: within a feature map (18% net), across feature maps (11% net).
     "within": {"size": 3, "alpha": 5e-5, "beta": 0.75, "k": 1.0, "divide": True, "within": True},
     "across": {"size": 9, "alpha": 1e-3, "beta": 0.75, "k": 1.0, "divide": True},
 }
 
-# Standard deviations of the weights and values of the biases.
+# Standard deviations of the initial weights and values of the initial biases, one per layer.
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 INITS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "paper": ((0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01), (0, 1, 0, 1, 1, 1, 1, 0)),
@@ -102,14 +106,14 @@ POOLINGS = ("", "max", "average", "l1", "l2", "stride")
 
 
 class AlexNet(nn.Module):
-    """[n, 224, 224, 3] to [n, classes] logits; a larger image gives the map [n, h, w, classes] of the scores it has.
+    """Maps images [n, 224, 224, 3] to logits [n, classes]; larger images give a logit map [n, h, w, classes].
 
     Attributes:
-        maps: of conv1 to conv5.
-        groups: into which conv2, conv4 and conv5 are cut.
-        units: of fc6 and fc7.
-        view, lrn, init_weights: rows of VIEWS, LRNS (or 'none') and INITS (or 'he'); see the top of the file.
-        dropout: share of the outputs of fc6 and fc7 that training drops.
+        maps: number of feature maps of conv1 to conv5.
+        groups: number of groups in conv2, conv4 and conv5.
+        units: number of units of fc6 and fc7.
+        view, lrn, init_weights: rows of VIEWS, LRNS (or 'none') and INITS (or 'he'); see the module docstring.
+        dropout: dropout rate after fc6 and fc7.
     """
 
     maps: tuple[int, ...]
@@ -142,7 +146,7 @@ class AlexNet(nn.Module):
         x = act(self._conv("conv4", self.maps[3], 3, padding=1, **halves)(x))
         x = act(self._conv("conv5", self.maps[4], 3, padding=1, **halves)(x))
         x = Pool("max", self.pool_size, 2, name="pool5")(x)
-        # Full layers as convolutions, so that the same parameters score a larger image densely.
+        # Fully connected layers are convolutions, so that the same parameters apply densely to larger images.
         for name, kernel in (("fc6", 6), ("fc7", 1)):
             x = act(self._conv(name, self.units, kernel)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -170,24 +174,26 @@ class AlexNet(nn.Module):
 
 
 class CudaConvnet(nn.Module):
-    """[n, side, side, 3] to [n, classes] logits, side 32, or 24 where training crops; unshared layers need just that.
+    """Maps images [n, side, side, 3] to logits [n, classes]; side is 32, or 24 if training crops.
 
-    Stages of a 5 x 5 convolution that keeps the size, ReLU, 3/2 pooling that rounds up and perhaps LRN; then 3 x 3
-    locally connected layers, full layers, softmax. (The files put the first ReLU behind the maximum: the same.)
+    Each stage is a size-preserving 5 x 5 convolution, ReLU, 3/2 pooling that rounds up, and optionally LRN. Then follow
+    3 x 3 locally connected layers, which need exactly this image size, fully connected layers and softmax.
+    cuda-convnet's files apply the first ReLU after the max pooling, which gives the same result.
 
     Attributes:
-        stages: for each the number of maps, then the order of its pooling ('max', 'average') and of LRN ('norm').
-        local: maps of the locally connected layers.
-        hidden: units of the full layers before the last.
-        lrn: a row of LRNS for the places marked 'norm', or 'none'.
-        init_weights: 'cuda_convnet', the standard deviations of the files with biases of 0, or 'he'.
-        act: a row of ACTIVATIONS, after all layers with weights but the last.
-        batch_norm: before the activation of every convolution and locally connected layer, which keep their biases.
-        pooling: 'max', 'average', 'l1' or 'l2' in the place of every stage's; 'stride' is none at all, the convolution
-            moves by two pixels (Springenberg et al. 2015), which gives maps of the same size; '' is the net's own.
-        width: factor on the numbers of maps and hidden units; the names stay.
-        shared: the locally connected layers become convolutions.
-        dropout: share of the last layer's inputs that training drops.
+        stages: per stage the number of feature maps, then pooling ('max', 'average') and LRN ('norm') in their order.
+        local: number of feature maps of each locally connected layer.
+        hidden: number of units of each fully connected layer before the last.
+        lrn: row of LRNS for the places marked 'norm', or 'none'.
+        init_weights: 'cuda_convnet' (the standard deviations of its files, biases 0) or 'he'.
+        act: row of ACTIVATIONS, applied after every layer with weights except the last.
+        batch_norm: batch norm before the activation of every convolution and locally connected layer. These layers
+            keep their biases.
+        pooling: 'max', 'average', 'l1' or 'l2' replaces the pooling of every stage; '' keeps the network's own.
+            'stride' replaces pooling by stride 2 in the convolutions (Springenberg et al. 2015), with equal map sizes.
+        width: factor on the numbers of feature maps and hidden units; layer names do not change.
+        shared: replaces the locally connected layers by convolutions.
+        dropout: dropout rate of the last layer's inputs.
     """
 
     stages: tuple[tuple[Any, ...], ...]

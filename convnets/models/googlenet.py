@@ -1,34 +1,37 @@
-"""GoogLeNet: Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich: Going deeper with convolutions,
-arXiv 1409.4842, 2014; CVPR 2015.
+"""GoogLeNet, the first Inception network.
 
-Table 1, whose inception rows are `MODULES` below; names are those of Caffe's bvlc_googlenet:
+Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich: Going deeper with convolutions, arXiv
+1409.4842, 2014; CVPR 2015.
+
+Table 1, whose inception rows are `MODULES` below. Layers are named as in Caffe's bvlc_googlenet:
 
     conv1            7x7/2, 64           112 x 112 x 64
     pool1, norm1     max 3x3/2            56 x  56 x 64
     conv2            1x1 64, 3x3 192      56 x  56 x 192
     norm2, pool2     max 3x3/2            28 x  28 x 192
-    inception_3a, b  max 3x3/2 behind     28 x  28 x 256, 480
-    inception_4a-e   max 3x3/2 behind     14 x  14 x 512, 512, 512, 528, 832
+    inception_3a, b  then max 3x3/2       28 x  28 x 256, 480
+    inception_4a-e   then max 3x3/2       14 x  14 x 512, 512, 512, 528, 832
     inception_5a, b                        7 x   7 x 832, 1024
     pool5            average 7x7           1 x   1 x 1024
     linear           40% dropout, 1000    softmax
 
-Two auxiliary heads, behind 4a (loss1) and 4d (loss2), only in training; their losses count 0.3 each (section 5).
+Two auxiliary heads follow 4a (loss1) and 4d (loss2). They run only in training; each of their losses has weight 0.3
+(section 5).
 
-    parameters       6,998,552  with the heads 13,378,280; the column of table 1 adds to 6798K (its K is 1024)
+    parameters       6,998,552  with the heads 13,378,280; the column of table 1 adds up to 6798K (its K is 1024)
     multiply-adds    1,582,671,872
 
-The rows 4a, 4c, 4d, 5a, 5b of the table's parameter column differ by 1 to 7% from the arithmetic of its own widths; the
-widths stand here. Its 2.7K parameters and 34M operations of conv1 are those of a separable 7x7 convolution with eight
-maps a colour, of which the text says nothing: `separable` builds it (6,991,856 parameters; 1,498,677,248 multiply-adds,
-the text's 1.5 billion). Without it conv1 is the plain convolution of figure 3.
+Table 1's parameter counts of rows 4a, 4c, 4d, 5a and 5b differ by 1 to 7% from its own layer widths; we use the widths.
+Its 2.7K parameters and 34M operations of conv1 fit a separable 7x7 convolution with eight maps per colour channel. The
+text does not mention one. `separable` builds it: 6,991,856 parameters and 1,498,677,248 multiply-adds, the text's
+1.5 billion. By default conv1 is the plain convolution of figure 3.
 
-What the paper leaves open, and what stands here:
-- Where the sizes are halved the windows hang over the edge (Caffe's ceil mode), without padding: 112, 56, 28, 14, 7.
-- Where local response normalization stands is drawn in figure 3; its constants are those of Krizhevsky et al. 2012, whose
-  formula does not divide alpha by n; Caffe's bvlc_googlenet does, with k = 1 (`lrn` is a row of LRNS or 'none').
-- The initial weights: Caffe's, "xavier" and biases of 0.2, of the classifiers 0 (`init_weights` is a row of INITS; all
-  have these biases).
+Choices where the paper is silent or ambiguous:
+- Max-pooling windows that halve the map overhang the edge (Caffe's ceil mode), without padding: 112, 56, 28, 14, 7.
+- Figure 3 shows the positions of local response normalization. We use the constants of Krizhevsky et al. 2012, whose
+  formula does not divide alpha by n. Caffe's bvlc_googlenet does, with k = 1 (`lrn` is a row of LRNS or 'none').
+- Initial weights follow Caffe: "xavier", biases 0.2, and biases 0 in the classifiers. `init_weights` is a row of INITS;
+  all rows have these biases.
 """
 
 import functools
@@ -54,8 +57,8 @@ MODULES = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-POOLED = {"3b": "pool3", "4e": "pool4"}  # the pooling that follows a module
-HEADS = {"4a": "loss1", "4d": "loss2"}  # the auxiliary head that a module feeds
+POOLED = {"3b": "pool3", "4e": "pool4"}  # max pooling after a module
+HEADS = {"4a": "loss1", "4d": "loss2"}  # auxiliary head fed by a module
 
 
 INITS: dict[str, Init] = {"caffe": caffe_xavier(), "normal": normal(0.01), "he": he_normal()}
@@ -63,13 +66,13 @@ BIAS = nn.initializers.constant(0.2)
 
 
 def _conv(x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, *, init: Init, dtype: Any) -> jax.Array:
-    """A convolution that keeps the size but for its stride, and its ReLU; a layer of the module that calls."""
+    """Applies a "same"-padded convolution and ReLU; the layer belongs to the calling module."""
     options: dict[str, Any] = {"kernel_init": init, "bias_init": BIAS, "dtype": dtype, "name": name}
     return relu(Conv(maps, kernel, stride, kernel // 2, **options)(x))
 
 
 class Convs(nn.Module):
-    """Convolutions in a row under one name; each of `rows` is (name, maps, kernel, stride)."""
+    """A sequence of convolutions under one name; each of `rows` is (name, feature maps, kernel, stride)."""
 
     rows: tuple[tuple[str, int, int, int], ...]
     kernel_init: Init
@@ -83,7 +86,10 @@ class Convs(nn.Module):
 
 
 class Inception(nn.Module):
-    """Figure 2b: [n, h, w, c] to [n, h, w, #1x1 + #3x3 + #5x5 + pool proj] for one row of `MODULES`."""
+    """Inception module of figure 2b, for one row of `MODULES`.
+
+    Maps [n, h, w, c] to [n, h, w, #1x1 + #3x3 + #5x5 + pool proj].
+    """
 
     row: tuple[int, int, int, int, int, int]
     kernel_init: Init
@@ -103,7 +109,10 @@ class Inception(nn.Module):
 
 
 class Head(nn.Module):
-    """An auxiliary classifier (section 5): [n, h, w, c] to scores [n, classes]; 4 x 4 positions of a 14 x 14 map."""
+    """Auxiliary classifier (section 5): [n, h, w, c] to logits [n, classes].
+
+    Average pooling reduces a 14 x 14 map to 4 x 4 positions.
+    """
 
     num_classes: int
     kernel_init: Init
@@ -126,16 +135,16 @@ class Head(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """[n, 224, 224, 3] to scores [n, classes]; in training to (scores, {'loss1': scores, 'loss2': scores}).
+    """Maps [n, 224, 224, 3] to logits [n, classes]; in training to (logits, {'loss1': logits, 'loss2': logits}).
 
-    Other sizes will do, from 79 pixels on or, without heads, 32; the heads' weights fit the size they were made for.
-    Training draws from the rng 'dropout'.
+    Other image sizes work from 79 pixels on, or from 32 without the heads. The heads' weights fit only the image size
+    used at initialisation. Training needs the rng 'dropout'.
 
     Attributes:
-        aux: with the two auxiliary heads. One tree of parameters serves training and evaluation, which does not run
-            them. Without heads training returns the scores alone.
-        separable: conv1 as table 1 counts it.
-        lrn, init_weights: rows of alexnet.LRNS (or 'none') and of INITS; see the top of the file.
+        aux: adds the two auxiliary heads. Training and evaluation share one parameter tree, but evaluation does not run
+            the heads. Without heads, training returns only the logits.
+        separable: builds conv1 as a separable convolution, as table 1 counts it.
+        lrn, init_weights: rows of alexnet.LRNS (or 'none') and of INITS; see the module docstring.
     """
 
     num_classes: int = 1000
@@ -179,5 +188,5 @@ class GoogLeNet(nn.Module):
 
 
 def googlenet_main(**options: Any) -> GoogLeNet:
-    """GoogLeNet without its auxiliary heads."""
+    """Creates GoogLeNet without its auxiliary heads."""
     return GoogLeNet(aux=False, **options)

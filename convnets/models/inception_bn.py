@@ -1,7 +1,9 @@
-"""BN-Inception: Ioffe, Szegedy: Batch normalization: accelerating deep network training by reducing internal covariate
-shift, ICML 2015 (arXiv 1502.03167), section 4.2 and figure 5.
+"""BN-Inception, the Inception network with batch normalization.
 
-Figure 5, whose inception rows are `MODULES` below; names are those of the public Caffe net:
+Ioffe, Szegedy: Batch normalization: accelerating deep network training by reducing internal covariate shift, ICML 2015
+(arXiv 1502.03167), section 4.2 and figure 5.
+
+Figure 5, whose inception rows are `MODULES` below. Layers are named as in the public Caffe network:
 
     conv1            7x7/2, 64            112 x 112 x 64
     pool1            max 3x3/2             56 x  56 x 64
@@ -16,29 +18,30 @@ Figure 5, whose inception rows are `MODULES` below; names are those of the publi
     parameters       11,285,224
     multiply-adds    2,032,600,064
 
-Against GoogLeNet: two 3x3 for every 5x5, three modules of 28 x 28 for two, average or max pooling inside the modules,
-and no pooling between them: 3c and 4e have stride 2, neither a 1x1 branch nor a projection, and pass their pooled input
-on. Every convolution is normalized before its nonlinearity, and has no bias, which the normalization would take away
-again (section 3.2); with biases the count would be 11,295,240.
+Differences from GoogLeNet: two 3x3 convolutions replace every 5x5, and three modules instead of two work at 28 x 28.
+Pooling inside the modules is average or max, and there is no pooling between modules. Instead 3c and 4e have stride 2;
+they have no 1x1 branch and no projection, and pass their pooled input on. Every convolution is normalized before its
+nonlinearity. It has no bias, which the normalization would cancel (section 3.2); with biases there would be 11,295,240
+parameters.
 
-Where the paper contradicts itself, and what stands here:
-- Figure 5 prints 576 maps for 4c and 4d, but its widths add to 608 (and 4e to 1056): the widths, as in the public
-  weights. With 576 it would be 11,194,984 parameters.
-- It prints 28 x 28 and 14 x 14 for 3c and 4e in spite of their stride 2.
-- The text counts 13.6 million parameters; no reading of figure 5 gives them.
-- The first convolution is said to be separable with depth multiplier 8; the counts above and the public weights are
-  those of the plain one, which stands here.
+Where the paper contradicts itself, we chose:
+- Figure 5 prints 576 feature maps for 4c and 4d, but its widths add up to 608 (and those of 4e to 1056). We use the
+  widths, as do the public weights. With 576 there would be 11,194,984 parameters.
+- Figure 5 prints 28 x 28 and 14 x 14 for 3c and 4e despite their stride 2; we use the stride.
+- The text counts 13.6 million parameters; no reading of figure 5 gives this number.
+- The text calls the first convolution separable with depth multiplier 8. The counts above and the public weights
+  belong to a plain convolution, which we use.
 
-What it leaves open:
-- Where the sizes are halved the pooling windows hang over the edge (Caffe's ceil mode), without padding. Average
-  pooling inside the modules counts its padding as zeros, as Caffe does.
-- Epsilon and the weight of the running statistics: those of `layers.BatchNorm`.
-- Auxiliary heads: figure 5 has none, and none stand here.
-- The initial weights: Caffe's "xavier" and, without normalization, biases of 0.2, as for GoogLeNet.
+Choices where the paper is silent:
+- Pooling windows that halve the map overhang the edge (Caffe's ceil mode), without padding. Average pooling inside the
+  modules counts its padding as zeros, as Caffe does.
+- Epsilon and the weight of the running statistics are the defaults of `layers.BatchNorm`.
+- There are no auxiliary heads, since figure 5 has none.
+- Initial weights are Caffe's "xavier"; without normalization, biases are 0.2, as for GoogLeNet.
 
-The networks of section 4.2 are options: Inception is norm=False, lrn=True, dropout=0.4; BN-Baseline the same with
-norm=True; BN-x5 and BN-x30 have neither of the two, as figure 5, which is the default; BN-x5-Sigmoid is
-activation='sigmoid'. The members of the ensemble have dropout of 0.05 or 0.1.
+The networks of section 4.2 are options. Inception is norm=False, lrn=True, dropout=0.4. BN-Baseline is the same with
+norm=True. BN-x5 and BN-x30 have neither LRN nor dropout, as in figure 5; this is the default. BN-x5-Sigmoid is
+activation='sigmoid'. The members of the ensemble have dropout 0.05 or 0.1.
 """
 
 import functools
@@ -75,7 +78,7 @@ def _unit(
     x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, *, activation: str, norm: bool, dtype: Any,
     train: bool,
 ) -> jax.Array:  # fmt: skip
-    """Convolution, normalization, nonlinearity; layers of the module that calls."""
+    """Applies convolution, optional batch norm and nonlinearity; the layers belong to the calling module."""
     options: dict[str, Any] = {"kernel_init": caffe_xavier(), "dtype": dtype, "name": name}
     if norm:
         x = Conv(maps, kernel, stride, kernel // 2, bias="none", **options)(x)
@@ -86,7 +89,7 @@ def _unit(
 
 
 class Units(nn.Module):
-    """Units in a row under one name; each of `rows` is (name, maps, kernel, stride)."""
+    """A sequence of units under one name; each of `rows` is (name, feature maps, kernel, stride)."""
 
     rows: tuple[tuple[str, int, int, int], ...]
     unit: Unit
@@ -99,7 +102,10 @@ class Units(nn.Module):
 
 
 class Inception(nn.Module):
-    """[n, h, w, c] to [n, h, w, maps] for one row of `MODULES`; half the size and c maps passed on without #1x1."""
+    """Inception module for one row of `MODULES`: [n, h, w, c] to [n, h, w, maps].
+
+    A row without #1x1 halves the map and passes its c pooled input maps on.
+    """
 
     row: tuple[int, int, int, int, int, str, int]
     unit: Unit
@@ -122,13 +128,13 @@ class Inception(nn.Module):
 
 
 class BNInception(nn.Module):
-    """[n, 224, 224, 3] to scores [n, classes]; other sizes must be multiples of 32 pixels.
+    """Maps images [n, 224, 224, 3] to logits [n, classes]; other sizes must be multiples of 32 pixels.
 
     Attributes:
         activation: 'relu' or 'sigmoid'.
         norm: batch normalization; without it the convolutions have biases.
         lrn: local response normalization where GoogLeNet has it.
-        dropout: share of the inputs of the classifier that training drops, drawn from the rng 'dropout'.
+        dropout: dropout rate of the classifier's inputs; uses the rng 'dropout'.
     """
 
     num_classes: int = 1000

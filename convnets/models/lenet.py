@@ -6,6 +6,8 @@ LeNet-1     LeCun et al.: Handwritten digit recognition with a back-propagation 
 LeNet-5     LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, Proc. IEEE 86(11),
             1998, section II.B.
 
+Notation: '5/2' is kernel 5 with stride 2; '12 @ 8' is 12 feature maps of 8 x 8.
+
               LeNet-1989              LeNet-1               LeNet-5
     input     16 x 16, [-1, 1]        28 x 28               32 x 32, background -0.1, ink 1.175
               H1 conv 5/2, 12 @ 8     H1 conv 5, 4 @ 24     C1 conv 5, 6 @ 28
@@ -17,13 +19,14 @@ LeNet-5     LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to d
               out full, 10            out full, 10          OUT 10 RBF units
     weights   9,760                   2,578                 60,000
 
-What the papers leave open, and what stands here:
-- Which 8 of the 12 planes of H1 a plane of H2 sees (1989): Karpathy's scheme of three groups of four.
-- The RBF codes (1998) are only drawn in figure 3: ours are a re-drawing of 7 x 12 characters in its manner.
-- j of the loss (1998, eq. 9): 1 (`steps.LOSSES`). Biases begin at 0.
-- S2 and S4 begin as averages, the coefficient 1/4 (unsaid; U(-2.4/F, 2.4/F) with F = 4 gives maps that begin near 0).
-- The initial weights: the text says U(-2.4/F, 2.4/F); copies of the 1989 text may have lost a root, and Karpathy takes
-  2.4/sqrt(F). `init_root` chooses; each config says which.
+Choices where the papers are silent or ambiguous:
+- The 8 of 12 H1 maps that each H2 map sees (1989): Karpathy's scheme of three groups of four.
+- The RBF codes (1998) appear only as a drawing in figure 3. We re-drew 7 x 12 characters in its style.
+- The constant j of the loss (1998, eq. 9) is 1 (`convnets.losses.map`). Biases start at 0.
+- S2 and S4 start as averages, with coefficient 1/4. The paper does not say; U(-2.4/F, 2.4/F) with F = 4 would give maps
+  that start near 0.
+- Initial weights: the text says U(-2.4/F, 2.4/F). Copies of the 1989 text may have lost a root sign, and Karpathy uses
+  2.4/sqrt(F). `init_root` selects the latter; each config states its choice.
 """
 
 from typing import Any, ClassVar
@@ -46,7 +49,7 @@ from convnets.layers import (
     uniform_root_fan_in,
 )
 
-# For each map of the layer, the maps of the layer below that it sees.
+# Connection tables: for each feature map, the maps of the layer below that it sees.
 LENET1989_H2 = 4 * (tuple(range(0, 8)),) + 4 * (tuple(range(4, 12)),) + 4 * ((0, 1, 2, 3, 8, 9, 10, 11),)
 LENET1_H3 = (
     (0,), (0, 1), (0, 1), (1,), (0, 1), (0, 1),
@@ -59,7 +62,7 @@ LENET5_C3 = (
     (0, 1, 2, 3, 4, 5),
 )  # fmt: skip
 
-# 7 x 12 characters in the manner of figure 3 of LeCun et al. 1998.
+# 7 x 12 characters in the style of figure 3 of LeCun et al. 1998.
 CHARACTERS = """
 ....... ....... ....... ####### ....... ....... ...#### ####### .#####. ..###..
 ..###.. ...##.. .#####. .....## .#...## .#####. ..##... ####### ##...## .##.##.
@@ -89,7 +92,7 @@ def _init(root: bool) -> Init:
 
 
 class LeNet1989(nn.Module):
-    """[n, 16, 16, 1] to [n, classes]: 9,760 parameters, a bias for every unit. Trained on squared error."""
+    """Maps [n, 16, 16, 1] to [n, classes]: 9,760 parameters, one bias per unit. Trained with squared error."""
 
     num_classes: int = 10
     init_root: bool = False
@@ -107,7 +110,7 @@ class LeNet1989(nn.Module):
 
 
 class LeNet1(nn.Module):
-    """[n, 28, 28, 1] to [n, classes]: 2,578 parameters. The 1998 paper centres a 16 x 16 digit in the input."""
+    """Maps [n, 28, 28, 1] to [n, classes]: 2,578 parameters. The 1998 paper centres a 16 x 16 digit in the input."""
 
     num_classes: int = 10
     init_root: bool = False
@@ -125,7 +128,7 @@ class LeNet1(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """[n, 32, 32, 1] to [n, 10] negative RBF distances: 60,000 parameters. Trained with eq. 9 (loss 'map')."""
+    """Maps [n, 32, 32, 1] to negative RBF distances [n, 10]: 60,000 parameters. Trained with eq. 9 (loss 'map')."""
 
     num_classes: int = 10
     init_root: bool = False
@@ -147,9 +150,10 @@ class LeNet5(nn.Module):
 
 
 class LeNet5Modern(nn.Module):
-    """[n, 32, 32, 1] to [n, classes] logits: 61,706 parameters, LeNet-5 as it is usually built today.
+    """Maps [n, 32, 32, 1] to logits [n, classes]: 61,706 parameters, LeNet-5 as it is usually built today.
 
-    Full C3, parameter-free pooling, ReLU, a linear output for softmax, He initialisation.
+    C3 is fully connected across maps, pooling has no parameters, and activations are ReLU. The output is linear, for
+    softmax; initialisation is He's.
     """
 
     num_classes: int = 10

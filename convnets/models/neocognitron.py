@@ -1,31 +1,37 @@
-"""Neocognitron: Fukushima: Neocognitron: A self-organizing neural network model for a mechanism of pattern recognition
-unaffected by shift in position, Biological Cybernetics 36:193-202, 1980.
+"""Neocognitron, Fukushima's self-organizing network.
 
-    layer   cells          sees            r     q
+Fukushima: Neocognitron: A self-organizing neural network model for a mechanism of pattern recognition unaffected by
+shift in position, Biological Cybernetics 36:193-202, 1980.
+
+    layer   cells          input window    r     q
     U0      16 x 16
     US1     16 x 16 x 24   5 x 5 of U0     4     1     S-columns 5 x 5 x 24
-    UC1     10 x 10 x 24   5 x 5, a plane
+    UC1     10 x 10 x 24   5 x 5, one plane
     US2      8 x  8 x 24   5 x 5 x 24      1.5   16    S-columns 5 x 5 x 24
-    UC2      6 x  6 x 24   5 x 5, a plane
+    UC2      6 x  6 x 24   5 x 5, one plane
     US3      2 x  2 x 24   5 x 5 x 24      1.5   16    S-columns 2 x 2 x 24
-    UC3      1 x  1 x 24   2 x 2, a plane
+    UC3      1 x  1 x 24   2 x 2, one plane
     plastic synapses       29,472 (600 + 14,400 + 14,400 of a, 72 of b)
 
-S-cells learn without a teacher: `convnets/layers/`'s SCells say in which direction, the speeds q are the recipe's rates
-(`configs/neocognitron.py`). What the paper leaves open, and what stands here, the same for every seed:
-- c and d are only said to fall with the distance. Here as rate ** distance, with a rate of 0.8 for the c of US1 and of 0.9
-  for the others; c adds up to 1 (the paper's), d to 32.
-- Where the cells lie: C-layers take every second position, and one and a half cells beyond each edge (3 and 4 of padding),
-  which gives the paper's 10 x 10 and 6 x 6; US1 is padded by 2 and US2 by 1.
-- The initial a: small and slightly different from plane to plane. Here 0.0001, 0.0001 and 0.0003 in US1, US2 and US3 times
-  the mean of a preference and of U(0, 1): in US1 for a line through the middle of the window, its direction turning from
-  plane to plane; above, for the planes below with nearly the same number. b begins at 0.
-- Which S-columns there are: one at every place where the window fits into the layer. With more of them, cut at the edges,
-  US2 runs out of free planes and fewer seeds tell the digits apart.
-- The paper has no classes: it looks which cell of UC3 answers. The read-out is ours, the only layer with labels and a
-  gradient: a linear one without bias of the plane with the largest answer in UC3, that is the most frequent class among
-  the training images that it won. No answer, or that of a plane that never won, is an error. `read` may name a layer
-  instead, all of whose cells are read (ours too).
+S-cells learn unsupervised. `SCells` in convnets/layers/neocognitron.py computes the direction of the update. The
+learning speeds q are the learning rates in configs/neocognitron.py.
+
+Choices where the paper is silent (the same for every seed):
+- c and d: the paper says only that they decrease with distance. We use rate ** distance, with rate 0.8 for the c of US1
+  and 0.9 for all others. c sums to 1 (as in the paper) and d to 32.
+- Cell positions: UC1 and UC2 have stride 2 and extend one and a half cells beyond each edge (padding 3 and 4). This
+  gives the paper's 10 x 10 and 6 x 6. US1 has padding 2 and US2 padding 1.
+- Initial a: the paper says small and slightly different from plane to plane. We take the mean of a preference and of
+  U(0, 1), times 0.0001, 0.0001 and 0.0003 in US1, US2 and US3. In US1 the preference is a line through the middle of
+  the window, rotated from plane to plane. In US2 and US3 it favours planes below with nearly the same number. b starts
+  at 0.
+- S-columns: one at every position where the window fits into the layer. With additional columns cut at the edges, US2
+  runs out of free planes and fewer seeds tell the digits apart.
+- Read-out: the paper has no classes; it observes which cell of UC3 responds. Our read-out is the only layer trained
+  with labels and a gradient. It is linear without bias, on the plane with the largest response in UC3. It therefore
+  predicts the most frequent class among the training images that this plane won. An image without a response, or won
+  by a plane that never won in training, counts as an error. `read` may name a layer instead; then the read-out sees all
+  its cells (also our choice).
 """
 
 from typing import Any, ClassVar
@@ -40,7 +46,7 @@ from convnets.layers import CCells, Conv, Init, Padding, SCells
 from convnets.op_string import suggest
 
 PLANES = 24
-S = {  # r, fading of c, the largest initial a, padding, side of the S-columns
+S = {  # r, decay rate of c, largest initial a, padding, side of the S-columns
     "US1": (4.0, 0.8, 0.0001, 2, 5),
     "US2": (1.5, 0.9, 0.0001, 1, 5),
     "US3": (1.5, 0.9, 0.0003, 0, 2),
@@ -53,7 +59,7 @@ C: dict[str, tuple[int, int, Padding]] = {  # size, stride, padding
 
 
 def lines(size: int, planes: int) -> np.ndarray:
-    """[size, size, 1, planes], up to 1 on a line through the middle; the lines of the planes share out 180 degrees."""
+    """Returns preferences [size, size, 1, planes], up to 1 on a line through the centre; angles divide 180 degrees."""
     x = np.arange(size) - (size - 1) / 2
     angles = np.pi * np.arange(planes) / planes
     distance = x[None, :, None] * np.sin(angles) - x[:, None, None] * np.cos(angles)
@@ -61,13 +67,13 @@ def lines(size: int, planes: int) -> np.ndarray:
 
 
 def neighbours(below: int, planes: int) -> np.ndarray:
-    """[1, 1, below, planes], up to 1 where k / K of the two planes is nearly the same; the last is next to the first."""
+    """Returns preferences [1, 1, below, planes], up to 1 for nearly equal k / K of the two planes; k is cyclic."""
     apart = np.abs(np.arange(below)[:, None] / below - np.arange(planes) / planes)
     return np.exp(-np.square(2 * np.minimum(apart, 1 - apart) / 0.3))[None, None]
 
 
 def slight(largest: float) -> Init:
-    """The initial a [size, size, planes below, planes]."""
+    """Returns the initialiser of a, [size, size, planes below, planes], with values up to `largest`."""
 
     def init(key, shape, dtype=jnp.float32):
         size, _, below, planes = shape
@@ -78,23 +84,23 @@ def slight(largest: float) -> Init:
 
 
 def winner(u: jax.Array) -> jax.Array:
-    """[n, 1, 1, planes], 1 for the plane with the largest answer; all 0 where none answers."""
+    """Returns [n, 1, 1, planes] one-hot for the plane with the largest response; all 0 if no plane responds."""
     first = jax.nn.one_hot(jnp.argmax(u, axis=-1), u.shape[-1], dtype=u.dtype)
     return jnp.where(u > 0, first, 0)
 
 
 class Neocognitron(nn.Module):
-    """Images [n, 16, 16, 1] with background 0 and strokes 1 to scores [n, classes].
+    """Maps images [n, 16, 16, 1] with background 0 and strokes 1 to logits [n, classes].
 
     Attributes:
-        read: what the read-out sees: 'winner', or all cells of 'UC1', 'UC2' or 'UC3'.
+        read: input of the read-out: 'winner', or all cells of 'UC1', 'UC2' or 'UC3'.
     """
 
     num_classes: int
     read: str = "winner"
     dtype: Any = jnp.float32
     input_shape: ClassVar[tuple[int, int, int]] = (16, 16, 1)
-    answers: ClassVar[str] = "UC3"  # the layer whose planes stand for what is seen; a run draws them
+    answers: ClassVar[str] = "UC3"  # layer whose planes represent the recognised patterns; runs plot it
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:

@@ -1,10 +1,10 @@
-"""What the papers say their networks cost, and why that differs from arithmetic where it does."""
+"""Costs that the papers state for their networks, and why they differ from our counts."""
 
 from typing import NamedTuple
 
 
 class Stated(NamedTuple):
-    """In the paper's words; '' where it says nothing."""
+    """Costs in the paper's words, and the reason for a difference from our counts; '' if there is none."""
 
     parameters: str = ""
     multiply_adds: str = ""

@@ -1,4 +1,4 @@
-"""ResNet, and the plain networks it is compared with.
+"""ResNet, and the plain networks without shortcuts that the paper compares with it.
 
 He, Zhang, Ren, Sun: Deep residual learning for image recognition, CVPR 2016 (arXiv 1512.03385, 2015): table 1 for
 ImageNet, section 4.2 for CIFAR-10. Every convolution is followed by batch normalization and has no bias. Layers are
@@ -13,19 +13,22 @@ named as in the authors' prototxt.
     end        1         pool5, fc1000                            pool5, fc
     block                3x3, 3x3        1x1, 3x3, 1x1 (four times as many maps)
 
-What the paper leaves open, and what stands here:
-- Shortcuts: the paper names its ImageNet results by option ('A' in table 2, 'A', 'B', 'C' for 34 layers in table 3, 'B'
-  for 50 and more). The default is B, which all published weights have; on CIFAR it is A (section 4.2). Where option
-  A puts its zero channels is unsaid, and makes no difference but the order of the maps: half before, half after, as in
-  the common PyTorch weights.
-- Bottlenecks halve the map in their first 1x1, as in the prototxt. `stride_on_3x3` is what Torch and torchvision do
-  ("v1.5"); the parameters are the same, the function is not.
-- pool1: the authors' Caffe pools without padding and rounds up, Torch pads by 1 and rounds down: the same 56 x 56, one
-  pixel apart. The default, 'torch', is that of the weights we can import.
-- Batch normalization: epsilon 1e-5 and momentum 0.9 (of the old value). `zero_init`, younger than the paper, starts the
-  last scale of each block at 0. The released ResNet-50 has biases in conv1; 101 and 152 have none, nor has ours.
-- The last layer is drawn by He's rule like the others (section 3.4), its bias is 0.
-- Layers of the CIFAR networks, which were never released: named like the others.
+The columns 'maps' give the side of the feature maps, the columns 18 to 152 the number of blocks.
+
+Choices where the paper is silent or ambiguous:
+- Shortcuts: the paper labels its ImageNet results by option ('A' in table 2; in table 3 'A', 'B', 'C' for 34 layers
+  and 'B' for 50 and more). The default is B, which all published weights use; on CIFAR it is A (section 4.2). The paper
+  does not say where option A adds its zero channels, which affects only the order of the channels. We add half before
+  and half after, as in the common PyTorch weights.
+- Bottlenecks halve the map in their first 1x1 convolution, as in the prototxt. `stride_on_3x3` moves the stride to the
+  3x3, as in Torch and torchvision ("v1.5"); the parameters are the same, the function is not.
+- pool1: the authors' Caffe code pools without padding and rounds up; Torch pads by 1 and rounds down. Both give
+  56 x 56, shifted by one pixel. The default 'torch' matches the weights that we can import.
+- Batch normalization has epsilon 1e-5 and momentum 0.9 (weight of the old value). `zero_init`, published after the
+  paper, initialises the last scale of each block to 0. The released ResNet-50 has biases in conv1; ResNet-101 and -152
+  have none, and neither do ours.
+- The last layer is initialised by He's rule like the others (section 3.4); its bias is 0.
+- The CIFAR networks were never released; their layers are named like the others.
 """
 
 import functools
@@ -47,7 +50,7 @@ SHORTCUTS = ("A", "B", "C", "none")
 
 
 def basic(x: jax.Array, name: str, maps: int, stride: int, unit: Unit, last: Unit) -> jax.Array:
-    """3x3, 3x3 (figure 5, left)."""
+    """Applies a basic block: 3x3, 3x3 (figure 5, left)."""
     x = relu(unit(x, f"{name}_branch2a", maps, 3, stride))
     return last(x, f"{name}_branch2b", maps, 3, 1)
 
@@ -55,14 +58,14 @@ def basic(x: jax.Array, name: str, maps: int, stride: int, unit: Unit, last: Uni
 def bottleneck(
     x: jax.Array, name: str, maps: int, stride: int, unit: Unit, last: Unit, stride_on_3x3: bool = False
 ) -> jax.Array:
-    """1x1, 3x3, 1x1 with four times as many maps (figure 5, right)."""
+    """Applies a bottleneck block: 1x1, 3x3, and 1x1 with four times as many feature maps (figure 5, right)."""
     first, second = (1, stride) if stride_on_3x3 else (stride, 1)
     x = relu(unit(x, f"{name}_branch2a", maps, 1, first))
     x = relu(unit(x, f"{name}_branch2b", maps, 3, second))
     return last(x, f"{name}_branch2c", 4 * maps, 1, 1)
 
 
-# Table 1: the block, how many of them in conv2_x to conv5_x.
+# Table 1: the block, and the number of blocks in conv2_x to conv5_x.
 IMAGENET: dict[int, tuple[Callable, tuple[int, ...]]] = {
     18: (basic, (2, 2, 2, 2)),
     34: (basic, (3, 4, 6, 3)),
@@ -73,7 +76,7 @@ IMAGENET: dict[int, tuple[Callable, tuple[int, ...]]] = {
 
 
 def cifar(depth: int) -> tuple[Callable, tuple[int, ...]]:
-    """The row of the 6n + 2 layers of section 4.2."""
+    """Returns the block and the number of blocks per stage for a depth of 6n + 2 layers (section 4.2)."""
     n, rest = divmod(depth - 2, 6)
     if rest or n < 1:
         raise UsageError(f"a CIFAR ResNet has 6n + 2 layers, not {depth}")
@@ -81,17 +84,18 @@ def cifar(depth: int) -> tuple[Callable, tuple[int, ...]]:
 
 
 def names(lengths: tuple[int, ...]) -> Iterator[tuple[int, int, str]]:
-    """(stage, index, name) of each block, both from 0: '2a', '2b', ..., in long stages '4a', '4b1', '4b2', ..."""
+    """Yields (stage, index, name) of each block, both from 0: '2a', '2b', ..., or '4a', '4b1', ... in long stages."""
     for stage, length in enumerate(lengths):
-        numbered = length > 3 and max(lengths) > 6  # so in the prototxts: '3b3' in 101 layers is '3d' in 50
+        numbered = length > 3 and max(lengths) > 6  # as in the prototxts: '3b3' in ResNet-101 is '3d' in ResNet-50
         for i in range(length):
             yield stage, i, f"{stage + 2}" + (f"b{i}" if numbered and i else "abcdef"[i])
 
 
 def shortcut(x: jax.Array, name: str, maps: int, stride: int, option: str, unit: Unit) -> jax.Array:
-    """The way round a block (section 3.3): A and B are the identity where sizes agree.
+    """Applies the shortcut of a block (section 3.3).
 
-    Else A takes every second pixel and adds channels of zeros, without parameters; B projects, and C always does.
+    A and B are the identity if input and output sizes agree. Otherwise A subsamples with the stride and adds zero
+    channels, without parameters, and B projects. C always projects.
     """
     same = maps == x.shape[-1] and stride == 1
     if option == "C" or (option == "B" and not same):
@@ -102,12 +106,12 @@ def shortcut(x: jax.Array, name: str, maps: int, stride: int, option: str, unit:
 
 
 class Residual(nn.Module):
-    """What the networks for ImageNet and CIFAR share.
+    """Base class of the ImageNet and CIFAR networks.
 
     Attributes:
-        shortcut: 'A', 'B' or 'C'; 'none' is the plain network. The default is B for ImageNet and A for CIFAR.
-        zero_init: the last scale of each block starts at 0 instead of 1.
-        epsilon, momentum: of the batch norms; momentum is the weight of the old value.
+        shortcut: 'A', 'B' or 'C'; 'none' gives the plain network. The default is B for ImageNet and A for CIFAR.
+        zero_init: initialises the last batch-norm scale of each block to 0 instead of 1.
+        epsilon, momentum: parameters of the batch norms; momentum is the weight of the old value.
     """
 
     depth: int
@@ -119,7 +123,7 @@ class Residual(nn.Module):
     dtype: Any = jnp.float32
 
     def _unit(self, train: bool) -> tuple[Unit, Unit]:
-        """Convolution and batch norm, and the same for the end of a block."""
+        """Returns the function for convolution and batch norm, and its variant for the end of a block (`zero_init`)."""
 
         def unit(x, name, maps, kernel, stride, zero=False):
             conv, norm = (name, f"bn_{name}") if name == "conv1" else (f"res{name}", f"bn{name}")
@@ -130,7 +134,7 @@ class Residual(nn.Module):
         return unit, functools.partial(unit, zero=self.zero_init)
 
     def _stages(self, x: jax.Array, block: Callable, lengths: tuple[int, ...], maps: int, train: bool) -> jax.Array:
-        """The blocks; every stage but the first halves the map and doubles its channels."""
+        """Applies all blocks and pool5; every stage except the first halves the map and doubles the channels."""
         if self.shortcut not in SHORTCUTS:
             raise UsageError(f"unknown shortcut '{self.shortcut}' of ResNet{suggest(self.shortcut, SHORTCUTS)}")
         unit, last = self._unit(train)
@@ -144,12 +148,12 @@ class Residual(nn.Module):
 
 
 class ResNet(Residual):
-    """[n, h, w, 3] to logits [n, classes], of any size from 32 on: the scores of a larger image are averaged by pool5.
+    """Maps images [n, h, w, 3] of at least 32 pixels to logits [n, classes]; pool5 averages over the whole map.
 
     Attributes:
-        depth: a row of IMAGENET.
-        stride_on_3x3: where a bottleneck halves the map.
-        pool1: a row of POOL1.
+        depth: row of IMAGENET.
+        stride_on_3x3: bottlenecks halve the map in their 3x3 instead of their first 1x1 convolution.
+        pool1: row of POOL1.
     """
 
     stride_on_3x3: bool = False
@@ -169,11 +173,11 @@ class ResNet(Residual):
 
 
 class CifarResNet(Residual):
-    """[n, h, w, c] to logits [n, classes], 6n + 2 layers, made for 32 x 32.
+    """Maps images [n, h, w, c] to logits [n, classes] with 6n + 2 layers; designed for 32 x 32.
 
     Attributes:
-        maps: of the first stage.
-        side, channels: of the square images it is trained on.
+        maps: number of feature maps of the first stage.
+        side, channels: side and channels of the square training images.
     """
 
     shortcut: str = "A"

@@ -1,27 +1,30 @@
-"""Networks in one line, for ablations and for the small networks that papers describe in one sentence.
+"""Networks defined by one string, for ablations and for small networks that papers describe in one sentence.
 
     conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|fc(64)|relu|out
 
-The line is read left to right, in the language of augmentations; `LAYERS` has every word and `out` is the full layer to
-the classes. A convolution pads nothing unless told.
+The string is read left to right, in the syntax of `convnets.op_string`. `LAYERS` lists all operations; `out` is the
+fully connected layer to the classes. A convolution has no padding by default.
 
-Two papers' networks are rows here:
+The networks of two papers are defined here:
 
-BN          Ioffe & Szegedy: Batch normalization, ICML 2015, section 4.1: MNIST, three full layers of 100 units, sigmoid.
-Net-1 to 5  LeCun: Generalization and network design strategies, 1989, and table 11.1 of Hastie, Tibshirani, Friedman:
-            The elements of statistical learning, which we have read; 320 + 160 digits of 16 x 16.
+BN          Ioffe & Szegedy: Batch normalization, ICML 2015, section 4.1: MNIST, three fully connected layers of 100
+            units, sigmoid.
+Net-1 to 5  LeCun: Generalization and network design strategies, 1989. Our source is table 11.1 of Hastie, Tibshirani,
+            Friedman: The elements of statistical learning. 320 + 160 digits of 16 x 16.
 
-                                                    links    weights    table
+                                                    links    weights    name in table 11.1
     Net-1   full 10                                 2,570    2,570      single layer network
     Net-2   full 12, full 10                        3,214    3,214      two layer network
     Net-3   local 3/2, 1 @ 8; local 5, 1 @ 4        1,226    1,226      locally connected
     Net-4   conv  3/2, 2 @ 8; local 5, 1 @ 4        2,266    1,132      constrained network 1
     Net-5   conv  3/2, 2 @ 8; conv  5, 4 @ 4        5,194    1,060      constrained network 2
 
-The table has the links and weights; windows and strides are from memory, and no others give these numbers with 8 x 8 and
-4 x 4 units: every unit has its own bias, also where weights are shared. What is open: 8 windows of 3 at a stride of 2
-reach 1 pixel over the edge of 16, here on the right and below, where we put background (-1). The squashing functions,
-the loss and the initial weights are those of the zip code network of the same year (lenet.py).
+Notation: '3/2, 1 @ 8' is kernel 3 with stride 2, giving 1 feature map of 8 x 8.
+
+The table gives the links and weights. Windows and strides are from memory; no others give these numbers with 8 x 8 and
+4 x 4 units. Every unit has its own bias, even where weights are shared. Our choices: 8 windows of 3 with stride 2 reach
+1 pixel beyond the 16 pixels. We put that pixel on the right and below, with background (-1). Squashing functions, loss
+and initial weights follow the zip code network of the same year (lenet.py).
 """
 
 import functools
@@ -41,7 +44,7 @@ from convnets.models.options import check_dropout_rate
 
 
 class Build:
-    """What the layers of a line need to know: names count the layers of each kind, conv1, pool1, conv2, ..."""
+    """State shared by the layers of one network; `name` numbers the layers of each kind: conv1, pool1, conv2, ..."""
 
     def __init__(self, net: "Stack", train: bool):
         self.net, self.train = net, train
@@ -67,28 +70,28 @@ def conv(
     groups: int = 1,
     bias: str = "map",
 ) -> jax.Array:
-    """A convolution; its options are those of layers.Conv."""
+    """Applies a convolution; the options are documented in layers.Conv."""
     options = {"groups": groups, "bias": bias, "name": b.name("conv"), **b.weights}
     return layers.Conv(maps, kernel, stride, padding, **options)(x)
 
 
 def local(b: Build, x: jax.Array, maps: int, kernel: int, stride: int = 1, padding: Any = 0) -> jax.Array:
-    """A locally connected layer."""
+    """Applies a locally connected layer."""
     return layers.LocallyConnected(maps, kernel, stride, padding, name=b.name("local"), **b.weights)(x)
 
 
 def fc(b: Build, x: jax.Array, units: int) -> jax.Array:
-    """A fully connected layer on all there is."""
+    """Applies a fully connected layer to the flattened input."""
     return layers.Dense(units, name=b.name("fc"), **b.weights)(x.reshape(x.shape[0], -1))
 
 
 def out(b: Build, x: jax.Array) -> jax.Array:
-    """The fully connected layer to the classes."""
+    """Applies the fully connected output layer to the classes."""
     return layers.Dense(b.net.num_classes, name="out", **b.weights)(x.reshape(x.shape[0], -1))
 
 
 def norm(b: Build, x: jax.Array) -> jax.Array:
-    """Batch normalization."""
+    """Applies batch normalization."""
     return layers.BatchNorm(dtype=b.net.dtype, name=b.name("norm"))(x, train=b.train)
 
 
@@ -96,39 +99,42 @@ def lrn(
     b: Build, x: jax.Array, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0,
     divide: bool = False, within: bool = False,
 ) -> jax.Array:  # fmt: skip
-    """Local response normalization, with the constants of Krizhevsky et al. 2012."""
+    """Applies local response normalization; defaults are the constants of Krizhevsky et al. 2012."""
     return layers.LRN(size, alpha, beta, k, divide, within, name=b.name("lrn"))(x)
 
 
 def lcn(b: Build, x: jax.Array, size: int = 9) -> jax.Array:
-    """Local contrast normalization, subtractive and divisive."""
+    """Applies subtractive and divisive local contrast normalization."""
     return layers.LocalContrast(size, name=b.name("lcn"))(x)
 
 
 def dropout(b: Build, x: jax.Array, share: float) -> jax.Array:
-    """Training drops this share."""
+    """Applies dropout with rate `share` in training."""
     return nn.Dropout(share, deterministic=not b.train)(x)
 
 
 def border(b: Build, x: jax.Array, right: int, value: float) -> jax.Array:
-    """So many columns on the right and rows below of `value`."""
+    """Pads `right` columns on the right and as many rows below with `value`."""
     return jnp.pad(x, ((0, 0), (0, right), (0, right), (0, 0)), constant_values=np.asarray(value, x.dtype))
 
 
 def subsample(b: Build, x: jax.Array, size: int = 2) -> jax.Array:
-    """LeNet's S-layer without its squashing function."""
+    """Applies LeNet's subsampling layer without its squashing function."""
     return layers.Subsample(size, b.net.dtype, name=b.name("subsample"))(x)
 
 
 def mean(b: Build, x: jax.Array) -> jax.Array:
-    """The average of each map."""
+    """Applies global average pooling."""
     return Pool("average", (x.shape[1], x.shape[2]), 1, name=b.name("pool"))(x)
 
 
 def inception(
     b: Build, x: jax.Array, n1: int, reduce3: int, n3: int, reduce5: int, n5: int, projected: int
 ) -> jax.Array:  # fmt: skip
-    """Figure 2b of Szegedy et al. 2014, a row of its table 1; with 0 for the reductions and the projection figure 2a."""
+    """Applies the Inception module of Szegedy et al. 2014, figure 2b; arguments are a row of its table 1.
+
+    With 0 for both reductions and the projection it is the module of figure 2a.
+    """
 
     def layer(x: jax.Array, maps: int, kernel: int) -> jax.Array:
         return layers.relu(conv(b, x, maps, kernel, padding=kernel // 2)) if maps else x
@@ -142,7 +148,7 @@ def inception(
 
 
 def head(b: Build, x: jax.Array, maps: int, units: int) -> jax.Array:
-    """An auxiliary classifier of Szegedy et al. 2014 beside the line; what goes on is what came in. Only in training."""
+    """Adds an auxiliary classifier (Szegedy et al. 2014) in training; returns its input unchanged."""
     name = b.name("head")
     if b.train or b.net.is_initializing():
         y = Pool("average", 5, 3, ceil=True, name=f"{name}_pool")(x)
@@ -154,22 +160,22 @@ def head(b: Build, x: jax.Array, maps: int, units: int) -> jax.Array:
 
 
 def hog(b: Build, x: jax.Array, cell: int = 4) -> jax.Array:
-    """Histograms of oriented gradients, of pixels from 0 to 1."""
+    """Computes histograms of oriented gradients from pixels in [0, 1]."""
     return layers.HOG(cell, name=b.name("hog"))(x)
 
 
 def sift(b: Build, x: jax.Array, stride: int = 2) -> jax.Array:
-    """SIFT descriptors of patches of 16 x 16 pixels, of pixels from 0 to 1."""
+    """Computes SIFT descriptors of 16 x 16 patches from pixels in [0, 1]."""
     return layers.SIFT(stride, name=b.name("sift"))(x)
 
 
 def codebook(b: Build, x: jax.Array, words: int) -> jax.Array:
-    """The nearest of so many words at every place; loss=svm fits them by k-means."""
+    """Assigns each position to the nearest of `words` visual words; loss=svm fits the words by k-means."""
     return layers.Codebook(words, name=b.name("codebook"))(x)
 
 
 def pyramid(b: Build, x: jax.Array, levels: int = 3) -> jax.Array:
-    """Histograms of the words in 1, 2 x 2, 4 x 4, ... fields."""
+    """Computes histograms of visual words over 1, 2 x 2, 4 x 4, ... image regions."""
     return layers.Pyramid(levels, name=b.name("pyramid"))(x)
 
 
@@ -187,7 +193,8 @@ LAYERS: dict[str, Callable[..., jax.Array]] = {
     f.__name__: f for f in (conv, local, fc, out, norm, lrn, lcn, dropout, border, subsample, mean, inception, head, hog,
                             sift, codebook, pyramid)
 }  # fmt: skip
-LAYERS |= {kind: functools.partial(_pool, kind) for kind in ("max", "average", "l1", "l2")}  # stride 0 is the size
+# Pooling; stride 0 means that the stride equals the window size.
+LAYERS |= {kind: functools.partial(_pool, kind) for kind in ("max", "average", "l1", "l2")}
 LAYERS |= {name: functools.partial(_activate, function) for name, function in ACTIVATIONS.items()}
 
 
@@ -195,7 +202,7 @@ LAYERS |= {name: functools.partial(_activate, function) for name, function in AC
 
 
 def he(scale: float = 1.0) -> Init:
-    """He's rule times a factor."""
+    """Returns He's initialiser times `scale`."""
     return lambda *args: scale * layers.he_normal()(*args)
 
 
@@ -206,10 +213,10 @@ INITS: dict[str, Callable[..., Init]] = {
 
 
 def initialiser(text: str) -> Init:
-    """'he(0.3)', 'normal(0.01)', 'glorot', 'caffe', 'lecun(2.4)' or 'lecun_root(2.4)'.
+    """Parses 'he(0.3)', 'normal(0.01)', 'glorot', 'caffe', 'lecun(2.4)' or 'lecun_root(2.4)'.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: the text is none of these.
     """
     calls = op_string.parse(text, INITS)
     if len(calls) != 1:
@@ -221,15 +228,16 @@ def initialiser(text: str) -> Init:
 
 
 class Stack(nn.Module):
-    """[n, *input_shape] to [n, classes]; in training with a `head` to (scores, {'head1': scores, ...}).
+    """Maps [n, *input_shape] to logits [n, classes]; in training with a `head` to (logits, {'head1': logits, ...}).
 
     Attributes:
-        layers: the line.
-        init_weights: of all weights, see `initialiser`.
-        side, channels: of the square images it takes.
+        layers: string that defines the network.
+        init_weights: initialiser of all weights, see `initialiser`.
+        side, channels: side and channels of the square input images.
 
     Raises:
-        UsageError: at once, where the line or the initial weights cannot be read; when called, where a layer cannot be.
+        UsageError: at construction, if `layers` or `init_weights` cannot be parsed; when called, if a layer does not
+            fit its input.
     """
 
     layers: str = "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|fc(64)|relu|out"
@@ -260,7 +268,7 @@ class Stack(nn.Module):
         for layer in op_string.parse(self.layers, LAYERS, skip=2):
             try:
                 x = layer(build, x)
-            except (TypeError, ValueError, ZeroDivisionError) as e:  # what JAX says of a window of no pixels, say
+            except (TypeError, ValueError, ZeroDivisionError) as e:  # for example JAX's error for an empty window
                 raise UsageError(f"model.layers: {layer.name} on {x.shape[1:]}: {str(e).splitlines()[0]}") from e
         return (x, build.heads) if train and build.heads else x
 

@@ -1,4 +1,4 @@
-"""What each layer of a network costs and sees, measured by intercepting the layers while the network is only traced."""
+"""Costs and receptive field of each layer; the layers are intercepted while the network is traced, not run."""
 
 import math
 from typing import Any, NamedTuple
@@ -12,15 +12,15 @@ from convnets import layers
 
 
 class LayerSummary(NamedTuple):
-    """One layer.
+    """Summary of one layer.
 
     Attributes:
-        name: the paper's name, with the path where it lies in a block.
-        output: [height, width, maps], or [units].
-        multiply_adds: of convolutions, S-cells and fully connected layers, without biases, for one image.
+        name: name in the paper, with the module path if the layer lies in a block.
+        output: output shape [height, width, maps] or [units].
+        multiply_adds: for one image, without biases; counts convolutions, S-cells and fully connected layers.
         receptive_field: side of the square of input pixels that one output unit sees.
-        jump: from a unit's square to its neighbour's, in input pixels.
-        start: of the first unit's square, its first row and column; below 0 in the padding.
+        jump: distance between the receptive fields of neighbouring units, in input pixels.
+        start: first row and column of the first unit's receptive field; negative if it starts in the padding.
     """
 
     name: str
@@ -34,7 +34,14 @@ class LayerSummary(NamedTuple):
 
 
 class Field(NamedTuple):
-    """Receptive field, its first pixel for the first unit, distance of neighbours in input pixels, and side of the map."""
+    """Receptive field of a layer and side of its feature map.
+
+    Attributes:
+        size: side of the receptive field, in input pixels.
+        start: first pixel of the first unit's receptive field.
+        jump: distance between the receptive fields of neighbouring units, in input pixels.
+        side: side of the feature map.
+    """
 
     size: int
     start: int
@@ -42,20 +49,20 @@ class Field(NamedTuple):
     side: int
 
 
-_layer = core.Primitive("layer")  # stands in the traced program for a layer: (its output, its input) -> its output
+_layer = core.Primitive("layer")  # marks a layer in the traced program: (output, input) -> output
 _layer.def_abstract_eval(lambda y, x: y)
 
 
 def is_layer(module: nn.Module | None) -> bool:
-    """Whether it is one of convnets.layers, as opposed to a network or a block."""
+    """Returns whether the module is a layer of convnets.layers, not a network or a block."""
     return vars(layers).get(type(module).__name__) is type(module)
 
 
 def summarize(model: nn.Module, input_shape: tuple[int, int, int], train: bool = False) -> list[LayerSummary]:
-    """The layers of `model` in the order they run, for one image of `input_shape`; nothing is computed.
+    """Summarises the layers of `model` in execution order for one image of `input_shape`, by tracing only.
 
-    The receptive field follows the data through the program: through every layer by its kernel and stride, and as the
-    largest of the inputs through whatever joins them, so branches and shortcuts need no rule of their own.
+    Receptive fields propagate through the traced program. A layer extends the field by its kernel and stride. Any other
+    operation takes the largest field of its inputs, so branches and shortcuts need no special rule.
     """
     found: list[tuple[nn.Module, tuple[int, ...], Any]] = []
 
@@ -99,8 +106,8 @@ def sum_costs(rows: list[LayerSummary]) -> dict[str, int]:
 def _multiply_adds(module: nn.Module, weights: Any, output: tuple[int, ...]) -> int:
     if isinstance(module, layers.RBF):
         return module.codes.size
-    uses = 1 if isinstance(module, layers.LocallyConnected) else math.prod(output[1:-1])  # of every weight
-    kernel = weights.get("kernel", weights.get("a"))  # S-cells have the paper's letter
+    uses = 1 if isinstance(module, layers.LocallyConnected) else math.prod(output[1:-1])  # uses per weight
+    kernel = weights.get("kernel", weights.get("a"))  # S-cells name their kernel `a`, as in the paper
     return math.prod(kernel.shape) * uses if kernel is not None else 0
 
 
@@ -125,7 +132,7 @@ def _through(module: nn.Module, field: Field, output: tuple[int, ...]) -> Field:
         return Field(size + (side - 1) * jump, start, jump * side, 1)
     window = _window(module)
     stride = getattr(module, "stride", window if isinstance(module, layers.Subsample) else 1)
-    # Normalization keeps the size of the map, the window around each pixel.
+    # Normalization keeps the map size: its window is centred on each pixel.
     around = 0 if isinstance(module, layers.Subsample) else (window - 1) // 2
     before = layers.pads(getattr(module, "padding", around))[0][0]
     return Field(size + (window - 1) * jump, start - before * jump, jump * max(layers.pair(stride)),
@@ -135,6 +142,6 @@ def _through(module: nn.Module, field: Field, output: tuple[int, ...]) -> Field:
 def _window(module: nn.Module) -> int:
     if isinstance(module, layers.LRN) and not module.within:
         return 1
-    if isinstance(module, layers.LocalContrast):  # the deviation around a pixel of values less the mean around them
+    if isinstance(module, layers.LocalContrast):  # two windows in a row: mean, then deviation
         return 2 * module.size - 1
     return max(layers.pair(getattr(module, "kernel", getattr(module, "size", 1))))

@@ -1,24 +1,24 @@
-"""VGG: depth by stacks of 3x3 convolutions.
+"""VGG: deep stacks of 3x3 convolutions.
 
-Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition, ICLR 2015, table 1, which is
-TABLE below. Every convolution keeps the size of the map and is followed by ReLU; every stage ends in 2x2/2 max pooling;
-fc6 and fc7 have 4,096 units with dropout 0.5, fc8 the classes.
+Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition, ICLR 2015. TABLE below is
+table 1. Every convolution keeps the size of the feature map and is followed by ReLU. Every stage ends in 2x2 max
+pooling with stride 2. fc6 and fc7 have 4,096 units and dropout 0.5; fc8 outputs the classes.
 
              A            A-LRN        B            C            D            E
     weights  132,863,336  132,863,336  133,047,848  133,638,952  138,357,544  143,667,240
 
-What the paper leaves open, and what stands here:
-- Initial weights. Section 3.1 draws A from N(0, variance 0.01), biases 0, and starts the deeper networks from A; its
-  footnote adds that after submission the authors found Glorot & Bengio's rule to make this unnecessary. The default is
-  'glorot', since it is the paper's own and serves every row without a network trained before; 'normal' is the first
-  rule (standard deviation 0.1, not the 0.01 of most code), 'he' that of He et al. 2015. The layers that a deeper net
-  took from A are COPIED_FROM_A, for `--config.model.init_from=FILE --config.model.init_layers=LIST`.
-- The 5x5 twin of B (section 2.3): one 5x5 in the place of each pair of 3x3, with that pair's output maps.
-- A-LRN: the constants of Krizhevsky et al. 2012, to which the paper refers; after the ReLU of conv1_1.
-- Batch normalization (`_bn`) is younger than the paper: between convolution and ReLU, the convolutions keep their
-  biases, as torchvision's do, whose weights can be imported. With LRN too, LRN comes after the ReLU.
-- Fully connected layers are always convolutions (section 3.2), 7x7 and 1x1 without padding: at 224 x 224 they see one
-  position, a larger image gives a map of class scores from the same parameters.
+Choices where the paper is silent or ambiguous:
+- Initial weights: section 3.1 draws A from N(0, variance 0.01) with biases 0, and initialises the deeper networks from
+  A. A footnote adds that Glorot & Bengio's rule makes this unnecessary, as the authors found after submission. The
+  default is 'glorot': it is the paper's own rule and needs no pretrained network. 'normal' is the first rule (standard
+  deviation 0.1, not the 0.01 of most code); 'he' is the rule of He et al. 2015. COPIED_FROM_A lists the layers that a
+  deeper network copied from A, for `--config.model.init_from=FILE --config.model.init_layers=LIST`.
+- The 5x5 variant of B (section 2.3) replaces each pair of 3x3 convolutions by one 5x5 with as many output maps.
+- A-LRN uses the constants of Krizhevsky et al. 2012, to which the paper refers. LRN follows the ReLU of conv1_1.
+- Batch normalization (`_bn`) was published after the paper. It stands between convolution and ReLU. The convolutions
+  keep their biases, as in torchvision, whose weights can be imported. If LRN is used too, it comes after the ReLU.
+- Fully connected layers are always convolutions (section 3.2), 7x7 and 1x1 without padding. At 224 x 224 they have one
+  position; a larger image gives a map of class scores from the same parameters.
 """
 
 from typing import Any, ClassVar
@@ -32,7 +32,7 @@ from convnets.layers import LRN, BatchNorm, Conv, Init, Pool, he_normal, relu
 from convnets.models.options import scale_width
 from convnets.op_string import choose
 
-# Table 1, stage by stage; '3-64' is the paper's conv3-64, 64 maps of 3x3.
+# Table 1, stage by stage; '3-64' is the paper's conv3-64: kernel 3x3, 64 feature maps.
 TABLE = {
     "A": ("3-64", "3-128", "3-256 3-256", "3-512 3-512", "3-512 3-512"),
     "A-LRN": ("3-64 LRN", "3-128", "3-256 3-256", "3-512 3-512", "3-512 3-512"),
@@ -54,15 +54,17 @@ INITS: dict[str, Init] = {
 
 
 class VGG(nn.Module):
-    """[n, h, w, 3] to logits [n, classes] where pool5 is 7 x 7 (224 to 255 pixels), else to a map [n, h', w', classes].
+    """Maps images [n, h, w, 3] to logits [n, classes], or to a logit map [n, h', w', classes].
+
+    The output has no spatial axes if pool5 is 7 x 7, that is for images of 224 to 255 pixels.
 
     Attributes:
-        config: a row of TABLE.
-        batch_norm: after every convolution.
-        init_weights: a row of INITS.
-        dropout: share of the outputs of fc6 and fc7 that training drops.
-        epsilon: of the batch norms.
-        width: factor on the numbers of maps and of units of fc6 and fc7.
+        config: row of TABLE.
+        batch_norm: batch norm after every convolution.
+        init_weights: row of INITS.
+        dropout: dropout rate after fc6 and fc7.
+        epsilon: epsilon of the batch norms.
+        width: factor on the numbers of feature maps and of units of fc6 and fc7.
     """
 
     config: str = "D"

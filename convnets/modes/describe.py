@@ -12,7 +12,7 @@ from convnets.modes.output import CONSOLE
 
 
 def describe(config: ConfigDict, as_json: bool) -> None:
-    """Prints a network's layers: sizes, parameters, multiply-adds and receptive fields, the paper's figures below ours."""
+    """Prints each layer's size, parameters, multiply-adds and receptive field, then our totals and the paper's."""
     model = models.create(**config.model)
     rows = summarize(model, model.input_shape)
     totals, paper = sum_costs(rows), STATED.get(config.model.name, Stated())

@@ -1,4 +1,4 @@
-"""--mode=evaluate: tests a run, a file of weights, or an ensemble of runs."""
+"""--mode=evaluate: tests a run, a weights file, or an ensemble of runs."""
 
 import json
 from collections.abc import Sequence
@@ -18,9 +18,10 @@ from convnets.training import validation
 
 
 def evaluate(config: ConfigDict, workdir: Path, file: str, name: str = "") -> None:
-    """Tests the newest checkpoint of a run, or a file of weights, and prints the result.
+    """Tests the newest checkpoint of a run, or a weights file, and prints the result.
 
-    It is written to evaluation.json in the workdir, or evaluation-NAME.json; the run's own result.json stays as it is.
+    The result of a run is also written to evaluation.json, or evaluation-NAME.json, in the workdir. The run's own
+    result.json is not changed.
     """
     result, _, _ = test_run(config, workdir, file)
     if not file and distributed.is_main():
@@ -29,12 +30,12 @@ def evaluate(config: ConfigDict, workdir: Path, file: str, name: str = "") -> No
 
 
 def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, name: str = "") -> None:
-    """Tests runs, each by its own config with the overrides, and the average of their softmax outputs.
+    """Tests several runs, each with its own config and the overrides, and the average of their softmax outputs.
 
-    The result is written to evaluation.json, or evaluation-NAME.json, in the folder `out`, where one is given.
+    The result is written to evaluation.json, or evaluation-NAME.json, in the folder `out` if one is given.
 
     Raises:
-        UsageError: the runs test different data, or one was trained on a loss without probabilities.
+        UsageError: the runs use different test data, or one was trained with a loss without probabilities.
     """
     from convnets.evaluation import evaluator
 
@@ -62,7 +63,7 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
 
 
 def member(workdir: Path, overrides: list[str]) -> ConfigDict:
-    """The config of one run of several."""
+    """Returns the config of one member run with the overrides; raises UsageError if it has problems."""
     config, problems = load_config(workdir / "config.json", overrides)
     assert config is not None
     problems += validation.problems(config, devices=False)
@@ -72,9 +73,10 @@ def member(workdir: Path, overrides: list[str]) -> ConfigDict:
 
 
 def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, Any], np.ndarray, Any]:
-    """Result and scores of a run's newest checkpoint or of a file of weights, and the split they are of.
+    """Tests a run's newest checkpoint or a weights file; returns the result, the scores and the test split.
 
-    Where a run is tested through another string than its own, also by how much its features then change.
+    If a run is tested with other `data.test_ops` than its own, the result also has `feature_change`. This needs one
+    process and evaluate.protocol=single.
     """
     from convnets.evaluation import feature_change
 

@@ -13,7 +13,7 @@ from convnets.modes.open import restore_variables
 def export(config: ConfigDict, workdir: Path, file: Path) -> None:
     """Writes the newest checkpoint's parameters and running statistics as .safetensors, without auxiliary heads.
 
-    Under published names where there are some for this network, under ours elsewhere.
+    Arrays have their published names if there are any for this network, otherwise our own names.
     """
     name, model = config.model.name, models.create(**config.model)
     restored = restore_variables(model, config, workdir)

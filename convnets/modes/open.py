@@ -1,4 +1,4 @@
-"""Opening a trained network: a run at its newest checkpoint, or a file of weights."""
+"""Opens a trained network: a run at its newest checkpoint, or a weights file."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from convnets.training.state import TrainState, create_state
 
 
 def open_run(config: ConfigDict, workdir: Path, file: str = "") -> Any:
-    """A run at its newest checkpoint, or with a file of weights."""
+    """Returns a run at its newest checkpoint, or with the weights of a file."""
     from convnets.training.trainer import Run
 
     run = Run(config, workdir)
@@ -25,7 +25,7 @@ def open_run(config: ConfigDict, workdir: Path, file: str = "") -> Any:
 def restore_variables(model: Any, config: ConfigDict, workdir: Path) -> TrainState:
     import optax
 
-    # Parameters alone are wanted, so the optimiser's part of the checkpoint is not asked for.
+    # Only the variables are needed, so the optimizer state is not restored.
     target = create_state(model, optax.identity(), model.input_shape, 0, average=bool(config.optim.average))
     restored = Checkpoints(workdir / "checkpoints").restore(target, part=True)
     if restored is None:

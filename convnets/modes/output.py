@@ -1,4 +1,4 @@
-"""What the modes print on the terminal."""
+"""Terminal output of the modes."""
 
 import sys
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-# A table is as wide as it needs to be, also where nobody measures the terminal.
+# Without a terminal there is no width to measure; 200 columns leave tables as wide as they need to be.
 CONSOLE = Console(width=None if sys.stdout.isatty() else 200)
 
 
 def print_results(*results: dict[str, Any]) -> None:
-    """A table with a line a result; those of an ensemble say which run they are of."""
+    """Prints a table with one row per result; the rows of an ensemble also name their run."""
     head = ["data set", "split", "images", "protocol", "top-1 error", "top-5 error", "parameters", "steps", "time"]
     table = Table(*["run"] * ("workdir" in results[0]), *head)
     for r in results:

@@ -1,4 +1,4 @@
-"""Making a data set ready before a run: hours for ImageNet, so what can go wrong is looked at first."""
+"""--mode=prepare: prepares a data set before a run. ImageNet takes hours, so likely errors are checked first."""
 
 from pathlib import Path
 
@@ -7,19 +7,19 @@ from ml_collections import ConfigDict
 from convnets.data import cache, dataset, sources
 from convnets.errors import DataError
 
-# What must be downloaded by hand, from https://image-net.org/challenges/LSVRC/2012/2012-downloads.php, and its bytes.
+# Manual downloads from https://image-net.org/challenges/LSVRC/2012/2012-downloads.php, with their sizes in bytes.
 ARCHIVES = {"imagenet2012": {"ILSVRC2012_img_train.tar": 147_897_477_120, "ILSVRC2012_img_val.tar": 6_744_924_160}}
 COUNTS = {"imagenet2012": {"train": 1_281_167, "validation": 50_000}}
 
 
 def prepare(config: ConfigDict, manual_dir: str) -> None:
-    """Downloads or unpacks the data set of a config, counts it, and makes what the loader keeps in the cache.
+    """Downloads or unpacks a config's data set, counts its examples, and fills the loader's cache.
 
     Args:
-        manual_dir: where archives lie that were downloaded by hand; '' where none are needed.
+        manual_dir: folder of manually downloaded archives; '' if none are needed.
 
     Raises:
-        DataError: an archive is missing or incomplete, or the data set does not hold what it should.
+        DataError: an archive is missing or incomplete, or the data set does not have the expected content.
     """
     name, where = config.data.name, sources.directory(config.data.data_dir)
     if not name.startswith("folder:"):
@@ -30,7 +30,7 @@ def prepare(config: ConfigDict, manual_dir: str) -> None:
         print(f"{name}:{made.version} is in {made.data_path}")
     splits = dict.fromkeys([config.data.train_split, config.data.test_split])
     for split in splits:
-        source = sources.find(name, config.data.data_dir, split)  # compares the files with the data set's own count
+        source = sources.find(name, config.data.data_dir, split)  # checks the files against the data set's own counts
         expected = COUNTS.get(name.split(":")[0], {}).get(split, len(source.reader))
         if len(source.reader) != expected:
             raise DataError(f"{name} {split} holds {len(source.reader):,} examples, {expected:,} expected")
@@ -44,7 +44,7 @@ def prepare(config: ConfigDict, manual_dir: str) -> None:
 
 
 def check_archives(name: str, folder: Path) -> None:
-    """Raises DataError with all that is wrong with the archives of `name` in `folder`, by name and size."""
+    """Checks the archives of `name` in `folder` by name and size; raises DataError listing all problems."""
     if not folder.is_dir():
         raise DataError(f"--manual_dir={folder} is not a folder")
     wrong = []

@@ -1,4 +1,4 @@
-"""--mode=train: trains, tests and draws one run; or resumes it."""
+"""--mode=train: trains, tests and plots one run, or resumes it."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ from convnets.runtime.preemption import Preemption
 def train(
     config: ConfigDict, workdir: Path, allow_config_change: bool, step_timeout: float = 0, profile: int = 0
 ) -> None:
-    """Trains, tests and draws; or resumes; or says that this is done already."""
+    """Trains, tests and plots a run; resumes an unfinished run, and only prints the result of a complete one."""
     with contextlib.ExitStack() as stack, Preemption() as preemption:
         distributed.run_on_main(lambda: stack.enter_context(run_lock.hold(workdir)))
         _train(config, workdir, allow_config_change, step_timeout, profile, preemption)
@@ -52,7 +52,10 @@ def _train(
 
 
 def compare(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
-    """Raises UsageError where the folder holds a run of another config."""
+    """Raises UsageError if the workdir holds a run of another config.
+
+    With `allow_config_change`, removes the outdated result.json instead.
+    """
     kept = workdir / "config.json"
     if kept.exists():
         differ = list_changes(json.loads(kept.read_text()), config.to_dict())
@@ -66,9 +69,9 @@ def compare(config: ConfigDict, workdir: Path, allow_config_change: bool) -> Non
 
 
 def begin(config: ConfigDict, workdir: Path, run: Any) -> None:
-    """What a run writes before its first step."""
+    """Writes the files of a run that exist before its first step."""
     files.write_json(workdir / "config.json", config.to_dict())
-    if run.train_split.statistics:  # predict has no training set to take them from
+    if run.train_split.statistics:  # predict has no training set to compute them from
         np.savez(workdir / "statistics.npz", **run.train_split.statistics._asdict())
     _manifest(workdir, run)
 
@@ -86,7 +89,7 @@ def announce(config: ConfigDict, run: Any) -> None:
 
 
 def finish(workdir: Path, run: Any, result: dict[str, Any], scores: np.ndarray) -> None:
-    """What a run writes after its last step."""
+    """Plots the run and writes result.json after the last step."""
     from convnets.analysis import run_figures
 
     drawn = run_figures.draw_run_figures(run, scores)
@@ -108,7 +111,7 @@ def _manifest(workdir: Path, run: Any) -> None:
         prng={key: getattr(jax.config, key) for key in ("jax_default_prng_impl", "jax_threefry_partitionable")},
         dataset={**info._asdict(), "dark_background": bool(dark)},
     )
-    if path.exists():  # the first session's facts stay; later ones are listed
+    if path.exists():  # keeps the first session's facts and lists later sessions
         first = json.loads(path.read_text())
         session = {k: facts[k] for k in ("command", "commit", "started")}
         facts = {**first, "resumed": [*first.get("resumed", []), session]}

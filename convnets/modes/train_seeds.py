@@ -1,4 +1,4 @@
-"""--mode=train --seeds=N: several seeds of a run as one program."""
+"""--mode=train --seeds=N: trains several seeds of a run as one program."""
 
 import contextlib
 import json
@@ -16,10 +16,12 @@ from convnets.training.multi_seed import Population
 
 
 def train(configs: Sequence[ConfigDict], workdir: Path, allow_config_change: bool, step_timeout: float = 0) -> None:
-    """Trains runs that differ by the seed alone as one program, each in its folder; then tests and draws them; or resumes.
+    """Trains runs that differ only by seed as one program, each in its own folder; then tests and plots them.
+
+    Unfinished runs are resumed.
 
     Raises:
-        DivergedError: some did; the others are finished.
+        DivergedError: some runs diverged; the others are finished.
     """
     folders = [workdir / f"seed{config.train.seed}" for config in configs]
     with contextlib.ExitStack() as stack, Preemption() as preemption:

@@ -1,4 +1,4 @@
-"""Checks of the flags of run.py, of the files that they name and of the workdir."""
+"""Checks the flags of run.py, the files that they name, and the workdir."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def usage(given: Any, stray: Sequence[str], default: str) -> tuple[str | Path | None, list[str]]:
-    """Which config a command is about, None where that cannot be told, and what is wrong with its flags, a line each.
+    """Returns the config that a command uses, None if unknown, and the problems with its flags, one line each.
 
     Args:
         given: the flags of run.py, as attributes.
-        stray: arguments that are no flags.
-        default: the config where none is given.
+        stray: arguments that are not flags.
+        default: the config if none is given.
     """
     found = [f"stray argument '{word}': every argument is a flag, --name=value" for word in stray]
     found += ["--workdir is empty; give a folder"] if given.workdir == "" else []
@@ -35,7 +35,7 @@ def usage(given: Any, stray: Sequence[str], default: str) -> tuple[str | Path | 
 
 
 def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
-    """What is wrong with the files that the flags name."""
+    """Returns the problems with the files that the flags name."""
     found, missing = [], [name for name in given.images if not Path(name).is_file()]
     if mode == "export":
         if not given.weights.endswith(".safetensors"):
@@ -58,14 +58,14 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
 
 
 def workdir(path: Path) -> list[str]:
-    """What is wrong with a workdir; makes it where it does not exist."""
+    """Returns the problems with a workdir; creates it if it does not exist."""
     if path.exists() and not path.is_dir():
         return [f"--workdir={path} is a file; give a folder"]
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
         probe.touch()
-        probe.unlink(missing_ok=True)  # another process may have been here
+        probe.unlink(missing_ok=True)  # another process may have removed it
     except OSError as e:
         return [f"--workdir={path} cannot be written: {e.strerror}"]
     return []

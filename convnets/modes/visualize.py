@@ -1,11 +1,11 @@
-"""--mode=visualize: what a network has learned, as figures in WORKDIR/inside and their numbers in inside.json.
+"""--mode=visualize: plots what a network has learned into WORKDIR/inside, with the numbers in inside.json.
 
-filters.png     what the first layer looks for
-gabors.png      the Gabor functions nearest to them, of filters of 5 x 5 and more
-units-*.png     images that excite the first channels of a low, a middle and a high layer most, and what the unit sees
-maps.png        what the layers give for one image
-occlusion.png   what its class is given while a grey square hides a part of it
-statistics.png  mean and deviation of every channel, and dead inputs, through depth
+filters.png     filters of the first layer
+gabors.png      Gabor functions fitted to these filters, if they are at least 5 x 5
+units-*.png     images that excite the first channels of a low, a middle and a high layer most, with receptive fields
+maps.png        feature maps of the layers for one image
+occlusion.png   score of the image's class while a grey square occludes a part of the image
+statistics.png  mean and standard deviation of every channel, and dead inputs, against depth
 """
 
 import functools
@@ -34,19 +34,19 @@ from convnets.op_string import Call
 from convnets.runtime import files, provenance
 from convnets.training.state import create_state
 
-EXAMPLES = 2000  # test images looked at, the first ones
-CHANNELS, BEST = 8, 6  # channels of a layer, and images of each, that are shown
-FITTED, NOISE = 128, 24  # filters that are fitted, at most, and filters of noise beside them
-LAYERS = 12  # layers whose maps are drawn
+EXAMPLES = 2000  # number of test images for the statistics, from the first on
+CHANNELS, BEST = 8, 6  # channels shown per layer, and images shown per channel
+FITTED, NOISE = 128, 24  # maximum number of fitted filters, and number of noise filters
+LAYERS = 12  # maximum number of layers with plotted feature maps
 
 
 class Subject(NamedTuple):
-    """What is looked at.
+    """The network to visualize and its test data.
 
     Attributes:
-        ops: device operations of test images.
-        split: the test images; None where there are only files.
-        layers: those that a test runs.
+        ops: device operations for test images.
+        split: the test images; None if there are only image files.
+        layers: the layers that run in evaluation mode.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Subject(NamedTuple):
 
 
 def visualize(config: ConfigDict, workdir: Path, file: str, images: Sequence[str], invert: bool) -> dict[str, Any]:
-    """Draws everything for a run's newest checkpoint, or for a file of weights; returns what inside.json holds.
+    """Plots all figures for a run's newest checkpoint, or for a weights file; returns the content of inside.json.
 
     Args:
-        file: weights. With `images` the data set is not needed, and what is taken over test images is left out.
-        images: one file, for maps and occlusion, in place of the first test image; or none.
-        invert: dark becomes light in that file.
+        file: weights file. With `images` it needs no data set, and figures over test images are left out.
+        images: one image file for maps and occlusion, in place of the first test image; or empty.
+        invert: inverts the brightness of the image file.
     """
     subject, step = _subject(config, workdir, file, not (file and images))
     folder = workdir / "inside"
@@ -81,7 +81,7 @@ def visualize(config: ConfigDict, workdir: Path, file: str, images: Sequence[str
 
 
 def compare(members: Sequence[Path], overrides: list[str], out: Path) -> None:
-    """Looks inside several runs and sets their statistics side by side, in OUT/inside."""
+    """Visualizes several runs, and plots their statistics side by side into OUT/inside."""
     names = [m.name for m in members] if len({m.name for m in members}) == len(members) else list(map(str, members))
     configs = [evaluate.member(workdir, overrides) for workdir in members]
     found = [visualize(c, workdir, "", [], False) for c, workdir in zip(configs, members, strict=True)]
@@ -110,7 +110,7 @@ def _subject(config: ConfigDict, workdir: Path, file: str, with_data: bool) -> t
     return Subject(name, config.loss, model, variables, ops, split, layers), step
 
 
-# The parts ----------------------------------------------------------------------------------------------------------
+# Figures ------------------------------------------------------------------------------------------------------------
 
 
 def _filters(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _survey(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
 def _picture(
     config: ConfigDict, subject: Subject, workdir: Path, images: Sequence[str], invert: bool, title: str
 ) -> dict[str, Any]:
-    """One image through the network, and an occluder over it."""
+    """Plots the feature maps and the occlusion map of one image; returns their numbers."""
     shape = subject.model.input_shape
     names: Sequence[str] = subject.split.info.label_names if subject.split else ()
     if images:
@@ -212,7 +212,7 @@ def _picture(
          "values": occlusion.values.tolist()})}}  # fmt: skip
 
 
-# Test images as the network takes them ------------------------------------------------------------------------------
+# Preprocessed test images -------------------------------------------------------------------------------------------
 
 
 def _inputs(split: dataset.Split, count: int, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -232,7 +232,7 @@ def _through_ops(split: dataset.Split, batch: tf_pipeline.Batch) -> np.ndarray:
 
 
 def _short(value: Any) -> Any:
-    """Floats to six digits, in whatever holds them."""
+    """Rounds all floats in nested dicts and lists to six significant digits."""
     if isinstance(value, dict):
         return {k: _short(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

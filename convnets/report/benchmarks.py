@@ -1,4 +1,4 @@
-"""Tables of what benchmarks/ measured, of the newest line of each case: nothing in them is typed by hand."""
+"""Tables of the benchmark results, generated from the newest line of each case in benchmarks/results.jsonl."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -11,30 +11,30 @@ from convnets.sweep.experiment import ROOT
 RESULTS = ROOT / "benchmarks" / "results.jsonl"
 SHORT = {"float32": "f32", "bfloat16": "bf16"}
 NONE = ["Not measured yet."]
-UNNAMED = "Intel Xeon, amx_bf16"  # the processor of the first lines, which do not name it
+UNNAMED = "Intel Xeon, amx_bf16"  # processor of the oldest lines, which do not name it
 
 Lines = Sequence[Mapping[str, Any]]
 
 
 def read() -> list[dict[str, Any]]:
-    """The lines of results.jsonl, each with `where` and `jax` added; the first two lines name no machine and are left out."""
+    """Returns the lines of results.jsonl with `where` and `jax` added, without the first two, which name no machine."""
     lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
     return [{**line, "where": where(line), "jax": line["versions"]["jax"]} for line in lines if "cores" in line]
 
 
 def where(line: Mapping[str, Any]) -> str:
-    """The accelerator, or the number of cores and the processor with its widest unit for products."""
+    """Returns the accelerator, or for a CPU the core count and the processor with its fastest matrix instructions."""
     device = line.get("device", "cpu")
     return f"{line['cores']} x {line.get('processor', UNNAMED)}" if device == "cpu" else device
 
 
 def newest(lines: Lines, benchmark: str, *keys: str) -> dict[tuple, Mapping[str, Any]]:
-    """The last line of a benchmark for each value of `keys`, in the order in which they were first measured."""
+    """Returns a benchmark's last line for each combination of `keys`, in order of first measurement."""
     return {tuple(line[k] for k in keys): line for line in lines if line["benchmark"] == benchmark}
 
 
 def spread(values: Mapping[str, float], form: str = ",.0f") -> str:
-    """The median, and what it lies between."""
+    """Formats the median with the minimum and maximum."""
     return f"{values['median']:{form}} ({values['least']:{form}} to {values['most']:{form}})"
 
 
@@ -43,7 +43,7 @@ def number(rate: float) -> str:
 
 
 def steps(lines: Lines, kind: str) -> list[str]:
-    """Images/s and peak memory in training or inference beside PyTorch, a row a network and type."""
+    """Table of images/s and peak memory in training or inference beside PyTorch, one row per network and dtype."""
     columns = ["network", "type", "batch", "ours, images/s", "PyTorch eager", "compiled", "ours / the faster",
                "of the products' rate", "ours, MiB", "PyTorch", "ours / PyTorch"]  # fmt: skip
     rows = []
@@ -59,12 +59,15 @@ def steps(lines: Lines, kind: str) -> list[str]:
 
 
 def memory(line: Mapping[str, Any]) -> float:
-    """Our peak memory over that of the faster of PyTorch's two."""
+    """Returns our peak memory divided by the peak memory of the faster PyTorch variant (eager or compiled)."""
     return line["ours"]["peak_mib"] / line[line["beside"]]["peak_mib"]
 
 
 def ratios(lines: Lines) -> list[str]:
-    """Ours / the faster of PyTorch's two, a row a machine and network: the README's. Only lines that name their machine."""
+    """The README's table of our speed relative to the faster PyTorch variant, one row per machine and network.
+
+    Only lines that name their machine are included.
+    """
     kinds = ("train", "inference")
     named = [line for line in lines if UNNAMED not in line["where"]]
     found = {k: v for kind in kinds for k, v in newest(named, kind, "where", "net", "benchmark", "dtype").items()}
@@ -116,7 +119,7 @@ def seeds(lines: Lines) -> list[str]:
 
 
 def kernels(lines: Lines) -> list[str]:
-    """Every form of layers/cpu_kernels.py, from the newest line of each machine."""
+    """Table of all kernels of convnets/layers/cpu_kernels.py, from the newest line of each machine."""
     rows = [[form, shape, *(f"{v[k]:.2f}" for k in ("ours_ms", "plain_ms", "ratio", "ratio_of_cpu")), *origin(line)]
             for line in newest(lines, "kernels", "where").values()
             for form, cases in line["forms"].items() for shape, v in cases.items()]  # fmt: skip
@@ -124,7 +127,7 @@ def kernels(lines: Lines) -> list[str]:
 
 
 def parts(lines: Lines) -> list[str]:
-    """Where the time of a training step goes, a row a network and type."""
+    """Table of the time breakdown of a training step, one row per network and dtype."""
     found = newest(lines, "parts", "where", "net", "dtype")
     names = list(dict.fromkeys(name for v in found.values() for name in v["parts"]))
     rows = [[f"`{net}`", SHORT[dtype], v["batch"], f"{v['step_cpu_ms']:,.0f}",
@@ -134,7 +137,7 @@ def parts(lines: Lines) -> list[str]:
 
 
 def compiles(lines: Lines) -> list[str]:
-    """What compiling each network's training step for an accelerator that is not here costs, and its estimates."""
+    """Table of the cost of cross-compiling each network's training step for an absent accelerator, with estimates."""
     rows = [[f"`{net}`", SHORT[dtype], v["batch"], topology, f"{v['lower_s']:.1f}", f"{v['compile_s']:.1f}",
              f"{v['argument_mib'] + v['temporary_mib']:,.0f}", f"{1e3 * v['estimated_s']:.2f}", *origin(v)]
             for (_, topology, net, dtype), v in newest(lines, "compile", "where", "topology", "net", "dtype").items()]  # fmt: skip
@@ -144,7 +147,7 @@ def compiles(lines: Lines) -> list[str]:
 
 
 def make(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """A table whose last cells are those of `origin`."""
+    """Returns a table whose rows end with the cells of `origin`."""
     return markdown.table([*columns, "where", "jax", "commit"], rows) if rows else NONE
 
 
@@ -153,7 +156,7 @@ def origin(line: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def part(measured: dict[str, float] | None, total: float) -> str:
-    """CPU ms, share of the step and GFLOP/s."""
+    """Formats one part of a step: CPU ms, share of the step and GFLOP/s."""
     if measured is None:
         return ""
     rate = f", {measured['gflops']} GFLOP/s" if "gflops" in measured else ""
@@ -168,7 +171,7 @@ TABLES: dict[str, Callable[[Lines], list[str]]] = {
 
 
 def table(name: str) -> list[str]:
-    """Markdown lines.
+    """Returns the Markdown lines of one of TABLES.
 
     Raises:
         UsageError: there is no such table.

@@ -1,4 +1,4 @@
-"""Pages of Markdown: what --mode=report writes into them, and the commands that they tell the reader."""
+"""Markdown pages: the generated blocks that --mode=report fills, and the shell commands that the pages contain."""
 
 import json
 import re
@@ -13,20 +13,21 @@ from convnets.report import benchmarks
 from convnets.sweep.experiment import ROOT
 
 PAGE = ROOT / "docs" / "lecture.md"
-PAGES = (PAGE, ROOT / "docs" / "speed.md")  # those that --mode=report fills, beside the README
+PAGES = (PAGE, ROOT / "docs" / "speed.md")  # filled by --mode=report, besides the README
 GOLDEN = ROOT / "tests" / "golden" / "models.json"
 BLOCK = re.compile(r"<!-- (results|sizes|speed) ([\w ,-]+): python run\.py --mode=report -->\n[\s\S]*?<!-- end -->")
 
 
 def fill(text: str, results: Callable[[str], list[str]]) -> str:
-    """The page with its blocks made anew.
+    """Returns the page with its generated blocks replaced.
 
-        <!-- results pool_kind-cpu: python run.py --mode=report -->    what was run of an experiment
+        <!-- results pool_kind-cpu: python run.py --mode=report -->    results of an experiment
         <!-- sizes alexnet, vgg_d: python run.py --mode=report -->     parameters and multiply-adds of networks
-        <!-- speed ratios: python run.py --mode=report -->             what benchmarks/ measured
+        <!-- speed ratios: python run.py --mode=report -->             benchmark results
 
     Args:
-        results: NAME-SIZE of an experiment to Markdown lines.
+        text: the page's Markdown.
+        results: maps the NAME-SIZE of an experiment to Markdown lines.
     """
 
     def block(found: re.Match[str]) -> str:
@@ -39,10 +40,10 @@ def fill(text: str, results: Callable[[str], list[str]]) -> str:
 
 
 def sizes(names: list[str]) -> list[str]:
-    """A table of what networks cost: in the papers' words, and the integers that the tests hold every network to.
+    """Returns a table of network costs: as stated in the papers, and the exact integers that the tests enforce.
 
     Raises:
-        UsageError: a name is no network.
+        UsageError: a name is not a network.
     """
     golden: dict[str, Any] = json.loads(GOLDEN.read_text())
     lines = [
@@ -59,6 +60,6 @@ def sizes(names: list[str]) -> list[str]:
 
 
 def commands(path: Path = PAGE) -> list[list[str]]:
-    """The commands of a Markdown file, as a shell splits them: indented lines that begin with `python` or `make`."""
+    """Returns the commands of a Markdown file, split into words: indented lines that begin with `python` or `make`."""
     lines = re.sub(r"\\\n\s*", "", path.read_text()).splitlines()
     return [shlex.split(line, comments=True) for line in lines if re.match(r"    (python|make) ", line)]

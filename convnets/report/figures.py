@@ -1,4 +1,4 @@
-"""The figures of RESULTS.md and of experiments."""
+"""Figures of RESULTS.md and of the demonstration programs in experiments/."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,17 +15,18 @@ def plot_experiment(
     lines: Mapping[str, Sequence[tuple[float, float, float, float | None]]],
     path: Path, *, title: str, metric: str, error: str, x: str,
 ) -> None:  # fmt: skip
-    """A paper's table as it was measured; a panel is left out where there is nothing for it.
+    """Plots the measured results of an experiment beside the paper's; panels without data are omitted.
 
     Args:
-        curves: by row, [(epoch, mean error)] and the paper's number, a dashed line of the same colour.
-        bars: (row, label, mean, half of the 95 % interval, the paper's number, a diamond).
-        lines: by name, [(x, mean, half of the interval, the paper's number)], against `x`.
+        curves: by row, [(epoch, mean error)] and the paper's value, drawn as a dashed line of the same colour.
+        bars: (row, label, mean, half-width of the 95 % interval, the paper's value, drawn as a diamond).
+        lines: by name, [(x, mean, half-width of the interval, the paper's value)].
+        x: label of the lines' x axis.
     """
     names = list(dict.fromkeys([*curves, *(bar[0] for bar in bars), *lines]))
     palette = plt.get_cmap("tab10" if len(names) <= 10 else "tab20")
     colour = {name: palette(i % palette.N) for i, name in enumerate(names)}
-    beside = bool(curves or lines)  # few bars would be fat beside them
+    beside = bool(curves or lines)  # a few bars would be too thick beside tall panels
     panels, height = sum(map(bool, (curves, lines, bars))), max(3.2 if beside else 1.8, 0.24 * len(bars) + 1)
     figure, axes = plt.subplots(1, panels, figsize=(4.6 * panels, height), squeeze=False, layout="constrained")
     free = iter(axes[0])
@@ -51,7 +52,7 @@ def plot_experiment(
         _wide(axis, "x", [m[0] for marks in lines.values() for m in marks])
         _wide(axis, "y", [m[1] for marks in lines.values() for m in marks])
         if axis.get_yscale() == "linear":
-            axis.set_ylim(bottom=max(0, axis.get_ylim()[0]))  # an interval may reach below 0, no metric can
+            axis.set_ylim(bottom=max(0, axis.get_ylim()[0]))  # an interval may extend below 0, a metric cannot
         if any(lines):
             axis.legend(fontsize=7)
     if bars:
@@ -68,7 +69,7 @@ def plot_experiment(
 
 
 def _wide(axis, which: str, values: Sequence[float]) -> None:
-    """A logarithmic axis where the values span more than a factor of 20, else one with few ticks."""
+    """Makes the axis logarithmic if the values span more than a factor of 20, else limits its number of ticks."""
     if min(values) > 0 and max(values) > 20 * min(values):
         axis.set(**{f"{which}scale": "log"})
         ticks = getattr(axis, f"{which}axis")
@@ -82,12 +83,15 @@ def plot_edges(
     panels: Sequence[tuple[str, np.ndarray]], pair: tuple[np.ndarray, np.ndarray],
     learned: Mapping[str, Sequence[tuple[str, np.ndarray]]], curves: Mapping[str, Sequence[float]], path: Path,
 ) -> None:  # fmt: skip
-    """Filters on an image, and how filters were learned from a pair like `pair`; grey is 0 in all that filters made.
+    """Plots edge filters applied to an image, and filters learned from pairs such as `pair`.
+
+    Mid-grey is 0 in all panels except the first panel and the first image of `pair`.
 
     Args:
-        panels: (title, image [h, w]), the first of them pixels from 0 to 1.
-        learned: by name, (step, filter [3, 3]) in columns, one row a name.
-        curves: by name, the cosine similarity before every step and after the last.
+        panels: (title, image [h, w]); the first has pixel values from 0 to 1.
+        pair: an image and its noisy edge map.
+        learned: by name, [(step, filter [3, 3])]; one row per name, one column per step.
+        curves: by name, the cosine similarity with the true filter before every step and after the last.
     """
     count, width = len(learned), max(len(filters) for filters in learned.values())
     figure = plt.figure(figsize=(11, 2.4 + 1.3 * count), layout="constrained")
@@ -115,7 +119,7 @@ def plot_edges(
 
 
 def _grey(axis, image: np.ndarray, title: str, low: float | None) -> None:
-    """From `low` to 1, or without it as far below 0 as above."""
+    """Shows an image in grey, with the range from `low` to 1, or a range symmetric about 0 if `low` is None."""
     limit = 1.0 if low is not None else max(float(np.percentile(np.abs(image), 99.5)), 1e-12)
     axis.imshow(image, cmap="gray", vmin=-limit if low is None else low, vmax=limit)
     axis.set_title(title, fontsize=7, loc="center")

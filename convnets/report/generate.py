@@ -1,6 +1,6 @@
-"""Measured results beside the papers': RESULTS.md, the README's block, a table for programs, and figures.
+"""Report of measured results beside the papers': RESULTS.md, the README's block, results.csv, and figures.
 
-All of it is made from experiments/*.py and experiments/results.jsonl; nothing is typed by hand.
+Everything is generated from experiments/*.py and experiments/results.jsonl; nothing is typed by hand.
 """
 
 import csv
@@ -20,7 +20,7 @@ from convnets.report.verdicts import Table, TableRow, interval, tables
 from convnets.sweep.experiment import ROOT, load_experiments
 
 BEGIN, END = "<!-- results: python run.py --mode=report -->", "<!-- end of results -->"
-FIGURES = Path("docs", "figures")  # below ROOT
+FIGURES = Path("docs", "figures")  # relative to ROOT
 MODE = {"cpu": "two cores", "full": "the paper's size"}
 
 
@@ -41,7 +41,7 @@ def unit(metric: str) -> str:
 
 
 def row_lines(table: Table, lines: Sequence[TableRow]) -> list[str]:
-    """Markdown lines, without a head: paper, ours, difference, time and commit of each line of a table."""
+    """Returns a table's rows in Markdown, without the head: paper, ours, difference, time and commit."""
     out, metric = [], table.experiment.metric
     for line in lines:
         paper = (
@@ -73,7 +73,7 @@ def row_head(metric: str) -> list[str]:
 
 
 def claim_lines(table: Table) -> list[str]:
-    """Markdown lines, without a head: claim, place, the paper's effect, ours with its interval, n, verdict."""
+    """Returns the claims in Markdown, without the head: claim, place, paper's effect, our effect, n and verdict."""
     out = []
     for claim, v in zip(table.claims, table.verdicts, strict=True):
         metric = claim.metric or table.experiment.metric
@@ -96,11 +96,11 @@ CLAIM_HEAD = [
 ]
 
 
-WORDS = ("reproduced", "not resolved", "not reproduced")  # of claims that were run
+WORDS = ("reproduced", "not resolved", "not reproduced")  # verdicts of claims that were run
 
 
 def count_lines(made: Sequence[Table]) -> list[str]:
-    """A Markdown table: how many claims of each experiment came out how, with a link to its section of RESULTS.md."""
+    """Returns a Markdown table of verdict counts per experiment, with links to the sections of RESULTS.md."""
     lines = [f"| claims of | size | {' | '.join(WORDS)} |", "|---|---|---|---|---|"]
     for t in made:
         words = Counter(v.word for v in t.verdicts if v.n)
@@ -115,7 +115,7 @@ def _heading(table: Table) -> str:
 
 
 def _anchor(heading: str) -> str:
-    """The name that GitHub gives a heading: small letters, no punctuation, hyphens for spaces."""
+    """Returns GitHub's anchor of a heading: lower case, no punctuation, hyphens for spaces."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -128,7 +128,10 @@ def _cell(text: str) -> str:
 
 
 def cost(recorded: Sequence[Mapping[str, Any]]) -> str:
-    """How many runs were recorded, how long they took, on what: training, and in sweeps also starting and testing."""
+    """Returns a sentence with the number of recorded runs and their hours per device.
+
+    The time covers training; for sweep trials it also covers start-up and testing.
+    """
     seconds: dict[str, float] = defaultdict(float)
     for run in recorded:
         seconds[f"{run['device']['count']} x {run['device']['kind']}"] += run.get("wall", run["seconds"])
@@ -137,7 +140,7 @@ def cost(recorded: Sequence[Mapping[str, Any]]) -> str:
 
 
 def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
-    """RESULTS.md."""
+    """Returns the text of RESULTS.md."""
     words = Counter(v.word for t in made for v in t.verdicts)
     counted = ", ".join(f"{words[w]} {w}" for w in (*WORDS, "not run") if words[w])
     lines = ["# Results", "", "Written by `python run.py --mode=report` from `experiments/*.py` (what the papers say) and"
@@ -167,9 +170,11 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
 
 
 def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/") -> list[str]:
-    """What programs of experiments/ recorded that are no tables of runs: mean ± standard deviation (n) of each metric.
+    """Returns the results of demonstration programs in experiments/: mean ± standard deviation (n) of each metric.
 
-    `docs` is the way to that folder, where their figures lie.
+    Args:
+        recorded: the entries of experiments/results.jsonl.
+        docs: path prefix of the docs folder, which holds the figures.
     """
     found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for entry in recorded:
@@ -196,10 +201,10 @@ def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/") -
 
 
 def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
-    """The README with its block of results made anew: the rows of the papers' size that were run, and counts of verdicts.
+    """Returns the README with its results block replaced: the full-size rows that were run, and verdict counts.
 
     Raises:
-        UsageError: it has no such block.
+        UsageError: the README has no such block.
     """
     if BEGIN not in text or END not in text:
         raise UsageError(f"README.md has no block from '{BEGIN}' to '{END}'")
@@ -215,7 +220,7 @@ def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any
 
 
 def sheet(made: Sequence[Table]) -> str:
-    """experiments/results.csv: one line for each row and test of each experiment."""
+    """Returns experiments/results.csv: one line for each row and test of each experiment."""
     file = io.StringIO()
     names = ("experiment", "size", "row", "test", "metric", "paper", "mean", "std", "n", "diverged", "commit")
     writer = csv.writer(file, lineterminator="\n")
@@ -231,9 +236,10 @@ def sheet(made: Sequence[Table]) -> str:
 
 
 def block(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]], name: str) -> list[str]:
-    """Markdown lines of one table, 'sharing-cpu', for docs/: rows that were run, claims that were judged, the figure.
+    """Returns the Markdown lines of one table for docs/: rows that were run, judged claims, and the figure.
 
-    Those of 'demonstrations' are what programs recorded that are no tables.
+    Args:
+        name: NAME-SIZE of an experiment, such as 'sharing-cpu', or 'demonstrations'.
 
     Raises:
         UsageError: there is no such table.
@@ -252,7 +258,7 @@ def block(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]], name: st
 
 
 def files() -> dict[Path, str]:
-    """What the generated files of text must hold, by path."""
+    """Returns the expected content of every generated text file, by path."""
     recorded = results.read_results()
     made = list(tables(load_experiments(), recorded))
     fill = functools.partial(doc_blocks.fill, results=functools.partial(block, made, recorded))
@@ -262,10 +268,10 @@ def files() -> dict[Path, str]:
 
 
 def draw_figures(table: Table, path: Path) -> None:
-    """The figure of a table that was run, at least in part."""
+    """Draws the figure of a table of which at least one row was run."""
     from convnets.report import figures
 
-    column = 2 if "train" in table.experiment.metric else 1  # of a recorded curve
+    column = 2 if "train" in table.experiment.metric else 1  # column of the recorded curve
     curves: dict[str, tuple[list[tuple[float, float]], float | None]] = {}
     bars, lines = [], defaultdict(list)
     for line in table.lines:
@@ -290,7 +296,7 @@ def draw_figures(table: Table, path: Path) -> None:
 
 
 def generate(folders: Sequence[Path]) -> None:
-    """Records finished runs and sweeps, writes everything anew and says what changed."""
+    """Records finished runs and sweeps, regenerates all files and figures, and prints what changed."""
     new = results.add_lines(folders)
     for path, text in files().items():
         before = path.read_text() if path.exists() else ""

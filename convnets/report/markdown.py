@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Lines of a table with a head; every row has a cell for each column."""
+    """Returns the lines of a table with a head; every row must have one cell per column."""
     cells = [tuple(map(str, row)) for row in rows]
     assert all(len(row) == len(columns) for row in cells), columns
     head, *body = ("| " + " | ".join(cells) + " |" for cells in (tuple(columns), *cells))

@@ -1,4 +1,4 @@
-"""experiments/results.jsonl: what is kept of every recorded run, and which row of which experiment it belongs to."""
+"""experiments/results.jsonl: recording finished runs, and matching recorded runs to the rows of experiments."""
 
 import functools
 import json
@@ -17,13 +17,13 @@ from convnets.sweep.experiment import ROOT, Row, load_experiments
 from convnets.sweep.metrics import AT_TESTS, Log
 
 RESULTS = ROOT / "experiments" / "results.jsonl"
-POINTS = 50  # of a recorded curve
+POINTS = 50  # maximum length of a recorded curve
 
 
 def record(workdir: Path) -> dict[str, Any]:
-    """What is kept of a finished run: its result, its tests, a short curve, and the command that repeats it.
+    """Returns the record of a finished run: its result, tests, a short curve, and the command that repeats it.
 
-    A run that diverged in a sweep is a result too: its answers are taken for chance, its steps for all that were planned.
+    A run that diverged in a sweep is also recorded: with the error of chance level and the number of planned steps.
 
     Raises:
         UsageError: the run is not finished, its code was not committed, or a test did not count its whole split.
@@ -42,7 +42,7 @@ def record(workdir: Path) -> dict[str, Any]:
     found = re.search(r"--config[= ](\S+)", manifest["command"])
     source = (found[1] if found else "configs/lenet.py:digits").removeprefix(f"{ROOT}/")
     changed = list_overrides(_config(source), result["config"])
-    # What follows the seed in the config itself, such as a subset of the data of each seed's own, is no override.
+    # Values that the config derives from the seed, such as a data subset per seed, are not overrides.
     overrides = list_overrides(_config(source, (f"--config.train.seed={result['seed']}",)), result["config"])
     kept = {k: v for k, v in result.items() if k not in ("config", "planned")}
     lines = files.read_lines(workdir / "metrics.jsonl")
@@ -52,7 +52,7 @@ def record(workdir: Path) -> dict[str, Any]:
         "command": " ".join(["python run.py", f"--config={source}", *map(shlex.quote, changed)]),
         **kept,
         "device": {k: manifest["device"][k] for k in ("kind", "count")},
-        "wall": status.get("seconds"),  # of the whole trial: starting, training, drawing, testing
+        "wall": status.get("seconds"),  # of the whole trial: start-up, training, figures, tests
         "metrics": {m: _measure(m, result, lines) for m in _wanted(source, tuple(overrides)) if m not in AT_TESTS},
         "curve": _curve(lines),
         "tests": _tests(workdir, result),
@@ -61,7 +61,7 @@ def record(workdir: Path) -> dict[str, Any]:
 
 
 def _diverged(workdir: Path, status: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of a trial that diverged, in the form of result.json."""
+    """Returns the result of a diverged trial, in the format of result.json."""
     config, manifest = (json.loads((workdir / f"{name}.json").read_text()) for name in ("config", "manifest"))
     info, classes, train = manifest["dataset"], config["model"]["num_classes"], config["train"]
     return {
@@ -83,7 +83,10 @@ def _measure(metric: str, result: Mapping[str, Any], lines: Sequence[Mapping[str
 
 
 def _curve(lines: Sequence[Mapping[str, float]]) -> list[list[float | None]]:
-    """[epoch, test error or None, mean training error since the last point] at tests and ends of epochs, POINTS at most."""
+    """Returns at most POINTS points [epoch, test error or None, mean training error since the previous point].
+
+    The points lie at evaluations and ends of epochs.
+    """
     marks = [i for i, line in enumerate(lines)
              if "test_error" in line or i + 1 == len(lines) or int(line["epoch"]) > int(lines[i - 1]["epoch"])]  # fmt: skip
     chosen = marks[:: -(-len(marks) // POINTS) or 1]
@@ -100,12 +103,12 @@ def _curve(lines: Sequence[Mapping[str, float]]) -> list[list[float | None]]:
 
 def _check_count(path: Path, result: Mapping[str, Any]) -> None:
     counted, expected = result.get("num_examples"), result.get("split_examples")
-    if expected is not None and counted != expected:  # older runs and diverged ones do not say
+    if expected is not None and counted != expected:  # absent in older and in diverged runs
         raise UsageError(f"{path} was tested on {counted:,} of the {expected:,} examples of {result['split']}")
 
 
 def _tests(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
-    """evaluation-NAME.json by NAME, of the state that the result is of."""
+    """Returns the content of evaluation-NAME.json by NAME, if it has the steps and commit of the result."""
     found = {}
     for path in sorted(workdir.glob("evaluation-*.json")):
         test = json.loads(path.read_text())
@@ -119,7 +122,7 @@ def _tests(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def finished(folders: Sequence[Path]) -> list[Path]:
-    """The runs among folders: the folders themselves, and of a sweep's folder its finished trials."""
+    """Returns the run folders among `folders`; a sweep's folder is replaced by its finished trials."""
     found = []
     for folder in folders:
         if not (folder / "sweep.json").exists():
@@ -132,12 +135,15 @@ def finished(folders: Sequence[Path]) -> list[Path]:
 
 
 def add_lines(folders: Sequence[Path]) -> int:
-    """Records runs, in place of what was recorded of them before; returns how many are new."""
+    """Records runs, replacing their earlier records; returns the number of new runs."""
     return keep_results(list(map(record, finished(folders))))
 
 
 def keep_results(entries: Sequence[Mapping[str, Any]]) -> int:
-    """Writes entries to RESULTS, in place of those of the same command, commit and protocol; returns how many are new."""
+    """Writes entries to RESULTS, replacing those with the same command, commit and protocol.
+
+    Returns the number of new entries.
+    """
     known: dict[tuple, Mapping[str, Any]] = {_identity(entry): entry for entry in read_results()}
     before = len(known)
     known |= {_identity(entry): entry for entry in entries}
@@ -162,13 +168,13 @@ def _config(source: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def key(row: Row) -> tuple[str, tuple[str, ...]]:
-    """The config and the overrides under which the runs of a row are recorded."""
+    """Returns the config and overrides that identify the recorded runs of a row."""
     return row.config, tuple(list_overrides(_config(row.config), _config(row.config, row.overrides)))
 
 
 @functools.cache
 def _wanted(source: str, overrides: tuple[str, ...]) -> list[str]:
-    """The metrics that experiments ask of a run."""
+    """Returns the metrics that experiments need from the runs of a config with these overrides."""
     found: dict[str, None] = {}
     for experiment in load_experiments().values():
         for size in (experiment.cpu, experiment.full):
@@ -178,9 +184,9 @@ def _wanted(source: str, overrides: tuple[str, ...]) -> list[str]:
 
 
 def runs(row: Row, results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The recorded runs of a row, of the newest commit that ran it with all its tests, or else that ran it.
+    """Returns a row's recorded runs of one commit: the newest that has all its tests, else the newest.
 
-    A row of another experiment may train the same network for tests of its own.
+    A commit may lack some tests, because a row of another experiment may train the same network for other tests.
     """
     config, overrides = key(row)
     found = [r for r in results if r["config"] == config and tuple(r["overrides"]) == overrides]
@@ -189,7 +195,7 @@ def runs(row: Row, results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, An
 
 
 def values(row: Row, test: str, metric: str, found: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-    """A metric by seed, of the runs of a row or of one of its tests; runs that do not have it are left out."""
+    """Returns a metric by seed, for the runs of a row or of one of its tests; runs without the metric are omitted."""
     values: dict[int, float] = {}
     for run in found:
         entry: Mapping[str, Any] | None = run
@@ -198,7 +204,7 @@ def values(row: Row, test: str, metric: str, found: Sequence[Mapping[str, Any]])
             own = _config(row.config, (*row.overrides, *row.tests[test].overrides))
             entry = run.get("tests", {}).get(test)
             if entry and entry["overrides"] != list_overrides(trained, own):
-                entry = None  # an older test of the same name
+                entry = None  # an older test with the same name
         if metric in AT_TESTS:
             value = metrics.measure(metric, Log({"loss": None, **entry})) if entry else None
         else:

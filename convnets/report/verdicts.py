@@ -1,4 +1,4 @@
-"""What was measured of the experiments: a value for each row, a verdict for each claim. Nothing here is typed by hand."""
+"""Evaluates experiments from recorded runs: measured values for each row and a verdict for each claim."""
 
 import math
 import statistics
@@ -11,17 +11,17 @@ from convnets.report import results
 from convnets.sweep import metrics
 from convnets.sweep.experiment import SIZES, Claim, Experiment, Row, Size, claim_sides
 
-ENOUGH = 3  # runs a row for a verdict
-LEVEL = 0.95
+ENOUGH = 3  # minimum number of runs per row for a verdict
+LEVEL = 0.95  # of the confidence intervals
 
 
 class Verdict(NamedTuple):
-    """What was measured of a claim.
+    """The verdict on a claim, with its measured effect.
 
     Attributes:
         word: reproduced, not reproduced, not resolved or not run.
-        effect, low, high: worse - better, or worse / better, and its interval; None where there are too few runs.
-        n: runs of the row that has the fewest.
+        effect, low, high: worse - better, or worse / better, and its interval; None if there are too few runs.
+        n: smallest number of runs among the rows of the claim.
     """
 
     word: str
@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
 
 
 class TableRow(NamedTuple):
-    """A row of an experiment, or one of its tests, with what was measured of it."""
+    """A row of an experiment, or one of its tests, with its recorded runs and its values of the metric by seed."""
 
     row: Row
     test: str
@@ -52,7 +52,7 @@ class TableRow(NamedTuple):
 
 
 class Table(NamedTuple):
-    """One size of an experiment, measured."""
+    """One size of an experiment with its measured rows and verdicts."""
 
     name: str
     size: str
@@ -72,7 +72,7 @@ class Table(NamedTuple):
 
 
 def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
-    """Every experiment in every size that it has."""
+    """Yields the table of each size of every experiment."""
     for name, experiment in experiments.items():
         for size, chosen in ((s, getattr(experiment, s)) for s in SIZES if getattr(experiment, s)):
             rows = {row.label: (row, results.runs(row, recorded)) for row in chosen.rows}
@@ -81,7 +81,7 @@ def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str
                 value = results.values(row, "", experiment.metric, runs)
                 lines.append(TableRow(row, "", row.paper, row.where, row.x, runs, value))
                 for test, t in row.tests.items():
-                    # At a test only what a test has is measured; in an experiment about training its error is shown.
+                    # A test has only the AT_TESTS metrics; experiments on training metrics show its test error instead.
                     metric = experiment.metric if experiment.metric in metrics.AT_TESTS else "test_error"
                     value = results.values(row, test, metric, runs)
                     lines.append(TableRow(row, test, t.paper, t.where, t.x, runs, value))
@@ -90,15 +90,16 @@ def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str
 
 
 def judge(claim: Claim, values: Callable[[str, str], Mapping[int, float]]) -> Verdict:
-    """Whether the runs bear out a claim.
+    """Returns the verdict on a claim from the measured values.
 
-    The independent unit is the trained run, so the sides of a claim that are tests of the same runs are combined within
-    each run first: the interval is then that of paired differences. Different rows are independent samples (a seed gives
-    them the same order of images, but not the same weights), each with its own variance: Welch's interval, with the
-    degrees of freedom of Welch and Satterthwaite. Where seeds do correlate, it is too wide rather than too narrow.
+    The independent unit is the trained run. Sides of a claim that are tests of the same runs are therefore first
+    combined within each run, which gives an interval of paired differences. Different rows are independent samples,
+    each with its own variance: a seed gives them the same image order, but not the same weights. They are compared by
+    Welch's interval with Welch-Satterthwaite degrees of freedom. If seeds do correlate, the interval is too wide
+    rather than too narrow.
 
     Args:
-        values: the claim's metric by seed, for a row's label and the name of a test or ''.
+        values: maps a row's label and a test's name ('' for none) to the claim's metric by seed.
     """
     of_row: dict[str, list[tuple[int, str]]] = {}
     for sign, label, test in claim_sides(claim):
@@ -131,12 +132,12 @@ def judge(claim: Claim, values: Callable[[str, str], Mapping[int, float]]) -> Ve
 
 
 def interval(values: list[float]) -> float:
-    """Half the width of the 95 % confidence interval of a mean; 0 for a single value."""
+    """Returns the half-width of the 95 % confidence interval of a mean; 0 for a single value."""
     return _half_width([values]) if len(values) > 1 else 0.0
 
 
 def _half_width(samples: list[list[float]]) -> float:
-    """Of the interval of a sum of means of independent samples."""
+    """Returns the half-width of Welch's confidence interval of a sum of means of independent samples."""
     parts = [statistics.variance(s) / len(s) for s in samples]
     if sum(parts) == 0:
         return 0.0
@@ -145,5 +146,5 @@ def _half_width(samples: list[list[float]]) -> float:
 
 
 def _values(rows: Mapping[str, tuple[Row, Sequence[Mapping[str, Any]]]], metric: str):
-    """What a verdict asks: the metric by seed, for a label and a test."""
+    """Returns the `values` function of `judge`: (label, test) -> the metric by seed."""
     return lambda label, test: results.values(rows[label][0], test, metric, rows[label][1])

@@ -1,8 +1,8 @@
-"""Several processes as one program, on one machine or on many: how they meet, who is who, what they tell each other.
+"""Process group: initialisation, ranks, and host-side collectives, on one machine or on many.
 
-Process 0 writes and speaks. Arrays travel between the devices, small things through the service by which
-`jax.distributed` lets the processes meet; it runs in process 0 and its client has no public name. The recovery is that of
-a gang: where one process fails all end, and the same command starts all of them again.
+Process 0 writes the files and prints. Arrays are exchanged between devices. Small JSON values go through the key-value
+store of the `jax.distributed` coordination service, which runs in process 0; JAX has no public name for its client.
+Recovery is all-or-nothing: if one process fails, all end, and the same command restarts all of them.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ from convnets import errors
 from convnets.errors import Error, UsageError
 
 MODES = ("auto", "off", "manual")
-GRACE = 5.0  # seconds until a file must be seen from everywhere
-LONG = 7 * 24 * 3600 * 1000  # milliseconds; a process that waits for one that died is ended by JAX
-SHUTDOWN = 120  # seconds between the first and the last process that is done
+GRACE = 5.0  # seconds within which every process must see a new file
+LONG = 7 * 24 * 3600 * 1000  # timeout in milliseconds; if a peer dies, JAX ends the waiting process
+SHUTDOWN = 120  # max seconds between the first and the last process that finishes
 
 
 class _Group:
     index, count = 0, 1
     client: Any = None
-    shared = asked = 0  # how often, up to which step
+    shared = asked = 0  # number of all_gather_json calls; last step passed to `preempted`
 
 
 def process_index() -> int:
-    """Which of the processes this is; known without asking JAX for devices."""
+    """Returns the index (rank) of this process; does not initialise JAX devices."""
     return _Group.index
 
 
@@ -47,17 +47,17 @@ def process_count() -> int:
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes and speaks."""
+    """Returns whether this is process 0, which writes files and prints."""
     return _Group.index == 0
 
 
-# How they meet ------------------------------------------------------------------------------------------------------
+# Initialisation -----------------------------------------------------------------------------------------------------
 
 
 def problems(
     mode: str, address: str, processes: int | None, process: int | None, devices: str = "auto"
 ) -> list[str]:  # fmt: skip
-    """What is wrong with the flags of --distributed, a line each; contacts nobody."""
+    """Returns the problems with the process-group flags, one line each; opens no connection."""
     if not re.fullmatch(r"auto|all|\d+(,\d+)*", devices):
         return [f"--local_device_ids={devices}: all, auto, or numbers with commas"]
     manual = {"--coordinator_address": address or None, "--num_processes": processes, "--process_id": process}
@@ -82,18 +82,21 @@ def problems(
 
 
 def is_wanted(mode: str) -> bool:
-    """Whether `start` will look for other processes."""
+    """Returns whether `start` will join a process group."""
     return mode == "manual" or (mode == "auto" and _launched() is not None)
 
 
 def start(mode: str, address: str, processes: int | None, process: int | None, devices: str, silence: int) -> None:
-    """Joins the other processes, where there are any; before anything asks JAX for a device.
+    """Joins the process group, if there is one; must run before any call that initialises JAX devices.
 
     Args:
-        mode: 'auto' goes by the launcher (Slurm, Open MPI, a TPU pod, Kubernetes; where it runs more than one task),
-            'manual' by the next three arguments, 'off' is one process.
-        devices: local accelerators this process takes: 'auto', 'all' or numbers with commas.
-        silence: seconds after which a process that is not heard of counts as dead; to meet they have five times as long.
+        mode: 'auto' detects a launcher with more than one task (Slurm, Open MPI, a TPU pod, Kubernetes); 'manual' uses
+            the next three arguments; 'off' runs a single process.
+        address: HOST:PORT of process 0.
+        processes: number of processes.
+        process: index of this process.
+        devices: local accelerators of this process: 'auto', 'all' or comma-separated numbers.
+        silence: heartbeat timeout in seconds; the timeout for joining the group is five times as long.
     """
     if not is_wanted(mode):
         return
@@ -102,7 +105,7 @@ def start(mode: str, address: str, processes: int | None, process: int | None, d
 
     who = f"process {process} of {processes} on {socket.gethostname()}" if mode == "manual" else socket.gethostname()
 
-    def give_up() -> None:  # JAX itself would end the process and not say what it waited for
+    def give_up() -> None:  # JAX would end the process without saying what it waited for
         print(f"error: {who}: the processes did not meet within {5 * silence} s"
               + (f" at {address}" if address else ""), file=sys.stderr, flush=True)  # fmt: skip
         os._exit(1)
@@ -119,14 +122,14 @@ def start(mode: str, address: str, processes: int | None, process: int | None, d
     state = distributed.global_state
     _Group.index, _Group.count, _Group.client = state.process_id, state.num_processes, state.client
     if not is_main():
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what C++ prints too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # also silences output from C++
 
 
 def _launched() -> Any:
-    """The launcher that started this process with others, as JAX detects it; None where it runs alone.
+    """Returns the multi-process launcher that JAX detects, or None for a single process.
 
     Raises:
-        UsageError: in a Slurm allocation of several tasks, but not started by srun, so that it would train alone.
+        UsageError: the Slurm allocation has several tasks, but srun did not start this process; it would train alone.
     """
     from jax._src import clusters
 
@@ -135,21 +138,21 @@ def _launched() -> Any:
         raise UsageError(f"this Slurm allocation is for {tasks} tasks and here only one was started: write srun before"
                          " the command, or --distributed=off behind it")  # fmt: skip
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a package for Kubernetes is missing
+        warnings.simplefilter("ignore")  # JAX warns if the Kubernetes package is missing
         for kind in clusters.ClusterEnv._cluster_types:
-            with contextlib.suppress(Exception):  # a pod that no job has started cannot be counted, and is alone
+            with contextlib.suppress(Exception):  # a pod outside a job has no process count: single process
                 if not kind.opt_in_only_method and kind.is_env_present():
                     return kind if kind.get_process_count() > 1 else None
     return None
 
 
 def _local_devices(mode: str, devices: str) -> list[int] | None:
-    """What JAX calls local_device_ids; [] are all that it sees, None one for each process of a host."""
+    """Returns JAX's `local_device_ids`: [] selects all visible devices, None one device per process of a host."""
     if devices not in ("auto", "all"):
         return [int(n) for n in devices.split(",")]
     env = os.environ.get
     alone = env("SLURM_STEP_NUM_TASKS", "0") == env("SLURM_STEP_NUM_NODES") or env("OMPI_COMM_WORLD_LOCAL_SIZE") == "1"
-    own = env("CUDA_VISIBLE_DEVICES", "").isdigit()  # the launcher has given it one
+    own = env("CUDA_VISIBLE_DEVICES", "").isdigit()  # the launcher has assigned one GPU
     return [] if devices == "all" or mode == "manual" or alone or own else None
 
 
@@ -158,15 +161,15 @@ def name() -> str:
 
 
 def say(text: str) -> None:
-    """A line that matters whichever process it comes from."""
+    """Prints a line from any process: process 0 to stdout, others to stderr with their name."""
     print(text if is_main() else f"{name()}: {text}", file=sys.stdout if is_main() else sys.stderr, flush=True)
 
 
-# What they tell each other ------------------------------------------------------------------------------------------
+# Host-side communication --------------------------------------------------------------------------------------------
 
 
 def all_gather_json(value: Any) -> list[Any]:
-    """The value, made of what JSON holds, of every process. All must call it, also what follows."""
+    """Returns the JSON-serialisable value of every process; all must call it, and the next four functions too."""
     if process_count() == 1:
         return [value]
     _Group.shared += 1
@@ -176,7 +179,7 @@ def all_gather_json(value: Any) -> list[Any]:
 
 
 def all_gather_rows(rows: np.ndarray) -> np.ndarray:
-    """The rows of all processes, [k0 + k1 + ..., ...], in their order; bit for bit."""
+    """Returns the rows of all processes in rank order, [k0 + k1 + ..., ...]; bit-exact."""
     if process_count() == 1:
         return rows
     from jax.experimental import multihost_utils
@@ -191,7 +194,7 @@ def all_gather_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def run_on_main(work: Callable[[], Any]) -> Any:
-    """What `work`, run by process 0 alone, returns (of what JSON holds); its failure is everybody's."""
+    """Runs `work` on process 0 and broadcasts its JSON-serialisable result; re-raises an `Error` on every process."""
     if process_count() == 1:
         return work()
     outcome, failure = None, None
@@ -207,7 +210,7 @@ def run_on_main(work: Callable[[], Any]) -> Any:
 
 
 def main_first(work: Callable[[], Any]) -> Any:
-    """`work` of process 0, then that of the others: what the first puts on a shared disk they find."""
+    """Runs `work` on process 0, then on the others, which find the files that process 0 put on a shared disk."""
     if process_count() == 1:
         return work()
     made: list[Any] = []
@@ -216,14 +219,14 @@ def main_first(work: Callable[[], Any]) -> Any:
 
 
 def check_same_folder(path: Path) -> None:
-    """Raises UsageError where `path` is not one and the same folder for all processes."""
+    """Raises UsageError if `path` is not the same folder on all processes."""
     if process_count() == 1:
         return
-    mark = run_on_main(lambda: _mark(path) if path.is_dir() else None)  # published weights are tested without one
+    mark = run_on_main(lambda: _mark(path) if path.is_dir() else None)  # published weights are tested without a workdir
     if mark is None:
         return
     until = time.monotonic() + GRACE
-    while not (seen := (path / mark).exists()) and time.monotonic() < until:  # a file system may take its time
+    while not (seen := (path / mark).exists()) and time.monotonic() < until:  # shared file systems may lag
         time.sleep(0.1)
     told = all_gather_json([socket.gethostname(), str(path), seen])
     if is_main():
@@ -241,20 +244,21 @@ def _mark(path: Path) -> str:
 
 
 def publish(topic: str, value: Any, over: bool = True) -> None:
-    """Leaves a word that the others find where they look for it; `over` what was left before."""
+    """Stores this process's value under `topic` in the key-value store; `over` allows overwriting an earlier value."""
     _Group.client.key_value_set(f"{topic}/{process_index()}", json.dumps(value), allow_overwrite=over)
 
 
 def published(topic: str) -> dict[int, Any]:
-    """What processes have left there so far."""
+    """Returns the values published under `topic` so far, by process index."""
     return {int(k.rpartition("/")[2]): json.loads(v) for k, v in _Group.client.key_value_dir_get(f"{topic}/")}
 
 
 def preempted(step: int) -> bool:
-    """Whether all processes stop at this step, because one of them got a SIGTERM; asked by all at the same steps.
+    """Returns whether all processes stop at this step because one of them received SIGTERM.
 
-    JAX lets them agree on the step after the last that any has asked for, so none is left out; orbax asks as well, of
-    the steps that it saves. A handler of Python's would take the signal from JAX.
+    All processes must call it at the same steps. JAX stops them at the step after the last one that any process has
+    queried, so no process misses it. Orbax also queries the steps that it saves. A Python signal handler would take the
+    signal from JAX.
     """
     if process_count() == 1:
         return False
@@ -265,14 +269,14 @@ def preempted(step: int) -> bool:
 
 
 def exit_together(code: int) -> None:
-    """Ends this process, which has nothing left to do, at the same moment as the others.
+    """Waits at a shutdown barrier for all processes, then exits with `code`.
 
-    A launcher kills those that are later than one whose code is not 0, and forgets the code.
+    After the first nonzero exit code, a launcher kills the processes still running and loses their exit codes.
     """
     import jax
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.stdout.flush()
     sys.stderr.flush()
-    jax.distributed.shutdown()  # waits for all
+    jax.distributed.shutdown()  # barrier
     os._exit(code)

@@ -1,4 +1,4 @@
-"""Settings of XLA and of the C library's allocator, made before JAX starts."""
+"""XLA flags and C allocator settings, applied before JAX starts."""
 
 import contextlib
 import ctypes
@@ -7,23 +7,23 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-# Flags of XLA on CPUs. An XLA that does not know a flag ends the program, so only versions that were measured are given it.
+# XLA flags for CPUs. XLA aborts on an unknown flag, so each is set only for the jaxlib versions it was measured on.
 CPU_FLAGS = (
-    # jaxlib from, before   processor has   the flag and what it gives
-    # XLA's own convolution in place of a library's: ResNet-20 trains 1.9 times as fast (make bench-parts)
+    # (first jaxlib version, first excluded version, required processor flag, XLA flag)
+    # XLA's own convolution instead of a library's: docs/speed.md has the gain (make bench-parts)
     ((0, 10), (0, 13), "", "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"),
 )
 
 
 def processor_flags() -> list[str]:
-    """The instruction sets that the processor has, by Linux's names such as avx512_bf16; none where nothing tells."""
+    """Returns the processor's instruction sets by their Linux names, such as avx512_bf16; empty if unknown."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.split() for line in lines if line.startswith("flags")), [])
 
 
 def tune(deterministic: bool) -> None:
-    """Before JAX starts: what was measured to help, unless the user has an opinion."""
+    """Applies the settings that were measured to help, before JAX starts; settings of the user take precedence."""
     if os.environ.get("JAX_PLATFORMS") == "cpu" or not (
         metadata.entry_points(group="jax_plugins") or find_spec("libtpu")
     ):
@@ -41,20 +41,24 @@ def tune(deterministic: bool) -> None:
 
 
 def keep_memory() -> None:
-    """Stops glibc returning freed memory to the system, which would page-fault the buffers again in every step.
+    """Stops glibc returning freed memory to the OS, which would page-fault the large buffers again every step.
 
-    Networks gain speed by it and need more memory, since a freed buffer does not always fit the next request of its size:
-    `make bench-parts` has the time without it, `make bench` the memory. Mapping the buffers of 512 MiB and more anew each
-    time brought GoogLeNet from 3.5 to 1.9 GB, but made ResNet-18 and ResNet-50 a fifth slower, the latter without saving
-    any. Pages of 2 MB (GLIBC_TUNABLES=glibc.malloc.hugetlb=1) did as well for a third of the memory on one day, and on
-    another cost half of the speed. Runs on an accelerator gain nothing: their buffers lie elsewhere, and threads that read
-    data would wait for each other.
+    Training becomes faster but needs more memory, because a freed buffer does not always fit the next request of its
+    size. `make bench-parts` measures the time without this setting, `make bench` the memory.
+
+    Alternatives measured: a fresh mapping for each buffer of at least 512 MiB reduced GoogLeNet from 3.5 to 1.9 GB. It
+    made ResNet-18 and ResNet-50 a fifth slower and saved no memory for ResNet-50. Pages of 2 MB
+    (GLIBC_TUNABLES=glibc.malloc.hugetlb=1) gave the same speed with a third of the memory on one day, but half the
+    speed on another.
+
+    Runs on an accelerator gain nothing: their buffers are in device memory, and data-loading threads would contend for
+    the single arena.
     """
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
-        return  # the user has an opinion
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+        return  # the user has configured the allocator
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
         option = ctypes.CDLL("libc.so.6").mallopt
-        arenas, mapped, trim = -8, -4, -1  # of malloc.h: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD
-        never = -1  # an int's 2 GB would be one buffer of a large network
+        arenas, mapped, trim = -8, -4, -1  # from malloc.h: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD
+        never = -1  # disables trimming; the int maximum, 2 GB, is only one buffer of a large network
         for name, value in ((arenas, 1), (mapped, 0), (trim, never)):
             option(name, value)

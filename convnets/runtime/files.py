@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and readers of JSON lines."""
+"""Atomic file writes, and a reader of JSON lines."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from convnets.errors import CheckpointError
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raises CheckpointError with the path and the room that is left where it cannot be written, as on a full disk."""
+    """Converts OSError to CheckpointError, naming the path and the free disk space."""
     try:
         yield
     except OSError as e:
@@ -25,10 +25,10 @@ def room(path: Path) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """All or nothing: a reader never sees half a file.
+    """Writes `content` as JSON atomically: a reader never sees a partial file.
 
     Raises:
-        CheckpointError: the disk is full, or the like.
+        CheckpointError: the file cannot be written, for example because the disk is full.
     """
     text, scratch = json.dumps(content, indent=2) + "\n", path.with_name(path.name + ".tmp")
     with writing(path):
@@ -37,7 +37,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, float]]:
-    """The lines of a metrics.jsonl; a last line cut short by a crash is left out."""
+    """Returns the lines of a metrics.jsonl, up to a line truncated by a crash; empty if the file is missing."""
     lines = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -49,12 +49,12 @@ def read_lines(path: Path) -> list[dict[str, float]]:
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `target` at once and complete."""
+    """Yields a temporary path that is renamed to `target` on success, so that `target` is always complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=target.parent))
     try:
         yield folder / target.name
-        with contextlib.suppress(OSError):  # another run was faster
+        with contextlib.suppress(OSError):  # another run has created it first
             (folder / target.name).rename(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

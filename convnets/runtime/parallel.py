@@ -1,4 +1,4 @@
-"""Data parallelism: the only file that says pmap, scan and vmap."""
+"""Data parallelism: the only module that calls pmap and lax.scan."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -14,10 +14,10 @@ AXIS = "devices"
 
 
 def steps_per_dispatch(requested: int) -> int:
-    """How many steps one dispatch runs; 0 asks for the platform's best.
+    """Returns the number of steps per dispatch; `requested` = 0 selects the platform's default.
 
-    Several in a scan keep small networks from waiting for Python on accelerators. XLA's CPU backend runs a convolution
-    inside a loop on one thread: 3 to 27 times slower, so there it is always one.
+    On accelerators, a scan over several steps keeps small networks from waiting for Python. On CPUs it is always one:
+    XLA's CPU backend runs a convolution inside a loop on one thread, 3 to 27 times slower.
     """
     return 1 if jax.default_backend() == "cpu" else requested or 16
 
@@ -30,16 +30,17 @@ def parallel(
     devices: list[Any] | None = None,
     seeds: Sequence[int] = (),
 ) -> Callable[..., Any]:
-    """`step` on `devices`: where they are not given, training on those of all processes, a test on one's own.
+    """Compiles `step` for data parallelism over `devices`.
 
-    So every process can test its part of a split at its own pace. State and constants are the same on every device and
-    have no device axis, before or after; the state of a training step is donated. Batches come as
-    [devices * steps * n, ...] host arrays (see `shard`), of the local devices alone. What a training step returns besides
-    is stacked to [steps].
+    State and constants are replicated and have no device axis, as inputs or outputs; a training step donates its state.
+    Batches are host arrays for the local devices only, [devices, (steps,) n, ...] (see `shard`). A training step stacks
+    its second output, the sums, over steps: [steps].
 
     Args:
-        seeds: a training step is that of a population, whose members differ by these. The state is [members, ...],
-            batches are [devices * steps * n, members, ...], and what is returned besides is [steps, members].
+        devices: default: all devices of all processes for training, the local devices for a test. Each process can
+            therefore test its part of a split independently.
+        seeds: trains a population, one member per seed. The state is [members, ...], a batch
+            [devices, (steps,) n, members, ...], and the sums are [steps, members].
     """
     step = for_devices(step, devices or jax.devices())
     common: dict[str, Any] = {"axis_name": AXIS, "in_axes": (None, 0, None), "devices": devices}
@@ -64,7 +65,7 @@ def parallel(
 
 
 def for_devices(step: Callable[..., Any], devices: Sequence[Any]) -> Callable[..., Any]:
-    """`step`, traced for the platform of `devices`, which may be another than JAX's default."""
+    """Wraps `step` so that it is traced for the platform of `devices`, which may differ from JAX's default."""
 
     @functools.wraps(step)
     def traced(*arguments):
@@ -75,11 +76,13 @@ def for_devices(step: Callable[..., Any], devices: Sequence[Any]) -> Callable[..
 
 
 def ahead_of_time(step: Callable[..., Any], *, train: bool, device: Any = None) -> Any:
-    """`step` on one device as `jax.jit` has it, to lower, export and compile; batches are [n, ...], without an axis of devices.
+    """Returns the single-device `step` as a `jax.jit` function to lower, export or compile.
+
+    Batches are [n, ...], without a device axis.
 
     Args:
-        device: one that need not be here, as of `jax.experimental.topologies`. None: the platform is that of
-            `kernels.compile_for`.
+        device: target device, which may be absent, for example from `jax.experimental.topologies`. None: the platform
+            set by `cpu_kernels.compile_for`.
     """
     whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(AXIS)
     mesh = jax.sharding.Mesh(np.array([device or jax.devices()[0]]), (AXIS,))
@@ -91,12 +94,12 @@ def ahead_of_time(step: Callable[..., Any], *, train: bool, device: Any = None) 
 
 
 def shard(batches: list[dict[str, np.ndarray]], devices: int) -> dict[str, np.ndarray]:
-    """One or several batches {key: [n, ...]} to {key: [devices, (steps,) n / devices, ...]}."""
+    """Reshapes one or several batches {key: [n, ...]} to {key: [devices, (steps,) n / devices, ...]}."""
     split = [{k: v.reshape(devices, -1, *v.shape[1:]) for k, v in b.items()} for b in batches]
     return split[0] if len(split) == 1 else {k: np.stack([b[k] for b in split], axis=1) for k in split[0]}
 
 
 def replicate(tree: Any, devices: list[Any] | None = None) -> Any:
-    """Arrays that every one of `devices` (all local ones where they are not given) holds a copy of."""
+    """Copies the arrays of `tree` to each of `devices` (default: all local devices)."""
     mesh = jax.sharding.Mesh(devices or jax.local_devices(), (AXIS,))
     return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))

@@ -1,4 +1,4 @@
-"""SIGTERM as a scheduler means it: keep what is done and go; the same command resumes."""
+"""Preemption by SIGTERM: saves a checkpoint and exits; the same command resumes."""
 
 import contextlib
 import os
@@ -12,18 +12,19 @@ from typing import Any
 from convnets.errors import Preempted
 from convnets.runtime import distributed
 
-ECHO = 1.0  # seconds: a launcher passes on a signal that the process may have had already
+ECHO = 1.0  # seconds; a second SIGTERM within this time may be a launcher forwarding the first
 
 
 class Preemption:
-    """While it is entered SIGTERM ends this process with exit code 75.
+    """Context manager within which SIGTERM ends the process with exit code 75.
 
-    Of several processes JAX takes the signal, from one of them, and all stop at the same step. A handler of Python's
-    would keep it from JAX, so there is none, and outside of `steps` the signal has no effect.
+    Single process: within `steps`, the signal sets a flag; the training loop stops after this dispatch and saves.
+    Outside `steps` there is nothing to save, so the process exits. A second signal ends it at once, even during
+    compilation or while waiting for data. Python runs no signal handler then, but its signal module writes to a pipe
+    that a thread reads.
 
-    Within `steps` it is noted, and whoever asks at a step's end saves and leaves. Outside there is nothing to save, so it
-    ends the process. A second signal does so at once, also where the program waits for a compiler or for the data: then
-    Python calls no handler, but its signal module writes to a pipe that a thread reads.
+    Several processes: JAX receives the signal on one of them, and all stop at the same step. A Python handler would
+    take the signal from JAX, so none is installed; outside `steps` the signal has no effect.
     """
 
     def __init__(self) -> None:
@@ -47,7 +48,7 @@ class Preemption:
 
     @contextlib.contextmanager
     def steps(self) -> Iterator[None]:
-        """The time in which `asked` is called."""
+        """Marks the training loop, in which `asked` is called after every dispatch."""
         self.stepping = True
         try:
             yield
@@ -55,22 +56,22 @@ class Preemption:
             self.stepping = False
 
     def asked(self, step: int) -> bool:
-        """Whether to stop after this step. To be called at every one; waits for no device."""
-        if self.handles:  # the event loop of a save may have taken it
+        """Returns whether to stop after this step; call it after every dispatch. Does not wait for a device."""
+        if self.handles:  # the event loop of a checkpoint save may have replaced the wakeup fd
             signal.set_wakeup_fd(self.pipe, warn_on_full_buffer=False)
         elif distributed.preempted(step):
             self.noted = time.monotonic()
         return self.noted > 0
 
     def leave(self) -> None:
-        """Raises Preempted if the process is to end. To be called where everything is saved."""
+        """Raises Preempted if SIGTERM was received; call it once everything is saved."""
         if self.noted:
             raise Preempted("preempted and saved; the same command resumes")
 
     def _handle(self, *_: Any) -> None:
         if not self.stepping:
             _say("preempted; all that was done is saved, the same command resumes")
-            sys.exit(Preempted.code)  # not an Exception, which somebody on the way might take for one of his own
+            sys.exit(Preempted.code)  # SystemExit is no Exception, so no caller's `except Exception` catches it
         if not self.noted:
             self.noted = time.monotonic()
             _say("SIGTERM: the step is finished and saved; another one ends the run at once")
@@ -86,4 +87,4 @@ class Preemption:
 
 
 def _say(text: str) -> None:
-    os.write(2, f"{text}\n".encode())  # a handler may have come in the middle of a print
+    os.write(2, f"{text}\n".encode())  # the handler may have interrupted a print

@@ -1,25 +1,25 @@
-"""A trace of some steps of a run, by JAX's profiler: docs/speed.md says how to read it."""
+"""Traces some steps of a run with JAX's profiler; docs/speed.md explains how to read the trace."""
 
 from pathlib import Path
 from typing import Any
 
 import jax
 
-WARM = 10  # steps before it begins: what is compiled, allocated or read ahead at first is over
+WARM = 10  # warm-up steps before the trace, so that it excludes compilation, first allocations and prefetching
 
 
 class Trace:
-    """Traces the first `steps` steps after step `start` + WARM into a folder; 0: none.
+    """Traces the first `steps` steps after step `start` + WARM into a folder; 0 = off.
 
-    The trace begins and ends between dispatches, with the device idle, so that it holds whole steps.
+    The trace begins and ends between dispatches, with the device idle, so it contains whole steps.
     """
 
     def __init__(self, folder: Path, steps: int, start: int):
         self.folder, self.steps, self.first = folder, steps, start + WARM
-        self.begun = -1  # the step after which it began
+        self.begun = -1  # step after which the trace began; -1: not begun
 
     def watch(self, step: int, result: Any) -> None:
-        """A dispatch whose last step is `step` is done when the device array `result` is there."""
+        """Starts or stops the trace after a dispatch, given its last step and one of its output arrays."""
         if self.steps and self.begun < 0 and step >= self.first:
             jax.block_until_ready(result)
             jax.profiler.start_trace(self.folder)
@@ -29,7 +29,7 @@ class Trace:
             self.close(step)
 
     def close(self, step: int = 0) -> None:
-        """Writes what there is; the run may end before all the steps are there."""
+        """Writes the trace, even if the run ended before all steps were traced."""
         if not self.steps:
             return
         if self.begun >= 0:

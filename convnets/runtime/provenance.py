@@ -16,9 +16,9 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of the code that runs, with '+changes' where the tree differs from it; 'unknown' outside git.
+    """Returns the commit of the running code, with '+changes' for a modified tree; 'unknown' outside git.
 
-    What was recorded since, in files *.jsonl, is no change of the code.
+    Changes of *.jsonl files do not count: they are recorded results, not code.
     """
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
@@ -31,7 +31,7 @@ def commit() -> str:
 
 
 def manifest(**facts: Any) -> dict[str, Any]:
-    """Where a run comes from: command, commit, versions, and the given facts."""
+    """Returns a run's provenance: command, commit, versions, start time, and the given facts."""
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     command = " ".join(["python", *sys.argv])
     return {"command": command, "commit": commit(), "versions": versions(), "started": now, **facts}

@@ -1,7 +1,7 @@
-"""One run per folder: `lock.json` says who trains there, and beats.
+"""Run lock: one run per folder. `lock.json` names the process that trains there and holds its heartbeat.
 
-On one host the kernel's lock tells whether that process lives, at once and also after its number went to another. Other
-hosts may not see that lock, so they watch whether the beat goes on, which needs no clocks that agree.
+On the same host, a kernel file lock tells at once whether that process is alive, even if its PID has been reused. Other
+hosts may not see the lock, so they watch for a change of the heartbeat, which needs no synchronised clocks.
 """
 
 import contextlib
@@ -18,17 +18,17 @@ from typing import Any
 from convnets.errors import UsageError
 from convnets.runtime import files
 
-BEAT = 5.0  # seconds
-STALE = 30.0  # seconds without a beat, as seen from another host
+BEAT = 5.0  # seconds between heartbeats
+STALE = 30.0  # seconds without a heartbeat after which another host takes over the lock
 NAME = "lock.json"
 
 
 @contextlib.contextmanager
 def hold(workdir: Path) -> Iterator[None]:
-    """The folder for this process alone; one that a killed process left is taken over.
+    """Locks the folder for this process; takes over the lock of a killed process.
 
     Raises:
-        UsageError: another process trains there; its host, number and age are named.
+        UsageError: another process trains there; the message gives its host, PID and age.
     """
     file = os.open(workdir / NAME, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -43,19 +43,19 @@ def hold(workdir: Path) -> Iterator[None]:
         finally:
             done.set()
             beating.join()
-            os.ftruncate(file, 0)  # free, also for other hosts; removing it would be a race with whoever opens it
+            os.ftruncate(file, 0)  # releases it on other hosts too; deleting it would race with an opening process
     finally:
         os.close(file)
 
 
 def _take(file: int, workdir: Path) -> None:
-    """Returns once the folder is ours."""
+    """Returns once this process holds the lock; raises UsageError if another one is alive."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UsageError(_busy(workdir, _read(file))) from None
     except OSError:
-        watched = True  # a file system without locks
+        watched = True  # the file system has no locks
     else:
         watched = _read(file).get("host") not in (None, socket.gethostname())
     holder, until = _read(file), time.monotonic() + STALE
@@ -67,7 +67,7 @@ def _take(file: int, workdir: Path) -> None:
         if (now := _read(file)) != holder:
             if now:
                 raise UsageError(_busy(workdir, now))
-            return  # it has ended
+            return  # the holder has ended
     print("there was none: its lock is taken over", flush=True)
 
 
@@ -84,17 +84,17 @@ def _who(holder: dict[str, Any]) -> str:
 
 def _beat(file: int, content: dict[str, Any], done: threading.Event) -> None:
     while not done.wait(BEAT):
-        with contextlib.suppress(OSError):  # a full disk is the checkpoint's matter
+        with contextlib.suppress(OSError):  # checkpoint writes report a full disk
             _write(file, content)
 
 
 def _write(file: int, content: dict[str, Any]) -> None:
     text = json.dumps({**content, "beat": time.time()}).encode()
-    os.pwrite(file, text.ljust(256) + b"\n", 0)  # one size: a reader never sees the end of an older one
+    os.pwrite(file, text.ljust(256) + b"\n", 0)  # fixed size: a shorter text leaves no remains of an older one
 
 
 def _read(file: int) -> dict[str, Any]:
-    """Who holds it; {} where nobody does."""
+    """Returns the content of the lock file; {} if nobody holds the lock."""
     try:
         return json.loads(os.pread(file, 1000, 0))
     except (OSError, ValueError):

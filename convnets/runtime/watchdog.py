@@ -1,6 +1,6 @@
-"""The end of a process that would wait for ever: for another one that has failed, or for a step that does not end.
+"""Ends processes that would otherwise wait forever, for a failed peer or for a step that hangs.
 
-What kills a process at once, its host with it, JAX notices: the others do not hear from it, name it and abort.
+JAX itself detects a killed process or a lost host by missing heartbeats; the other processes then name it and abort.
 """
 
 import contextlib
@@ -14,23 +14,26 @@ from typing import Any
 
 from convnets.runtime import distributed
 
-GRACE = 3.0  # seconds in which processes that fail alike are expected to say so
-TOPIC = "failed"  # {process: [exit code, text]}; no text: one that has heard of another
+GRACE = 3.0  # seconds to wait for the other processes to report the same failure
+TOPIC = "failed"  # {process: [exit code, text]}; an empty text acknowledges another process's failure
 
 
 def fail(code: int, text: str, trace: str = "") -> None:
-    """Prints an error and ends this process, and within seconds the others, with `code`; alone, it only prints.
+    """Prints an error and ends all processes with `code`, the others within seconds; a single process only prints.
 
-    What all of them found is said once, what one found with its number; who does not answer is named.
+    An error common to all processes is printed once, without a rank; any other is printed with the rank. Processes that
+    do not answer are named.
 
     Args:
-        trace: of a crash, printed above.
+        code: exit code.
+        text: error message.
+        trace: stack trace of a crash, printed above the message.
     """
     if distributed.process_count() == 1:
         return _print(text)
     threading.Thread(target=_end_anyway, args=(code, text), daemon=True).start()
     earlier = [code for code, text in _reported().values() if text]
-    if code == 1 and earlier:  # a broken connection is what follows of that
+    if code == 1 and earlier:  # probably a broken connection, caused by the earlier failure
         _end(earlier[0])
     told = _gather(code, text)
     alike = [n for n, (_, t) in told.items() if t == text]
@@ -42,31 +45,31 @@ def fail(code: int, text: str, trace: str = "") -> None:
 
 
 def listen() -> None:
-    """From now on this process ends soon after another one has failed."""
+    """Starts a thread that ends this process soon after another one has failed."""
     if distributed.process_count() > 1:
         threading.Thread(target=_listen, daemon=True).start()
 
 
 def _listen() -> None:
-    with contextlib.suppress(Exception):  # process 0 is gone, and this one soon
+    with contextlib.suppress(Exception):  # process 0 is gone; JAX will end this process soon
         while not (told := distributed.published(TOPIC)):
             time.sleep(1)
         code = next(iter(told.values()))[0]
-        with contextlib.suppress(Exception):  # it has failed itself
+        with contextlib.suppress(Exception):  # this process has already reported a failure
             distributed.publish(TOPIC, [code, ""], over=False)
-        time.sleep(1.5 * GRACE)  # it may be about to find the same
+        time.sleep(1.5 * GRACE)  # this process may be about to report the same failure
         os._exit(code)
 
 
 def _reported() -> dict[int, tuple[int, str]]:
-    """What processes have reported."""
+    """Returns the failures reported so far, by process index."""
     with contextlib.suppress(Exception):  # process 0 is gone
         return {n: tuple(v) for n, v in distributed.published(TOPIC).items()}
     return {}
 
 
 def _gather(code: int, text: str) -> dict[int, tuple[int, str]]:
-    """Reports a failure; what all processes have reported once all have, or after a while."""
+    """Reports a failure; returns all reports once every process has sent one, or after GRACE seconds."""
     with contextlib.suppress(Exception):
         distributed.publish(TOPIC, [code, text])
     until = time.monotonic() + GRACE
@@ -78,14 +81,14 @@ def _gather(code: int, text: str) -> dict[int, tuple[int, str]]:
 
 
 def _name_silent(told: dict[int, Any]) -> None:
-    """Says who reported nothing, once: the first of those who did."""
+    """Names the processes without a report; only the lowest-ranked reporting process prints."""
     if told and distributed.process_index() == min(told):
         for n in set(range(distributed.process_count())) - set(told):
             _print(f"process {n} of {distributed.process_count()} does not answer")
 
 
 def _end_anyway(code: int, text: str) -> None:
-    """What the processes meet by does not answer, and neither would it in a minute."""
+    """Ends this process after 3 * GRACE seconds if the coordination service in process 0 does not answer."""
     time.sleep(3 * GRACE)
     _print(f"{distributed.name()}: {text}")
     _print(f"process 0 of {distributed.process_count()} does not answer")
@@ -94,9 +97,9 @@ def _end_anyway(code: int, text: str) -> None:
 
 def _end(code: int) -> None:
     if distributed.is_main():
-        time.sleep(GRACE)  # through this process the others hear of each other
+        time.sleep(GRACE)  # the others communicate through process 0, so it exits last
     sys.stdout.flush()
-    os._exit(code)  # not through JAX, which waits for everybody
+    os._exit(code)  # skips JAX's shutdown, which waits for all processes
 
 
 def _print(text: str) -> None:
@@ -104,9 +107,9 @@ def _print(text: str) -> None:
 
 
 class Watchdog:
-    """Ends the process, with the stacks of its threads, where no step has been finished for `seconds`; 0: never.
+    """Prints all thread stacks and ends the process if no step finishes within `seconds`; 0 = off.
 
-    What lies between two steps counts too: compiling, a test on the way, a checkpoint.
+    The time between two steps counts too: compilation, validation, a checkpoint.
     """
 
     def __init__(self, seconds: float, step: int):
@@ -117,7 +120,7 @@ class Watchdog:
             threading.Thread(target=self._look, daemon=True).start()
 
     def watch(self, step: int, result: Any) -> None:
-        """Step `step` is done when the device array `result` is there."""
+        """Registers a dispatched step; it counts as finished once the device array `result` is ready."""
         if self.seconds:
             self.waiting.append((step, result))
 

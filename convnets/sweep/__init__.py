@@ -1,3 +1,3 @@
-"""Sweeps: the papers' tables and claims as experiments, run trial by trial."""
+"""Sweeps: experiments that reproduce the papers' tables and claims, run as independent trials."""
 
 from convnets.sweep.experiment import Claim, Experiment, Row, Size, Test  # noqa: F401

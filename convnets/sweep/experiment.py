@@ -1,6 +1,6 @@
-"""The papers' tables and claims as data, and the statistics that judge them.
+"""Data types for the papers' tables and claims.
 
-A file of experiments/ holds an `EXPERIMENT`:
+A file in experiments/ defines an `EXPERIMENT`:
 
     EXPERIMENT = Experiment(
         "ReLU against tanh", "steps_to_train_error(25)", source="Krizhevsky et al. 2012",
@@ -13,8 +13,8 @@ A file of experiments/ holds an `EXPERIMENT`:
         ),
     )
 
-Every metric is better when it is lower. One trained run is the independent unit of all statistics: tests of the same run
-are first combined within it, different rows are taken as independent.
+For every metric, lower is better. The independent unit of all statistics (convnets/report/verdicts.py) is one trained
+run. Tests of the same run are first combined within that run; different rows are treated as independent samples.
 """
 
 import importlib
@@ -30,16 +30,17 @@ from convnets.sweep.metrics import AT_TESTS, METRICS
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "experiments"
 SIZES = ("cpu", "full")
-Side = str | tuple[str, str]  # a row by its label, or (label, name of one of its tests)
+Side = str | tuple[str, str]  # a row's label, or (label, name of one of the row's tests)
 
 
 class Test(NamedTuple):
-    """A further evaluation of a row's trained runs: run.py --mode=evaluate with these overrides.
+    """An additional evaluation of a row's trained runs: run.py --mode=evaluate with these overrides.
 
     Attributes:
-        overrides: '--config.KEY=VALUE' arguments on top of the row's own.
-        paper: the paper's number for it, in the unit of the experiment's metric, and `where` it stands.
-        x: where it lies in the figure of the metric against x; the row's label names its line.
+        overrides: '--config.KEY=VALUE' arguments, added to the row's own.
+        paper: the paper's value, in the unit of the experiment's metric.
+        where: the place of that value in the paper.
+        x: x coordinate in the figure of the metric against x; the line is named by the row's label.
     """
 
     overrides: tuple[str, ...]
@@ -49,17 +50,17 @@ class Test(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of a paper's table and the config that reproduces it.
+    """One row of a paper's table and the config that reproduces it.
 
     Attributes:
-        label: unique within the size.
-        config: FILE.py:VARIANT, from the root of the repository.
-        paper: the paper's number, in the unit of the experiment's metric; None where it gives none.
-        where: the place of that number.
-        overrides: '--config.KEY=VALUE' arguments that belong to the row; the seed is never among them.
-        tests: further evaluations by name; a name is of letters, digits, '.', '_' and '-'.
-        x, line: where it lies in the figure of the metric against x, and on which line; without x it is a bar.
-        cost: what one run is expected to cost, like '10 min, 1 x H100'; shown as long as it is not run.
+        label: name of the row, unique within the size.
+        config: FILE.py:VARIANT, relative to the repository root.
+        paper: the paper's value, in the unit of the experiment's metric; None if the paper gives none.
+        where: the place of that value in the paper.
+        overrides: '--config.KEY=VALUE' arguments of the row; they never include the seed.
+        tests: additional evaluations by name; a name consists of letters, digits, '.', '_' and '-'.
+        x, line: x coordinate in the figure of the metric against x, and the name of the line; without x, a bar.
+        cost: expected cost of one run, such as '10 min, 1 x H100'; shown until the row has been run.
     """
 
     label: str
@@ -74,16 +75,18 @@ class Row(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What a paper says: `better` has a lower metric than `worse`.
+    """A claim of a paper: `better` has a lower metric than `worse`.
 
-    The effect is sum(worse) - sum(better), above 0 where the paper is right. With several sides it is a difference of
-    differences: "dropout gains less with BN" is worse=["plain", "BN and dropout"], better=["dropout", "BN"].
+    The effect is sum(worse) - sum(better), which is positive if the paper is right. With several rows on a side it is a
+    difference of differences: "dropout gains less with BN" is worse=["plain", "BN and dropout"],
+    better=["dropout", "BN"].
 
     Attributes:
-        metric: the experiment's where it is ''; at a test it is one of AT_TESTS.
-        size: the paper's effect, worse - better, or worse / better with `ratio`.
-        ratio: the effect is a ratio, as for steps.
-        within: the paper says instead that the two differ by less than this, in either direction.
+        where: the place of the claim in the paper.
+        metric: the metric of the claim; '' for the experiment's. A claim about tests needs one of AT_TESTS.
+        size: the paper's effect: worse - better, or worse / better with `ratio`.
+        ratio: whether the effect is a ratio, as for numbers of steps.
+        within: an equivalence claim instead: the two sides differ by less than this, in either direction.
         note: one sentence that explains the outcome; the verdict itself is computed.
     """
 
@@ -99,7 +102,7 @@ class Claim(NamedTuple):
 
 
 class Size(NamedTuple):
-    """One size of an experiment: its rows are run with seeds 0, 1, ..., seeds - 1."""
+    """One size of an experiment; each of its rows is run with seeds 0, 1, ..., seeds - 1."""
 
     rows: Sequence[Row]
     claims: Sequence[Claim] = ()
@@ -107,12 +110,14 @@ class Size(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """A paper's table with its claims, small enough for two cores (`cpu`) and as the paper had it (`full`).
+    """A paper's table with its claims.
 
     Attributes:
-        metric: a key of METRICS with its arguments, like 'test_error' or 'steps_to_train_error(25)'.
-        source: the paper; the `where` of rows and claims is a place in it.
-        x: what the rows' x means, like 'layers'.
+        metric: a key of METRICS with its arguments, such as 'test_error' or 'steps_to_train_error(25)'.
+        cpu: the experiment scaled down to two CPU cores.
+        full: the experiment at the paper's size.
+        source: the paper; the `where` of rows and claims refers to it.
+        x: the quantity on the x axis of the rows' `x`, such as 'layers'.
     """
 
     title: str
@@ -124,7 +129,7 @@ class Experiment(NamedTuple):
 
 
 def claim_sides(claim: Claim) -> list[tuple[int, str, str]]:
-    """(sign, label, test or '') of each side of a claim; worse counts +1 and better -1."""
+    """Returns (sign, label, test or '') for each side of a claim; the sign is +1 for worse and -1 for better."""
     found = []
     for sign, given in ((1, claim.worse), (-1, claim.better)):
         for side in given if isinstance(given, list) else [given]:
@@ -133,14 +138,14 @@ def claim_sides(claim: Claim) -> list[tuple[int, str, str]]:
 
 
 def load_experiments() -> dict[str, Experiment]:
-    """All experiments by the name of their file; a file without one is a demonstration, a program of its own."""
+    """Returns all experiments by file name. Files without an EXPERIMENT are demonstration programs and are skipped."""
     names = sorted(p.stem for p in FOLDER.glob("*.py") if not p.stem.startswith("_"))
     modules = {name: importlib.import_module(f"experiments.{name}") for name in names}
     return {name: module.EXPERIMENT for name, module in modules.items() if hasattr(module, "EXPERIMENT")}
 
 
 def check_experiment(experiment: Experiment) -> list[str]:
-    """What is wrong with the data of an experiment, a line each; its configs are not read."""
+    """Returns the problems of an experiment's data, one line each; its configs are not loaded."""
     found = []
     for name, size in ((name, getattr(experiment, name)) for name in SIZES):
         rows = {row.label: row for row in (size.rows if size else ())}

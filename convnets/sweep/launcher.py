@@ -1,8 +1,8 @@
-"""Sweeps: every row of an experiment with every seed, by one of three launchers.
+"""Sweep launchers: run every row of an experiment with every seed.
 
-`local` runs N trials at a time on this machine, `slurm` submits an array of jobs and waits for it, `print` prints the
-commands. A launcher only starts workers (convnets/sweep/trials.py) and reads their files, so it may be killed and started again
-at any moment: what is finished is not repeated, what still runs is waited for, what was killed resumes.
+`local` runs N trials in parallel on this machine, `slurm` submits a job array and waits for it, `print` prints the
+commands. A launcher only starts workers (convnets/sweep/worker.py) and reads their files, so it may be killed and
+restarted at any time. A restarted launcher skips finished trials, waits for running ones and resumes killed ones.
 """
 
 import concurrent.futures
@@ -30,7 +30,7 @@ from convnets.sweep.trials import FINAL, ROOT
 
 LAUNCHERS = ("local", "slurm", "print")
 POLL = 0.2  # seconds
-MEMORY = 0.9  # of an accelerator, shared by the trials that run at a time
+MEMORY = 0.9  # fraction of an accelerator's memory, divided among the parallel trials
 CONSOLE = Console(width=None if sys.stdout.isatty() else 160)
 
 
@@ -38,18 +38,22 @@ def run_sweep(
     experiment: str, size: str, workdir: Path, seeds: int | None, extra: Sequence[str], launcher: str, jobs: int,
     options: Sequence[str],
 ) -> int:  # fmt: skip
-    """Runs what is missing of a sweep; returns 1 if a trial failed, else 0. A trial that diverged is a result.
+    """Runs the unfinished trials of a sweep; returns 1 if a trial failed, else 0. A diverged trial is a result.
 
     Args:
-        experiment: a file with an EXPERIMENT; its results and `size` are described in convnets/sweep/experiment.py.
-        extra: '--config.KEY=VALUE' for every trial.
-        jobs: trials at a time.
-        options: 'KEY=VALUE' for sbatch.
+        experiment: path of a file with an EXPERIMENT (convnets/sweep/experiment.py).
+        size: one of SIZES in convnets/sweep/experiment.py.
+        workdir: folder of the sweep, with one subfolder per trial.
+        seeds: number of seeds; None for the experiment's own number.
+        extra: '--config.KEY=VALUE' arguments for every trial.
+        launcher: one of LAUNCHERS.
+        jobs: number of trials in parallel.
+        options: 'KEY=VALUE' options for sbatch.
 
     Raises:
-        UsageError: anything in the experiment is wrong; nothing was started.
+        UsageError: the experiment has problems; nothing was started.
     """
-    # Counting devices takes an accelerator's memory, which the trials need: another process does it and ends.
+    # Counting devices allocates accelerator memory that the trials need, so a short-lived process does it.
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         planned = pool.submit(trials.plan_trials, experiment, size, seeds, extra).result()
     if launcher == "print":
@@ -68,7 +72,7 @@ def run_sweep(
 
 
 class StatusTable:
-    """The table of trials: live on a terminal, a line for each change elsewhere."""
+    """Status display of the trials: a live table on a terminal, else one printed line per status change."""
 
     def __init__(self, folders: Sequence[Path]):
         self.folders, self.known = folders, {f: trials.status(f)["state"] for f in folders}
@@ -98,7 +102,10 @@ class StatusTable:
                 print("  ".join(filter(None, text)), flush=True)
 
     def table(self) -> Table:
-        """One line a trial; on a terminal too small for all, the running, the failed and then the rest."""
+        """Returns a table with one row per trial.
+
+        If the live table does not fit the terminal, running and failed trials come first and the rest is cut off.
+        """
         statuses = {f: trials.status(f) for f in self.folders}
         counts = Counter(s["state"] for s in statuses.values())
         table = Table("trial", "row", "seed", "status", "time", "", title_justify="left",
@@ -115,7 +122,7 @@ class StatusTable:
 
 
 def _says(folder: Path, status: dict[str, Any]) -> str:
-    """The result of a trial, or why there is none; of one that runs, the last that it said."""
+    """Returns a trial's result, its failure message, or the last line of its log while it runs."""
     if status["state"] == "running":
         log = folder / "log.txt"
         said = log.read_bytes()[-1000:].decode(errors="replace").split("\n") if log.exists() else []
@@ -128,7 +135,7 @@ def _says(folder: Path, status: dict[str, Any]) -> str:
 
 
 def _note(workdir: Path, facts: dict[str, Any]) -> None:
-    """Writes sweep.json and says where it differs from what stood there."""
+    """Writes sweep.json; prints a note if the sweep was begun at another commit, and keeps that commit."""
     path = workdir / "sweep.json"
     before = json.loads(path.read_text()) if path.exists() else facts
     if before["commit"] != facts["commit"]:
@@ -145,11 +152,15 @@ def _print(workdir: Path, planned: dict[str, trials.Trial]) -> int:
 
 
 def _local(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], show: Callable[[], None]) -> None:
-    """Keeps `jobs` workers going, each with its part of the cores and of the accelerator's memory."""
+    """Runs `jobs` workers in parallel, each with its share of the CPU cores and of the accelerator's memory."""
     every = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     share = max(len(every) // jobs, 1)
     memory = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{MEMORY / jobs:.3f}"} if jobs > 1 else {}
-    environment = {**memory, **os.environ, "SLURM_NTASKS": "1"}  # a trial is one process, also in a larger allocation
+    environment = {
+        **memory,
+        **os.environ,
+        "SLURM_NTASKS": "1",
+    }  # a trial is one process, even inside a multi-task allocation
     queue, running = list(todo), dict[int, subprocess.Popen]()
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -175,7 +186,7 @@ def _local(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
 
 
 class SlurmJob:
-    """What a job runs, as submitit wants it: a worker in a process of its own, begun again after a time limit."""
+    """Slurm job in submitit's format: runs a worker in a subprocess and is resubmitted after a timeout."""
 
     def __call__(self, folder: str) -> int:
         return subprocess.call([sys.executable, "-m", "convnets.sweep.worker", folder], cwd=ROOT)
@@ -187,9 +198,9 @@ class SlurmJob:
 
 
 def _slurm(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], show: Callable[[], None]) -> None:
-    """Submits one array of jobs, `jobs` at a time, and waits until Slurm knows none of them.
+    """Submits one job array, `jobs` at a time, and waits until none of its jobs is in Slurm's queue.
 
-    A job that is requeued resumes its trial. Jobs of an earlier launcher that still wait or run are not submitted again.
+    A requeued job resumes its trial. Jobs of an earlier launcher that are still pending or running are not resubmitted.
     """
     try:
         import submitit
@@ -222,10 +233,10 @@ def _slurm(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
 
 
 def _queue() -> set[str]:
-    """The jobs that wait or run, those of an array one by one, as submitit names them.
+    """Returns the ids of the user's queued jobs, with array tasks listed individually, in submitit's format.
 
     Raises:
-        UsageError: Slurm does not answer.
+        UsageError: squeue is missing or fails.
     """
     try:
         done = subprocess.run(

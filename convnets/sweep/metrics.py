@@ -1,4 +1,4 @@
-"""Metrics of finished runs; every one is better when it is lower."""
+"""Metrics of finished runs; lower is better for all of them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,14 @@ from convnets.errors import UsageError
 
 
 class Log(NamedTuple):
-    """What a metric is taken from: result.json (or evaluation-NAME.json) and the lines of metrics.jsonl."""
+    """Input of a metric: the content of result.json (or evaluation-NAME.json) and the lines of metrics.jsonl."""
 
     result: Mapping[str, Any]
     lines: Sequence[Mapping[str, float]] = ()
 
 
 def test_error(log: Log) -> float:
-    """Percent of the test images, after the last step."""
+    """Top-1 error in percent of the test images, after the last step."""
     return log.result["top1_error"]
 
 
@@ -27,7 +27,7 @@ def top5_error(log: Log) -> float:
 
 
 def any_error(log: Log) -> float:
-    """100 for a run with any wrong test image, else 0, so that the mean is the percentage of runs that are not perfect."""
+    """Returns 100 if any test image is misclassified, else 0; the mean is the percentage of imperfect runs."""
     return 100.0 * (log.result["top1_error"] > 0)
 
 
@@ -36,17 +36,17 @@ def test_loss(log: Log) -> float:
 
 
 def feature_change(log: Log) -> float | None:
-    """Percent by which the features of the last layer change with the test's images; a test alone has it."""
+    """Relative change in percent of the last layer's input features under a test's image operations; tests only."""
     return log.result.get("feature_change")
 
 
 def milliseconds_per_image(log: Log) -> float:
-    """Of training, from the median interval between two lines of the log; of an idle machine alone it means something."""
+    """Training time per image, from the median interval between log lines; meaningful only on an idle machine."""
     return 1000 / log.result["images_per_second"]
 
 
 def _trailing(log: Log, key: str, epochs: float) -> np.ndarray:
-    """The mean of a column over the steps of the last `epochs` epochs, from the first step that has as many on."""
+    """Returns the moving average of a column over `epochs` epochs, starting at the first step with a full window."""
     last = log.lines[-1]
     width = max(round(epochs * last["step"] / last["epoch"]), 1)
     sums = np.cumsum([0.0, *(line[key] for line in log.lines)])
@@ -54,19 +54,19 @@ def _trailing(log: Log, key: str, epochs: float) -> np.ndarray:
 
 
 def train_error(log: Log) -> float:
-    """Percent of the training images as training saw them: the mean over the last epoch, augmented, with dropout."""
+    """Training error in percent: the mean over the last epoch's batches, with augmentation and dropout."""
     return float(_trailing(log, "error", min(1, log.lines[-1]["epoch"]))[-1])
 
 
 def train_loss(log: Log) -> float:
-    """Mean over the last epoch."""
+    """Mean training loss over the last epoch."""
     return float(_trailing(log, "loss", min(1, log.lines[-1]["epoch"]))[-1])
 
 
 def steps_to_train_error(log: Log, percent: float, over: float = 1.0) -> float:
-    """The first step at which the mean training error of the last `over` epochs is at most `percent`.
+    """Returns the first step at which the mean training error of the last `over` epochs is at most `percent`.
 
-    A run that never gets there counts with its last step, so that it is never taken for worse than it is.
+    A run that never reaches it counts with its last step, a lower bound that never overstates how slow the run is.
     """
     means = _trailing(log, "error", over)
     reached = np.flatnonzero(means <= percent)
@@ -74,9 +74,9 @@ def steps_to_train_error(log: Log, percent: float, over: float = 1.0) -> float:
 
 
 def steps_to_test_error(log: Log, percent: float) -> float:
-    """The first step at which the test error was measured (train.eval_every_epochs) and is at most `percent`.
+    """Returns the first evaluated step (train.eval_every_epochs) at which the test error is at most `percent`.
 
-    A run that never gets there counts with its last step.
+    A run that never reaches it counts with its last step.
     """
     good = [line["step"] for line in log.lines if line.get("test_error", math.inf) <= percent]
     return good[0] if good else log.lines[-1]["step"]
@@ -89,7 +89,7 @@ AT_TESTS = ("test_error", "top5_error", "any_error", "test_loss", "feature_chang
 
 
 def measure(metric: str, log: Log) -> float | None:
-    """The value of a metric, which better runs have lower.
+    """Returns the value of a metric (lower is better), or None if the log does not have it.
 
     Raises:
         UsageError: METRICS has no such metric.

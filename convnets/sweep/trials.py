@@ -1,14 +1,15 @@
-"""The trials of a sweep: which there are, where each stands, and the process that works one off.
+"""Trials of a sweep: planning, status, and the commands still to run.
 
-All state is files. A trial's folder is named by a hash of its config with the seed and holds, beside what run.py writes:
+All state is kept in files. A trial's folder is named by a hash of its config and seed. Besides the output of run.py it
+holds:
 
-    trial.json    label, seed, and the arguments of run.py for the training and for each test
+    trial.json    label, seed, and the arguments of run.py for training and for each test
     status.json   state: running, done, failed (with rc and the last lines) or diverged; seconds; updated by the worker
-    log.txt       what its processes printed
-    lock          held while one of its processes lives, also after its launcher was killed
+    log.txt       output of the trial's processes
+    lock          held while one of the trial's processes is alive, even after its launcher was killed
 
-A trial that is neither finished nor locked is pending, whatever its status.json says: its worker was killed, and the
-next one resumes it as run.py resumes.
+An unlocked trial that is not done, diverged or failed is pending, even if its status.json says running: its worker was
+killed. The next worker resumes it as run.py resumes.
 """
 
 import contextlib
@@ -29,16 +30,16 @@ from convnets.sweep.experiment import check_experiment
 from convnets.training import validation
 
 ROOT = Path(__file__).parent.parent.parent
-FINAL = ("done", "diverged")  # not run again: the same command would do the same
-STOPPED = (-signal.SIGTERM, -signal.SIGINT, 130, errors.Preempted.code)  # somebody stopped it, which is no failure
+FINAL = ("done", "diverged")  # not rerun: the same command would give the same result
+STOPPED = (-signal.SIGTERM, -signal.SIGINT, 130, errors.Preempted.code)  # stopped from outside, not a failure
 
 
 class Trial(NamedTuple):
-    """One run of one row, with what it takes to run it.
+    """One run of one row: the run.py arguments for its training and tests.
 
     Attributes:
-        arguments: of run.py for the training, but for --workdir.
-        tests: the overrides of each further evaluation, as `validate.overrides` writes them.
+        arguments: run.py arguments for training, without --workdir.
+        tests: overrides of each additional evaluation by name, in the format of `convnets.config.list_overrides`.
     """
 
     label: str
@@ -48,14 +49,14 @@ class Trial(NamedTuple):
 
 
 def plan_trials(path: str, size: str, seeds: int | None, extra: Sequence[str]) -> dict[str, Trial]:
-    """The trials of an experiment file by id.
+    """Returns the trials of an experiment file by id.
 
     Args:
-        seeds: how many; None for the experiment's own number.
+        seeds: number of seeds; None for the experiment's own number.
         extra: overrides for all trials, such as '--config.data.data_dir=DIR'.
 
     Raises:
-        UsageError: lists all that is wrong with the experiment and with every config, before anything is started.
+        UsageError: lists all problems of the experiment and of its configs, before anything is started.
     """
     if not Path(path).is_file():
         raise UsageError(f"--experiment={path} does not exist; give a file such as experiments/lenet.py")
@@ -84,11 +85,11 @@ def plan_trials(path: str, size: str, seeds: int | None, extra: Sequence[str]) -
         trained = configs.pop("").to_dict()
         tests = {name: list_overrides(trained, config.to_dict()) for name, config in configs.items()}
         for seed in range(chosen.seeds if seeds is None else seeds):
-            trained["train"]["seed"], trained["data"]["data_dir"] = seed, ""  # where the data lies makes no other trial
+            trained["train"]["seed"], trained["data"]["data_dir"] = seed, ""  # data_dir is no part of the identity
             content = json.dumps([row.config, trained], sort_keys=True)
             trial = hashlib.sha256(content.encode()).hexdigest()[:10]
             arguments = [f"--config={row.config}", *row.overrides, *extra, f"--config.train.seed={seed}"]
-            others = found[trial].tests if trial in found else {}  # two rows may share their runs
+            others = found[trial].tests if trial in found else {}  # two rows may share runs
             found[trial] = Trial(row.label, seed, arguments, {**others, **tests})
     if problems:
         raise UsageError("\n".join(dict.fromkeys(problems)))
@@ -100,7 +101,7 @@ def read_trial(folder: Path) -> Trial:
 
 
 def commands(folder: Path, trial: Trial) -> list[list[str]]:
-    """What is still to be run in a trial's folder, in order; empty where the trial is finished."""
+    """Returns the commands still to run in a trial's folder, in order; empty if the trial is finished."""
     run, result = ["python", "run.py"], read_json(folder / "result.json")
     left = [] if result else [[*run, *trial.arguments, f"--workdir={folder}"]]
     for name, overrides in trial.tests.items():
@@ -111,18 +112,18 @@ def commands(folder: Path, trial: Trial) -> list[list[str]]:
 
 
 def status(folder: Path) -> dict[str, Any]:
-    """Where a trial stands: {'state': pending, running, done, failed or diverged, ...}."""
+    """Returns a trial's status: {'state': pending, running, done, failed or diverged, ...}."""
     written = read_json(folder / "status.json")
     if written.get("state") in FINAL:
         return written
     with hold_trial(folder, wait=False) as free:
-        written = read_json(folder / "status.json")  # as it is once nobody writes it any more
+        written = read_json(folder / "status.json")  # read again under the lock: no worker writes it now
         state = written.get("state") if written.get("state") in (*FINAL, "failed") else "pending"
     return {**written, "state": state if free else "running"}
 
 
 def write_trials(workdir: Path, trials: Mapping[str, Trial]) -> list[Path]:
-    """Makes the folders of the trials that are not there yet; returns all, in order."""
+    """Creates missing trial folders and writes each trial.json; returns all folders, in order."""
     for name, trial in trials.items():
         (workdir / name).mkdir(parents=True, exist_ok=True)
         files.write_json(workdir / name / "trial.json", trial._asdict())
@@ -137,7 +138,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def hold_trial(folder: Path, wait: bool) -> Iterator[int]:
-    """The lock of a trial as a file descriptor, which children may inherit; 0 where another holds it and `wait` is off."""
+    """Holds a trial's lock and yields its file descriptor, which child processes may inherit.
+
+    Yields 0 if another process holds the lock and `wait` is False.
+    """
     with (folder / "lock").open("a") as file:
         taken = file.fileno()
         try:

@@ -1,4 +1,4 @@
-"""The process that runs one trial: python -m convnets.sweep.worker FOLDER [CORE,CORE,...]."""
+"""Worker process of one trial: python -m convnets.sweep.worker FOLDER [CORE,CORE,...]."""
 
 import os
 import signal
@@ -14,9 +14,9 @@ from convnets.sweep.trials import FINAL, ROOT, STOPPED, commands, hold_trial, re
 
 
 def run_trial(folder: Path) -> int:
-    """Runs what is left of a trial, one process after the other, and keeps its status.json; returns the exit code.
+    """Runs the remaining commands of a trial in sequence and updates its status.json; returns the exit code.
 
-    Waits while another process, perhaps one whose launcher was killed, works on the same trial.
+    Waits while another worker, possibly one whose launcher was killed, holds the same trial's lock.
     """
     with hold_trial(folder, wait=True) as lock, (folder / "log.txt").open("a") as log:
         if read_json(folder / "status.json").get("state") in FINAL:

@@ -1,4 +1,7 @@
-"""Checkpoints through orbax: NumPy arrays by name, free of devices, checked against the program that reads them."""
+"""Orbax checkpoints of named NumPy arrays, independent of devices.
+
+Names, shapes and types are checked against the program that restores them.
+"""
 
 import json
 import shutil
@@ -16,32 +19,32 @@ from convnets.runtime.files import room
 from convnets.training.state import TrainState
 
 SHOWN = 5  # differences listed in an error
-CHECKSUMS = "crc32c"  # among the facts: of every array, as it was in memory
+CHECKSUMS = "crc32c"  # key in the facts: checksum of every array, as it was in memory
 
 
 class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        directory: where they lie; made when the first is written.
-        keep: how many of the newest stay.
+        directory: the checkpoint folder; created with the first checkpoint.
+        keep: number of newest checkpoints to keep.
     """
 
     def __init__(self, directory: Path, keep: int = 2):
         self.directory, self.keep = directory.absolute(), keep
 
     def steps(self) -> list[int]:
-        """Steps with a complete checkpoint, ascending."""
+        """Returns the steps with a complete checkpoint, in ascending order."""
         if not self.directory.exists():
             return []
         names = (p.name for p in self.directory.iterdir() if p.is_dir())
         return sorted(int(n) for n in names if n.isdigit() and ocp.is_orbax_checkpoint(self.directory / n))
 
     def save(self, state: TrainState, **facts: Any) -> None:
-        """Writes the state under its step, with JSON `facts` beside it; then removes what is beyond `keep`.
+        """Writes the state under its step, with `facts` as JSON metadata; then removes the oldest beyond `keep`.
 
         Raises:
-            CheckpointError: it could not be written. Earlier checkpoints are as they were.
+            CheckpointError: the write failed. Earlier checkpoints are unchanged.
         """
         arrays = flatten(jax.device_get(state))
         facts = {**facts, CHECKSUMS: {name: checksum(array) for name, array in arrays.items()}}
@@ -54,25 +57,25 @@ class Checkpoints:
             raise CheckpointError(f"{self.directory}: step {step} could not be written: {_reason(e)}; {left}") from e
 
     def forget(self, after: int) -> None:
-        """Removes the checkpoints of later steps."""
+        """Removes the checkpoints after step `after`."""
         for step in self.steps():
             if step > after:
                 shutil.rmtree(self.directory / str(step))
 
     def restore(self, target: TrainState, part: bool = False) -> tuple[TrainState, dict[str, Any]] | None:
-        """The newest checkpoint that can be read, as a state like `target`, with its facts; None where there is none.
+        """Returns the newest readable checkpoint as a state like `target`, with its facts; None if there is none.
 
-        A damaged checkpoint is reported and the one before it is used. With `part`, the optimiser's state is left out:
-        it is not compared, and the target's is returned.
+        A damaged checkpoint is reported, and the previous one is used instead. With `part`, the
+        checkpoint's optimizer state is neither compared nor restored; the target's must hold no arrays.
 
         Raises:
-            CheckpointError: none can be read, or names, shapes or types differ from the target's.
+            CheckpointError: no checkpoint can be read, or names, shapes or types differ from the target's.
         """
         steps, damaged = self.steps(), []
         for step in reversed(steps):
             try:
                 arrays, facts = self._read(step)
-            except Exception as e:  # orbax raises many kinds
+            except Exception as e:  # orbax raises many exception types
                 damaged.append(f"{self.directory / str(step)} is damaged: {_reason(e)}")
                 print(damaged[-1], flush=True)
                 continue
@@ -84,14 +87,20 @@ class Checkpoints:
         return None
 
     def _set_aside(self, there: Path) -> None:
-        """Makes room where a damaged checkpoint stands, since a run that went back to the one before is here again."""
+        """Renames an existing checkpoint folder to NAME.damaged.
+
+        A run that restored the checkpoint before a damaged one reaches the damaged one's step again.
+        """
         if distributed.is_main() and there.exists():
             aside = there.with_name(f"{there.name}.damaged")
             shutil.rmtree(aside, ignore_errors=True)
             there.rename(aside)
 
     def _read(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Arrays and facts of a checkpoint; orbax itself reads a flipped bit of an array in silence."""
+        """Returns the arrays and facts of a checkpoint.
+
+        The checksums are compared because orbax itself does not detect a flipped bit in an array.
+        """
         for path in (self.directory / str(step)).rglob("*_METADATA"):
             try:
                 json.loads(path.read_bytes())
@@ -101,7 +110,7 @@ class Checkpoints:
             arrays, facts = files.load(step), files.metadata(step).custom_metadata
         if not facts:
             raise ValueError("_CHECKPOINT_METADATA is lost")
-        for name, value in facts.pop(CHECKSUMS, {}).items():  # those of earlier versions have none
+        for name, value in facts.pop(CHECKSUMS, {}).items():  # checkpoints of earlier versions have no checksums
             if name not in arrays or checksum(arrays[name]) != value:
                 raise ValueError(f"{name} is not what was saved: its checksum differs")
         return arrays, facts
@@ -116,23 +125,25 @@ def checksum(array: Any) -> int:
 
 
 def _reason(e: BaseException) -> str:
-    """The first line of what orbax's exception is about."""
+    """Returns the first line of the message of the exception's root cause."""
     while cause := e.__cause__ or (None if e.__suppress_context__ else e.__context__):
         e = cause
     return (str(e).strip().splitlines() or [type(e).__name__])[0].partition(" [tensorstore_spec")[0][:300]
 
 
 def flatten(state: TrainState) -> dict[str, Any]:
-    """{'params/C1/kernel': leaf, ...}, in the order of the leaves."""
+    """Returns {'params/C1/kernel': leaf, ...}, in the order of the leaves."""
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in
             jax.tree_util.tree_leaves_with_path(state)}  # fmt: skip
 
 
 def unflatten(arrays: dict[str, np.ndarray], target: TrainState, where: str) -> TrainState:
-    """The state with the structure of `target` and the values of `arrays`.
+    """Returns a state with the structure of `target` and the values of `arrays`.
+
+    Orbax itself accepts wrong shapes and casts types silently.
 
     Raises:
-        CheckpointError: lists up to five differences. Orbax itself takes wrong shapes and casts types in silence.
+        CheckpointError: names, shapes or types differ; the message lists up to five differences.
     """
     wanted = flatten(target)
     facts = lambda a: f"{a.dtype}{list(a.shape)}"  # noqa: E731

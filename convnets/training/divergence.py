@@ -1,4 +1,4 @@
-"""Whether a run still learns: what is not finite ends it, a loss that stays at guessing is said once."""
+"""Training sanity checks: non-finite values raise DivergedError; a loss stuck at chance level prints one hint."""
 
 import math
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ import numpy as np
 
 from convnets.errors import DivergedError
 
-STALLED = 0.01  # of ln(classes): a loss as near as that is guessing
-PATIENCE = (2000, 5)  # steps or epochs, whichever end first, until it is said
+STALLED = 0.01  # a loss within this fraction of ln(classes) counts as chance level
+PATIENCE = (2000, 5)  # steps, epochs: the hint is due after whichever ends first
 
 
 def check_losses(rows: Sequence[dict[str, float]], saved: Sequence[int]) -> None:
-    """Raises DivergedError where a loss of the steps since the last look is not finite.
+    """Raises DivergedError if a loss since the last check is not finite.
 
     Args:
-        rows: the lines of metrics.jsonl of these steps.
+        rows: the metrics.jsonl lines of the steps since the last check.
         saved: steps with a checkpoint.
     """
     bad = next((r["step"] for r in rows if not math.isfinite(r["loss"])), None)
@@ -27,9 +27,9 @@ def check_losses(rows: Sequence[dict[str, float]], saved: Sequence[int]) -> None
 
 
 def check_state(arrays: Any, saved: Sequence[int]) -> None:
-    """Raises DivergedError where a state, on the host, that is about to be saved holds NaN or infinity.
+    """Raises DivergedError if a host state that is about to be saved holds NaN or infinity.
 
-    The loss of its last step, which was taken before the update, may be finite still.
+    The loss of its last step may still be finite, because it was computed before the update.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
         if not np.isfinite(np.asarray(leaf, np.float32)).all():
@@ -43,12 +43,12 @@ def _last(saved: Sequence[int]) -> str:
 
 
 def hint_at_stall(before: int, step: int, steps_per_epoch: float, loss: float, kind: str, classes: int) -> str | None:
-    """What to say where the training has not begun to learn, at the one visit at which that is asked.
+    """Returns a hint if the loss is still at chance level at the visit that passes PATIENCE; otherwise None.
 
     Args:
-        before, step: the visit before, and this one.
-        loss: the mean of the steps between them.
-        kind: the config's `loss`; only that of softmax says ln(classes) where it guesses.
+        before, step: steps of the previous and the current visit.
+        loss: mean training loss of the steps between them.
+        kind: the config's `loss`; only the softmax loss is ln(classes) at chance level.
     """
     steps, epochs = PATIENCE
     due = min(steps, math.ceil(epochs * steps_per_epoch))

@@ -1,4 +1,4 @@
-"""What a run leaves behind and what a person sees of it: metrics.jsonl, TensorBoard events, the manifest, progress."""
+"""Metrics of a run: metrics.jsonl, TensorBoard events, and the progress display on the terminal."""
 
 import contextlib
 import json
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from convnets.runtime.files import read_lines, writing
 
-PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
+PLAIN_EVERY = 10.0  # minimum seconds between progress lines without a terminal
 
 
 @contextlib.contextmanager
 def _without_torch() -> Iterator[None]:
-    """tensorboardX imports PyTorch where there is one, which takes seconds; nothing here needs it."""
+    """Hides PyTorch from tensorboardX, which imports it if installed; that takes seconds and is not needed here."""
     hide = "torch" not in sys.modules
     if hide:
         sys.modules["torch"] = None  # type: ignore[assignment]
@@ -27,9 +27,9 @@ def _without_torch() -> Iterator[None]:
 
 
 class Metrics:
-    """metrics.jsonl, one line a step, and the same as TensorBoard events.
+    """Writes metrics.jsonl, one line per step, and the same values as TensorBoard events.
 
-    Opened at a step it drops all later lines, so a resumed run writes every step exactly once.
+    Opening it at a step drops all later lines, so a resumed run writes every step exactly once.
     """
 
     def __init__(self, workdir: Path, step: int):
@@ -46,16 +46,16 @@ class Metrics:
         (workdir / "events").mkdir(exist_ok=True)
         with writing(workdir / "events"):
             self.file = self.path.open("a")
-            # Not its SummaryWriter: that writes in a thread, and waits for ever where that thread met a full disk.
+            # Not SummaryWriter: it writes in a thread, and hangs forever after that thread hits a full disk.
             self.events = EventsWriter(str(workdir / "events" / "events"))
-            began = SessionLog(status=SessionLog.START)  # TensorBoard drops what an earlier session wrote from here on
+            began = SessionLog(status=SessionLog.START)  # TensorBoard drops earlier sessions' events from here on
             self.events.write_event(Event(step=step + 1, session_log=began, wall_time=time.time()))
 
     def write(self, lines: Iterable[dict[str, float]]) -> None:
-        """Lines with 'step' first; on disk when this returns.
+        """Appends lines, each with 'step' as its first key; they are on disk when this returns.
 
         Raises:
-            CheckpointError: the disk is full, or the like.
+            CheckpointError: a write failed, for example on a full disk.
         """
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
@@ -73,14 +73,14 @@ class Metrics:
             self.events.flush()
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # what could not be written was said already
+        with contextlib.suppress(OSError):  # failed writes were reported already
             self.file.close()
         with contextlib.suppress(OSError):
             self.events.close()
 
 
 class Progress:
-    """A bar with loss, error, images/s and time left on a terminal; a line now and then elsewhere."""
+    """Progress bar with loss, error, images/s and time left; without a terminal, a line every PLAIN_EVERY seconds."""
 
     def __init__(self, total: int, done: int, batch_size: int):
         from rich import progress
@@ -103,7 +103,7 @@ class Progress:
             print(f"step {step}/{self.total}  {text}  {left:.0f} s left", flush=True)
 
     def say(self, text: str) -> None:
-        """A line above the bar."""
+        """Prints a line above the bar."""
         self.bar.print(text, highlight=False) if self.console.is_terminal else print(text, flush=True)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""Runs that differ by their seed alone, trained as one program: the step is vmapped over them (steps.parallel).
+"""Trains runs that differ only by seed as one program: the step is vmapped over them (convnets/runtime/parallel.py).
 
-Every member has a folder of its own with all that a run of its seed leaves there, and is that run to float tolerance: its
-own initial weights, order of examples, augmentation and dropout. They share what a run has before its seed: the images in
-device memory, the compiled programs, and every dispatch. Time that is spent together counts for each with its part.
+Every member has its own workdir with all the files of a single run of its seed. It equals that run to float tolerance:
+initial weights, order of examples, augmentation and dropout are its own. The members share everything independent of
+the seed: the images in device memory, the compiled programs, and every dispatch. Common time is divided equally.
 """
 
 import copy
@@ -25,11 +25,11 @@ from convnets.training.trainer import Run, fit
 
 
 class Population:
-    """The runs of configs that are equal but for the seed, in their folders.
+    """Runs whose configs differ only by seed, each in its own workdir.
 
     Attributes:
-        diverged: what is said of each member whose training came to NaN. It is not visited any more; its last good
-            checkpoint stays, and the others train on.
+        diverged: error message of each member whose training diverged. It is no longer visited; its last good
+            checkpoint stays, and the others continue.
     """
 
     def __init__(self, configs: Sequence[ConfigDict], folders: Sequence[Path]):
@@ -41,10 +41,10 @@ class Population:
             self.members.append(member)
 
     def train(self, preemption: Preemption, step_timeout: float = 0) -> None:
-        """Trains all members to the end; those that are behind come up to the others first.
+        """Trains all members to the end; members that are behind first catch up with the others.
 
         Raises:
-            Preempted: stopped on the way, at a step that is saved.
+            Preempted: training stopped early, at a saved step.
         """
         self._meet()
         while left := [m for m in self.members if not m.done and m not in self.diverged]:
@@ -54,7 +54,10 @@ class Population:
             self._train(group, stop, preemption, step_timeout)
 
     def _meet(self) -> None:
-        """A program that was killed while it saved left some members a checkpoint ahead: they go back to the others'."""
+        """Restores members that are ahead from the checkpoint of the step that all have reached.
+
+        A program killed while saving leaves some members one checkpoint ahead.
+        """
         left = [m for m in self.members if not m.done]
         last = min((int(m.state.step) for m in left), default=0)
         for member in left:
@@ -102,7 +105,7 @@ class Population:
             progress.close()
 
     def _ask(self, member: Run, what: Callable[..., Any], *arguments: Any) -> Any:
-        """What a member answers; None where it has diverged."""
+        """Calls `what` for a member and returns its result; returns None for a member that diverges or has diverged."""
         if member in self.diverged:
             return None
         try:
@@ -114,13 +117,13 @@ class Population:
 
 
 def _batches(group: Sequence[Run], start: int) -> Iterator[tf_pipeline.Batch]:
-    """The members' batches side by side, [n, members]."""
+    """Yields the members' batches stacked along axis 1, [n, members, ...]."""
     for own in zip(*(member.feed(start) for member in group), strict=True):
         yield {key: np.stack([batch[key] for batch in own], axis=1) for key in own[0]}
 
 
 class MemberProgress:
-    """A member's part in the progress of all."""
+    """One member's view of the shared progress: keeps its latest numbers and prefixes its messages."""
 
     def __init__(self, progress: metric_log.Progress, name: str):
         self.progress, self.name = progress, name
@@ -133,4 +136,4 @@ class MemberProgress:
         self.progress.say(self.name + text)
 
     def close(self) -> None:
-        """The progress is the population's to close."""
+        """Does nothing; the population closes the shared progress."""

@@ -1,4 +1,4 @@
-"""Optimizers as the papers state them: momentum, weight decay, multipliers per parameter, averages of the parameters."""
+"""Optimizers as the papers define them: momentum, weight decay, per-parameter multipliers, and parameter averages."""
 
 import fnmatch
 import math
@@ -15,13 +15,13 @@ from convnets.training.schedules import Errors, parse_feedback, parse_schedule
 
 
 def parameter_multipliers(text: str) -> Callable[[Any], Any]:
-    """What 'conv*/kernel, fc10/kernel=250, */bias=0' says of each parameter: a tree of factors like the parameters'.
+    """Parses 'conv*/kernel, fc10/kernel=250, */bias=0' into a function from parameters to a tree of factors.
 
-    Each item is a pattern of 'layer/parameter' with a factor, 1 where none is given; `*` stands for anything. The last
-    item that fits counts; what none fits has the factor 0.
+    Each item is a pattern for 'layer/parameter' with a factor (default 1); `*` matches anything. The last matching item
+    applies; a parameter that matches no item gets the factor 0.
 
     Raises:
-        UsageError: a factor that is no number; from the function that is returned, a pattern that fits no parameter.
+        UsageError: a factor is not a number. The returned function raises it if a pattern matches no parameter.
     """
     rules = []
     for item in filter(None, (i.strip() for i in text.split(","))):
@@ -41,7 +41,7 @@ def parameter_multipliers(text: str) -> Callable[[Any], Any]:
             return fits[-1][1] if fits else 0.0
 
         found = jax.tree_util.tree_map_with_path(of, params)
-        if unused:  # a slip of the pen would switch decay off without a word
+        if unused:  # otherwise a typo would silently switch decay off
             raise UsageError(f"'{text}': '{min(unused)}' fits no parameter; the layers are {', '.join(sorted(params))}")
         return found
 
@@ -49,13 +49,13 @@ def parameter_multipliers(text: str) -> Callable[[Any], Any]:
 
 
 def scale_by_multipliers(text: str) -> optax.GradientTransformation:
-    """Updates times their multipliers."""
+    """Multiplies the updates by their parameter multipliers."""
     tree = parameter_multipliers(text)
     return optax.stateless(lambda updates, params: jax.tree.map(lambda u, m: u * m, updates, tree(updates)))
 
 
 def add_decay(rate: float, text: str) -> optax.GradientTransformation:
-    """Gradients plus rate x multiplier x parameter."""
+    """Adds rate x multiplier x parameter to the gradients."""
     tree = parameter_multipliers(text)
 
     def update(updates, params):
@@ -65,7 +65,7 @@ def add_decay(rate: float, text: str) -> optax.GradientTransformation:
 
 
 def scale_by_lr_factor() -> optax.GradientTransformationExtraArgs:
-    """Updates times the `scale` that the step is given, which is how reactions reach it."""
+    """Multiplies the updates by the `scale` argument, through which feedback schedules change the learning rate."""
 
     def update(updates, state, params=None, *, scale=1.0, **_):
         return jax.tree.map(lambda u: u * scale, updates), state
@@ -74,10 +74,10 @@ def scale_by_lr_factor() -> optax.GradientTransformationExtraArgs:
 
 
 def limit_norm(radius: float) -> optax.GradientTransformation:
-    """Updates after which the weights coming into a unit have a Euclidean norm of at most `radius`.
+    """Limits the L2 norm of each unit's incoming weights after the update to `radius`.
 
-    Hinton et al. 2012 (arXiv 1207.0580), Srivastava et al. 2014, section 5.1. A unit of a convolution is one of its maps,
-    of a locally connected layer one map at one place.
+    Hinton et al. 2012 (arXiv 1207.0580), Srivastava et al. 2014, section 5.1. In a convolution a unit is one feature
+    map; in a locally connected layer it is one feature map at one position.
     """
     kernels = parameter_multipliers("*/kernel")
 
@@ -85,24 +85,30 @@ def limit_norm(radius: float) -> optax.GradientTransformation:
         if not is_kernel:
             return update
         new = param + update
-        into = tuple(range(max(0, new.ndim - 4), new.ndim - 1))  # height, width and channels of what a unit sees
+        into = tuple(range(max(0, new.ndim - 4), new.ndim - 1))  # height, width and input channels of a unit
         norm = jnp.sqrt(jnp.sum(jnp.square(new), into, keepdims=True))
         return new * jnp.minimum(1, radius / jnp.maximum(norm, 1e-30)) - param
 
     return optax.stateless(lambda updates, params: jax.tree.map(limited, updates, params, kernels(params)))
 
 
-# Averages: how much the newest parameters weigh in the average, as a function of the number of steps taken. As long as
-# it is 1 the average is the parameters themselves.
+# Parameter averages: each function maps the number of steps taken to the newest parameters' weight in the average.
+# While the weight is 1, the average equals the parameters.
 
 
 def ema(step: jax.Array, steps_per_epoch: float, decay: float) -> jax.Array:
-    """An exponential average, 'ema(0.9999)'; at first the plain mean, so that the initial weights leave no trace."""
+    """Returns the newest parameters' weight in an exponential average: 'ema(0.9999)'.
+
+    The average starts as the plain mean, so that the initial weights leave no trace.
+    """
     return jnp.maximum(1 - decay, 1 / step)
 
 
 def polyak(step: jax.Array, steps_per_epoch: float, start: float) -> jax.Array:
-    """The mean of the parameters after every step since epoch `start` (Polyak, Juditsky 1992): 'polyak(200)'."""
+    """Returns the newest parameters' weight in the mean over every step since epoch `start`: 'polyak(200)'.
+
+    Polyak, Juditsky 1992.
+    """
     return 1 / jnp.maximum(step - math.floor(start * steps_per_epoch), 1)
 
 
@@ -110,10 +116,10 @@ AVERAGES: dict[str, Callable[..., jax.Array]] = {f.__name__: f for f in (ema, po
 
 
 def parse_average(text: str, steps_per_epoch: float) -> Callable[[jax.Array], jax.Array] | None:
-    """The weight of the newest parameters by the number of steps taken; None where `text` is empty.
+    """Returns a function from the number of steps taken to the newest parameters' weight; None if `text` is empty.
 
     Raises:
-        UsageError: an unknown average, wrong arguments or more than one.
+        UsageError: an unknown average, wrong arguments, or more than one average.
     """
     calls = op_string.parse(text, AVERAGES, skip=2)
     if len(calls) > 1:
@@ -122,13 +128,13 @@ def parse_average(text: str, steps_per_epoch: float) -> Callable[[jax.Array], ja
 
 
 class Recipe(NamedTuple):
-    """How parameters are learned.
+    """Optimizer, learning-rate schedules and parameter average of a training run.
 
     Attributes:
         optimizer: its update takes `scale`, a factor of the learning rate.
-        rate: the learning rate before reactions, of the step.
-        reaction: that factor, of the errors so far; None where it is always 1.
-        average: weight of the newest parameters in their average, of the number of steps taken; None without average.
+        rate: maps a step to the learning rate without the feedback factor.
+        reaction: maps the errors so far to the feedback factor `scale`; None if it is always 1.
+        average: maps the number of steps taken to the newest parameters' weight in the average; None without average.
     """
 
     optimizer: optax.GradientTransformationExtraArgs
@@ -141,21 +147,22 @@ def make_recipe(
     lr: float, lr_batch: int, schedule: str, momentum: float, nesterov: bool, weight_decay: float, decay: str,
     rates: str, max_norm: float, average: str, *, steps_per_epoch: float, batch_size: int,
 ) -> Recipe:  # fmt: skip
-    """Stochastic gradient descent with momentum in the papers' form, v <- m v - lr (g + d w); w <- w + v.
+    """Builds SGD with momentum in the papers' form, v <- m v - lr (g + d w); w <- w + v.
 
-    The learning rate is inside the velocity (AlexNet section 5, cuda-convnet, Caffe), not outside it as in PyTorch; the
-    two differ after each change of the rate.
+    The learning rate is inside the velocity (AlexNet section 5, cuda-convnet, Caffe), not outside it as in PyTorch. The
+    two forms differ after each change of the rate.
 
     Args:
-        lr: base of the schedule for batches of `lr_batch`, in proportion for other sizes (Krizhevsky 2014, Goyal et al.
-            2017); where that is 0, for batches of any size.
-        decay: `multipliers` of weight_decay, '*/kernel' (kernels alone) or '*' (everything) in most papers.
-        rates: `multipliers` of the learning rate; '' is 1 for all, '*, */bias=2' Caffe's and cuda-convnet's.
-        max_norm: see `limit_norm`; 0 is no limit.
-        average: a row of AVERAGES with its arguments; '' is none.
+        lr: base learning rate of the schedule.
+        lr_batch: batch size that `lr` is meant for; 0 = any. The rate is proportional to the batch size (Krizhevsky
+            2014, Goyal et al. 2017).
+        decay: `parameter_multipliers` of weight_decay; most papers use '*/kernel' (kernels only) or '*' (everything).
+        rates: `parameter_multipliers` of the learning rate; '' = 1 for all; Caffe and cuda-convnet use '*, */bias=2'.
+        max_norm: see `limit_norm`; 0 = off.
+        average: a name of AVERAGES with its arguments; '' = none.
 
     Raises:
-        UsageError: a string that cannot be read.
+        UsageError: a string cannot be parsed.
     """
     base, of_epoch = lr * batch_size / (lr_batch or batch_size), parse_schedule(schedule)
 

@@ -1,7 +1,7 @@
 """Learning-rate schedules: functions of the epoch, and feedback schedules, functions of the errors so far.
 
-A schedule string is a product of factors of the base rate: `SCHEDULES` are functions of the epoch and part of the compiled
-step, `FEEDBACK` are functions of the errors so far and evaluated on the host.
+A schedule string is a product of factors of the base rate. `SCHEDULES` are functions of the epoch and part of the
+compiled step; `FEEDBACK` are functions of the errors so far and evaluated on the host.
 """
 
 import math
@@ -15,8 +15,8 @@ import numpy as np
 from convnets import op_string
 from convnets.errors import UsageError
 
-# Schedules: functions of the epoch (a real number) that give a factor of the base learning rate. In a schedule string
-# the factors of all its parts are multiplied: 'warmup(5)|steps(0.1, 30, 60)'.
+# Schedules: functions of the epoch (a real number) that return a factor of the base learning rate. A schedule string
+# multiplies the factors of all its parts: 'warmup(5)|steps(0.1, 30, 60)'.
 
 
 def constant(epoch: jax.Array) -> jax.Array:
@@ -24,13 +24,13 @@ def constant(epoch: jax.Array) -> jax.Array:
 
 
 def steps(epoch: jax.Array, factor: float, *epochs: float) -> jax.Array:
-    """Times `factor` at each of `epochs`: 'steps(0.1, 82, 123)'."""
+    """Multiplies the rate by `factor` at each of `epochs`: 'steps(0.1, 82, 123)'."""
     _check_rising("steps", epochs)
     return jnp.power(factor, jnp.sum(epoch[..., None] >= jnp.array(epochs, jnp.float32), axis=-1, dtype=jnp.float32))
 
 
 def table(epoch: jax.Array, *rows: tuple[float, float]) -> jax.Array:
-    """From each (epoch, factor) on, that factor; 1 before the first: 'table((2, 0.4), (5, 0.2))'."""
+    """Returns the factor of the last (epoch, factor) row reached; 1 before the first: 'table((2, 0.4), (5, 0.2))'."""
     _check_rising("table", [r[0] for r in rows])
     starts, factors = jnp.array([r[0] for r in rows], jnp.float32), jnp.array([1, *(r[1] for r in rows)], jnp.float32)
     return factors[jnp.sum(epoch[..., None] >= starts, axis=-1)]
@@ -42,27 +42,27 @@ def _check_rising(name: str, epochs: Sequence[float]) -> None:
 
 
 def exponential(epoch: jax.Array, factor: float, every: float) -> jax.Array:
-    """Times `factor` after every `every` epochs, in jumps: GoogLeNet's 'exponential(0.96, 8)'."""
+    """Multiplies the rate by `factor` after every `every` epochs, in jumps: GoogLeNet's 'exponential(0.96, 8)'."""
     return jnp.power(factor, jnp.floor(epoch / every))
 
 
 def linear(epoch: jax.Array, end: float) -> jax.Array:
-    """In a straight line from 1 to 0 at epoch `end`."""
+    """Falls linearly from 1 to 0 at epoch `end`."""
     return jnp.clip(1 - epoch / end, 0, 1)
 
 
 def poly(epoch: jax.Array, end: float, power: float) -> jax.Array:
-    """(1 - epoch / end) ** power: 'poly(60, 0.5)' is Caffe's quick GoogLeNet."""
+    """Returns (1 - epoch / end) ** power; 'poly(60, 0.5)' is Caffe's quick GoogLeNet."""
     return jnp.power(jnp.clip(1 - epoch / end, 0, 1), power)
 
 
 def cosine(epoch: jax.Array, end: float) -> jax.Array:
-    """Half a cosine from 1 to 0 at epoch `end`."""
+    """Falls along half a cosine from 1 to 0 at epoch `end`."""
     return 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(epoch / end, 0, 1)))
 
 
 def warmup(epoch: jax.Array, end: float) -> jax.Array:
-    """In a straight line from 0 to 1 at epoch `end`, 1 from there on."""
+    """Rises linearly from 0 to 1 at epoch `end`; returns 1 afterwards."""
     return jnp.clip(epoch / end, 0, 1)
 
 
@@ -71,23 +71,29 @@ SCHEDULES: dict[str, Callable[..., jax.Array]] = {
 }
 
 
-# Reactions: functions of the errors of the run so far. They look whenever the host does (at each test, checkpoint and
-# `train.log_every_steps`), and what they find holds from the next step on. They remember nothing besides the errors,
-# which are in metrics.jsonl, so that a resumed run goes on as it would have.
+# Feedback schedules: functions of the run's errors so far. They are evaluated at each host visit (each test, checkpoint
+# and `train.log_every_steps`), and their factor holds from the next step on. Their only state is the errors, which are
+# in metrics.jsonl, so a resumed run continues as the uninterrupted run would have.
 
 
 class Errors(NamedTuple):
-    """Of a run so far, in percent, in order: of every training step's batch, and of every test on the way."""
+    """Errors of a run so far, in percent, in chronological order.
+
+    Attributes:
+        training: error on the batch of every training step.
+        test: error of every test during training.
+    """
 
     training: Sequence[float] = ()
     test: Sequence[float] = ()
 
 
 def plateau(errors: Errors, factor: float, patience: int, times: int) -> float:
-    """Times `factor` whenever `patience` tests in a row had no error below the best so far, at most `times` times.
+    """Multiplies the rate by `factor` after `patience` tests in a row without a new lowest error.
 
-    'plateau(0.1, 3, 3)' for what was done by hand: "divide the learning rate by 10 when the validation error rate stopped
-    improving" (AlexNet section 5, VGG section 3.1, ResNet section 3.4). The tests are those on `data.test_split`.
+    It does so at most `times` times. The tests run on `data.test_split`. 'plateau(0.1, 3, 3)' automates a manual rule:
+    "divide the learning rate by 10 when the validation error rate stopped improving" (AlexNet section 5, VGG section
+    3.1, ResNet section 3.4).
     """
     if patience < 1:
         raise UsageError(f"plateau: patience is {patience}, at least one test is needed")
@@ -101,9 +107,10 @@ def plateau(errors: Errors, factor: float, patience: int, times: int) -> float:
 
 
 def until_error(errors: Errors, factor: float, error: float, steps: int = 100) -> float:
-    """`factor` until the mean training error of any `steps` steps in a row is below `error` percent, from then on 1.
+    """Returns `factor` until the mean training error of `steps` consecutive steps falls below `error` percent, then 1.
 
-    'until_error(0.1, 80)' for ResNet-110 (He et al. 2015, section 4.2), whose paper does not say how it measured.
+    'until_error(0.1, 80)' is for ResNet-110 (He et al. 2015, section 4.2). The paper does not say how it measured the
+    error.
     """
     if steps < 1:
         raise UsageError(f"until_error: steps is {steps}, at least one is needed")
@@ -115,17 +122,21 @@ FEEDBACK: dict[str, Callable[..., float]] = {f.__name__: f for f in (plateau, un
 
 
 def parse_feedback(text: str) -> Callable[[Errors], float] | None:
-    """What the reactions of a schedule string multiply the rate with; None where it has none. Raises as `factor` does."""
+    """Returns the product of a schedule string's feedback factors as a function of the errors; None if it has none.
+
+    Raises:
+        UsageError: an unknown schedule or wrong arguments.
+    """
     calls = [c for c in op_string.parse(text, {**SCHEDULES, **FEEDBACK}, skip=1) if c.name in FEEDBACK]
     if not calls:
         return None
     of_errors = lambda errors: math.prod(call(errors) for call in calls)  # noqa: E731
-    of_errors(Errors())  # what is wrong with the arguments shows now
+    of_errors(Errors())  # a first call, so that wrong arguments raise here
     return of_errors
 
 
 def parse_schedule(text: str) -> Callable[[jax.Array], jax.Array]:
-    """What a schedule string multiplies the base rate with, its reactions aside, as a function of the epoch.
+    """Returns the product of a schedule string's factors, without feedback, as a function of the epoch.
 
     Raises:
         UsageError: an unknown schedule or wrong arguments.
@@ -136,6 +147,6 @@ def parse_schedule(text: str) -> Callable[[jax.Array], jax.Array]:
         jax.eval_shape(of_epoch, jax.ShapeDtypeStruct((), jnp.float32))
     except (TypeError, IndexError, ValueError):
         raise UsageError(
-            f"'{text}': wrong kind of argument; convnets/training/optimizer.py has an example of each"
+            f"'{text}': wrong kind of argument; convnets/training/schedules.py has an example of each"
         ) from None
     return of_epoch

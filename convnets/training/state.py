@@ -1,4 +1,4 @@
-"""What training carries from step to step."""
+"""The training state, which is passed from step to step."""
 
 import functools
 from typing import Any
@@ -11,13 +11,13 @@ import optax
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Arrays only.
+    """The training state; all leaves are arrays.
 
     Attributes:
-        step: steps taken.
-        scale: what the reactions of the schedule multiply the learning rate with.
+        step: number of steps taken.
+        scale: learning-rate factor from the feedback schedules.
         batch_stats: {} for a network without batch normalization.
-        average: of the parameters after every step, which tests take in their place; {} where the recipe has none.
+        average: average of the parameters after every step, which replaces them in tests; {} if the recipe has none.
     """
 
     step: jax.Array
@@ -29,7 +29,7 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What tests and predictions run."""
+        """Returns the variables for tests and predictions, with averaged parameters if there are any."""
         return {"params": self.average or self.params, "batch_stats": self.batch_stats}
 
 
@@ -37,19 +37,19 @@ def create_state(
     model: nn.Module, optimizer: optax.GradientTransformation, input_shape: tuple[int, ...], seed: int,
     average: bool = False,
 ) -> TrainState:  # fmt: skip
-    """The state before the first step, a pure function of the seed.
+    """Creates the state before the first step, a pure function of the seed.
 
     Args:
         input_shape: (height, width, channels).
-        average: keep an average of the parameters.
+        average: whether to keep an average of the parameters.
     """
     init = functools.partial(initial_state, model, optimizer, input_shape, seed, average)
-    # Runs once, so compiling it well would cost ten times what it takes to run.
+    # Without compiler optimization: it runs once, and optimizing it would take ten times as long as running it.
     return jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})()
 
 
 def initial_state(model, optimizer, input_shape, seed, average=False) -> TrainState:
-    """What `create` compiles; `jax.eval_shape` takes it too."""
+    """Builds the state for `create_state`, which compiles this function; also works with `jax.eval_shape`."""
     variables = model.init(jax.random.key(seed), jnp.zeros((1, *input_shape)), train=False)
     params = variables["params"]
     return TrainState(
@@ -58,5 +58,5 @@ def initial_state(model, optimizer, input_shape, seed, average=False) -> TrainSt
         params=params,
         batch_stats=variables.get("batch_stats", {}),
         opt_state=optimizer.init(params),
-        average=jax.tree.map(jnp.copy, params) if average else {},  # a copy, since the state is donated
+        average=jax.tree.map(jnp.copy, params) if average else {},  # a copy, because the state is donated
     )

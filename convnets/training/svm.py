@@ -1,6 +1,6 @@
-"""What is fitted at once, without gradients: codebooks by k-means, and the last layer as a linear support vector machine.
+"""Fits layers without gradients: codebooks by k-means, and the last layer as a linear support vector machine.
 
-For networks whose features are made by hand (convnets/layers/descriptors.py), and for any whose layers below `out` stay as they are.
+For networks with hand-made features (convnets/layers/descriptors.py), and any network with fixed layers below `out`.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,13 +19,13 @@ from convnets.losses import svm as squared_hinge
 from convnets.runtime import distributed, parallel
 from convnets.training.state import TrainState
 
-COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # C, from which the held out parts of the training set choose
+COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # candidates for C, chosen on held-out parts of the training set
 FOLDS = 5
-PASSES = 20_000  # of liblinear at most, which needs some thousands where C is large and images are few
-CV_MAX = 2000  # examples, of which a single fold is enough to choose C
-DESCRIPTORS_PER_WORD = 100  # descriptors for each word of a codebook
-ROUNDS = 20  # of k-means
-FULL = 0.25  # features with a larger share that is not zero are kept as they are, others as a sparse matrix
+PASSES = 20_000  # maximum liblinear iterations; with large C and few images it needs some thousands
+CV_MAX = 2000  # examples; above this number a single fold is enough to choose C
+DESCRIPTORS_PER_WORD = 100  # maximum descriptors per codebook word for k-means
+ROUNDS = 20  # maximum k-means iterations
+FULL = 0.25  # a batch of features with a larger fraction of non-zeros stays dense; others become sparse
 
 Inputs = Callable[[Any, str], Iterator[tuple[np.ndarray, np.ndarray]]]
 
@@ -33,10 +33,10 @@ Inputs = Callable[[Any, str], Iterator[tuple[np.ndarray, np.ndarray]]]
 def fit_closed_form(
     model: nn.Module, state: TrainState, split: Split, batch_size: int, seed: int, stop: int
 ) -> tuple[TrainState, list[dict[str, float]]]:  # fmt: skip
-    """The state after step `stop`, fitted to the batches of all steps, and {'loss', 'error'} of each of these batches.
+    """Returns the state after step `stop`, fitted to the batches of all steps, and {'loss', 'error'} of each batch.
 
     Raises:
-        UsageError: the network has no layer `out`, there are fewer descriptors than words, or several processes.
+        UsageError: the network has no layer `out`, there are fewer descriptors than words, or several processes run.
     """
     if distributed.process_count() > 1:
         raise UsageError("loss=svm is fitted by one process, which looks at all images")
@@ -64,11 +64,11 @@ def fit(params: Any, inputs: Inputs, classes: int, seed: int) -> tuple[Any, np.n
     """Fits the codebooks of a network and then its layer `out`.
 
     Args:
-        params: of the network; all but these layers stay.
-        inputs: gives for parameters and a layer's name batches of what goes into that layer, with the labels.
+        params: the network's parameters; the other layers are not changed.
+        inputs: maps parameters and a layer's name to batches of (the layer's inputs, labels).
 
     Returns:
-        The parameters, and scores [n, classes] and labels [n] of the training images.
+        The new parameters, and scores [n, classes] and labels [n] of the training images.
     """
     for layer in [name for name in params if name.startswith("codebook")]:
         words = params[layer]["kernel"].shape[1]
@@ -79,7 +79,9 @@ def fit(params: Any, inputs: Inputs, classes: int, seed: int) -> tuple[Any, np.n
 
 
 def codebook(batches: Iterator[np.ndarray], words: int, seed: int) -> np.ndarray:
-    """The centres, [c, words], that k-means finds for the descriptors, [..., c], of the first batches, EACH x words at most.
+    """Returns the k-means centres [c, words] of the descriptors [..., c] of the first batches.
+
+    Uses at most DESCRIPTORS_PER_WORD x words descriptors.
 
     Raises:
         UsageError: there are fewer descriptors than words.
@@ -103,7 +105,7 @@ def codebook(batches: Iterator[np.ndarray], words: int, seed: int) -> np.ndarray
 
 
 def gather(batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[Any, np.ndarray]:
-    """Features [n, d], a sparse matrix where most are zero, and labels [n]."""
+    """Returns the features [n, d], as a sparse matrix if most are zero, and the labels [n]."""
     from scipy import sparse
 
     parts, labels = [], []
@@ -116,16 +118,15 @@ def gather(batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[Any, np.nd
 
 
 def svm(features: Any, labels: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(kernel [d, classes], bias [classes]) of one linear SVM a class against the others, with squared hinge loss.
+    """Returns (kernel [d, classes], bias [classes]) of one-vs-rest linear SVMs with squared hinge loss.
 
-    Features are scaled to a mean squared length of 1, so that C means the same for all. C is the one of COSTS with the
-    lowest error on a fifth of the examples, drawn at random, in training on the others, and up to MANY examples on each of
-    the five fifths in turn; the smallest of those that are equal. Of more than MANY the search ends where the error grows,
-    since a large C takes the longest. Then all of them are learned from. A class without examples has the score of a sure
-    no, -1.
+    Features are scaled to a mean squared length of 1, so that C has the same meaning for all features. C is chosen from
+    COSTS by 5-fold cross-validation on shuffled examples (one 80/20 split above CV_MAX examples); ties take the smaller
+    C. Above CV_MAX the search stops once the error grows, because a large C takes the longest. The final SVMs
+    are trained on all examples. A class without examples always scores -1, a confident negative.
 
     Raises:
-        UsageError: there are examples of one class alone.
+        UsageError: all examples have the same class.
     """
     from sklearn.model_selection import KFold
     from sklearn.svm import LinearSVC
@@ -152,7 +153,7 @@ def svm(features: Any, labels: np.ndarray, classes: int, seed: int) -> tuple[np.
             break
     best = machine(min(errors, key=errors.__getitem__), np.arange(n))
     weights, offsets = best.coef_, best.intercept_
-    if len(best.classes_) == 2:  # of two classes there is one machine, for the second
+    if len(best.classes_) == 2:  # for two classes scikit-learn fits one SVM, for the second class
         weights, offsets = np.concatenate([-weights, weights]), np.concatenate([-offsets, offsets])
     kernel, bias = np.zeros((features.shape[1], classes), np.float32), np.full(classes, -1, np.float32)
     kernel[:, best.classes_], bias[best.classes_] = scale * weights.T, offsets

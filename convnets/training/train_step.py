@@ -22,9 +22,10 @@ AUXILIARY = 0.3  # weight of each auxiliary classifier's loss (Szegedy et al. 20
 
 
 def ascend(grads: Any, reinforcement: Any) -> Any:
-    """Gradients with minus the reinforcement in the place of those of the arrays that have one.
+    """Replaces the gradients of arrays that have a reinforcement by minus that reinforcement.
 
-    So a layer that learns without a gradient (convnets/layers/neocognitron.py) gives a direction and the recipe the rates.
+    A layer that learns without a gradient (convnets/layers/neocognitron.py) thus supplies the direction, and the recipe
+    the learning rates.
     """
     own = traverse_util.flatten_dict(reinforcement)
     return traverse_util.unflatten_dict(traverse_util.flatten_dict(grads) | {k: -v for k, v in own.items()})
@@ -34,12 +35,15 @@ def train_step(
     model: nn.Module, optimizer: optax.GradientTransformation, loss: str, ops: list[Call], seed: int,
     average: Callable[[jax.Array], jax.Array] | None = None,
 ):  # fmt: skip
-    """The step (state, batch, constants) -> (state, sums) on one device's share of a batch.
+    """Returns the step (state, batch, constants) -> (state, sums) on one device's share of a batch.
 
-    `average` is that of `optim.Recipe`. The step takes another `seed` as its fourth argument, which may be an array.
+    The step accepts another `seed`, possibly an array, as an optional fourth argument.
 
-    A network that returns (scores, {name: scores of an auxiliary classifier}) in training has their losses added to what
-    is minimised; the reported loss is the main one.
+    In training, a network may return (scores, {name: scores of an auxiliary classifier}). The auxiliary losses are then
+    added to the objective; the reported loss is the main classifier's.
+
+    Args:
+        average: `Recipe.average` of convnets/training/optimizer.py.
     """
     loss_fn, optimizer = LOSSES[loss], optax.with_extra_args_support(optimizer)
 

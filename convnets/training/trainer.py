@@ -1,4 +1,4 @@
-"""The loop, and the run around it: config and folder in, trained and tested network out."""
+"""The training loop, and `Run`, which trains and tests the network of a config in a workdir."""
 
 import functools
 import math
@@ -37,12 +37,12 @@ def fit(
     """Runs steps `start` to `stop`.
 
     Args:
-        step: compiled steps by how many they run in one dispatch; 1 must be among them.
-        pauses: for a step, the next step after it at which `visit` is wanted.
-        visit: called there with the step, the state, and the device sums of the steps since the last visit; returns
-            the state to go on with. Nothing else waits for the device.
-        asked: whether to stop at a step already; asked at the end of every dispatch, with its last step.
-        watch: told of every dispatch, with the step that it ends with and a device array that is there when it is done.
+        step: compiled training steps, keyed by the number of steps per dispatch; must contain 1.
+        pauses: maps a step to the next step after it at which `visit` is called.
+        visit: called with the step, the state, and the device sums of the steps since the last visit; returns the
+            state to continue with. Nothing else waits for the device.
+        asked: called after every dispatch with its last step; True stops early.
+        watch: called after every dispatch with its last step and a device array that is ready when the dispatch ends.
     """
     devices, position, sums = jax.local_device_count(), start, []
     while position < stop:
@@ -63,10 +63,10 @@ def fit(
 
 
 class Run:
-    """One run of a config in its folder.
+    """One run of a config in its workdir.
 
     Raises:
-        DataError, UsageError: from the parts that the config names.
+        DataError, UsageError: raised by the components that the config names.
     """
 
     def __init__(self, config: ConfigDict, workdir: Path):
@@ -80,29 +80,32 @@ class Run:
         self.recipe = make_recipe(**config.optim, steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size)
         test = functools.partial(Evaluator, self.model, config.loss, self.test_split)
         self.evaluator = test(**config.evaluate)
-        single = config.evaluate.protocol == "single"  # on the way, whatever the protocol, one view
+        single = config.evaluate.protocol == "single"  # tests during training use one view with any protocol
         self.quick = self.evaluator if single else test(**{**config.evaluate, "protocol": "single"})
         self.open(config, workdir)
 
     def open(self, config: ConfigDict, workdir: Path) -> None:
-        """Takes up the run of a config, the same but for its seed, in its folder: the newest checkpoint, or a new state."""
+        """Attaches a config and its workdir; restores the newest checkpoint or initialises a new state.
+
+        The config may differ from the current one only by its seed.
+        """
         self.config, self.workdir, self.seed = config, workdir, config.train.seed
         self.checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
-        self.seconds = 0.0  # of all sessions
-        self.sharing = 1  # so many runs are trained by this program at a time, each for its part of the seconds
+        self.seconds = 0.0  # training time of all sessions
+        self.sharing = 1  # number of runs that this program trains together; each counts an equal share of the time
         self.speeds: list[float] = []  # images/s between visits
-        self.training_errors: list[float] = []  # since step 0; only where the schedule looks at them
+        self.training_errors: list[float] = []  # since step 0; empty without a feedback schedule
         self.test_errors: list[float] = []
         self.restore()
 
     def restore(self) -> None:
-        """Takes the state of the newest checkpoint, or the one before the first step."""
+        """Restores the newest checkpoint, or initialises the state before the first step."""
         config, workdir = self.config, self.workdir
         self.state = create_state(self.model, self.recipe.optimizer, self.model.input_shape, self.seed,
                                    average=bool(self.recipe.average))  # fmt: skip
         restored = self.checkpoints.restore(self.state)
         found = distributed.all_gather_json(int(restored[0].step) if restored else 0)
-        if len(set(found)) > 1:  # a file system may be slow to show what was written from elsewhere
+        if len(set(found)) > 1:  # a shared file system may show another host's files late
             raise CheckpointError(f"{workdir}: the processes see different newest checkpoints, of steps {found}")
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
@@ -110,7 +113,12 @@ class Run:
             self.begin_from(config.model.init_from, config.model.get("init_layers", ""))
 
     def begin_from(self, path: str, layers: str = "") -> None:
-        """Takes the parameters and running statistics of a file of weights; of all layers, or of those in a list."""
+        """Loads parameters and running statistics from a weights file.
+
+        Args:
+            path: the weights file.
+            layers: comma-separated names of the layers to load; '' = all.
+        """
         state, name = self.state, self.config.model.name
         if chosen := [layer.strip() for layer in layers.split(",") if layer.strip()]:
             found = weights.load_layers(path, name, state.variables, chosen)
@@ -145,10 +153,14 @@ class Run:
         return int(self.state.step) >= self.total
 
     def train(self, preemption: Preemption, step_timeout: float = 0, profile: int = 0) -> None:
-        """Trains from where the newest checkpoint stands to the end; the timeout is the watchdog's, `profile` the trace's.
+        """Trains from the current state to the end.
+
+        Args:
+            step_timeout: seconds without a finished step after which the watchdog ends the process; 0 = never.
+            profile: number of steps to trace with the profiler; 0 = none.
 
         Raises:
-            Preempted: stopped on the way, at a step that is saved.
+            Preempted: training stopped early, at a saved step.
         """
         if self.config.loss == "svm":
             return self.fit_at_once()
@@ -178,14 +190,18 @@ class Run:
             self.end()
 
     def compile(self, seeds: Sequence[int] = ()) -> dict[int, Callable[..., Any]]:
-        """The training step by how many of them a dispatch runs; of a population with these `seeds`."""
+        """Returns the compiled training step, keyed by the number of steps per dispatch.
+
+        Args:
+            seeds: the seeds of a population; empty for a single run.
+        """
         step = train_step.train_step(self.model, self.recipe.optimizer, self.config.loss, self.train_split.device_ops,
                                 self.seed, self.recipe.average)  # fmt: skip
         several = parallel.steps_per_dispatch(self.config.train.steps_per_dispatch)
         return {n: parallel.parallel(step, train=True, steps=n, seeds=seeds) for n in {1, several}}
 
     def feed(self, start: int) -> Iterator[tf_pipeline.Batch]:
-        """The batches from step `start` to the end."""
+        """Returns the batches from step `start` to the end."""
         schedule = sampler.training_schedule(self.train_split.info.num_examples, self.batch_size, self.seed, start, self.total,
                                           distributed.process_index(), distributed.process_count(), self.config.train.reshuffle)  # fmt: skip
         return self.train_split.feed(schedule, self.seed)
@@ -194,7 +210,7 @@ class Run:
         return parallel.replicate(self.train_split.constants)
 
     def begin(self, progress: Any) -> None:
-        """To be called before the first of a series of visits, and `end` after the last."""
+        """Prepares a series of visits; call it before the first visit, and `end` after the last."""
         start = int(self.state.step)
         if self.recipe.reaction:
             self.training_errors, self.test_errors = [], []
@@ -210,7 +226,7 @@ class Run:
             self.log.close()
 
     def save_last(self, state: TrainState) -> None:
-        """Saves the state of the last visit, if that did not."""
+        """Saves the state of the last visit, unless that visit saved it."""
         if not self._saves(self.marked):
             self._save(state)
 
@@ -218,7 +234,7 @@ class Run:
         return self.earlier + (time.monotonic() - self.began) / self.sharing
 
     def fit_at_once(self) -> None:
-        """Fits what has no gradient to the batches of all steps; a step then is a batch looked at."""
+        """Fits the layers that learn without gradients to the batches of all steps; here a step is one batch read."""
         began = time.monotonic()
         self.state, rows = svm.fit_closed_form(
             self.model, self.state, self.train_split, self.batch_size, self.seed, self.total
@@ -245,7 +261,7 @@ class Run:
         return min(log, save, test)
 
     def _logged(self, start: int) -> list[dict[str, float]]:
-        """The lines of the steps up to `start`, on which reactions look back."""
+        """Returns the metrics.jsonl lines of the steps up to `start`, from which feedback schedules resume."""
         path = self.workdir / "metrics.jsonl"
         lines = [line for line in files.read_lines(path) if line["step"] <= start]
         if len(lines) != start:
@@ -254,7 +270,10 @@ class Run:
         return lines
 
     def _react(self, state: TrainState, rows: list[dict[str, float]]) -> TrainState:
-        """The state with the scale for the steps after `rows`, which follow those of the last call."""
+        """Returns the state with the learning-rate factor for the steps after `rows`.
+
+        The rows must follow the rows of the previous call.
+        """
         assert self.recipe.reaction
         self.training_errors += [r["error"] for r in rows]
         self.test_errors += [r["test_error"] for r in rows if "test_error" in r]
@@ -262,7 +281,7 @@ class Run:
         return state.replace(scale=parallel.replicate(np.float32(scale)))
 
     def visit(self, step: int, state: TrainState, sums: list) -> TrainState:
-        """Measures, logs, tests and saves what `fit` did since the last visit; see there."""
+        """Logs the steps since the last visit, and tests and saves if due; `fit` describes the arguments."""
         parts = jax.device_get(sums)
         now = time.monotonic()
         images = (step - self.marked) * self.batch_size * self.sharing
@@ -308,7 +327,7 @@ class Run:
         self.checkpoints.save(arrays, seconds=self._spent())
 
     def test(self) -> tuple[dict[str, Any], np.ndarray]:
-        """The content of result.json, and the scores [examples, classes]."""
+        """Tests the network; returns the content of result.json and the scores [examples, classes]."""
         summary, scores = self.evaluator(parallel.replicate(self.state.variables))
         info = self.test_split.info
         result = {
@@ -323,7 +342,7 @@ class Run:
             "steps": int(self.state.step),
             "parameters": sum(v.size for v in jax.tree.leaves(self.state.params)),
             "seconds": round(self.seconds, 2),
-            "images_per_second": round(float(np.median(self.speeds)), 3) if self.speeds else None,  # of this session
+            "images_per_second": round(float(np.median(self.speeds)), 3) if self.speeds else None,  # this session only
             "commit": provenance.commit(),
             "versions": provenance.versions(),
         }

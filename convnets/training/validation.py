@@ -1,4 +1,4 @@
-"""Everything that is wrong with the values of a config, found before any work is done."""
+"""Validation of config values before any work is done."""
 
 import math
 from collections.abc import Callable
@@ -10,9 +10,6 @@ from ml_collections import ConfigDict
 
 from convnets.config import get_leaf
 from convnets.errors import UsageError
-from convnets.losses import LOSSES
-from convnets.training.optimizer import parameter_multipliers, parse_average
-from convnets.training.schedules import parse_feedback, parse_schedule
 
 POSITIVE = ("optim.lr", "train.epochs", "train.batch_size", "train.log_every_steps", "checkpoint.every_steps",
             "checkpoint.keep", "evaluate.batch_size", "model.num_classes")  # fmt: skip
@@ -21,10 +18,10 @@ NOT_NEGATIVE = ("optim.weight_decay", "optim.lr_batch", "optim.max_norm", "train
 
 
 def problems(config: ConfigDict, devices: bool = True) -> list[str]:
-    """Everything wrong with the values of a config, a line each. Touches no data.
+    """Returns all problems with the values of a config, one line each, without reading data.
 
     Args:
-        devices: also whether it suits the devices; not before the processes that share them have met.
+        devices: also checks the batch size against the devices; False before the process group has connected.
     """
     found = []
     for key in POSITIVE:
@@ -41,6 +38,9 @@ def problems(config: ConfigDict, devices: bool = True) -> list[str]:
     from convnets import models
     from convnets.data import dataset, tf_pipeline
     from convnets.evaluation import evaluator, protocols
+    from convnets.losses import LOSSES
+    from convnets.training.optimizer import parameter_multipliers, parse_average
+    from convnets.training.schedules import parse_feedback, parse_schedule
 
     def attempt(key: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         try:
@@ -74,14 +74,14 @@ def problems(config: ConfigDict, devices: bool = True) -> list[str]:
         attempt("evaluate.protocol", evaluator.check, network, config.loss, config.data.test_ops,
                 config.evaluate.protocol)  # fmt: skip
 
-    # Counting accelerators starts them, so that is for a config that is right so far.
+    # Counting accelerators initialises them, so only a config without other problems gets that far.
     if devices and config.train.batch_size > 0 and (not found or not metadata.entry_points(group="jax_plugins")):
         found += [problem] if (problem := divisible(config)) else []
     return found
 
 
 def divisible(config: ConfigDict) -> str | None:
-    """What is wrong with the batch for the devices of all processes."""
+    """Returns the problem if the batch size is not divisible by the devices of all processes; otherwise None."""
     import jax
 
     devices, batch = jax.device_count(), config.train.batch_size

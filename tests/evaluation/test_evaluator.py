@@ -168,7 +168,7 @@ def test_photographs_of_every_size_count_once(shared_data, protocol, ops, count)
     for i, image in zip(index, encoded, strict=True):
         parts = []
         for part in protocols.parts(protocol, ops):
-            found = [np.asarray(model.apply(at.variables, seen(p, image))) for p in part.passes]
+            found = [np.asarray(model.apply(at, seen(p, image))) for p in part.passes]
             found = [f.mean((1, 2)) if f.ndim == 4 else f for f in found]
             parts.append(probabilities(np.concatenate(found)).mean(0))
         np.testing.assert_allclose(probabilities(scores[i]), np.mean(parts, 0), rtol=2e-3, atol=1e-6)

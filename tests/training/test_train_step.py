@@ -103,11 +103,11 @@ def test_the_state_is_donated_and_has_no_device_axis(network):
 @pytest.mark.parametrize("batch_size", [1, 7, 36, 37, 64])
 def test_evaluation_counts_exactly_n_for_any_batch(batch_size):
     network = models.create("lenet5_modern", 10, "float32")
-    at = parallel.replicate(create_state(network, optax.identity(), network.input_shape, 0))
+    at = parallel.replicate(create_state(network, optax.identity(), network.input_shape, 0).variables)
     split = dataset.Split(INFO, PLAIN, CONSTANTS)
     summary, scores = Evaluator(network, "softmax", split, protocol="single", batch_size=batch_size)(at)
     assert summary["num_examples"] == N and scores.shape == (N, 10)
-    expected = network.apply(at.variables, pipeline.apply(PLAIN, None, CONSTANTS["images"]), train=False)
+    expected = network.apply(at, pipeline.apply(PLAIN, None, CONSTANTS["images"]), train=False)
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
     wrong = np.argmax(expected, 1) != CONSTANTS["labels"]
     assert summary["top1_error"] == pytest.approx(100 * wrong.mean())

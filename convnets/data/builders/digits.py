@@ -1,7 +1,7 @@
-"""The 1,797 handwritten digits of 8 x 8 pixels that scikit-learn ships, as a TFDS builder: needs no download.
+"""TFDS builder of the 1,797 handwritten 8 x 8 digits that scikit-learn ships; needs no download.
 
-UCI Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998), the part scikit-learn carries. The split is
-ours: 36 test digits of each class, spread evenly over the class's digits in their order, which is by writer.
+The source is UCI Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998), the part in scikit-learn. The
+train/test split is ours: 36 test digits per class, spaced evenly over the class's digits, which are ordered by writer.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ TEST_PER_CLASS = 36
 
 
 def split(labels: np.ndarray) -> np.ndarray:
-    """[n] labels to an [n] mask, True for the test split: 36 of each class."""
+    """Returns an [n] mask for [n] labels, True for the test split: 36 of each class."""
     test = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -20,7 +20,7 @@ def split(labels: np.ndarray) -> np.ndarray:
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
-    """1,437 training and 360 test digits, uint8 8 x 8 (the 17 grey levels spread over 0 to 255)."""
+    """1,437 training and 360 test digits, uint8 8 x 8 (17 grey levels scaled to 0 to 255)."""
 
     VERSION = tfds.core.Version("1.0.0")
 

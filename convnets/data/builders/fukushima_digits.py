@@ -1,7 +1,7 @@
-"""The digits 0 to 4 on 16 x 16, for the neocognitron: needs no download. A TFDS builder.
+"""TFDS builder of the digits 0 to 4 on 16 x 16 pixels, for the neocognitron; needs no download.
 
-Fukushima (1980) draws such digits with a pen one cell wide, shows them at changing places, and tests what they look like
-when they are shifted, distorted or noisy. His drawings are not to be had; these are ours.
+Fukushima (1980) draws such digits with a pen one cell wide and presents them at varying positions. He tests the network
+on shifted, distorted and noisy digits. His drawings are not available; these are our own.
 """
 
 import itertools
@@ -73,7 +73,7 @@ DISTORTED = {
 
 
 def draw(text: str) -> np.ndarray:
-    """Five bitmaps side by side to uint8 [5, 16, 16, 1], each in the middle, 255 the ink."""
+    """Converts five bitmaps side by side to uint8 [5, 16, 16, 1]; digits are centred and ink is 255."""
     rows = [line.split() for line in text.strip().splitlines()]
     digits = np.array([[[c == "#" for c in r[i]] for r in rows] for i in range(len(rows[0]))])
     room = [((SIDE - n) // 2, SIDE - n - (SIDE - n) // 2) for n in digits.shape[1:]]
@@ -81,8 +81,11 @@ def draw(text: str) -> np.ndarray:
 
 
 def deformed(digits: np.ndarray) -> list[np.ndarray]:
-    """[5, 16, 16, 1] a cell taller, shorter, wider and narrower, slanted to either side, and with three cells flipped."""
-    slant = np.repeat([1, 0, -1], (6, 3, 7))  # of the rows; those of the digits are 3 to 11
+    """Returns seven deformed versions of the digits, each [5, 16, 16, 1].
+
+    In order: one cell taller, shorter, wider and narrower; slanted to either side; with three random cells flipped.
+    """
+    slant = np.repeat([1, 0, -1], (6, 3, 7))  # shift of each row; the digits occupy rows 3 to 11
     found = []
     for axis, middle in ((1, 7), (2, 6)):
         longer = np.insert(digits, middle, np.take(digits, middle, axis), axis)
@@ -98,9 +101,10 @@ def deformed(digits: np.ndarray) -> list[np.ndarray]:
 
 
 class Stimuli(tfds.core.GeneratorBasedBuilder):
-    """Digits 0 to 4, uint8 16 x 16, 5 for training.
+    """Digits 0 to 4, uint8 16 x 16, with 5 training images.
 
-    For tests: all 125 shifts by up to 2 cells; 35 slightly deformed (by rule) and 20 distorted ones (drawn).
+    Test splits: 'test' holds all 125 images shifted by up to 2 cells, 'deformed' 35 slightly deformed ones (by rule),
+    and 'distorted' 20 distorted ones (drawn).
     """
 
     VERSION = tfds.core.Version("1.0.0")

@@ -1,4 +1,4 @@
-"""Tables of the names that published weights have, and the layout of their arrays."""
+"""Name tables and array layouts of published weights."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,9 +10,9 @@ from convnets.models import resnet, vgg
 
 # Tables of names ----------------------------------------------------------------------------------------------------
 
-# A published name is LAYERS[model]()[our layer] + "." + LEAVES[our leaf].
+# A published name is PUBLISHED_LAYERS[model]()[our layer] + "." + LEAVES[our leaf].
 LEAVES = {"kernel": "weight", "bias": "bias", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-IGNORED = "num_batches_tracked"  # of every batch norm: PyTorch's count of training steps
+IGNORED = "num_batches_tracked"  # PyTorch's count of training steps, in every batch norm
 
 
 def _alexnet() -> dict[str, str]:
@@ -27,8 +27,8 @@ def _vgg(config: str, batch_norm: bool = False) -> dict[str, str]:
             table[f"conv{stage}_{i}"] = f"features.{at}"
             if batch_norm:
                 table[f"bn{stage}_{i}"] = f"features.{at + 1}"
-            at += 3 if batch_norm else 2  # and the ReLU
-        at += 1  # the pooling
+            at += 3 if batch_norm else 2  # convolution, batch norm if present, ReLU
+        at += 1  # the pooling layer
     return table | {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
 
 
@@ -70,10 +70,10 @@ PUBLISHED_LAYERS: dict[str, Callable[[], dict[str, str]]] = {
 
 
 def published_names(model_name: str, ours: list[str]) -> dict[str, str]:
-    """{our name: published name} for names like 'params/conv1/kernel'.
+    """Returns {our name: published name} for names like 'params/conv1/kernel'.
 
     Raises:
-        CheckpointError: no source publishes this model, or this layer of it.
+        CheckpointError: no source publishes this model or one of its layers.
     """
     if model_name not in PUBLISHED_LAYERS:
         hint = f"; '{model_name}_v1_5' has torchvision's function" if f"{model_name}_v1_5" in PUBLISHED_LAYERS else ""
@@ -88,7 +88,7 @@ def published_names(model_name: str, ours: list[str]) -> dict[str, str]:
 
 
 def published_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """OIHW of a convolution, [out, c * h * w] or [out, in] of a fully connected layer (fc...)."""
+    """Returns the published shape: OIHW of a convolution, [out, c * h * w] or [out, in] of a dense layer (fc...)."""
     if len(shape) != 4:
         return shape[::-1]
     h, w, c, out = shape
@@ -96,13 +96,13 @@ def published_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def to_published(name: str, array: np.ndarray) -> np.ndarray:
-    """Our parameter in the published layout."""
+    """Converts our parameter to the published layout."""
     axes = (3, 2, 0, 1) if array.ndim == 4 else None
     return np.ascontiguousarray(array.transpose(axes)).reshape(published_shape(name, array.shape))
 
 
 def from_published(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A published array in our layout, of our `shape`."""
+    """Converts a published array to our layout with our `shape`."""
     if len(shape) == 4:
         h, w, c, out = shape
         return np.ascontiguousarray(array.reshape(out, c, h, w).transpose(2, 3, 1, 0))

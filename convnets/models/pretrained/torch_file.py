@@ -1,5 +1,7 @@
-"""PyTorch's files without PyTorch: the zip format, and the one before 1.6, through an unpickler that can build tensors
-and nothing else."""
+"""Reads PyTorch's weight files without PyTorch: the zip format, and the format before version 1.6.
+
+The unpickler can build tensors and nothing else.
+"""
 
 import collections
 import math
@@ -14,7 +16,7 @@ from convnets.errors import CheckpointError
 
 STORAGES = {"FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16",
             "BFloat16Storage": "bfloat16", "LongStorage": "int64"}  # fmt: skip
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the format before 1.6
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # header of the format before 1.6
 
 
 class _Storage(NamedTuple):
@@ -31,8 +33,11 @@ class _Tensor(NamedTuple):
 
 
 class _Rebuild:
-    """Stands for torch._utils._rebuild_tensor_v2 and, of old files, _rebuild_tensor: the rest of their arguments says
-    nothing about values. An object without attributes, so that a pickle cannot change it."""
+    """Replaces torch._utils._rebuild_tensor_v2 and, in old files, _rebuild_tensor.
+
+    Their further arguments do not affect values and are ignored. The object has no attributes, so that a pickle cannot
+    modify it.
+    """
 
     __slots__ = ()
 
@@ -41,7 +46,7 @@ class _Rebuild:
 
 
 class _Parameter:
-    """Stands for torch._utils._rebuild_parameter: the tensor itself."""
+    """Replaces torch._utils._rebuild_parameter; returns the tensor itself."""
 
     __slots__ = ()
 
@@ -75,10 +80,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a file by name; a dictionary under 'state_dict' is opened.
+    """Reads the tensors of a file by name; if there is a 'state_dict' entry, reads that dictionary.
 
     Raises:
-        CheckpointError: it holds anything but tensors. A damaged file can raise anything else besides.
+        CheckpointError: the file holds anything other than tensors. A damaged file can raise any other exception.
     """
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"

@@ -1,18 +1,19 @@
-"""Published weights in and out: one table of names per source, strict both ways.
+"""Imports and exports published weights: one name table per source, checked strictly in both directions.
 
-Read are .safetensors and PyTorch's files (zip, and the format before 1.6), the latter without PyTorch and through an
-unpickler that can build tensors and nothing else. Written is .safetensors.
+Reads .safetensors and PyTorch's files (zip, and the format before 1.6). PyTorch's files are read without PyTorch, by an
+unpickler that can build tensors and nothing else. Writes .safetensors.
 
-Sources, by their structure and names (`LAYERS`):
-    torchvision     alexnet, vgg11 ... vgg19 and _bn, resnet18 ... resnet152. Its bottlenecks halve the map in the
-                    3x3, so they are our `_v1_5`. Images: RGB / 255, minus (.485, .456, .406), over (.229, .224, .225).
+Sources of structure and names (`PUBLISHED_LAYERS`):
+    torchvision     alexnet, vgg11 ... vgg19 and _bn, resnet18 ... resnet152. Its bottlenecks halve the map in the 3x3,
+                    so they are our `_v1_5`. Images: RGB / 255, minus (.485, .456, .406), over (.229, .224, .225).
     CIFAR ResNets   the common PyTorch layout (akamaster's pytorch_resnet_cifar10).
     our own         'params/conv1/kernel', 'batch_stats/bn_conv1/mean': every model.
 
-Shapes do not tell where a stride or an epsilon stands, so a file we write notes the model's options, and one without
-such a note is taken to hold the network as it stands in MODELS; a model of other options is refused (`function`).
+Array shapes do not show the position of a stride or the value of an epsilon. So our files store the model's options. A
+file without them is assumed to hold the network with its defaults in MODELS. A model with other options is rejected
+(`function`).
 
-Batch norm: PyTorch's epsilon is 1e-5, its running variance the unbiased one, as ours; its momentum 0.1 is our 0.9.
+Batch norm: PyTorch's epsilon is 1e-5 and its running variance is unbiased, as ours; its momentum 0.1 is our 0.9.
 """
 
 import dataclasses
@@ -42,26 +43,26 @@ from convnets.models.pretrained.names import (
 )
 from convnets.op_string import suggest
 
-SHOWN = 5  # differences listed in an error
+SHOWN = 5  # maximum number of differences listed in an error
 OURS = ("params/", "batch_stats/")
 
 
-# What a network computes --------------------------------------------------------------------------------------------
+# Function of a network ----------------------------------------------------------------------------------------------
 
-# Options that leave it as it is: how it begins, what only training does, what follows from shapes or is checked by name.
+# Options that do not change the function: initialisation, training-only options, what shapes or names already check.
 INDIFFERENT = {
     "parent", "name", "dtype", "num_classes", "init_root", "init_weights", "zero_init", "dropout", "momentum", "aux"
 }  # fmt: skip
 
 
 def function(model: nn.Module) -> dict[str, Any]:
-    """The options of a model that decide what its parameters compute, as JSON has them."""
+    """Returns the options, as JSON values, that determine which function the model's parameters compute."""
     fields = [f.name for f in dataclasses.fields(model) if f.init and f.name not in INDIFFERENT]
     return json.loads(json.dumps({name: getattr(model, name) for name in fields}))
 
 
 def unpublished(model_name: str, model: nn.Module) -> str:
-    """Why a model's weights cannot stand under published names; '' where they can."""
+    """Returns why a model's weights cannot be saved under published names; '' if they can."""
     if model_name not in PUBLISHED_LAYERS:
         return f"no source publishes '{model_name}'"
     other = _other(_as_named(model_name), function(model))
@@ -69,7 +70,7 @@ def unpublished(model_name: str, model: nn.Module) -> str:
 
 
 def without_heads(variables: Any) -> Any:
-    """Variables without the auxiliary heads that only training has."""
+    """Removes the auxiliary heads, which only training uses, from the variables."""
     return {k: {layer: v for layer, v in tree.items() if layer not in HEADS} for k, tree in variables.items()}
 
 
@@ -81,28 +82,28 @@ def _as_named(model_name: str) -> dict[str, Any]:
 
 
 def _other(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
-    """The options that differ; one that the other program did not know is left aside."""
+    """Lists the options that differ; options missing from `theirs` (unknown to the writing program) are ignored."""
     return ", ".join(f"{k} {theirs[k]!r}, not {v!r}" for k, v in ours.items() if k in theirs and theirs[k] != v)
 
 
-# In and out ---------------------------------------------------------------------------------------------------------
+# Reading and writing ------------------------------------------------------------------------------------------------
 
 
 def load(path: Path | str, model_name: str, variables_like: Any, model: nn.Module | None = None) -> Any:
-    """The weights in a file as variables of a model.
+    """Loads the weights in a file as variables of a model.
 
     Args:
-        path: a file with the names of the model's source in `LAYERS`, or with our own. It may leave out the auxiliary
-            heads, all of them; those of `variables_like` stay.
+        path: file with the published names in `PUBLISHED_LAYERS`, or with our own names. It may omit all auxiliary
+            heads; then the result keeps the heads of `variables_like`.
         variables_like: {'params': ..., 'batch_stats': ...} of arrays or of their shapes (`jax.eval_shape`).
-        model: of that name, where its options are to be compared with those that the file was made for.
+        model: model of this name; if given, its options are compared with the options of the file.
 
     Returns:
-        The structure of `variables_like`, NumPy arrays of its types; floating types are converted.
+        NumPy arrays in the structure and dtypes of `variables_like`; floating types are converted.
 
     Raises:
-        CheckpointError: the file cannot be read, is of another network, or a tensor is missing, unknown or of another
-            shape; lists up to five.
+        CheckpointError: the file cannot be read or holds another network, or tensors are missing, unknown or of another
+            shape; the message lists up to five.
     """
     arrays, notes = read(path)
     made_for = notes.get("model", model_name)
@@ -122,16 +123,16 @@ def load(path: Path | str, model_name: str, variables_like: Any, model: nn.Modul
 
 
 def load_layers(path: Path | str, model_name: str, variables: Any, layers: list[str]) -> Any:
-    """`variables` with those of some layers from a file of any network that has them in the same shape.
+    """Returns `variables` with some layers loaded from a file of any network that has them in the same shape.
 
     Args:
-        path: as for `load`. Published names are read by the table that the file notes, or else by the smallest one that
-            has all its layers.
-        layers: our names; 'inception_3a' are all layers inside. Of the file's others nothing is asked.
+        path: as in `load`. Published names are mapped by the table of the model stored in the file. Without a known
+            model, the smallest table that contains all layers of the file is used.
+        layers: our layer names; 'inception_3a' selects all layers inside it. Other layers of the file are ignored.
 
     Raises:
         UsageError: the model has no such layer.
-        CheckpointError: as `load`; a tensor of these layers is missing or of another shape.
+        CheckpointError: as in `load`, or a tensor of these layers is missing or has another shape.
     """
     arrays, notes = read(path)
     named = _named(variables)
@@ -152,13 +153,13 @@ def load_layers(path: Path | str, model_name: str, variables: Any, layers: list[
 def save(
     path: Path | str, model_name: str, variables: Any, own_names: bool = False, model: nn.Module | None = None
 ) -> None:
-    """Writes {'params': ..., 'batch_stats': ...} as .safetensors under the names of the model's source, or our own.
+    """Writes {'params': ..., 'batch_stats': ...} as .safetensors under published names, or under our own.
 
     Args:
-        model: of that name, where its options are to be noted in the file.
+        model: model of this name; if given, its options are stored in the file.
 
     Raises:
-        CheckpointError: the model has no source, or the file cannot be written.
+        CheckpointError: the model has no published names, or the file cannot be written.
     """
     path, arrays = Path(path), {k: np.asarray(v) for k, v in _named(jax.device_get(variables)).items()}
     if path.suffix != ".safetensors":
@@ -173,17 +174,18 @@ def save(
     try:
         safetensors.numpy.save_file(arrays, unfinished, metadata=notes)
         unfinished.replace(path)
-    except Exception as e:  # safetensors has its own kinds
+    except Exception as e:  # safetensors raises its own exception types
         raise CheckpointError(f"{path} could not be written: {_line(e)}") from e
 
 
 def read(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors of a file by name, and its notes: 'model' and 'options' in one that we wrote.
+    """Reads the tensors of a file by name, and its metadata ('model' and 'options' in files that we wrote).
 
-    A dictionary under 'state_dict' is opened; a 'module.' before every name is dropped.
+    If there is a 'state_dict' entry, that dictionary is read. A prefix 'module.' of all names is removed.
 
     Raises:
-        CheckpointError: it cannot be read, holds anything but tensors, or asks the unpickler for anything else.
+        CheckpointError: the file cannot be read, holds anything other than tensors, or asks the unpickler for anything
+            else.
     """
     path, notes = Path(path), dict[str, str]()
     if not path.is_file():
@@ -197,7 +199,7 @@ def read(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             arrays = torch_file.read(path)
     except CheckpointError as e:
         raise CheckpointError(f"{path}: {_line(e)}") from None
-    except Exception as e:  # a damaged file can break any of the readers in any way
+    except Exception as e:  # a damaged file can raise any exception in any reader
         raise CheckpointError(f"{path} cannot be read, it may be damaged or no file of weights: {_line(e)}") from e
     if arrays and all(k.startswith("module.") for k in arrays):
         arrays = {k.removeprefix("module."): v for k, v in arrays.items()}
@@ -210,7 +212,7 @@ def _named(variables: Any) -> dict[str, Any]:
 
 
 def _layer(name: str) -> str:
-    """'conv1' of 'params/conv1/kernel', 'inception_3a' of 'params/inception_3a/1x1/kernel'."""
+    """Returns 'conv1' for 'params/conv1/kernel', 'inception_3a' for 'params/inception_3a/1x1/kernel'."""
     return name.split("/")[1] if "/" in name else ""
 
 
@@ -225,7 +227,7 @@ def _table(path: Path | str, arrays: dict[str, np.ndarray]) -> dict[str, str]:
 def _take(
     path: Path | str, arrays: dict[str, np.ndarray], theirs: dict[str, str], wanted: dict[str, Any], variables_like: Any
 ) -> Any:
-    """`variables_like` with the `wanted` of its arrays from a file, in which {our name: their name}."""
+    """Returns `variables_like` with its `wanted` arrays taken from a file; `theirs` is {our name: name in the file}."""
     own = all(k == v for k, v in theirs.items())
     _check(path, arrays, {theirs[k]: tuple(v.shape) if own else published_shape(k, v.shape) for k, v in wanted.items()})
     values = []
@@ -257,5 +259,5 @@ def _line(e: Exception) -> str:
 
 
 def _printable(text: str) -> str:
-    """Names in a file may hold anything, also what moves a terminal's cursor."""
+    """Replaces unprintable characters: names in a file may contain terminal control codes."""
     return "".join(c if c.isprintable() else "?" for c in text)
