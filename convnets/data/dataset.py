@@ -110,6 +110,25 @@ def load_splits(
     return train, test
 
 
+def load_test_split(statistics: Statistics | None = None, **section: Any) -> Split:
+    """Loads the test split alone.
+
+    Args:
+        statistics: of the training set. If an operation needs them and they are missing, the training split is opened.
+        section: the arguments of `load_splits`.
+
+    Raises:
+        DataError: as `load_splits` does.
+    """
+    name, data_dir, loader = section["name"], section["data_dir"], section["loader"]
+    test = _split(name, data_dir, loader, section["test_split"], section["test_ops"], True, "error")
+    if not pipeline.needs_statistics(test.device_ops):
+        return test
+    if statistics is None:
+        return load_splits(**section)[1]
+    return dataclasses.replace(test, device_ops=pipeline.bind(test.device_ops, statistics), statistics=statistics)
+
+
 def parse_operations(text: str, loader: str, test: bool) -> tuple[list[Call], list[Call]]:
     """Parses an augmentation string into host and device operations.
 

@@ -9,9 +9,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from convnets.config import load_config
-from convnets.errors import UsageError
+from convnets.errors import CheckpointError, UsageError
 from convnets.losses import NO_PROBABILITIES
-from convnets.modes.open import open_run
 from convnets.modes.output import print_results
 from convnets.runtime import distributed, files, parallel
 from convnets.training import validation
@@ -24,9 +23,13 @@ def evaluate(config: ConfigDict, workdir: Path, file: str, name: str = "") -> No
     result.json is not changed.
     """
     result, _, _ = test_run(config, workdir, file)
-    if not file and distributed.is_main():
-        files.write_json(workdir / f"evaluation{'-' * bool(name)}{name}.json", result)
     print_results(result)
+    if not file and distributed.is_main():
+        path = workdir / f"evaluation{'-' * bool(name)}{name}.json"
+        try:
+            files.write_json(path, result)
+        except CheckpointError as e:  # a read-only folder
+            print(f"not written to {path.name}: {e}")
 
 
 def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, name: str = "") -> None:
@@ -79,13 +82,17 @@ def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[st
     process and evaluate.protocol=single.
     """
     from convnets.evaluation import feature_change
+    from convnets.evaluation.evaluator import Evaluator
+    from convnets.training import network
 
-    run = open_run(config, workdir, file)
-    result, scores = run.test()
+    opened = network.open_network(config, workdir, file)
+    split = network.open_test_split(config, opened.model, workdir)
+    evaluator = Evaluator(opened.model, config.loss, split, **config.evaluate)
+    result, scores = network.test_network(config, opened, evaluator)
     own = json.loads((workdir / "config.json").read_text())["data"]["test_ops"] if not file else config.data.test_ops
     if own != config.data.test_ops and config.evaluate.protocol == "single" and distributed.process_count() == 1:
-        variables = parallel.replicate(run.state.variables)
+        variables = parallel.replicate(opened.variables)
         result["feature_change"] = feature_change.feature_change(
-            run.model, variables, run.test_split, own, run.evaluator.batch_size
+            opened.model, variables, split, own, evaluator.batch_size
         )
-    return result, scores, run.test_split
+    return result, scores, split

@@ -3,27 +3,27 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from convnets import models
 from convnets.augment import pipeline
 from convnets.data import image_files
 from convnets.losses import NO_PROBABILITIES
-from convnets.modes.open import restore_variables
 from convnets.modes.output import CONSOLE
+from convnets.training.network import open_network
 
 
 def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bool) -> None:
     """Prints the most probable classes of image files."""
     facts = json.loads((workdir / "manifest.json").read_text())["dataset"]
     pixels = image_files.read(images, facts, config.data.test_ops, invert)
-    model = models.create(**config.model)
-    scores = _scores(model, config, workdir, pixels)
+    network = open_network(config, workdir)
+    ops = image_files.operations(config.data.test_ops, workdir)
+    inputs = pipeline.apply(ops, None, pixels)
+    scores = np.asarray(network.model.apply(network.variables, inputs, train=False), np.float32)
     if config.loss in NO_PROBABILITIES:
         print(f"this network was trained on loss={config.loss}: its outputs are shown, not probabilities")
         values, unit = scores, ""
@@ -35,9 +35,3 @@ def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bo
         best = np.argsort(-row)[: min(3, len(names))]
         table.add_row(name, *(f"{names[i]}  {row[i]:.2f}{unit}" for i in best))
     CONSOLE.print(table)
-
-
-def _scores(model: Any, config: ConfigDict, workdir: Path, pixels: np.ndarray) -> np.ndarray:
-    variables = restore_variables(model, config, workdir).variables
-    ops = image_files.operations(config.data.test_ops, workdir)
-    return np.asarray(model.apply(variables, pipeline.apply(ops, None, pixels), train=False), np.float32)

@@ -17,22 +17,18 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
-from convnets import models
 from convnets.analysis import activations, gabor, network_plots, run_plots
 from convnets.augment import pipeline
 from convnets.data import dataset, image_files, sampler, tf_pipeline
 from convnets.errors import UsageError
 from convnets.losses import NO_PROBABILITIES
-from convnets.models.pretrained import weights
 from convnets.models.summary import LayerSummary, summarize
 from convnets.modes import evaluate
-from convnets.modes.open import open_run
 from convnets.op_string import Call
 from convnets.runtime import files, provenance
-from convnets.training.state import create_state
+from convnets.training.network import open_network, open_test_split
 
 EXAMPLES = 2000  # number of test images for the statistics, from the first on
 CHANNELS, BEST = 8, 6  # channels shown per layer, and images shown per channel
@@ -95,15 +91,9 @@ def compare(members: Sequence[Path], overrides: list[str], out: Path) -> None:
 
 def _subject(config: ConfigDict, workdir: Path, file: str, with_data: bool) -> tuple[Subject, int]:
     name = config.model.name
-    if with_data:
-        run = open_run(config, workdir, file)
-        model, variables, split, step = run.model, run.state.variables, run.test_split, int(run.state.step)
-        ops = split.device_ops
-    else:
-        model, split, step = models.create(**config.model), None, 0
-        ops = image_files.operations(config.data.test_ops, workdir)
-        fresh = create_state(model, optax.identity(), model.input_shape, 0).variables
-        variables = weights.load(file, name, fresh, model)
+    model, variables, step, _ = open_network(config, workdir, file)
+    split = open_test_split(config, model, workdir) if with_data else None
+    ops = split.device_ops if split else image_files.operations(config.data.test_ops, workdir)
     image = jax.ShapeDtypeStruct((1, *model.input_shape), np.float32)
     run_ones = jax.eval_shape(functools.partial(activations.capture, model), variables, image)
     layers = [r for r in summarize(model, model.input_shape) if r.name in run_ones]

@@ -9,7 +9,7 @@ from typing import Any
 
 from convnets.errors import UsageError
 from convnets.models.paper_costs import STATED, Stated
-from convnets.report import benchmarks
+from convnets.report import benchmarks, markdown
 from convnets.sweep.experiment import ROOT
 
 PAGE = ROOT / "docs" / "lecture.md"
@@ -46,17 +46,14 @@ def sizes(names: list[str]) -> list[str]:
         UsageError: a name is not a network.
     """
     golden: dict[str, Any] = json.loads(GOLDEN.read_text())
-    lines = [
-        "| network | parameters: the paper | exactly | multiply-adds: the paper | exactly |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for name in names:
         if name not in golden:
             raise UsageError(f"{PAGE.name}: '{name}' is no network of {GOLDEN.name}")
         paper, ours = STATED.get(name, Stated()), golden[name]
-        lines.append(f"| `{name}` | {paper.parameters} | {ours['parameters']:,} | {paper.multiply_adds}"
-                     f" | {ours['multiply_adds']:,} |")  # fmt: skip
-    return lines
+        rows.append([f"`{name}`", paper.parameters, f"{ours['parameters']:,}", paper.multiply_adds,
+                     f"{ours['multiply_adds']:,}"])  # fmt: skip
+    return markdown.table(["network", "parameters: the paper", "exactly", "multiply-adds: the paper", "exactly"], rows)
 
 
 def commands(path: Path = PAGE) -> list[list[str]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from convnets.errors import UsageError
-from convnets.report import doc_blocks, results
+from convnets.report import doc_blocks, markdown, results
 from convnets.report.verdicts import Table, TableRow, interval, tables
 from convnets.sweep.experiment import ROOT, load_experiments
 
@@ -68,8 +68,8 @@ def row_lines(table: Table, lines: Sequence[TableRow]) -> list[str]:
 
 
 def row_head(metric: str) -> list[str]:
-    return [f"| network and recipe | test set | protocol | paper ({unit(metric)}) | ours ({unit(metric)}), mean ± std (n)"
-            " | difference | time a run | commit |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    return markdown.head(["network and recipe", "test set", "protocol", f"paper ({unit(metric)})",
+                          f"ours ({unit(metric)}), mean ± std (n)", "difference", "time a run", "commit"])  # fmt: skip
 
 
 def claim_lines(table: Table) -> list[str]:
@@ -90,10 +90,7 @@ def claim_lines(table: Table) -> list[str]:
     return out
 
 
-CLAIM_HEAD = [
-    "| claim | where | size | metric | paper's effect | ours [95 %] | n | verdict |",
-    "|---|---|---|---|---|---|---|---|",
-]
+CLAIM_HEAD = markdown.head(["claim", "where", "size", "metric", "paper's effect", "ours [95 %]", "n", "verdict"])
 
 
 WORDS = ("reproduced", "not resolved", "not reproduced")  # verdicts of claims that were run
@@ -101,13 +98,13 @@ WORDS = ("reproduced", "not resolved", "not reproduced")  # verdicts of claims t
 
 def count_lines(made: Sequence[Table]) -> list[str]:
     """Returns a Markdown table of verdict counts per experiment, with links to the sections of RESULTS.md."""
-    lines = [f"| claims of | size | {' | '.join(WORDS)} |", "|---|---|---|---|---|"]
+    rows = []
     for t in made:
         words = Counter(v.word for v in t.verdicts if v.n)
         if words:
             link = f"[{_cell(t.experiment.title)}](RESULTS.md#{_anchor(_heading(t))})"
-            lines.append(f"| {link} | {t.size} | {' | '.join(str(words[w] or '') for w in WORDS)} |")
-    return lines if len(lines) > 2 else []
+            rows.append([link, t.size, *(words[w] or "" for w in WORDS)])
+    return markdown.table(["claims of", "size", *WORDS], rows) if rows else []
 
 
 def _heading(table: Table) -> str:
@@ -183,21 +180,23 @@ def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/") -
                 found[entry["config"], entry["overrides"][0], metric].append(entry)
     if not found:
         return []
-    lines = [
-        "## Demonstrations",
-        "",
-        "| program | of what | metric | ours, mean ± std (n) | commit |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for (program, what, metric), entries in found.items():
         entries = [e for e in entries if e["commit"] == entries[-1]["commit"]]
         values = [e["metrics"][metric] for e in entries]
         spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
         command = f"`python -m {program.removesuffix('.py').replace('/', '.')}`"
-        lines.append(f"| {command} | {what} | {metric.replace('_', ' ')} | **{statistics.mean(values):.5g}**{spread} ({len(values)})"
-                     f" | {entries[-1]['commit'][:7]} |")  # fmt: skip
+        ours = f"**{statistics.mean(values):.5g}**{spread} ({len(values)})"
+        rows.append([command, what, metric.replace("_", " "), ours, entries[-1]["commit"][:7]])
+    lines = markdown.table(["program", "of what", "metric", "ours, mean ± std (n)", "commit"], rows)
     names = dict.fromkeys(Path(program).stem for program, _, _ in found)
-    return [*lines, "", *(line for name in names for line in (f"![{name}]({docs}{name}.png)", ""))]
+    return [
+        "## Demonstrations",
+        "",
+        *lines,
+        "",
+        *(line for name in names for line in (f"![{name}]({docs}{name}.png)", "")),
+    ]
 
 
 def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:

@@ -3,9 +3,17 @@
 from collections.abc import Iterable, Sequence
 
 
+def head(columns: Sequence[str]) -> list[str]:
+    """Returns the two lines that begin a table."""
+    return [row(columns), "|" + "---|" * len(columns)]
+
+
+def row(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Returns the lines of a table with a head; every row must have one cell per column."""
-    cells = [tuple(map(str, row)) for row in rows]
-    assert all(len(row) == len(columns) for row in cells), columns
-    head, *body = ("| " + " | ".join(cells) + " |" for cells in (tuple(columns), *cells))
-    return [head, "|" + "---|" * len(columns), *body]
+    """Returns the lines of a table; every row has a cell for each column."""
+    rows = list(rows)
+    assert all(len(cells) == len(columns) for cells in rows), columns
+    return [*head(columns), *map(row, rows)]

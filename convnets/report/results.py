@@ -147,7 +147,7 @@ def keep_results(entries: Sequence[Mapping[str, Any]]) -> int:
     known: dict[tuple, Mapping[str, Any]] = {_identity(entry): entry for entry in read_results()}
     before = len(known)
     known |= {_identity(entry): entry for entry in entries}
-    RESULTS.write_text("".join(json.dumps(entry) + "\n" for entry in known.values()))
+    files.write_text(RESULTS, "".join(json.dumps(entry) + "\n" for entry in known.values()))
     return len(known) - before
 
 

@@ -30,7 +30,12 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         CheckpointError: the file cannot be written, for example because the disk is full.
     """
-    text, scratch = json.dumps(content, indent=2) + "\n", path.with_name(path.name + ".tmp")
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically; raises as `write_json` does."""
+    scratch = path.with_name(path.name + ".tmp")
     with writing(path):
         scratch.write_text(text)
         scratch.replace(path)

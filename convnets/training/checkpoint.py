@@ -50,7 +50,7 @@ class Checkpoints:
         facts = {**facts, CHECKSUMS: {name: checksum(array) for name, array in arrays.items()}}
         try:
             self._set_aside(self.directory / str(int(state.step)))
-            with self._open() as files:
+            with self._open(writing=True) as files:
                 files.save(int(state.step), arrays, force=True, custom_metadata=facts)
         except Exception as e:
             step, left = int(state.step), room(self.directory)
@@ -115,9 +115,10 @@ class Checkpoints:
                 raise ValueError(f"{name} is not what was saved: its checksum differs")
         return arrays, facts
 
-    def _open(self):
+    def _open(self, writing: bool = False):
+        """Opens orbax's checkpointer; only a run that saves may remove the temporary folders of an interrupted save."""
         latest = ocp.training.preservation_policies.LatestN(self.keep)
-        return ocp.training.Checkpointer(self.directory, preservation_policy=latest, cleanup_tmp_directories=True)
+        return ocp.training.Checkpointer(self.directory, preservation_policy=latest, cleanup_tmp_directories=writing)
 
 
 def checksum(array: Any) -> int:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from convnets.runtime.files import read_lines, writing
+from convnets.runtime.files import read_lines, write_text, writing
 
 PLAIN_EVERY = 10.0  # minimum seconds between progress lines without a terminal
 
@@ -40,9 +40,7 @@ class Metrics:
         self.path = workdir / "metrics.jsonl"
         kept = [line for line in read_lines(self.path) if line["step"] <= step]
         if self.path.exists():
-            scratch = self.path.with_suffix(".tmp")
-            scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
-            scratch.replace(self.path)
+            write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         (workdir / "events").mkdir(exist_ok=True)
         with writing(workdir / "events"):
             self.file = self.path.open("a")

@@ -12,18 +12,18 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from convnets import models
-from convnets.augment import pipeline
 from convnets.data import dataset, sampler, tf_pipeline
 from convnets.errors import CheckpointError, UsageError
 from convnets.evaluation import metrics
 from convnets.evaluation.evaluator import Evaluator
 from convnets.models.pretrained import weights
-from convnets.runtime import distributed, files, parallel, provenance
+from convnets.runtime import distributed, files, parallel
 from convnets.runtime.preemption import Preemption
 from convnets.runtime.profiler import Trace
 from convnets.runtime.watchdog import Watchdog
 from convnets.training import divergence, metric_log, svm, train_step
 from convnets.training.checkpoint import Checkpoints
+from convnets.training.network import Network, check_same_step, split_problems, test_network
 from convnets.training.optimizer import make_recipe
 from convnets.training.schedules import Errors
 from convnets.training.state import TrainState, create_state
@@ -104,9 +104,7 @@ class Run:
         self.state = create_state(self.model, self.recipe.optimizer, self.model.input_shape, self.seed,
                                    average=bool(self.recipe.average))  # fmt: skip
         restored = self.checkpoints.restore(self.state)
-        found = distributed.all_gather_json(int(restored[0].step) if restored else 0)
-        if len(set(found)) > 1:  # a shared file system may show another host's files late
-            raise CheckpointError(f"{workdir}: the processes see different newest checkpoints, of steps {found}")
+        check_same_step(workdir, int(restored[0].step) if restored else 0)
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
         elif config.model.init_from:
@@ -128,18 +126,8 @@ class Run:
         self.state = state.replace(params=found["params"], batch_stats=found["batch_stats"], average=average)
 
     def _check(self) -> None:
-        found = []
-        for split, key in ((self.train_split, "train_ops"), (self.test_split, "test_ops")):
-            shape = pipeline.output_shape(split.device_ops, split.info.image_shape)[1:]
-            if shape != self.model.input_shape:
-                found.append(
-                    f"data.{key} gives images of {shape}, model {self.config.model.name} takes {self.model.input_shape}"
-                )
-            if split.info.num_classes != self.config.model.num_classes:
-                found.append(
-                    f"model.num_classes is {self.config.model.num_classes}, "
-                    f"{split.info.name} has {split.info.num_classes} classes"
-                )
+        found = split_problems(self.config, self.model, self.train_split, "train_ops")
+        found += split_problems(self.config, self.model, self.test_split, "test_ops")
         if self.config.train.batch_size > self.train_split.info.num_examples:
             found.append(
                 f"train.batch_size is {self.config.train.batch_size}, "
@@ -328,22 +316,6 @@ class Run:
 
     def test(self) -> tuple[dict[str, Any], np.ndarray]:
         """Tests the network; returns the content of result.json and the scores [examples, classes]."""
-        summary, scores = self.evaluator(parallel.replicate(self.state.variables))
-        info = self.test_split.info
-        result = {
-            "config": self.config.to_dict(),
-            "dataset": f"{info.name}:{info.version}",
-            "split": info.split,
-            "protocol": self.config.evaluate.protocol,
-            "views": self.evaluator.views,
-            "split_examples": info.num_examples,
-            **{k: summary[k] for k in ("num_examples", "top1_error", "top5_error", "loss")},
-            "seed": self.seed,
-            "steps": int(self.state.step),
-            "parameters": sum(v.size for v in jax.tree.leaves(self.state.params)),
-            "seconds": round(self.seconds, 2),
-            "images_per_second": round(float(np.median(self.speeds)), 3) if self.speeds else None,  # this session only
-            "commit": provenance.commit(),
-            "versions": provenance.versions(),
-        }
-        return result, scores
+        network = Network(self.model, self.state.variables, int(self.state.step), self.seconds)
+        speed = round(float(np.median(self.speeds)), 3) if self.speeds else None  # of this session
+        return test_network(self.config, network, self.evaluator, speed)

@@ -1,0 +1,125 @@
+"""Opens and tests a trained network. Needs no optimizer, no training split and no writable folder."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from convnets import models
+from convnets.augment import pipeline
+from convnets.augment.statistics import Statistics
+from convnets.data import dataset
+from convnets.errors import CheckpointError, UsageError
+from convnets.evaluation.evaluator import Evaluator
+from convnets.models.pretrained import weights
+from convnets.runtime import distributed, parallel, provenance
+from convnets.training.checkpoint import Checkpoints
+from convnets.training.state import create_state
+
+
+class Network(NamedTuple):
+    """A model with its variables.
+
+    Attributes:
+        variables: {'params', 'batch_stats'}; the averaged parameters if the recipe keeps an average.
+        step: training steps taken; 0 for a weights file.
+        seconds: training time of all sessions.
+    """
+
+    model: nn.Module
+    variables: dict[str, Any]
+    step: int = 0
+    seconds: float = 0.0
+
+
+def open_network(config: ConfigDict, workdir: Path, file: str = "") -> Network:
+    """Opens a weights file, or the newest checkpoint of the run in `workdir` if `file` is empty.
+
+    Raises:
+        CheckpointError: the run has no readable checkpoint, the processes see different ones, or the file does not fit.
+    """
+    model = models.create(**config.model)
+    target = create_state(model, optax.identity(), model.input_shape, 0, average=bool(config.optim.average))
+    if file:
+        return Network(model, weights.load(file, config.model.name, target.variables, model))
+    restored = Checkpoints(workdir / "checkpoints").restore(target, part=True)
+    check_same_step(workdir, int(restored[0].step) if restored else 0)
+    if restored is None:
+        raise CheckpointError(f"{workdir} holds no checkpoint yet")
+    state, facts = restored
+    return Network(model, state.variables, int(state.step), facts["seconds"])
+
+
+def check_same_step(workdir: Path, step: int) -> None:
+    """Raises CheckpointError if the processes restored checkpoints of different steps.
+
+    A shared file system may show the files of another host late.
+    """
+    found = distributed.all_gather_json(step)
+    if len(set(found)) > 1:
+        raise CheckpointError(f"{workdir}: the processes see different newest checkpoints, of steps {found}")
+
+
+def open_test_split(config: ConfigDict, model: nn.Module, workdir: Path) -> dataset.Split:
+    """Opens the test split of a config, with the training-set statistics that a run saved in its workdir.
+
+    Raises:
+        DataError: from `dataset.load_test_split`.
+        UsageError: the split does not fit the model.
+    """
+    kept = workdir / "statistics.npz"
+    statistics = Statistics(**np.load(kept)) if kept.exists() else None
+    split = distributed.main_first(lambda: dataset.load_test_split(**config.data, statistics=statistics))
+    if problems := split_problems(config, model, split, "test_ops"):
+        raise UsageError("\n".join(problems))
+    return split
+
+
+def split_problems(config: ConfigDict, model: nn.Module, split: dataset.Split, key: str) -> list[str]:
+    """Returns the reasons why a model cannot take the images of a split, one line each.
+
+    Args:
+        key: the leaf of `config.data` with the split's augmentation string.
+    """
+    found = []
+    shape = pipeline.output_shape(split.device_ops, split.info.image_shape)[1:]
+    if shape != model.input_shape:
+        found.append(f"data.{key} gives images of {shape}, model {config.model.name} takes {model.input_shape}")
+    if split.info.num_classes != config.model.num_classes:
+        found.append(
+            f"model.num_classes is {config.model.num_classes}, {split.info.name} has {split.info.num_classes} classes"
+        )
+    return found
+
+
+def test_network(
+    config: ConfigDict, network: Network, evaluator: Evaluator, images_per_second: float | None = None
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Tests a network; returns the content of result.json and the scores [examples, classes].
+
+    Args:
+        images_per_second: the training speed of this session, if it trained.
+    """
+    summary, scores = evaluator(parallel.replicate(network.variables))
+    info = evaluator.split.info
+    result = {
+        "config": config.to_dict(),
+        "dataset": f"{info.name}:{info.version}",
+        "split": info.split,
+        "protocol": config.evaluate.protocol,
+        "views": evaluator.views,
+        "split_examples": info.num_examples,
+        **{k: summary[k] for k in ("num_examples", "top1_error", "top5_error", "loss")},
+        "seed": config.train.seed,
+        "steps": network.step,
+        "parameters": sum(v.size for v in jax.tree.leaves(network.variables["params"])),
+        "seconds": round(network.seconds, 2),
+        "images_per_second": images_per_second,
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+    }
+    return result, scores

@@ -1,0 +1,81 @@
+"""Opening and testing a trained network needs neither an optimizer, a training split nor a writable folder."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from configs import base
+from convnets import models
+from convnets.errors import CheckpointError
+from convnets.models.pretrained import weights
+from convnets.modes import evaluate
+from convnets.training.checkpoint import Checkpoints
+from convnets.training.network import open_network
+from convnets.training.state import create_state
+from tests.conftest import filled
+from tests.data.test_tf_pipeline import photographs
+
+OPS = "decode|resize_short(32)|center(32)|value_range(-1, 1)"
+
+
+def config_for(folder, counts):
+    """ResNet-20 with the default batch sizes on a folder of images of two classes."""
+    config = base.get_config("resnet20_cifar")
+    name = photographs(folder, counts, size=(36, 40))
+    config.model.num_classes = 2
+    config.data.update(name=name, loader="stream", test_split="test", train_ops=OPS, test_ops=OPS)
+    return config
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A network, its state after 7 steps, and a folder of 24 images: fewer than train.batch_size."""
+    config = config_for(tmp_path_factory.mktemp("few") / "birds", {"train": 16, "test": 8})
+    model = models.create(**config.model)
+    state = create_state(model, optax.identity(), model.input_shape, 0)
+    state = state.replace(step=np.int32(7), params=filled(state.params), batch_stats=filled(state.batch_stats))
+    return config, model, jax.device_get(state)
+
+
+def test_weights_are_tested_on_fewer_images_than_a_training_batch(trained, tmp_path):
+    config, model, state = trained
+    assert config.train.batch_size > 24
+    file = tmp_path / "a.safetensors"
+    weights.save(file, "resnet20_cifar", state.variables, own_names=True, model=model)
+    result, scores, split = evaluate.test_run(config, tmp_path / "nowhere", str(file))
+    assert (result["num_examples"], result["split_examples"], scores.shape) == (8, 8, (8, 2))
+    assert split.info.split == "test" and not (tmp_path / "nowhere").exists()
+
+
+def test_a_test_needs_no_training_split(tmp_path):
+    config = config_for(tmp_path / "birds", {"test": 6})
+    model = models.create(**config.model)
+    state = create_state(model, optax.identity(), model.input_shape, 0)
+    file = tmp_path / "a.safetensors"
+    weights.save(file, "resnet20_cifar", jax.device_get(state.variables), own_names=True, model=model)
+    assert evaluate.test_run(config, tmp_path, str(file))[0]["num_examples"] == 6
+
+
+def test_who_only_reads_a_run_changes_nothing_in_its_folder(trained, tmp_path):
+    """Also while a training process is saving: its unfinished folder is not swept away."""
+    config, _, state = trained
+    Checkpoints(tmp_path / "checkpoints").save(state, seconds=1.5)
+    (tmp_path / "config.json").write_text(config.to_json())
+    unfinished = tmp_path / "checkpoints" / "8.orbax-checkpoint-tmp"
+    unfinished.mkdir()
+    (unfinished / "part").write_text("half")
+    listing = lambda: {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}  # noqa: E731
+    before = listing()
+    network = open_network(config, tmp_path)
+    assert (network.step, network.seconds) == (7, 1.5)
+    result, _, _ = evaluate.test_run(config, tmp_path)
+    assert (result["steps"], result["num_examples"]) == (7, 8)
+    assert listing() == before
+    Checkpoints(tmp_path / "checkpoints").save(state.replace(step=np.int32(9)), seconds=2.0)  # who saves may clean up
+    assert not unfinished.exists()
+
+
+def test_a_folder_without_a_checkpoint_is_refused(trained, tmp_path):
+    with pytest.raises(CheckpointError, match="holds no checkpoint yet"):
+        open_network(trained[0], tmp_path)
