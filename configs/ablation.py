@@ -1,28 +1,31 @@
-"""Small networks and recipes to try one claim at a time: what the rows of experiments/*.py vary.
+"""Small networks and recipes that each test one claim; experiments/*.py run variations of them.
 
     python run.py --config=configs/ablation.py:mnist10k --config.data.data_dir=DIR --workdir=runs/small
     python run.py --config=configs/ablation.py:mnist10k "--config.model.layers=conv(8, 5)|tanh|max(2)|out"
 
-`model.layers` is the network in one line (convnets/models/sequential.py), `model.init_weights` its initial weights. The recipes
-are ours unless said; the experiments say what they compare and which numbers are a paper's. The argument picks the variant:
-    mnist10k    two convolutions with pooling and a full layer on the first 10,000 training digits, 5 epochs.
-    mlp         784-800-800-10, the network of Hinton et al. 2012, 100 epochs where they had thousands.
-    resnet      a residual network of 20 layers and 8 maps on the first 10,000 digits at 14 x 14; `shortcut` none is plain.
-    bn_mnist    784-100-100-100-10 with sigmoids, batch 60 (Ioffe & Szegedy 2015, section 4.1). A fifth of its 50,000 steps;
-                its rate and its "small random Gaussian values" are not printed: 1 and N(0, 0.1), with which the network
-                without batch normalization learned best in 2,000 steps (0.3, 1 and 3 were tried; at N(0, 0.01) it stands).
-    digits320   Net-5 on 320 digits of 16 x 16 (LeCun 1989, Generalization and network design strategies): another 320 of
-                MNIST for each seed, where the paper has 320 digits of its own; 30 passes.
-    random      32 random 9 x 9 filters that stay as they are, on the first 1,000 digits; only `out` learns. One stage
-                of Jarrett et al. 2009, whose data are Caltech-101.
-    random2     both stages of it, with 5,000 images of CIFAR-10.
-    cifar       three convolutions and a full layer on CIFAR-10, no augmentation, no decay: the kind of net with which
-                figure 1 of Krizhevsky et al. 2012 compares activations.
-    cifar_aug   the same with random crops, mirror images and decay.
-    inception   GoogLeNet's nine modules at a quarter of the width, for 32 x 32, with the recipe of cifar_aug.
-    inception_aux  the same with its two auxiliary classifiers.
-    13pct       cuda-convnet's 13% net with a tenth of its epochs, and its options as keys.
-    cifar_resnet20  He et al. 2015 with a fifth of the iterations, and the shortcut as a key.
+`model.layers` is the network in one line (convnets/models/sequential.py); `model.init_weights` is its weight
+initialization. The recipes are our own unless stated. Each experiment states what it compares and which numbers are
+from a paper. The argument selects the variant:
+    mnist10k    two convolutions with pooling and a fully connected layer, first 10,000 training digits, 5 epochs.
+    mlp         784-800-800-10, the network of Hinton et al. 2012; 100 epochs, where the paper trains for thousands.
+    resnet      a residual network with 20 layers and 8 feature maps, on the first 10,000 digits at 14 x 14. With
+                `shortcut` none it is a plain network.
+    bn_mnist    784-100-100-100-10 with sigmoids, batch 60 (Ioffe & Szegedy 2015, section 4.1), for a fifth of the
+                paper's 50,000 steps. The paper does not print its learning rate or its "small random Gaussian values".
+                We use 1 and N(0, 0.1), the best values for the network without batch normalization in 2,000 steps
+                (0.3, 1 and 3 were tried; with N(0, 0.01) it does not learn).
+    digits320   Net-5 on 320 digits of 16 x 16 (LeCun 1989, Generalization and network design strategies), 30 epochs.
+                Each seed uses a different 320 digits of MNIST; the paper has its own 320 digits.
+    random      32 fixed random 9 x 9 filters on the first 1,000 digits; only `out` is trained. One stage of Jarrett et
+                al. 2009, whose data set is Caltech-101.
+    random2     both stages of Jarrett et al. 2009, on 5,000 images of CIFAR-10.
+    cifar       three convolutions and a fully connected layer on CIFAR-10, without augmentation or weight decay. Figure
+                1 of Krizhevsky et al. 2012 compares activations on this kind of network.
+    cifar_aug   cifar with random crops, horizontal flips and weight decay.
+    inception   GoogLeNet's nine modules at a quarter of the width, for 32 x 32 images, with the recipe of cifar_aug.
+    inception_aux  inception with GoogLeNet's two auxiliary classifiers.
+    13pct       cuda-convnet's 13% network for a tenth of its epochs, with its options as config keys.
+    cifar_resnet20  He et al. 2015 for a fifth of the iterations, with the shortcut as a config key.
     cifar_resnet56
 """
 
@@ -124,7 +127,8 @@ def cifar_aug():
 
 def inception(head: str = ""):
     config = cifar_aug()
-    # A quarter of table 1 of Szegedy et al. 2014; the stem is one convolution, the heads have a quarter of their units.
+    # A quarter of the widths in table 1 of Szegedy et al. 2014. The stem is one convolution; the auxiliary heads have a
+    # quarter of their units.
     config.model.update(init_weights="caffe", layers=(
         "conv(48, 3, padding=1)|relu|max(3, 2, ceil=True)"
         "|inception(16, 24, 32, 4, 8, 8)|inception(32, 32, 48, 8, 24, 16)|max(3, 2, ceil=True)"

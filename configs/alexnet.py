@@ -3,31 +3,35 @@
     python run.py --config=configs/alexnet.py:paper --config.data.data_dir=DIR --workdir=runs/alexnet
     python run.py --mode=evaluate --workdir=runs/alexnet --config.evaluate.protocol=ten_crop
 
-The argument picks the variant; errors on the validation set are top-1 / top-5, in training they are of a single view:
-    paper       two groups: 40.7 / 18.2 % with ten crops (table 2); on ILSVRC-2010 a single crop is 1.5 / 1.3 worse.
-    one_gpu     half the maps in conv1 to conv4, no groups: 1.7 / 1.2 worse than two groups (section 3.2).
-    ungrouped   two groups' maps, each layer seeing all of them. No paper's number.
-    owt         the one-GPU net of "One weird trick" (Krizhevsky 2014), with the recipe of cuda-convnet2's file
-                layers-imagenet-1gpu: rates of biases twice those of weights, the rate times 250^(-1/3) after each quarter
-                of 90 epochs, colours along the standard deviations. 42.3 % in the paper's table 1 (from memory).
-    caffe       BVLC AlexNet: 227 pixels, batch 256, biases from 0.1, the rate divided by 10 every 100,000 iterations, 450,000
-                in all, no colours, biases at twice the rate and without decay: 42.9 / 19.8 %, single crop (its readme).
+The argument selects the variant. Errors are top-1 / top-5 on the validation set; during training they are measured on a
+single crop:
+    paper       two groups: 40.7 / 18.2 % with ten crops (table 2). On ILSVRC-2010 a single crop is 1.5 / 1.3 worse.
+    one_gpu     half the feature maps in conv1 to conv4, no groups: 1.7 / 1.2 worse than two groups (section 3.2).
+    ungrouped   the feature maps of two groups, but every layer sees all maps. No published number.
+    owt         the one-GPU network of "One weird trick" (Krizhevsky 2014) with the recipe of cuda-convnet2's
+                layers-imagenet-1gpu. Biases have twice the learning rate of weights. The rate is multiplied by
+                250^(-1/3) after each quarter of 90 epochs. Colour noise follows the standard deviations. 42.3 % in
+                table 1 of the paper (from memory).
+    caffe       BVLC AlexNet: 227 pixels, batch 256, initial biases of 0.1, 450,000 iterations. The rate is divided by
+                10 every 100,000 iterations. No colour noise; biases have twice the rate and no decay. 42.9 / 19.8 %
+                with a single crop (its readme).
 
-Of the paper: batch 128, momentum 0.9 with the rate inside the velocity, decay 5e-4, rate 0.01 for all layers, "divided by
-10 when the validation error rate stopped improving", which came to three times, roughly 90 passes; the shorter side to
-256, the central square, minus the mean image, crops of 224 and mirror images, colours along the principal components with
-a standard deviation of 0.1; initial weights N(0, 0.01^2), biases of 1 in conv2, conv4, conv5, fc6, fc7.
+From the paper: batch 128; momentum 0.9 with the rate inside the velocity; decay 5e-4. The rate is 0.01 for all layers,
+"divided by 10 when the validation error rate stopped improving", which happened three times in roughly 90 epochs.
+Images are resized to a shorter side of 256, cropped to the central square, and the mean image is subtracted.
+Augmentation is crops of 224, horizontal flips, and colour noise along the principal components with standard deviation
+0.1. Initial weights are N(0, 0.01^2); initial biases are 1 in conv2, conv4, conv5, fc6 and fc7.
 
-Unspecified: how long one waited for an improvement (here 5 tests, one an epoch); whether biases decay (here not); which of
-the two readings of the colours was run (here the formula on pixels of 0 to 1; "deviation" is cuda-convnet2's). In owt the
-rate of the biases follows that of the weights; the file divides it by 10 once, after half the epochs. Caffe's images were
-squeezed to 256 x 256, which lost nothing at the edges; here it is the central square.
+Unspecified: the patience of the schedule (here 5 tests, one per epoch); whether biases decay (here not); which of two
+readings of the colour noise was run (here the formula, on pixels in 0 to 1; 'deviation' is cuda-convnet2's).
+Deviations: in owt the bias rate follows the weight rate, while the original file divides it by 10 once, after half the
+epochs. Caffe squeezed the images to 256 x 256, which keeps the edges; here the central square is used.
 """
 
 from configs import base
 
 SQUARE = "decode|square(256)|subtract_mean"
-ITERATION = 256 / base.IMAGENET_TRAIN  # of the caffe variant, in epochs
+ITERATION = 256 / base.IMAGENET_TRAIN  # one iteration of the caffe variant, in epochs
 
 
 def get_config(variant: str = "paper"):

@@ -1,12 +1,12 @@
-"""AlexNet with one thing less: the controls of sections 3 and 4 of Krizhevsky et al. 2012.
+"""AlexNet with one component removed: the controls of sections 3 and 4 of Krizhevsky et al. 2012.
 
     python run.py --config=configs/alexnet_controls.py:no_lrn --config.data.data_dir=DIR --workdir=runs/alexnet-no-lrn
 
-The argument picks what is missing; the numbers are those by which it is worse on ILSVRC-2010, top-1 / top-5. All else is
-configs/alexnet.py:paper.
+The argument selects the component that is removed; everything else is configs/alexnet.py:paper. The numbers are the
+increase of the top-1 / top-5 error on ILSVRC-2010.
     no_lrn      local response normalization (section 3.3): 1.4 / 1.2.
-    pool2       the overlap of the poolings, windows of 2 in place of 3 (section 3.4): 0.4 / 0.3.
-    no_colours  the noise along the colours' principal components (section 4.1): over 1 top-1.
+    pool2       overlapping pooling; windows of 2 instead of 3 (section 3.4): 0.4 / 0.3.
+    no_colours  colour noise along the principal components (section 4.1): over 1 top-1.
     no_dropout  dropout (section 4.2): "substantial overfitting", no number.
 """
 

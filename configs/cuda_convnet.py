@@ -1,22 +1,23 @@
-"""The CIFAR-10 nets of cuda-convnet and of the AlexNet paper (section 3.3).
+"""The CIFAR-10 networks of cuda-convnet and of the AlexNet paper (section 3.3).
 
     python run.py --config=configs/cuda_convnet.py:26pct --config.data.data_dir=DIR --workdir=runs/26pct
 
-The argument picks the variant; each is named after the error its file promises:
-    26pct     the "80 seconds" net: 26 % after 8 epochs and 2 at a tenth of the rate, one view, no augmentation.
+The argument selects the variant. Each is named after the test error that its original file states:
+    26pct     the "80 seconds" network: 26 % after 8 epochs plus 2 at a tenth of the rate, one view, no augmentation.
     19pct     the same stages without the hidden layer: 19 % after 120 + 10 + 10 epochs.
-    18pct     19pct with LRN within maps: 18 %.
-    13pct     two stages and two locally connected layers on 24 x 24 crops and their mirror images: 13 %, ten views
-              (Krizhevsky et al. 2012, section 3.3: "four-layer" net without LRN).
-    11pct     13pct with LRN across maps and 64 instead of 32 maps in local3: 11 %, ten views (section 3.3).
+    18pct     19pct with LRN within feature maps: 18 %.
+    13pct     two convolutional stages and two locally connected layers, on 24 x 24 crops with horizontal flips: 13 %
+              with ten views (Krizhevsky et al. 2012, section 3.3: "four-layer" net without LRN).
+    11pct     13pct with LRN across feature maps and 64 instead of 32 maps in local3: 11 %, ten views (section 3.3).
 
-From cuda-convnet's example-layers (layer-params-*.cfg): rates, momentum, decay of each layer, initial weights, batch,
-and for 26pct, 19pct, 18pct and 11pct where the rate falls. The rate of biases is twice that of weights, biases do not
-decay. Pixels are 0 to 255 minus the mean image. Its decay is `wc`, here a factor of weight_decay.
+From cuda-convnet's example-layers (layer-params-*.cfg): learning rates, momentum, weight decay per layer, initial
+weights and batch size; for 26pct, 19pct, 18pct and 11pct also the epochs at which the rate drops. Biases have twice the
+rate of weights and no decay. Pixels are 0 to 255 minus the mean image. The decay `wc` of the original files is
+expressed here as a factor of weight_decay.
 
-Unspecified: how long 26pct trains at the lower rate (2 epochs here, as in Caffe's copy of it); the schedule of 13pct,
-for which that of 11pct stands. 11pct trains some 350 epochs on four fifths of the training set and then 150 on all of it,
-+ 10 + 10; here it is 500 on all of it + 10 + 10.
+Unspecified: how long 26pct trains at the lower rate (here 2 epochs, as in Caffe's copy); the schedule of 13pct (here
+the schedule of 11pct). Originally 11pct trains some 350 epochs on four fifths of the training set, then 150 on all of
+it, then 10 + 10; here it trains 500 on all of it, then 10 + 10.
 """
 
 from configs import base
@@ -33,18 +34,20 @@ def get_config(variant: str = "26pct"):
 
 
 def quick(config):
-    config.optim.update(schedule="steps(0.1, 8)", weight_decay=0.004, decay="conv*/kernel, fc*/kernel=7.5")  # 0.03
+    # The fc layers have a decay of 0.03.
+    config.optim.update(schedule="steps(0.1, 8)", weight_decay=0.004, decay="conv*/kernel, fc*/kernel=7.5")
     config.train.epochs = 10.0
 
 
 def lrn_18(config):
-    config.optim.update(schedule="steps(0.1, 120, 130)", weight_decay=0.004, decay="conv*/kernel, fc10/kernel=250")  # 1
+    # fc10 has a decay of 1.
+    config.optim.update(schedule="steps(0.1, 120, 130)", weight_decay=0.004, decay="conv*/kernel, fc10/kernel=250")
     config.train.epochs = 140.0
 
 
 def plain_19(config):
     lrn_18(config)
-    config.optim.decay = "conv*/kernel, fc10/kernel=750"  # 3
+    config.optim.decay = "conv*/kernel, fc10/kernel=750"  # fc10 has a decay of 3
 
 
 def local(config):

@@ -3,25 +3,26 @@
     python run.py --config=configs/googlenet.py:paper --config.data.data_dir=DIR --workdir=runs/googlenet
     python run.py --mode=evaluate --workdir=runs/googlenet --config.evaluate.protocol=crops_144
 
-The argument picks the variant:
-    paper       top-5 errors on the validation set: 10.07 % for one crop, 9.15 % for ten, 7.89 % for 144 (table 3).
-    caffe       BVLC GoogLeNet's quick_solver: 60 epochs, the rate times (1 - epoch / 60)^0.5, Caffe's LRN, no colours,
-                no scales: 31.3 / 11.1 % top-1 / top-5 for one crop (its readme).
+The argument selects the variant:
+    paper       top-5 validation errors: 10.07 % with one crop, 9.15 % with ten, 7.89 % with 144 (table 3).
+    caffe       BVLC GoogLeNet's quick_solver: 60 epochs, the rate multiplied by (1 - epoch / 60)^0.5, Caffe's LRN, no
+                colour or scale augmentation: 31.3 / 11.1 % top-1 / top-5 with one crop (its readme).
 
-Of the paper: momentum 0.9, the rate times 0.96 every 8 epochs, the average of the parameters for the test (Polyak);
-windows of 8 to 100 % of the area with sides of 3:4 to 4:3, photometric distortions after Howard 2013; losses of the two
-auxiliary classifiers times 0.3.
+From the paper: momentum 0.9; the rate is multiplied by 0.96 every 8 epochs; tests use the average of the parameters
+(Polyak). Crops cover 8 to 100 % of the area with aspect ratios from 3:4 to 4:3; photometric distortions follow Howard
+2013. The losses of the two auxiliary classifiers have weight 0.3.
 
-Unspecified: batch, base rate, decay and length, which are those of Caffe's solver.prototxt (32, 0.01, 2e-4, ten million
-iterations = 250 epochs); rates and decay of biases, those of its net (twice, none); the kind of average (here exponential
-over some 10,000 steps, as Google's later nets have it); the amounts of the distortions (`pixels.photometric`). The paper
-used asynchronous gradient descent on many machines and says that the recipe changed on the way, with other samplings and
-interpolations late in training; none of that is here.
+Unspecified: batch, base rate, decay and length (here those of Caffe's solver.prototxt: 32, 0.01, 2e-4, ten million
+iterations = 250 epochs); rate and decay of biases (here those of Caffe's network: twice, none); the kind of average
+(here exponential over some 10,000 steps, as in Google's later networks); the strength of the distortions (see
+`photometric` in convnets/augment/device_ops.py). The paper trained with asynchronous gradient descent on many machines.
+It says that the recipe changed during the project, with other samplings and interpolations late in training. None of
+that is reproduced.
 """
 
 from configs import base
 
-EPOCHS = 32 / base.IMAGENET_TRAIN  # an iteration in epochs
+EPOCHS = 32 / base.IMAGENET_TRAIN  # one iteration, in epochs
 
 
 def get_config(variant: str = "paper"):

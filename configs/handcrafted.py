@@ -1,21 +1,22 @@
-"""Learned against hand-made features, by the number of training images.
+"""Learned versus hand-made features, by the number of training images.
 
     python run.py --config=configs/handcrafted.py:hog-mnist-1000 --config.data.data_dir=DIR --workdir=runs/hog-1000
 
-The argument is a method and a data set, and with -N the N training images of its own for each seed:
+The argument is a method and a data set. A suffix -N limits training to N images, different ones for each seed:
     hog-mnist       histograms of oriented gradients and a linear SVM (Dalal & Triggs 2005).
     hog-cifar10
-    sift-mnist      dense SIFT, a codebook by k-means, a spatial pyramid and a linear SVM (Lazebnik et al. 2006).
+    sift-mnist      dense SIFT, a k-means codebook, a spatial pyramid and a linear SVM (Lazebnik et al. 2006).
     sift-cifar10
-    conv-mnist      LeNet-5 as it is built today (lenet.py:modern).
-    conv-cifar10    the 26 % net of cuda-convnet (cuda_convnet.py:26pct).
+    conv-mnist      the modern LeNet-5 (lenet.py:modern).
+    conv-cifar10    cuda-convnet's 26 % network (cuda_convnet.py:26pct).
 
-Hand-made: cells of 4 x 4 pixels, in the colour with the longest gradient; SIFT of the grey image at every second pixel, 256
-words. That suits images of 28 and 32 pixels and is ours; the papers' images are larger. What is fitted, and how C is chosen
-on images held out of the training set, stands in convnets/training/svm.py.
+Hand-made features: HOG uses cells of 4 x 4 pixels and, at each pixel, the colour channel with the largest gradient.
+SIFT is computed on the grey image at every second pixel, with 256 codebook words. These sizes are our choice for images
+of 28 and 32 pixels; the papers use larger images. convnets/training/svm.py explains what is fitted, and how C is chosen
+on images held out of the training set.
 
-Learned: the recipes of their files. With fewer images there are more epochs, EPOCHS; the rate falls as it does there, over
-as many epochs as there are.
+Learned features: the recipes of the networks' own configs. Fewer images get more epochs (EPOCHS), and the schedule is
+stretched to that number of epochs.
 """
 
 import functools

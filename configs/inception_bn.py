@@ -3,27 +3,28 @@
     python run.py --config=configs/inception_bn.py:x30 --config.data.data_dir=DIR --workdir=runs/bn-x30
     python run.py --mode=evaluate --workdir=runs/bn-x30 --config.evaluate.protocol=crops_144
 
-The argument picks the row of figure 3; top-1 errors on the validation set are of a single crop:
+The argument selects the row of figure 3; errors are top-1 on the validation set with a single crop:
     inception   without batch normalization, rate 0.0015: 27.8 %, reached after 31.0 million steps.
-    baseline    with it: 27.3 %; 27.8 % after 13.3 million steps.
+    baseline    inception with batch normalization: 27.3 %; 27.8 % after 13.3 million steps.
     x5          rate 0.0075 and the other changes: 27.0 %; 27.8 % after 2.1 million steps.
-    x30         rate 0.045: 25.2 / 7.82 % top-1 / top-5 after 6 million steps; 27.8 % after 2.7 million steps. With 144 crops
-                21.99 / 5.82 % (figure 4).
+    x30         rate 0.045: 25.2 / 7.82 % top-1 / top-5 after 6 million steps; 27.8 % after 2.7 million steps. With 144
+                crops 21.99 / 5.82 % (figure 4).
     x5_sigmoid  x5 with sigmoids: 30.2 %
 
-Of the paper: batch 32, momentum; inception and baseline with dropout 0.4 and local response normalization. The other
+From the paper: batch 32, momentum; inception and baseline have dropout 0.4 and local response normalization. The other
 changes of x5 and x30 (section 4.2.1): no dropout, no LRN, a fifth of the decay, a rate that falls six times as fast,
-weaker photometric distortions. Examples are permuted anew each epoch, which is more than the paper's shuffling in shards.
+and weaker photometric distortions. Examples are fully reshuffled each epoch, which is more than the paper's shuffling
+within shards.
 
-Unspecified: momentum 0.9, decay 2e-4, rates and decay of biases are those of configs/googlenet.py, as is the fall of the
-rate, 0.96 every 8 epochs; the length of all but x30 (here 31 million steps for inception and baseline, 6 million for the
-others, after which their rates are at 2 and 1 %); how much weaker the distortions are (here half). The paper trained on
-many machines at once.
+Unspecified: momentum 0.9, decay 2e-4, the rate and decay of biases, and the fall of the rate (0.96 every 8 epochs) are
+those of configs/googlenet.py. The length of all runs but x30: here 31 million steps for inception and baseline, 6
+million for the others, after which their rates are at 2 and 1 %. How much weaker the distortions are: here half. The
+paper trained on many machines at once.
 """
 
 from configs import base
 
-EPOCHS = 32 / base.IMAGENET_TRAIN  # a step in epochs
+EPOCHS = 32 / base.IMAGENET_TRAIN  # one step, in epochs
 FASTER = {"schedule": f"exponential(0.96, {8 / 6})", "weight_decay": 2e-4 / 5}
 
 

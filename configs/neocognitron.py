@@ -1,18 +1,21 @@
-"""The neocognitron on Fukushima's digits, and what its cells are good for on MNIST.
+"""The neocognitron on Fukushima's digits, and its cells as features for MNIST.
 
     python run.py --config=configs/neocognitron.py:digits --workdir=runs/neocognitron
 
-The argument picks the variant:
-    digits      0 to 4, each shown 20 times at changing places, one image after the other; tested at all shifts by up to 2.
-                The paper has no error: each cell of UC3 answers to one digit, wherever it stands (its figures 6 and 7).
-    mnist       self-organised on 2,000 digits of MNIST at 16 x 16, while a linear read-out of UC3 is trained. Ours.
+The argument selects the variant:
+    digits      digits 0 to 4, each shown 20 times at varying positions, one image at a time; tested at all shifts by up
+                to 2. The paper gives no error rate: each cell of UC3 responds to one digit, wherever it stands (its
+                figures 6 and 7).
+    mnist       unsupervised learning on 2,000 digits of MNIST at 16 x 16, while a linear read-out of UC3 is trained.
+                Our own.
 
-Of the paper: the network, the speeds q of reinforcement (here the rates of US1, US2 and US3, 1, 16 and 16), 20
-presentations, one image a step. A larger batch (lr_batch=1) adds up what each of its images would reinforce.
+From the paper: the network, the learning speeds q (here the learning rates of US1, US2 and US3: 1, 16 and 16), 20
+presentations, one image per step. A larger batch (lr_batch=1) adds up the updates of its images.
 
-Unspecified: the order (a random one every time), the places (all shifts by up to 2 cells with the same probability); of the
-network what models/neocognitron.py lists. The read-out, its loss and rate are ours. Fadings of c, initial a and
-the size of the digits were chosen among some by whether they are told apart, with other seeds than those of the results.
+Unspecified: the order of the images (here reshuffled every epoch); the positions (here all shifts by up to 2 cells,
+with equal probability); the choices for the network in convnets/models/neocognitron.py. The read-out, its loss and its
+learning rate are our own. We chose the decay rates of c, the initial a and the size of the digits by whether the digits
+are told apart. Those trials used other seeds than the reported results.
 """
 
 from configs import base

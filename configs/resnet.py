@@ -3,8 +3,8 @@
     python run.py --config=configs/resnet.py:50 --config.data.data_dir=DIR --workdir=runs/resnet50
     python run.py --mode=evaluate --workdir=runs/resnet50 --config.evaluate.protocol=ten_crop
 
-The argument is the depth and, where it is not B, the option of the shortcuts. Errors on the validation set are top-1 /
-top-5; in training they are of a single crop:
+The argument is the depth, followed by the shortcut option if it is not B. Errors are top-1 / top-5 on the validation
+set; during training they are measured on a single crop:
 
               ten crops (tables 2, 3)  dense, five scales (table 4)  one crop (the authors' readme)
     18        not in the paper
@@ -17,27 +17,28 @@ top-5; in training they are of a single crop:
     152       21.43 / 5.71             19.38 / 4.49                  23.0 / 6.7
     plain18   27.94
     plain34   28.54 / 10.02
-    50_v1_5   fb.resnet.torch's nets, which halve the map in the 3x3, with its recipe: 24.01 / 7.02 for one crop, 22.24 /
-    101_v1_5  6.08 for ten; 22.44 / 6.21 and 21.08 / 5.35; 22.16 / 6.16 and 20.69 / 5.21 (its readme).
-    152_v1_5
+    50_v1_5   fb.resnet.torch's networks (stride 2 in the 3x3 convolution) and recipe. One crop, ten crops (its readme):
+    101_v1_5  50: 24.01 / 7.02, 22.24 / 6.08; 101: 22.44 / 6.21, 21.08 / 5.35;
+    152_v1_5  152: 22.16 / 6.16, 20.69 / 5.21.
 
-Table 4 is `--config.evaluate.protocol="multi_scale(224, 256, 384, 480, 640, average='score')"`. Other options:
+Table 4 is `--config.evaluate.protocol="multi_scale(224, 256, 384, 480, 640, average='score')"`. Other shortcut options:
 `--config.model.shortcut=C`.
 
-Of the paper: batch 256, momentum 0.9, decay 1e-4, rate 0.1 "divided by 10 when the error plateaus", up to 600,000
-iterations = 120 epochs; the shorter side drawn from [256, 480], crops of 224, mirror images, AlexNet's colours; He's initial
-weights, no dropout. Its batches were eight of 32 on as many GPUs, each normalized by itself: so it is here too, the batch
-being cut by the number of devices.
+From the paper: batch 256, momentum 0.9, decay 1e-4; rate 0.1 "divided by 10 when the error plateaus"; up to 600,000
+iterations = 120 epochs. The shorter side is drawn from [256, 480]; augmentation is crops of 224, horizontal flips and
+AlexNet's colour noise. He initialization, no dropout. The paper splits each batch into eight parts of 32 on eight GPUs,
+and batch normalization uses the statistics of each part. Here too it normalizes per device, so the part's size depends
+on the number of devices.
 
-Unspecified: how long one waited (here 5 tests, one an epoch) and how often the rate fell (here three times at most);
-whether decay applies to scales and biases (here to kernels alone, as in the authors' advice to fb.resnet.torch). The paper
-subtracts the mean of each pixel; of crops from everywhere that is a single colour but for noise, so here it is the mean
-colour, which suits any size. The released networks' statistics were averaged over a large batch after training; here they
-are running averages.
+Unspecified: the patience of the schedule (here 5 tests, one per epoch); how often the rate dropped (here at most three
+times); whether decay applies to scales and biases (here only to kernels, as in the authors' advice to fb.resnet.torch).
+The paper subtracts the mean of each pixel. For crops from all positions that is one colour plus noise, so here it is
+the mean colour, which fits any size. The released networks averaged their batch statistics over a large batch after
+training; here they are running averages.
 
-Of fb.resnet.torch: windows of 8 to 100 % of the area, colours, standardized channels, Nesterov's momentum, decay of all
-parameters, the rate divided by 10 after 30 and 60 of 90 epochs. Its noise along the principal components has constants of
-its own, here they are computed; its weights are drawn by fan-out, here by fan-in.
+From fb.resnet.torch: crops of 8 to 100 % of the area, colour distortions, standardized channels, Nesterov momentum,
+decay of all parameters, the rate divided by 10 after 30 and 60 of 90 epochs. Its colour noise along the principal
+components has fixed constants; here they are computed. It draws initial weights by fan-out; here it is fan-in.
 """
 
 from configs import base

@@ -2,31 +2,32 @@
 
     python run.py --config=configs/resnet_cifar.py:20 --config.data.data_dir=DIR --workdir=runs/resnet20
 
-The argument is the depth, with 'plain' in front for the network without shortcuts:
+The argument is the depth, with the prefix 'plain' for the network without shortcuts:
     20        8.75 %
     32        7.51 %
     44        7.17 %
     56        6.97 %
-    110       6.61 +- 0.16 % (five runs; the best 6.43). Begins at a tenth of the rate until the training error is
-              below 80 %, in the paper about 400 iterations; here measured over any 100 iterations in a row.
-    1202      7.93 %, begins like 110
-    plain20   curves only (figure 6): the deeper, the worse, in training and test.
+    110       6.61 +- 0.16 % (five runs; the best 6.43). Starts at a tenth of the rate until the training error is below
+              80 %, in the paper after about 400 iterations; here the error is averaged over 100 consecutive iterations.
+    1202      7.93 %, starts like 110
+    plain20   curves only (figure 6): deeper networks are worse, in training and test.
     plain32
     plain44
     plain56
     plain110  above 60 %, not drawn in the paper
 
-Of the paper: batch 128, momentum 0.9, decay 1e-4, rate 0.1 divided by 10 after 32k and 48k of 64k iterations, 4 zeros on
-every side of the mean-subtracted image and a random crop, mirror images, test of the single view, He's initial weights.
-The epochs below are those iterations exactly (128 x 64,000 / 50,000 = 163.84), trained on all 50,000 images as table 6.
+From the paper: batch 128, momentum 0.9, decay 1e-4; rate 0.1, divided by 10 after 32k and 48k of 64k iterations. The
+mean is subtracted from the image, which is padded by 4 zeros on every side and randomly cropped; horizontal flips.
+Tests use the single view. He initialization. The epochs below are exactly those iterations (128 x 64,000 / 50,000 =
+163.84). As in table 6, training uses all 50,000 images.
 
-Unspecified: whether decay applies to scales and biases (here to kernels alone, as in the authors' advice to
-fb.resnet.torch); the range of the pixels, which batch normalization takes away: 0 to 255.
+Unspecified: whether decay applies to scales and biases (here only to kernels, as in the authors' advice to
+fb.resnet.torch); the range of the pixels, which batch normalization makes irrelevant (here 0 to 255).
 """
 
 from configs import base
 
-EPOCHS = 128 / 50_000  # an iteration in epochs
+EPOCHS = 128 / 50_000  # one iteration, in epochs
 
 
 def get_config(variant: str = "20"):

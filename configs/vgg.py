@@ -3,8 +3,8 @@
     python run.py --config=configs/vgg.py:A --config.data.data_dir=DIR --workdir=runs/vgg-A
     python run.py --mode=evaluate --workdir=runs/vgg-A '--config.evaluate.protocol=dense(256)'
 
-The argument is the column of table 1 and the training scale S, 256 where none is named. Errors on the validation set are
-top-1 / top-5; in training they are of a single crop at the scale of table 3:
+The argument is the column of table 1 and the training scale S (256 if omitted). Errors are top-1 / top-5 on the
+validation set; during training they are measured on a single crop at the test scale of table 3:
 
               dense (table 3)  dense, several scales (table 4)
     A         29.6 / 10.4
@@ -20,27 +20,28 @@ top-1 / top-5; in training they are of a single crop at the scale of table 3:
     E         27.3 / 9.0       26.9 / 8.7
     E-384     26.9 / 8.7       26.7 / 8.6
     E-jitter  25.5 / 8.0       24.8 / 7.5   with multi_crop 24.4 / 7.1
-    A_bn      batch normalization, younger than the paper. Not the paper's; torchvision's nets, with recipes of their
-    B_bn      own, have on a central crop 29.63 / 10.20, 28.44 / 9.63, 26.65 / 8.51 and 25.77 / 8.15.
+    A_bn      batch normalization, published after the paper, so not the paper's. torchvision's four networks, with
+    B_bn      their own recipes, reach 29.63 / 10.20, 28.44 / 9.63, 26.65 / 8.51 and 25.77 / 8.15 on a central crop.
     D_bn
     E_bn
 
-Table 4 is `--config.evaluate.protocol='multi_scale(224, 256, 288)'`, and table 5 'multi_scale(256, 384, 512)|multi_crop(256,
-384, 512)'.
+Table 4 is `--config.evaluate.protocol='multi_scale(224, 256, 288)'`; table 5 is
+'multi_scale(256, 384, 512)|multi_crop(256, 384, 512)'.
 
-Of the paper: batch 256, momentum 0.9, decay 5e-4, dropout 0.5, rate 0.01 "decreased by a factor of 10 when the validation
-set accuracy stopped improving", three times, 370,000 iterations = 74 epochs; the shorter side to S, or to a draw from [256,
-512] (jitter), crops of 224, mirror images, AlexNet's colours, minus the mean colour. A begins from random weights; the
-deeper nets with the first four convolutions and the full layers of A:
+From the paper: batch 256, momentum 0.9, decay 5e-4, dropout 0.5. Rate 0.01, "decreased by a factor of 10 when the
+validation set accuracy stopped improving", three times; 370,000 iterations = 74 epochs. The shorter side is S, or drawn
+from [256, 512] (jitter); crops of 224, horizontal flips, AlexNet's colour noise, mean colour subtracted. A starts from
+random weights. Deeper networks start with the first four convolutions and the fully connected layers of A:
 
     --config.model.init_from=A.safetensors --config.model.init_layers=conv1_1,conv2_1,conv3_1,conv3_2,fc6,fc7,fc8
 
-S = 384 begins from all weights of S = 256, at a rate of 0.001, and jitter from those of S = 384; those variants have that
-rate and need `--config.model.init_from`. Without a file everything begins from Glorot's rule, which the authors' footnote
-recommends (models/vgg.py), and -384 and -jitter want --config.optim.lr=0.01.
+S = 384 starts from all weights of S = 256 at a rate of 0.001, and jitter from those of S = 384. Those variants
+therefore have that rate and need `--config.model.init_from`. Without a file, every network starts from Glorot
+initialization, which the authors' footnote recommends (convnets/models/vgg.py). Then -384 and -jitter need
+--config.optim.lr=0.01.
 
-Unspecified: how long one waited for an improvement (here 5 tests, one an epoch); the rate and the length of the
-fine-tuning for jitter (here as for 384, whose length is as unspecified); whether biases decay (here not).
+Unspecified: the patience of the schedule (here 5 tests, one per epoch); the rate and length of the fine-tuning for
+jitter (here as for 384, whose length is also unspecified); whether biases decay (here not).
 """
 
 from configs import base
@@ -60,7 +61,7 @@ def get_config(variant: str = "D"):
     return config
 
 
-# Network, S or its range, and the shorter side of a single crop in the test, which is the mean of S.
+# Network, S or its range (low, high), and the shorter side for a single test crop, which is the mean of S.
 VARIANTS = {
     **{row: (row.lower().replace("-", "_"), 256, 0, 256) for row in ("A", "A-LRN", "B", "B-5x5", "C", "D", "E")},
     **{f"{row}-384": (row.lower(), 384, 0, 384) for row in "CDE"},

@@ -1,21 +1,21 @@
-"""VGG at a quarter of its width on CIFAR-10: the rows of table 1 of Simonyan & Zisserman 2015, for what is said of depth.
+"""VGG at a quarter of its width on CIFAR-10: table 1 of Simonyan & Zisserman 2015, for the claims about depth.
 
     python run.py --config=configs/vgg_cifar.py:D_bn --config.data.data_dir=DIR --workdir=runs/vgg-cifar-D
 
-The argument is the row, with '_bn' for batch normalization before every ReLU of a convolution:
+The argument is the column of table 1; '_bn' adds batch normalization between each convolution and its ReLU:
     A         11 layers
     B         13 layers
     D         16 layers
     E         19 layers
-    B-5x5     B with one 5x5 for each pair of 3x3 (section 2.3)
+    B-5x5     B with one 5x5 convolution in place of each pair of 3x3 (section 2.3)
     A_bn
     B_bn
     D_bn
     E_bn
     B-5x5_bn
 
-Ours, without a paper's number: 32 x 32 pixels, which five poolings take to one; two full layers of 128 units with
-dropout; He's initial weights; the recipe of configs/ablation.py:cifar_aug.
+Our own, without a published number: 32 x 32 pixels, which five poolings reduce to one; two fully connected layers of
+128 units with dropout; He initialization; the recipe of configs/ablation.py:cifar_aug.
 """
 
 from configs import ablation, base
@@ -29,7 +29,7 @@ def get_config(variant: str = "A_bn"):
 
 
 def line(row: str, norm: str) -> str:
-    """A row of table 1 as a line of convnets/models/sequential.py."""
+    """Returns a column of table 1 as a layer string of convnets/models/sequential.py."""
     words = []
     for stage in TABLE[row]:
         for word in stage.split():

@@ -1,6 +1,7 @@
-"""AlexNet on ILSVRC-2012: table 2 of Krizhevsky et al. 2012, and the controls that sections 3 and 4 put beside it.
+"""AlexNet on ILSVRC-2012: table 2 of Krizhevsky et al. 2012, and the controls of its sections 3 and 4.
 
-The paper's differences are of ILSVRC-2010, whose test labels are public but whose images are not prepared here.
+The paper measures the controls on ILSVRC-2010. Its test labels are public, but this repository does not prepare its
+images.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Size, Test

@@ -1,4 +1,4 @@
-"""Augmentation part by part: distorted digits, and crops, mirror images and colours of CIFAR-10."""
+"""Augmentation component by component: distortions of digits; crops, flips and colour noise on CIFAR-10."""
 
 from convnets.sweep import Claim, Experiment, Row, Size, Test
 

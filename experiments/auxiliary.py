@@ -1,6 +1,7 @@
-"""GoogLeNet's auxiliary classifiers: nine modules of a quarter of the width on CIFAR-10, with and without.
+"""GoogLeNet's auxiliary classifiers: nine modules at a quarter of the width on CIFAR-10, with and without them.
 
-That their losses count 0.3 and that they are absent in tests is shown by tests; counts are in tests/golden/models.json.
+Tests show that their losses have weight 0.3 and that they are absent at test time. Their parameters and
+multiply-adds are in tests/golden/models.json.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Size

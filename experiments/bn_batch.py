@@ -1,7 +1,8 @@
-"""Batch normalization couples the images of a batch: the same batches every epoch against reshuffled ones.
+"""Batch normalization couples the images of a batch: the same batches every epoch versus reshuffled batches.
 
-That the score of an image depends on the others in its batch is shown by tests/sweep/test_experiment.py. Every batch size divides
-the number of images, so that a fixed order is fixed batches; the rate is in proportion to the batch.
+tests/sweep/test_experiment.py shows that the score of an image depends on the other images in its batch. Every batch
+size divides the number of images, so a fixed order gives fixed batches. The learning rate is proportional to the batch
+size.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Size

@@ -1,7 +1,7 @@
 """Batch normalization and the learning rate: the paper's own network on MNIST, and VGG at a quarter of the width.
 
-The rate 1 is the best of 0.3, 1 and 3 for the network without batch normalization, in a pilot of one seed and 2,000 steps
-(cpu). The paper's numbers of steps are ImageNet's: experiments/inception_bn.py.
+Rate 1 is the best of 0.3, 1 and 3 for the network without batch normalization, in a pilot with one seed and 2,000 steps
+(cpu). The paper's step counts are for ImageNet; see experiments/inception_bn.py.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Size

@@ -1,4 +1,4 @@
-"""Batch normalization in the place of dropout and local response normalization."""
+"""Batch normalization as a replacement for dropout and local response normalization."""
 
 from convnets.sweep import Claim, Experiment, Row, Size
 

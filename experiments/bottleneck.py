@@ -1,12 +1,15 @@
-"""1x1 reductions in inception modules: as good at a fraction of the multiply-adds, which tests/models/test_sequential.py counts."""
+"""1x1 reductions in inception modules: equally good with a fraction of the multiply-adds.
+
+tests/models/test_sequential.py counts the multiply-adds.
+"""
 
 from convnets.sweep import Claim, Experiment, Row, Size
 
 DIGITS = "conv(32, 5)|relu|max(2)|{}|max(2)|out"
 CIFAR = "conv(48, 3, padding=1)|relu|max(2)|{}|max(2)|{}|max(2)|mean|out"
-FULL = ("inception(16, 24, 32, 4, 8, 8)", "inception(48, 24, 52, 4, 12, 16)")  # quarters of 3a and 4a
+FULL = ("inception(16, 24, 32, 4, 8, 8)", "inception(48, 24, 52, 4, 12, 16)")  # 3a and 4a at a quarter width
 NAIVE = ("inception(16, 0, 32, 0, 8, 0)", "inception(48, 0, 52, 0, 12, 0)")
-# At mnist10k's own rate of 0.05 one of five seeds of the naive module stands still.
+# At mnist10k's default rate of 0.05, one of five seeds of the naive module does not learn.
 RECIPE = ("--config.optim.lr=0.02", "--config.train.epochs=3.0")
 
 

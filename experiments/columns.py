@@ -1,8 +1,11 @@
-"""Two columns: groups of maps that see only their own half. That they are two networks is a test of tests/models/test_sequential.py."""
+"""Two columns: grouped convolutions whose feature maps see only their own half of the input.
+
+tests/models/test_sequential.py shows that two groups equal two networks.
+"""
 
 from convnets.sweep import Claim, Experiment, Row, Size
 
-# AlexNet's order of layers at a third of its maps, for 32 x 32.
+# AlexNet's order of layers with a third of its feature maps, for 32 x 32 images.
 NET = ("conv({0}, 5, padding=2)|relu|lrn|max(3, 2, ceil=True)|conv({1}, 5, padding=2{2})|relu|lrn|max(3, 2, ceil=True)"
        "|conv({3}, 3, padding=1)|relu|conv({3}, 3, padding=1{2})|relu|conv({1}, 3, padding=1{2})|relu"
        "|max(3, 2, ceil=True)|fc(512)|relu|dropout(0.5)|out")  # fmt: skip

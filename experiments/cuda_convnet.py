@@ -1,4 +1,4 @@
-"""The CIFAR-10 nets of cuda-convnet and of AlexNet's section 3.3."""
+"""The CIFAR-10 networks of cuda-convnet and of section 3.3 of the AlexNet paper."""
 
 from convnets.sweep import Claim, Experiment, Row, Size, Test
 

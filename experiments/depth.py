@@ -1,8 +1,8 @@
-"""More layers: one to three convolutions with about as many weights, and VGG's table 1 at a quarter of the width."""
+"""Depth: one to three convolutions with a similar number of weights, and VGG's table 1 at a quarter of the width."""
 
 from convnets.sweep import Claim, Experiment, Row, Size
 
-# 20,000 weights each: 10 units see all of the last maps, so fewer layers have fewer maps.
+# 20,000 weights each. The 10 output units see all of the last feature maps, so shallower networks have fewer maps.
 LINES = {
     "one convolution": "conv(14, 5)|relu|max(2)|out",
     "two convolutions": "conv(14, 5)|relu|max(2)|conv(36, 5)|relu|max(2)|out",

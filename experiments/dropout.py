@@ -1,4 +1,7 @@
-"""Dropout of hidden units and of inputs. The paper trains thousands of epochs on 60,000 digits; cpu is on 5,000."""
+"""Dropout of hidden units and of inputs.
+
+The paper trains for thousands of epochs on 60,000 digits; the cpu size uses 5,000 digits.
+"""
 
 from convnets.sweep import Claim, Experiment, Row, Size
 

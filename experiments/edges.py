@@ -1,13 +1,13 @@
-"""Convolution by hand and learned: the lecture's edge filters on a photograph, and a filter that learns from what one made.
+"""Convolution by hand and learned: the lecture's edge filters on a photograph, and filters learned from edge maps.
 
     python -m experiments.edges              draws docs/edges.png and records 10 seeds in experiments/results.jsonl
     python -m experiments.edges --seeds=1
 
-A demonstration, no table of runs: `python run.py --mode=report` lists what it recorded. The filters are the lecture's, the
-photograph comes with scikit-learn. The learned filter sees CROPS pieces of the photograph and their edge maps, to which
-Gaussian noise as strong as the edges themselves is added (NOISE, in standard deviations of the map), and goes down the
-gradient of the mean squared error from N(0, 0.1^2). Ours are the numbers, the photograph and the noise; nobody's are to be
-compared with them.
+This is a demonstration, not a table of runs; `python run.py --mode=report` lists the recorded results. The filters are
+the lecture's; the photograph is from scikit-learn. The learned filter is trained on CROPS crops of the photograph and
+their edge maps. The edge maps have added Gaussian noise as strong as the edges themselves (NOISE, in standard
+deviations of the map). Training is gradient descent on the mean squared error, from N(0, 0.1^2). The numbers, the
+photograph and the noise are our own; there are no published results to compare with.
 """
 
 import argparse
@@ -23,34 +23,34 @@ from convnets.layers.pooling import windows
 from convnets.report import figures, results
 from convnets.runtime import provenance
 
-VERTICAL = np.array([[1, 0, -1]] * 3, np.float32)  # the lecture's: bright on the left, dark on the right
+VERTICAL = np.array([[1, 0, -1]] * 3, np.float32)  # the lecture's filter: bright on the left, dark on the right
 FILTERS = {"vertical edges": VERTICAL, "horizontal edges": VERTICAL.T}
 CROPS, SIDE, NOISE = 16, 64, 1.0
 STEPS, RATE, MOMENTUM = 400, 0.1, 0.9
-SHOWN = (0, 5, 30, STEPS)  # steps whose filter is drawn
+SHOWN = (0, 5, 30, STEPS)  # steps at which the filter is drawn
 
 
 def photograph() -> np.ndarray:
-    """Grey, [427, 640], from 0 to 1."""
+    """Returns the photograph in grey, [427, 640], values from 0 to 1."""
     from sklearn.datasets import load_sample_image
 
     return (load_sample_image("china.jpg") @ np.array([0.299, 0.587, 0.114]) / 255).astype(np.float32)
 
 
 def convolve(image: np.ndarray, kernel: np.ndarray, stride: int = 1, padding: int = 0) -> np.ndarray:
-    """[h, w] with [f, f] to [h', w'], by the layer of all networks here."""
+    """Convolves [h, w] with [f, f] to [h', w'], using the `Conv` layer of all networks here."""
     layer = Conv(1, kernel.shape[0], stride, padding, bias="none")
     params = {"kernel": jnp.asarray(kernel)[:, :, None, None]}
     return np.asarray(layer.apply({"params": params}, jnp.asarray(image)[None, :, :, None]))[0, :, :, 0]
 
 
 def side(n: int, f: int, padding: int, stride: int) -> int:
-    """The lecture's summary of convolutions: floor((n + 2p - f) / s) + 1."""
+    """Returns the output side of a convolution by the lecture's formula: floor((n + 2p - f) / s) + 1."""
     return (n + 2 * padding - f) // stride + 1
 
 
 def pairs(image: np.ndarray, kernel: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """CROPS pieces of an image, [n, SIDE, SIDE, 1], and their noisy edge maps; valid, so two pixels smaller."""
+    """Returns CROPS crops of an image, [n, SIDE, SIDE, 1], and their noisy edge maps (valid, so two pixels smaller)."""
     rng = np.random.default_rng(seed)
     corners = [(rng.integers(image.shape[0] - SIDE), rng.integers(image.shape[1] - SIDE)) for _ in range(CROPS)]
     crops = np.stack([image[y : y + SIDE, x : x + SIDE] for y, x in corners])
@@ -60,7 +60,7 @@ def pairs(image: np.ndarray, kernel: np.ndarray, seed: int) -> tuple[np.ndarray,
 
 
 def learn(images: np.ndarray, maps: np.ndarray, seed: int, steps: int = STEPS) -> list[np.ndarray]:
-    """The filter before every step and after the last, [3, 3] each."""
+    """Returns the filter before every step and after the last, [3, 3] each."""
     layer = Conv(1, 3, bias="none", kernel_init=normal(0.1))
     params = layer.init(jax.random.key(seed), images[:1])["params"]
     optimizer = optax.sgd(RATE, MOMENTUM)
@@ -80,12 +80,12 @@ def learn(images: np.ndarray, maps: np.ndarray, seed: int, steps: int = STEPS) -
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Cosine of the angle between two filters."""
+    """Returns the cosine similarity of two filters."""
     return float(np.vdot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
 def shown(image: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """The photograph and what the filters make of it, each with its size."""
+    """Returns the photograph and its filtered versions, each with a title that states its size."""
     found = [("photograph", image)]
     for name, (kernel, padding, stride) in {
         "vertical edges, valid": (VERTICAL, 0, 1), "horizontal edges, same": (VERTICAL.T, 1, 1),
@@ -126,7 +126,7 @@ def main() -> None:
 
 
 def entry(name: str, seed: int, curve: list[float], seconds: float) -> dict:
-    """A line of results.jsonl."""
+    """Returns one entry of results.jsonl."""
     reached = next((n for n, c in enumerate(curve) if c >= 0.99), len(curve) - 1)
     device = jax.devices()[0]
     return {

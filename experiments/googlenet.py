@@ -1,4 +1,7 @@
-"""GoogLeNet on ILSVRC-2012: table 3 of Szegedy et al. 2014, for one network; its other half is an ensemble of seven."""
+"""GoogLeNet on ILSVRC-2012: the half of table 3 of Szegedy et al. 2014 for a single network.
+
+The other half is for an ensemble of seven.
+"""
 
 from convnets.sweep import Claim, Experiment, Row, Size, Test
 

@@ -1,8 +1,8 @@
-"""Learned against hand-made features by the number of training images: the crossover of the lecture.
+"""Learned versus hand-made features by the number of training images: the crossover of the lecture.
 
-The lecture says that trained features outperform hand-made ones now that there are data. The paper's claim is AlexNet's,
-17.0 % top-5 against 25.7 % of Fisher vectors (table 1), on a set that is not public. Every seed has images of its own, but
-where it has all of them.
+The lecture says that learned features outperform hand-made ones now that enough data are available. The paper's claim
+is AlexNet's top-5 error of 17.0 % versus 25.7 % for Fisher vectors (table 1), on a data set that is not public. Each
+seed trains on different images, except where it uses all of them.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Size
@@ -18,7 +18,12 @@ ALL = {"mnist": 60_000, "cifar10": 50_000}
 
 
 def rows(data: str, conv: dict[int, str], hand: dict[int, str]) -> list[Row]:
-    """The three methods at every number of images; what a run costs on two cores, by that number."""
+    """Returns the rows of the three methods at every number of images.
+
+    Args:
+        data: the data set, a key of CONV.
+        conv, hand: time of a run on two cores, by the number of images.
+    """
     label, whole = CONV[data]
     return [
         *(Row(f"{name}, {count(data, n)}", f"configs/handcrafted.py:{method}-{data}{f'-{n}' * (n < ALL[data])}", x=n,
@@ -33,7 +38,7 @@ def count(data: str, n: int) -> str:
 
 
 def claims(data: str) -> list[Claim]:
-    """The lecture's, asked at every number of images as it was before any was seen; and that the lines cross."""
+    """Returns the lecture's claim at every number of images, fixed before any results, and that the lines cross."""
     label, found = CONV[data][0], []
     for hand in HAND:
         found += [

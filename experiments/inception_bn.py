@@ -2,7 +2,7 @@
 
 from convnets.sweep import Claim, Experiment, Row, Size, Test
 
-STEPS = "steps_to_test_error(27.8)"  # Inception's accuracy, 72.2 %
+STEPS = "steps_to_test_error(27.8)"  # steps to the accuracy of Inception, 72.2 %
 CROPS = {"crops_144": Test(("--config.evaluate.protocol=crops_144",), 21.99, "figure 4")}
 ROWS = {
     "Inception": ("inception", 27.8), "BN-Baseline": ("baseline", 27.3), "BN-x5": ("x5", 27.0), "BN-x30": ("x30", 25.2),

@@ -1,9 +1,12 @@
-"""Initial weights of the wrong size: factors on He's rule in every layer, with and without batch normalization."""
+"""Initial weights of the wrong scale: He initialization times a factor, with and without batch normalization.
+
+The factor applies to every layer.
+"""
 
 from convnets.sweep import Claim, Experiment, Row, Size
 
 STAGE = "conv({1}, 3, padding=1)|{0}relu|conv({1}, 3, padding=1)|{0}relu|max(2)"
-SIX = "|".join([*(STAGE.replace("{1}", maps) for maps in ("8", "16", "16")), "out"])  # 28, 14, 7 pixels, 3 at the end
+SIX = "|".join([*(STAGE.replace("{1}", maps) for maps in ("8", "16", "16")), "out"])  # sides 28, 14, 7, finally 3
 SCALES = (0.1, 0.3, 1.0, 3.0)
 WIDE = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 

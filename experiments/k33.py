@@ -1,4 +1,7 @@
-"""Two 3x3 convolutions against one 5x5: the same field of view, another nonlinearity. tests/models/test_sequential.py counts them."""
+"""Two 3x3 convolutions versus one 5x5: the same receptive field with one more nonlinearity.
+
+tests/models/test_sequential.py counts their weights.
+"""
 
 from convnets.sweep import Claim, Experiment, Row, Size
 
@@ -30,7 +33,7 @@ EXPERIMENT = Experiment(
             Row("one 5x5, batch norm", "configs/vgg_cifar.py:B-5x5_bn", cost="2 min, 1 x H100"),
             Row("two 3x3, batch norm", "configs/vgg_cifar.py:B_bn", cost="2 min, 1 x H100"),
         ],
-        claims=[claim(7.0), claim(None, ", batch norm")],  # 7 points are ImageNet's, central crop
+        claims=[claim(7.0), claim(None, ", batch norm")],  # 7 points are for ImageNet, central crop
         seeds=3,
     ),
 )  # fmt: skip

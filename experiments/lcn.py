@@ -1,13 +1,13 @@
-"""Rectification and contrast normalization behind random filters, and how much less they matter where filters learn.
+"""Rectification and contrast normalization after random filters, and how much less they matter with learned filters.
 
-Rabs takes absolute values, N is local contrast normalization, PA and PM average and maximum pooling; R has random filters
-and a trained classifier, R+ trains all. The paper's table is of Caltech-101 with two stages; cpu has one stage on 1,000
-digits, full both on 5,000 images.
+Rabs takes absolute values, N is local contrast normalization, PA and PM are average and max pooling. R has random
+filters and a trained classifier; R+ trains all layers. The paper's table is for two stages on Caltech-101. The cpu size
+has one stage on 1,000 digits, the full size both stages on 5,000 images.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Size
 
-KINDS = {  # pooling, and what stands before it
+KINDS = {  # pooling, and the layers before it
     "PA": ("average", ""), "Rabs-PA": ("average", "|abs"), "N-PM": ("max", "|lcn{}"), "Rabs-N-PA": ("average", "|abs|lcn{}"),
 }  # fmt: skip
 ERRORS = {"R": {"PA": 91.2, "Rabs-PA": 66.3, "N-PM": 62.4, "Rabs-N-PA": 37.1},

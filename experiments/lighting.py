@@ -1,12 +1,13 @@
-"""Strange light on digits: a network with each kind of normalization, trained in even light, tested in dim and slanted light.
+"""Unusual light: networks with each kind of normalization, tested in dim and slanted light.
 
-No paper has a number; that normalization lessens what contrast does is said in each of them.
+The networks are trained in even light. No paper gives a number. Each of the papers says that its normalization
+reduces the influence of contrast.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Size, Test
 
 NET = "{1}conv(16, 5)|{0}|max(2)|conv(32, 5)|{0}|max(2)|out"
-# LRN with the constants of cuda-convnet's 11% net (alexnet.py): AlexNet's are for pixels of 0 to 255.
+# LRN constants of cuda-convnet's 11% network (convnets/models/alexnet.py); AlexNet's are for pixels in 0 to 255.
 NORMS = {"none": ("relu", ""), "LRN": ("relu|lrn(9, 0.001, k=1, divide=True)", ""), "LCN": ("relu|lcn", ""),
          "LCN of the pixels": ("relu", "lcn|"), "BN": ("norm|relu", "")}  # fmt: skip
 LIGHTS = {"dim": "illuminate(0.3)", "slanted": "illuminate(0.6, 0.6)"}

@@ -1,4 +1,4 @@
-"""Local response normalization on and off: nothing to see on digits, so only on CIFAR-10 and ImageNet."""
+"""Local response normalization on and off, on CIFAR-10 and ImageNet only; digits show no effect."""
 
 from convnets.sweep import Claim, Experiment, Row, Size
 

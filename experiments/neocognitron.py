@@ -1,7 +1,7 @@
-"""The digits 0 to 4 told apart without a teacher, wherever they stand.
+"""Unsupervised recognition of the digits 0 to 4 at any position.
 
-The paper has figures and no error rate. The percentage is that of runs (seeds) with any wrong test image; what counts as an
-answer is ours (convnets/models/neocognitron.py).
+The paper has figures but no error rate. The reported percentage is the fraction of runs (seeds) with any wrong test
+image. The definition of an answer is our own (convnets/models/neocognitron.py).
 """
 
 from convnets.sweep import Claim, Experiment, Row, Size, Test

@@ -1,7 +1,8 @@
-"""The neocognitron as a feature extractor: MNIST at 16 x 16, a linear read-out of each stage. Ours, no paper's number.
+"""The neocognitron as a feature extractor: MNIST at 16 x 16, a linear read-out of each stage.
 
-The S-cells organise themselves on 2,000 digits, each shown twice, while the read-out is trained on the same; beside it a
-linear read-out of the pixels, trained for as many steps.
+The experiment is our own, without a published number. The S-cells learn without labels on 2,000 digits, each shown
+twice, while the read-out is trained on the same digits. The baseline is a linear read-out of the pixels, trained for the
+same number of steps.
 """
 
 from convnets.sweep import Experiment, Row, Size

@@ -1,4 +1,7 @@
-"""Pooling windows of 3 at a stride of 2 against windows of 2. All maps keep their sizes: 24 to 12 and 8 to 4 either way."""
+"""Overlapping pooling: windows of 3 with stride 2 versus windows of 2.
+
+All feature maps have the same sizes either way: 24 to 12 and 8 to 4.
+"""
 
 from convnets.sweep import Claim, Experiment, Row, Size
 

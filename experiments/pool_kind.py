@@ -1,4 +1,4 @@
-"""What pools: the maximum, the average, the L2 norm, LeNet's trained subsampling, or a stride of the convolution."""
+"""Kinds of pooling: maximum, average, L2 norm, LeNet's trained subsampling, or a strided convolution."""
 
 from convnets.sweep import Claim, Experiment, Row, Size
 

@@ -1,8 +1,10 @@
-"""How much sooner ReLU learns than tanh. The ratio depends on the initial weights as much as on the activation: both are shown.
+"""How much faster ReLU learns than tanh.
 
-Every row of the digits has the learning rate that was best for it in a pilot of one seed: the lowest training error after
-6 epochs (Glorot) or 2 (Gaussian), of 0.02, 0.05, 0.1 and 0.2. N(0, 0.03) is to inputs of 0 to 1 what N(0, 0.01) is to
-CIFAR's. The rows of CIFAR-10 are a grid; their claims stand at 0.02 until a pilot on an accelerator names the best of each.
+The ratio depends on the initial weights as much as on the activation, so both are varied. Every row on digits uses the
+learning rate that was best for it in a pilot with one seed: the lowest training error after 6 epochs (Glorot) or 2
+(Gaussian), among 0.02, 0.05, 0.1 and 0.2. N(0, 0.03) for inputs of 0 to 1 corresponds to N(0, 0.01) for the inputs of
+CIFAR-10. The rows on CIFAR-10 form a grid of rates; their claims use 0.02 until a pilot on an accelerator finds the
+best rate of each.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Size
@@ -44,7 +46,7 @@ EXPERIMENT = Experiment(
             digits("ReLU, Gaussian", "relu", "normal(0.03)", 0.1),
             digits("tanh, Gaussian", "tanh", "normal(0.03)", 0.2),
         ],
-        # The factor of the paper is that of CIFAR-10.
+        # The paper's factor is for CIFAR-10.
         claims=claims(None, "digits are learned before tanh saturates; the claim is made of CIFAR-10, the full size"),
     ),
     full=Size(

@@ -1,8 +1,8 @@
-"""Residual against plain networks as they grow: the training loss, since the trouble with depth is no overfitting."""
+"""Residual versus plain networks of growing depth, compared by training loss: the degradation is not overfitting."""
 
 from convnets.sweep import Claim, Experiment, Row, Size
 
-# The schedule of 64,000 iterations, a fifth of it.
+# A fifth of the schedule of 64,000 iterations.
 FIFTH = ("--config.optim.schedule=steps(0.1, 16.384, 24.576)", "--config.train.epochs=32.768")
 
 

@@ -1,14 +1,15 @@
-"""Shared weights, local ones and full layers: LeCun's five networks, and cuda-convnet's unshared layers.
+"""Shared weights versus locally and fully connected layers: LeCun's five networks, and cuda-convnet's unshared layers.
 
-Each seed has another 320 digits to learn from, and all 10,000 test digits; the paper has 320 and 160 digits of its own,
-which are not public and easier. Every network has the rate that had the lowest test error with seed 0: RATES.
+Each seed trains on a different 320 digits and tests on all 10,000 test digits. The paper uses its own 320 training
+and 160 test digits, which are not public and easier. Every network has the learning rate with the lowest test error for
+seed 0 (RATES).
 """
 
 from convnets.sweep import Claim, Experiment, Row, Size
 
-# LeCun 1989 by table 11.1 of Hastie et al.: 100 - percent correct.
+# LeCun 1989 as quoted in table 11.1 of Hastie et al.: 100 - percent correct.
 ERRORS = {"Net-1": 20.0, "Net-2": 13.0, "Net-3": 11.5, "Net-4": 6.0, "Net-5": 1.6}
-RATES = {"Net-1": 0.03, "Net-2": 0.1, "Net-3": 0.3, "Net-4": 0.1, "Net-5": 0.1}  # of 0.03, 0.1, 0.3
+RATES = {"Net-1": 0.03, "Net-2": 0.1, "Net-3": 0.3, "Net-4": 0.1, "Net-5": 0.1}  # best of 0.03, 0.1, 0.3
 
 SMALL = "MNIST's 10,000 are harder than the paper's 160 test digits, which are not public"
 

@@ -1,6 +1,6 @@
-"""Tolerance to shifts, seen in the features: by how much they change with a shift, of the runs of experiments/shift_inv.py.
+"""Shift tolerance of the features: how much they change under a shift, for the runs of experiments/shift_inv.py.
 
-Features are what goes into the last layer; their change is measured against those of the same digit where it was.
+Features are the input of the last layer. Their change is relative to the features of the same digit without the shift.
 """
 
 from convnets.sweep import Claim, Experiment, Size

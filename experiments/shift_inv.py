@@ -1,4 +1,4 @@
-"""Tolerance to shifts that comes from pooling alone: trained on digits as they are, tested on digits moved to the right."""
+"""Shift tolerance from pooling alone: trained on unshifted digits, tested on digits shifted to the right."""
 
 from convnets.sweep import Claim, Experiment, Row, Size, Test
 

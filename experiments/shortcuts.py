@@ -1,4 +1,4 @@
-"""Shortcuts A, B and C. CIFAR-10 can hardly tell them apart; ImageNet's numbers are in experiments/resnet.py."""
+"""Shortcut options A, B and C. CIFAR-10 barely distinguishes them; for ImageNet see experiments/resnet.py."""
 
 from convnets.sweep import Claim, Experiment, Row, Size
 

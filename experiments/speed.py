@@ -1,13 +1,14 @@
-"""Is ResNet-152 as fast as VGG-16? The lecture's claim, of 2015's GPUs; the paper only has the multiply-adds, 11.3 to 15.3
-billion. They are counted exactly by `--mode=describe`; here is the time.
+"""Is ResNet-152 as fast as VGG-16?
 
-Milliseconds of a training step, by the number of its images: forward, backward and the optimizer, with the images waiting
-decoded. It says something of the device that the row names alone, and only where nothing else runs: take --jobs=1.
+This is the lecture's claim, for GPUs of 2015. The paper only compares multiply-adds, 11.3 to 15.3 billion, which
+`--mode=describe` counts exactly. This experiment measures time: milliseconds of a training step per image. A step is
+forward pass, backward pass and optimizer, with the images already decoded. The result holds only for the device named
+in the row, and only if nothing else runs on it: use --jobs=1.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Size
 
-# VGG-16's first layer takes 3 GB for the 256 images that a test has at a time.
+# At the default test batch of 256 images, VGG-16's first layer takes 3 GB.
 NETS = {
     "ResNet-152": ("configs/resnet.py:152", ()),
     "VGG-16": ("configs/vgg.py:D", ("--config.evaluate.batch_size=16",)),

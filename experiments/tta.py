@@ -1,13 +1,13 @@
-"""More views of an image, on CIFAR-10; the papers' own numbers are in the tables of their networks on ImageNet.
+"""Test-time augmentation on CIFAR-10. The papers' own numbers are in the tables of their networks on ImageNet.
 
-That ten crops and 144 crops are the right ones is shown by tests.
+Tests show that the ten crops and 144 crops are the right ones.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Size, Test
 
 TESTS = {"ten": Test(("--config.evaluate.protocol=ten_crop",)), "mirror": Test(("--config.evaluate.protocol=dense",))}
 WHOLE = Test(("--config.evaluate.protocol=dense(flip=False)",))
-# Whole images, 32 x 32, suit it too: its last maps are averaged.
+# Averages its last feature maps, so it also accepts whole images of 32 x 32.
 NET = "conv(32, 3, padding=1)|relu|max(2)|conv(64, 3, padding=1)|relu|max(2)|conv(64, 3, padding=1)|relu|mean|out"
 CROPS = (f"--config.model.layers={NET}", "--config.model.side=24", "--config.data.train_ops=decode|standardize|crop(24)|flip",
          "--config.data.test_ops=decode|standardize|center(24)", "--config.optim.schedule=cosine(3)",

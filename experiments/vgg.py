@@ -1,11 +1,12 @@
-"""VGG on ILSVRC-2012: tables 3, 4 and 5 of Simonyan & Zisserman 2015. Table 6 is of ensembles of these nets.
+"""VGG on ILSVRC-2012: tables 3, 4 and 5 of Simonyan & Zisserman 2015. Table 6 is for ensembles of these networks.
 
-The nets at S = 384 and with jitter begin from Glorot's weights and so at VGG's first rate, not from a net trained before.
+The networks at S = 384 and with jitter start from Glorot initialization, not from a trained network. They therefore use
+VGG's initial learning rate.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Size, Test
 
-# Column of table 1 and training scale: top-1 errors of table 3, of table 4, and of the two kinds of table 5.
+# Column of table 1 and training scale: top-1 errors of table 3, of table 4, and of multi-crop and both in table 5.
 JITTER = "256, 384, 512"
 TABLES: dict[str, tuple[float | None, ...]] = {
     "A": (29.6, None), "A-LRN": (29.7, None), "B": (28.7, 28.2), "B-5x5": (None, None),

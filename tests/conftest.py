@@ -1,4 +1,7 @@
-"""Tests are stricter than runs: two CPU devices so that pmap is real, no silent dtype mixing, warnings are errors."""
+"""Shared test setup, stricter than a run: two CPU devices, strict dtype promotion, and warnings are errors.
+
+Two devices make pmap run on more than one device.
+"""
 
 import functools
 import os
@@ -15,7 +18,7 @@ jax.config.update("jax_numpy_rank_promotion", "allow")
 
 
 def pytest_configure(config):
-    """Tests, and the programs that they start, share what XLA has compiled, with other processes and later runs."""
+    """Enables the XLA compilation cache, shared by tests, the programs they start, and later pytest runs."""
     compiled = str(config.cache.mkdir("xla"))
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
     jax.config.update("jax_compilation_cache_dir", compiled)
@@ -23,12 +26,12 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Puts the longest files first, so that no worker is left with one of them at the end."""
+    """Schedules the slowest test files first, so that no worker starts one of them last."""
     longest = ("test_run.py", "test_launcher.py", "test_multi_seed.py")
     items.sort(key=lambda item: item.path.name not in longest)
 
 
-# For programs that run once: compiling them well would take most of a test's time.
+# jit for programs that run once: optimised compilation would take most of a test's time.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +40,7 @@ SHARED = Path(os.environ.get("CONVNETS_SHARED", ROOT / ".." / "shared"))
 
 @pytest.fixture(scope="session")
 def shared_data() -> str:
-    """The prepared TFDS data sets beside the project."""
+    """Returns the folder of prepared TFDS data sets; skips the test if there is none."""
     path = SHARED / "tfds"
     if not path.exists():
         pytest.skip(f"no prepared data sets in {path}; set CONVNETS_SHARED")
@@ -46,7 +49,7 @@ def shared_data() -> str:
 
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory) -> Path:
-    """A folder for prepared data and caches that all tests of a session share."""
+    """Returns a temporary folder for prepared data and caches, shared by all tests of a session."""
     return tmp_path_factory.mktemp("scratch")
 
 
@@ -57,7 +60,7 @@ def _isolated(scratch):
 
 
 def filled(like, seed=0):
-    """Variables of He's variance; scales and biases that are neither 0 nor 1; drawn by NumPy, which is quick."""
+    """Draws random variables with NumPy, which is fast: He variance for weights, scales and biases off 0 and 1."""
     rng = np.random.default_rng(seed)
 
     def fill(path, leaf):
@@ -70,7 +73,7 @@ def filled(like, seed=0):
 
 
 def reached(jaxpr):
-    """Which inputs of a traced program its outputs depend on."""
+    """Returns one bool per input of a jaxpr: whether any output depends on it."""
     needed = set(jaxpr.outvars)
     for equation in reversed(jaxpr.eqns):
         if not needed.isdisjoint(equation.outvars):

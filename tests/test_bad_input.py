@@ -1,7 +1,7 @@
-"""Rows 11 to 15 and 18 of docs/reliability.md, each done to a real run.py: damaged data, wrong flags, odd sizes.
+"""Rows 11 to 15 and 18 of docs/reliability.md, tested on real run.py processes: damaged data, wrong flags, odd sizes.
 
-A test's number is its row. The runs that are killed or starved are in test_faults.py, those of several processes in
-test_hosts.py, the sweeps (row 19) in test_sweep.py.
+The number in a test's name is its row. Kills and full disks are in test_faults.py, runs of several processes in
+test_hosts.py, and sweeps (row 19) in sweep/test_launcher.py.
 """
 
 import json
@@ -20,7 +20,7 @@ from tests.test_faults import TINY, run
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
-# A network of two layers on photographs of 16 x 16.
+# A two-layer network on 16 x 16 photographs.
 PHOTOGRAPHS = ("--config=configs/ablation.py:mnist10k", "--config.model.layers=conv(4, 3)|relu|max(2)|out",
                "--config.model.num_classes=2", "--config.model.side=16", "--config.model.channels=3",
                "--config.data.train_split=train", "--config.data.loader=stream",
@@ -30,15 +30,15 @@ PHOTOGRAPHS = ("--config=configs/ablation.py:mnist10k", "--config.model.layers=c
 
 
 def last_line(err: str) -> str:
-    """The only line that says error."""
+    """Returns the only error line; it must be the last line, without a traceback."""
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert "Traceback" not in err and err.splitlines()[-1] == line, err  # of TensorFlow's, too
+    assert "Traceback" not in err and err.splitlines()[-1] == line, err  # nor one from TensorFlow
     return line
 
 
 @pytest.fixture(scope="module")
 def birds(tmp_path_factory):
-    """A thousand and more photographs, among them grey ones, CMYK and PNG under another name."""
+    """Writes 1,025 photographs, some of them greyscale, CMYK, or PNG files with a .jpg suffix."""
     root = tmp_path_factory.mktemp("folder") / "birds"
     photographs(root, {"train": 1016, "test": 9}, size=(20, 24))
     for i, (mode, form) in enumerate([("L", "JPEG"), ("CMYK", "JPEG"), ("RGB", "PNG"), ("L", "PNG")]):
@@ -54,7 +54,7 @@ def test_11_grey_cmyk_and_png_under_another_name_are_read(birds, tmp_path):
 
 
 def test_11_an_image_that_cannot_be_read_is_named_or_skipped_and_counted(birds, tmp_path):
-    """One in a thousand of the training images may be skipped, none of the test's."""
+    """At most one training image in a thousand may be skipped, and no test image."""
     root = tmp_path / "birds"
     shutil.copytree(birds, root)
     config, bad = (*PHOTOGRAPHS, f"--config.data.name=folder:{root}"), root / "train" / "b" / "0501.jpg"
@@ -76,7 +76,7 @@ def test_11_an_image_that_cannot_be_read_is_named_or_skipped_and_counted(birds, 
 
 @pytest.fixture
 def digits(tmp_path):
-    """The shard of the training digits, and the flags of a run that streams them."""
+    """Returns the shard of the training digits and the flags of a run that streams them."""
     config = (*TINY, "--config.train.epochs=1", f"--config.data.data_dir={tmp_path}", "--config.data.loader=stream")
     out, _ = run("--mode=prepare", *config)
     assert "train: 1,437 examples of 10 classes, counted" in out and "ready: train streamed" in out
@@ -84,7 +84,7 @@ def digits(tmp_path):
 
 
 def test_11_a_bad_image_in_a_record_is_named_by_split_shard_and_number(digits, tmp_path):
-    """The record's own sums are right: what was written into it was bad."""
+    """The record's checksums are valid; the image was already bad when it was written."""
     import tensorflow as tf
 
     shard, config = digits
@@ -100,12 +100,12 @@ def test_11_a_bad_image_in_a_record_is_named_by_split_shard_and_number(digits, t
 
 @pytest.mark.parametrize("how", ["a byte", "in a record", "between two"])
 def test_12_a_damaged_file_of_records_ends_the_run_by_name(digits, tmp_path, how):
-    """Cut between two records TensorFlow would read it to its new end and say nothing. None of it is ever skipped."""
+    """Damaged record files are never skipped; TensorFlow would accept a file cut between two records silently."""
     shard, config = digits
     whole, last = bytearray(shard.read_bytes()), int(Records([(str(shard), 1437, 0)]).offsets[-1])
     if how == "a byte":
         whole[last + 40] ^= 1
-    first = last - 12  # a record begins with its length and a sum of that
+    first = last - 12  # a record begins with its length and the checksum of that length
     shard.write_bytes(whole[: {"a byte": None, "in a record": -20, "between two": first}[how]])
     _, err = run(*config, f"--workdir={tmp_path / 'run'}", "--config.data.on_error=skip", code=3)
     wanted = {"a byte": f"record 1436 at byte {last} is damaged", "in a record": f"the record at byte {first} is cut short",
@@ -169,7 +169,7 @@ def test_13_missing_data_are_named_with_the_command_that_prepares_them(tmp_path)
     ],
 )  # fmt: skip
 def test_14_and_15_a_wrong_flag_key_or_value_is_one_clear_line_each(arguments, messages, monkeypatch):
-    """Within 2 s; as a loaded machine says nothing about time, what takes long must not even be imported."""
+    """Errors come within 2 s; slow packages must not be imported, since timing on a loaded machine is unreliable."""
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
     began = time.monotonic()
     out, err = run(*arguments, code=2, devices=2)
@@ -218,7 +218,7 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("size", [1, 7, 8, 9])
 def test_18_a_test_counts_each_example_once_around_the_batch(trained, tmp_path, size, devices):
-    """Batches of 8 of the first `size` digits; by two processes: test_hosts.py."""
+    """Tests the first `size` digits in batches of 8; test_hosts.py does so with two processes."""
     workdir, found = tmp_path / "run", {}
     shutil.copytree(trained, workdir)
     for batch in (8, 360):

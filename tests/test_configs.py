@@ -1,8 +1,9 @@
-"""Every variant of every config, through run.py on real data: two steps of training and a test. `make test-configs`.
+"""Runs every variant of every config through run.py on real data: two training steps and a test (`make test-configs`).
 
-The data, the augmentation, the recipe and the test are the config's, batches are of two (eight for an SVM). The network is
-the config's for the variants in NETWORKS, some of each family; for the others it is built and checked, and a small one with
-its input takes its place, for CPUs need minutes to compile the deepest. CONVNETS_FULL=1 runs all but the 1,202 layers.
+Data, augmentation, recipe and evaluation are the config's; the batch size is two (eight for an SVM). The variants in
+NETWORKS, some of each family, train the config's network. For the others that network is built and checked, and a
+small one with the same input shape is trained: CPUs need minutes to compile the deepest networks. With
+CONVNETS_FULL=1 every network is trained except the one with 1,202 layers.
 """
 
 import ast
@@ -34,7 +35,7 @@ from tests.conftest import ROOT
 
 NETWORKS = {
     "lenet": ["digits", "mnist", "modern", "lenet1", "lenet1989"],
-    "cuda_convnet": ["26pct", "19pct", "18pct", "13pct", "11pct"],  # decay by layer
+    "cuda_convnet": ["26pct", "19pct", "18pct", "13pct", "11pct"],  # per-layer weight decay
     "resnet_cifar": ["20", "plain20"],
     "alexnet": ["paper"],
     "vgg": ["A"],
@@ -52,7 +53,7 @@ ALL = [(stem, variant) for stem, module in FILES.items() for variant in getattr(
 
 
 class Small(nn.Module):
-    """Stands in for a network of any size."""
+    """Replaces a network of any size in these tests."""
 
     input_shape: tuple[int, int, int]
     num_classes: int
@@ -65,7 +66,7 @@ class Small(nn.Module):
 
 @contextlib.contextmanager
 def recorded(config: ConfigDict):
-    """The leaves of a config that are read meanwhile; writing all of it to a file is no reading."""
+    """Yields the set of config leaves read inside the context; to_dict does not count as reading."""
     read: set[str] = set()
     sections = {id(v): f"{k}." for k, v in config.items() if isinstance(v, ConfigDict)} | {id(config): ""}
     getitem, to_dict, writing = ConfigDict.__getitem__, ConfigDict.to_dict, []
@@ -111,7 +112,7 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
         monkeypatch.setattr(run_figures, "draw_run_figures", lambda *_: [])
     config, _ = load_config(ROOT / f"configs/{stem}.py:{variant}", [])
     images = 5 if config.data.name == "stimuli" else 64
-    batch = 8 if config.loss == "svm" else 2  # a codebook needs as many descriptors as it has words
+    batch = 8 if config.loss == "svm" else 2  # a codebook needs at least as many descriptors as words
     size = {"train_split": f"train[:{images}]", "test_split": f"{config.data.test_split}[:6]"}
     directory = scratch / "tfds" if config.data.name in sources.OWN else shared_data
     assert run.main([
@@ -121,12 +122,12 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
     ]) == 0  # fmt: skip
     at_once = {"train.reshuffle", "train.log_every_steps", "train.eval_every_epochs", "train.steps_per_dispatch",
                "checkpoint.every_steps"}  # fmt: skip
-    assert set(unread) == (at_once if config.loss == "svm" else set())  # a fit at once has no steps on the way
+    assert set(unread) == (at_once if config.loss == "svm" else set())  # an SVM is fitted in one go, without steps
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["steps"], result["num_examples"]) == (2, 6) and 0 <= result["top1_error"] <= 100
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 2 and all(line["lr"] > 0 for line in lines if config.loss != "svm")
-    jax.clear_caches()  # programs of another network
+    jax.clear_caches()  # the next variant compiles another network
 
 
 def test_a_leaf_that_nobody_reads_is_noticed():
@@ -140,7 +141,7 @@ def test_a_leaf_that_nobody_reads_is_noticed():
 
 
 def test_what_a_section_hands_over_is_used():
-    """Every argument of the functions that take a section is used there, or is read by the run itself."""
+    """Every config leaf passed to a function is used there or read by the trainer."""
     source = re.sub(r'\.get\("(\w+)"', r".\1", inspect.getsource(trainer))
     by_run = set(re.findall(r"config\.(\w+\.\w+)", source))
     for section, function in [

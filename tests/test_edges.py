@@ -1,4 +1,4 @@
-"""Convolution by hand and learned: the lecture's edge filters exactly, sizes by its formula, and the filter that is found."""
+"""Tests experiments/edges.py: the lecture's edge filters exactly, its output size formula, and a learned filter."""
 
 import numpy as np
 import pytest
@@ -33,10 +33,10 @@ def test_a_filter_is_learned_from_noisy_edge_maps(name):
     photograph = np.cumsum(np.random.default_rng(5).standard_normal((80, 80)), axis=1 if name[0] == "v" else 0) / 9
     images, maps = edges.pairs(photograph.astype(np.float32), kernel, seed=1)
     clean = np.stack([edges.convolve(image[..., 0], kernel) for image in images])
-    assert np.std(maps[..., 0] - clean) == pytest.approx(edges.NOISE * clean.std(), rel=0.02)  # as noisy as it says
+    assert np.std(maps[..., 0] - clean) == pytest.approx(edges.NOISE * clean.std(), rel=0.02)  # the stated noise
     found = edges.learn(images, maps, seed=1, steps=150)
     assert edges.cosine(found[0], kernel) < 0.9 < 0.99 < edges.cosine(found[-1], kernel)
-    np.testing.assert_allclose(found[-1], kernel, atol=0.2)  # the size too, not only the direction
+    np.testing.assert_allclose(found[-1], kernel, atol=0.2)  # the magnitude too, not only the direction
 
 
 def test_what_is_recorded_stands_once_in_the_report(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
-"""The faults of docs/reliability.md, each done to a real run.py: killed, starved, mistyped, two at once.
+"""Injects the faults of docs/reliability.md into real run.py processes: kills, full disks, damage, two runs at once.
 
-A test's number is its row of that table, which also says where the ordinary suite tests the others.
+The number in a test's name is its row in that table. The table also says which tests cover the other rows.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def end(process: subprocess.Popen, code: int = 0) -> tuple[str, str]:
     try:
         out, err = process.communicate(timeout=600)
     finally:
-        process.kill()  # one that hangs; no other test is to meet it
+        process.kill()  # a hung process must not affect later tests
     assert process.returncode == code, (process.returncode, out, err)
     return out, err
 
@@ -63,13 +63,13 @@ def lines(workdir: Path) -> list[dict]:
 
 
 def logged(workdir: Path) -> int:
-    """Steps in the log."""
+    """Returns the number of steps in metrics.jsonl."""
     path = workdir / "metrics.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def until(process: subprocess.Popen, found: Callable[[], object]) -> bool:
-    """Waits for something; False where the process has ended before."""
+    """Polls until `found()` is true; returns False if the process ends first."""
     while not found():
         if process.poll() is not None:
             return False
@@ -78,7 +78,7 @@ def until(process: subprocess.Popen, found: Callable[[], object]) -> bool:
 
 
 def reach(process: subprocess.Popen, workdir: Path, step: int) -> None:
-    """Waits until a run has logged a step."""
+    """Waits until a run has logged `step` steps."""
     assert until(process, lambda: logged(workdir) >= step), process.communicate()
 
 
@@ -92,7 +92,7 @@ def arrays(workdir: Path) -> dict[str, np.ndarray]:
 
 
 def assert_same(workdir: Path, whole: Path) -> None:
-    """The same parameters, statistics and momenta to the bit, and the same log with every step once."""
+    """Asserts that the last checkpoints are bitwise identical and that the metric logs are equal."""
     ours, theirs = arrays(workdir), arrays(whole)
     assert ours.keys() == theirs.keys()
     for name in ours:
@@ -106,7 +106,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def preempt(workdir: Path, after: int, *arguments, **kwargs) -> int:
-    """Begins a run and stops it by SIGTERM somewhere behind a step; where it stopped."""
+    """Starts a run, sends SIGTERM once it has logged step `after`, and returns the step it saved."""
     process = start(*TINY, *arguments, f"--workdir={workdir}", **kwargs)
     reach(process, workdir, after)
     process.send_signal(signal.SIGTERM)
@@ -117,20 +117,23 @@ def preempt(workdir: Path, after: int, *arguments, **kwargs) -> int:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    """A run that nothing was done to."""
+    """Returns the workdir of an undisturbed run."""
     workdir = tmp_path_factory.mktemp("whole")
     run(*TINY, f"--workdir={workdir}")
     return workdir
 
 
 def test_promise_1_the_same_command_gives_the_same_bits(whole, tmp_path):
-    """--deterministic is for GPUs and changes nothing here."""
+    """The flag --deterministic is for GPUs and changes nothing on CPUs."""
     run(*TINY, f"--workdir={tmp_path}", "--deterministic")
     assert_same(tmp_path, whole)
 
 
 def kill(process: subprocess.Popen, workdir: Path, count: int, in_a_save: bool) -> bool:
-    """Kills a run `count` steps after it has resumed, or at its next save then; whether one was left half written."""
+    """Kills a run at least `count` steps after it resumes; `in_a_save` waits for the next save first.
+
+    Returns True if a half-written checkpoint was left behind.
+    """
     files = lambda folder: [p.name for p in (workdir / folder).glob("*")]  # noqa: E731
     half = lambda: any("tmp" in name for name in files("checkpoints"))  # noqa: E731
     sessions, goal = len(files("events")), max(steps(workdir), default=0) + count
@@ -142,7 +145,7 @@ def kill(process: subprocess.Popen, workdir: Path, count: int, in_a_save: bool) 
 
 
 def test_01_killed_25_times_it_is_the_run_never_stopped(tmp_path):
-    """Each time some steps after it resumed, or then in the middle of a save."""
+    """Each kill comes 0 to 30 steps after the run resumed, or in the middle of the next save."""
     batch, devices, period = random.choice([24, 48, 96]), random.choice([1, 2]), random.randint(5, 25)
     print(f"batch {batch}, {devices} devices, a checkpoint every {period} steps")
     config = (*NET, f"--config.train.batch_size={batch}", f"--config.checkpoint.every_steps={period}",
@@ -155,12 +158,12 @@ def test_01_killed_25_times_it_is_the_run_never_stopped(tmp_path):
         half.append(kill(start(*config, f"--workdir={workdir}", devices=devices), workdir, count, in_a_save))
 
     kill_once()
-    assert len(half) == 25 and any(half)  # and not less, as where the run had ended by itself
+    assert len(half) == 25 and any(half)  # all 25 kills happened, some of them during a save
     run(*config, f"--workdir={workdir}", devices=devices)
     run(*config, f"--workdir={tmp_path / 'whole'}", devices=devices)
     assert_same(workdir, tmp_path / "whole")
     assert [line["step"] for line in lines(workdir)] == list(range(1, 601))
-    assert all(p.name.isdigit() for p in (workdir / "checkpoints").iterdir())  # what was half written is gone
+    assert all(p.name.isdigit() for p in (workdir / "checkpoints").iterdir())  # half-written checkpoints were removed
 
 
 def test_02_sigterm_saves_and_resumes_where_it_was(whole, tmp_path):
@@ -171,7 +174,7 @@ def test_02_sigterm_saves_and_resumes_where_it_was(whole, tmp_path):
     assert_same(tmp_path, whole)
 
 
-# A step takes half a minute on two cores.
+# One step takes half a minute on two cores.
 SLOW = ("--config=configs/ablation.py:mnist10k", "--config.data.name=digits", "--config.data.train_split=train",
         "--config.data.train_ops=decode|resize(28)", "--config.data.test_ops=decode|resize(28)",
         "--config.model.layers=conv(512, 3)|relu|conv(512, 3)|relu|conv(512, 3)|max(2)|out")  # fmt: skip
@@ -202,7 +205,7 @@ def test_06_a_damaged_checkpoint_is_named_and_the_one_before_is_used(whole, tmp_
         harm(max((p for p in last.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size), how)
     out, _ = run(*TINY, f"--workdir={workdir}")
     assert f"{last} is damaged: " in out and "resumed at step 280" in out
-    assert last.with_name(f"{TOTAL}.damaged").is_dir()  # nothing is thrown away
+    assert last.with_name(f"{TOTAL}.damaged").is_dir()  # the damaged checkpoint is kept under another name
     assert_same(workdir, whole)
 
 
@@ -234,7 +237,7 @@ def test_07_a_checkpoint_of_another_network_is_refused(whole, tmp_path):
 
 @contextlib.contextmanager
 def tmpfs(folder: Path, *options: str):
-    """A file system of 1 MiB in memory, as root."""
+    """Mounts a 1 MiB tmpfs on `folder`, which needs root; skips the test if mounting fails."""
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(["size=1m", *options]), "tmpfs", str(folder)],
                              capture_output=True, text=True)  # fmt: skip
@@ -247,7 +250,7 @@ def tmpfs(folder: Path, *options: str):
 
 
 def full_disk(workdir: Path) -> Path:
-    """Leaves 20 kB."""
+    """Fills the disk up to the last 20 kB; returns the filler file."""
     with contextlib.suppress(OSError), (workdir / "filler").open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
             pass
@@ -257,7 +260,7 @@ def full_disk(workdir: Path) -> Path:
 
 @pytest.mark.parametrize("how", ["full", "small files"])
 def test_08_a_full_disk_ends_it_by_name_and_leaves_the_checkpoint_before(whole, tmp_path, how):
-    """A small file system as root; a process whose files must stay below the checkpoint's 37 kB anywhere."""
+    """Either the file system is full (needs root), or the process's file size limit is below a checkpoint's 37 kB."""
     workdir = tmp_path / "run"
     with tmpfs(workdir) if how == "full" else contextlib.nullcontext():
         step = preempt(workdir, 7)
@@ -276,7 +279,7 @@ def test_08_a_full_disk_ends_it_by_name_and_leaves_the_checkpoint_before(whole, 
 
 
 def test_09_a_workdir_that_cannot_be_written_is_refused_before_anything_is_compiled(tmp_path):
-    """Root may write where the permissions say no, so the file system says it."""
+    """Mounts the workdir read-only, because root ignores file permissions."""
     with tmpfs(tmp_path / "run", "ro"):
         _, err = run(*TINY, f"--workdir={tmp_path / 'run'}", code=2)
     assert err == f"error: --workdir={tmp_path / 'run'} cannot be written: Read-only file system\n"
@@ -286,14 +289,14 @@ def test_09_a_workdir_that_cannot_be_written_is_refused_before_anything_is_compi
 
 
 def test_09_a_relative_workdir_is_one_too(tmp_path):
-    """Orbax by itself wants absolute paths."""
+    """Orbax itself requires absolute paths."""
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     run(*TINY, "--config.train.epochs=0.2", "--workdir=a/b", cwd=tmp_path)
     assert steps(tmp_path / "a" / "b") == [6]
 
 
 def test_10_divergence_is_found_and_never_saved(tmp_path):
-    """At step 31, the first of the second epoch, the rate is infinite: its loss is finite, what it leaves is not."""
+    """The learning rate is infinite at step 31, the first of epoch 2: the loss is finite, the new state is not."""
     jumps = (*TINY, "--config.optim.schedule=table((1, 1e39))", "--config.train.log_every_steps=10",
              "--config.checkpoint.every_steps=1", f"--workdir={tmp_path}")  # fmt: skip
     _, err = run(*jumps, code=4)
@@ -303,15 +306,15 @@ def test_10_divergence_is_found_and_never_saved(tmp_path):
     for step in steps(tmp_path):
         with Checkpoints(tmp_path / "checkpoints")._open() as files:
             assert all(np.isfinite(a).all() for a in files.load(step).values()), step
-    assert run(*jumps, code=4)[1].splitlines()[-1] == err.splitlines()[-1]  # and again where it resumes
+    assert run(*jumps, code=4)[1].splitlines()[-1] == err.splitlines()[-1]  # resuming gives the same error
     _, err = run(*jumps, "--config.checkpoint.every_steps=1000", "--allow_config_change", code=4)
     assert "the loss is not finite at step 32 (looked at steps 31 to 40); the last good checkpoint is step 30" in err
 
 
 def test_16_saved_on_2_devices_it_resumes_on_1_and_4(tmp_path):
-    """The order of the examples is the same: the losses of all steps are, up to rounding, which a low rate keeps small.
+    """The example order does not depend on the device count, so the losses of all steps agree up to rounding.
 
-    Those of neighbouring batches differ by some 10 %.
+    A low learning rate keeps the rounding small. Losses of neighbouring batches differ by about 10 %.
     """
     slow = "--config.optim.lr=0.001"
     run(*TINY, slow, f"--workdir={tmp_path / 'whole'}")
@@ -335,7 +338,7 @@ def test_16_resumed_past_its_end_it_is_complete(whole, tmp_path):
 def test_17_a_second_run_in_the_folder_is_refused_and_a_killed_one_replaced(whole, tmp_path):
     first = start(*TINY, f"--workdir={tmp_path}")
     reach(first, tmp_path, 1)
-    first.send_signal(signal.SIGSTOP)  # it lives, and is as far as it is
+    first.send_signal(signal.SIGSTOP)  # stays alive but makes no progress
     _, err = run(*TINY, f"--workdir={tmp_path}", code=2)
     (line,) = err.splitlines()
     assert f"is in use by process {first.pid} on {os.uname().nodename}, which began " in line
@@ -346,13 +349,13 @@ def test_17_a_second_run_in_the_folder_is_refused_and_a_killed_one_replaced(whol
 
 
 def test_20_a_long_run_needs_no_more_in_the_end_than_in_the_beginning(tmp_path):
-    """2,000 steps with 20 tests and 20 saves."""
+    """Memory, file descriptors and threads do not grow over 2,000 steps with 20 tests and 20 saves."""
     process = start(*NET, "--config.train.batch_size=48", f"--config.train.epochs={1999.5 * 48 / IMAGES}",
                     f"--config.train.eval_every_epochs={100 * 48 / IMAGES}", "--config.checkpoint.every_steps=100",
                     f"--workdir={tmp_path}")  # fmt: skip
-    seen = []  # (step, resident MB, descriptors, threads)
+    seen = []  # (step, resident MB, file descriptors, threads)
     while process.poll() is None:
-        with contextlib.suppress(OSError, KeyError):  # it ends while it is looked at
+        with contextlib.suppress(OSError, KeyError):  # the process may end during the reading
             own = Path("/proc", str(process.pid))
             status = dict(line.split(":", 1) for line in (own / "status").read_text().splitlines())
             row = (int(status["VmRSS"].split()[0]) / 1000, len(list((own / "fd").iterdir())), int(status["Threads"]))
@@ -364,8 +367,8 @@ def test_20_a_long_run_needs_no_more_in_the_end_than_in_the_beginning(tmp_path):
     assert len(late) > 50
     memory, descriptors, threads = np.polyfit(late[:, 0], late[:, 1:], 1)[0] * 100
     assert memory < 1, f"{memory:.2f} MB per 100 steps"
-    # There is one test and one save in 100 steps: what each leaves behind would grow by 1. Within a save there are more of
-    # both, and pools of threads fill when they are first needed, so that no two moments can be compared.
+    # Every 100 steps have one test and one save, so a leak in either has a slope of 1. A slope is fitted because single
+    # readings do not compare: a save needs more of both for a while, and thread pools fill when first used.
     assert descriptors < 0.25 and threads < 0.25, f"{descriptors:.2f} descriptors, {threads:.2f} threads per 100 steps"
     assert steps(tmp_path) == [1900, 2000] and logged(tmp_path) == 2000
     assert len(list((tmp_path / "events").iterdir())) == 1

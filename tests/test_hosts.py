@@ -1,6 +1,6 @@
-"""Two real processes that train and test as one, and what happens to one when the other is stopped, killed or wrong.
+"""Process groups of two real processes: training, testing, and what one does if the other is stopped, killed or wrong.
 
-They meet on this machine; their collectives are gloo's, as of all processes on CPUs.
+Both processes run on this machine and use gloo collectives, like all CPU processes.
 """
 
 import json
@@ -24,14 +24,14 @@ from tests.test_faults import arrays, end, lines, reach
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(900),
-]  # on a busy machine; on an idle one all of them take four minutes
+]  # for a busy machine; on an idle one the whole file takes four minutes
 
-# LeNet-5 on scikit-learn's digits. Compiled quickly, since it is for seconds, and by all alike.
+# LeNet-5 on scikit-learn's digits. All processes compile without optimisation, because runs last only seconds.
 LENET = ("--config=configs/lenet.py:digits", "--config.optim.lr=0.003", "--config.train.epochs=1.5",
          "--config.train.batch_size=48", "--config.train.log_every_steps=3", "--config.checkpoint.every_steps=12",
          "--config.checkpoint.keep=3")  # fmt: skip
 TOTAL = 45
-SILENCE = 10  # seconds until a process counts as dead
+SILENCE = 10  # seconds of silence until a process counts as dead
 
 
 def environment(devices: int) -> dict[str, str]:
@@ -41,7 +41,7 @@ def environment(devices: int) -> dict[str, str]:
 
 @pytest.fixture
 def launch():
-    """Starts processes; none survives the test."""
+    """Returns a function that starts processes; they are killed when the test ends."""
     started: list[subprocess.Popen] = []
 
     def start(command, count=1, devices=1, own=lambda process: ()):
@@ -67,13 +67,13 @@ def train(workdir, *more):
 
 
 def end_all(processes, code=0) -> list[tuple[str, str]]:
-    """What each of them wrote."""
+    """Waits for all processes and returns their outputs."""
     return [end(process, code) for process in processes]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    """One process with two devices, never stopped."""
+    """Returns the workdir of an uninterrupted run of one process with two devices."""
     workdir = tmp_path_factory.mktemp("whole")
     end(subprocess.Popen([sys.executable, *train(workdir)], cwd=ROOT, text=True, env=environment(2),
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE))  # fmt: skip
@@ -81,9 +81,9 @@ def whole(tmp_path_factory) -> Path:
 
 
 def assert_bits(workdir: Path, whole: Path) -> None:
-    """The same parameters and momenta to the bit, the same log with every step once.
+    """Asserts that the last checkpoints are bitwise identical and that the metric logs are equal.
 
-    The loss of a test is a sum over the devices, then over the batches, then over the processes: it is rounded elsewhere.
+    The test loss is summed over devices, then batches, then processes; its rounding differs, so 1e-6 is allowed.
     """
     ours, theirs = arrays(workdir), arrays(whole)
     assert ours.keys() == theirs.keys() and all(np.array_equal(ours[k], theirs[k]) for k in ours)
@@ -93,7 +93,7 @@ def assert_bits(workdir: Path, whole: Path) -> None:
 
 
 def test_two_processes_train_to_the_bits_of_one(whole, tmp_path, launch):
-    """A mean of two is the same in either order, so two processes of one device are one process of two."""
+    """The mean of two gradients does not depend on their order, so two processes of one device equal one of two."""
     (out, _), _ = end_all(launch(train(tmp_path), 2))
     assert "45 steps on 2 x cpu" in out and re.search(r"process 1: \S+, devices \[\d+\]\n", out)
     assert_bits(tmp_path, whole)
@@ -104,7 +104,7 @@ def test_two_processes_train_to_the_bits_of_one(whole, tmp_path, launch):
 
 
 def test_two_processes_of_two_devices_are_one_of_four_up_to_rounding(tmp_path, launch):
-    """Gloo adds four gradients in another order than one process does: 1e-6 of the largest entry after six steps."""
+    """Gloo sums four gradients in another order than one process: 1e-6 of the largest entry after six steps."""
     short = ("--config.train.epochs=0.2", "--config.train.batch_size=48")
     for count, devices in ((1, 4), (2, 2)):
         end_all(launch(train(tmp_path / str(count), *short), count, devices))
@@ -121,8 +121,8 @@ def test_row_3_sigterm_to_one_of_two_saves_both_at_the_same_step(whole, tmp_path
     (_, err), (_, other) = end_all(both, 75)
     assert "preempted and saved" in err and "preempted" not in other
     step = Checkpoints(tmp_path / "checkpoints").steps()[-1]
-    assert 14 < step < TOTAL and len(lines(tmp_path)) == step  # nothing is lost
-    out, _ = end(launch(train(tmp_path), 1, devices=2)[0])  # and one process goes on where two have stopped
+    assert 14 < step < TOTAL and len(lines(tmp_path)) == step  # every step up to the stop is logged
+    out, _ = end(launch(train(tmp_path), 1, devices=2)[0])  # one process resumes the run of two
     assert f"resumed at step {step}" in out
     assert_bits(tmp_path, whole)
 
@@ -136,7 +136,7 @@ def test_row_4_a_killed_process_ends_the_other_and_is_named(whole, tmp_path, lau
     _, err = both[1 - victim].communicate(timeout=10 * SILENCE)
     took = time.monotonic() - began
     assert both[1 - victim].returncode in (1, -signal.SIGABRT)
-    # In our words, or in JAX's where it is faster: 'tasks are unhealthy', 'the leader task was preempted/died'.
+    # Our message, or JAX's if JAX notices first: 'tasks are unhealthy', 'the leader task was preempted/died'.
     named = ["process 0 of 2 does not answer|leader task was preempted/died",
              "process 1 of 2 does not answer|unhealthy [^\n]*\n1\n"]  # fmt: skip
     assert re.search(named[victim], err), err
@@ -148,12 +148,12 @@ def test_row_4_a_killed_process_ends_the_other_and_is_named(whole, tmp_path, lau
 
 
 def test_row_5_a_stuck_process_sets_off_the_watchdog_of_the_other(tmp_path, launch):
-    # Compiling counts too, and JAX itself would be faster: a stopped process is a silent one.
+    # A stopped process sends no heartbeats. Compilation counts towards the time, and JAX may notice first.
     both = launch(train(tmp_path), 2, own=lambda p: ["--step_timeout=40", "--peer_timeout=300"])
     reach(both[0], tmp_path, 14)
     both[1].send_signal(signal.SIGSTOP)
     _, err = end(both[0], 1)
-    assert "Thread 0x" in err and "in fit" in err  # where it waited
+    assert "Thread 0x" in err and "in fit" in err  # the stack shows where it waited
     assert re.search(r"error: process 0 of 2, on \S+: no step was finished for 40 s after step \d+", err)
     assert "error: process 1 of 2 does not answer" in err
 
@@ -209,7 +209,7 @@ for kind in (np.float64, np.int32, bool):
 
 
 def test_row_18_a_test_counts_each_example_once_for_any_number_of_processes(launch):
-    """Sizes around the batch of 8, odd ones over two processes; some processes have nothing to do."""
+    """Takes test set sizes around the batch size of 8, odd ones too, so that some processes get no examples."""
     found = []
     for count in (1, 2):
         (out, _), *others = end_all(launch(["-c", EVALUATE], count))
@@ -224,7 +224,7 @@ def test_row_18_a_test_counts_each_example_once_for_any_number_of_processes(laun
 
 
 def test_row_18_a_run_is_tested_by_two_processes_as_by_one(whole, tmp_path, launch):
-    """With batches of 8: one process has all of a single example, and the last of nine."""
+    """With batches of 8, a single example goes to one process, and so does the last of nine."""
     workdir, found = tmp_path / "run", {}
     shutil.copytree(whole, workdir)
     for size in (1, 9):
@@ -240,7 +240,7 @@ def test_row_18_a_run_is_tested_by_two_processes_as_by_one(whole, tmp_path, laun
 
 
 def test_row_16_a_checkpoint_is_free_of_devices_and_processes(whole, launch):
-    """Saved on two devices; tested by one process of one and of four devices, and by two processes."""
+    """A checkpoint saved on two devices is tested by one process with one or four devices and by two processes."""
     expected = json.loads((whole / "result.json").read_text())
     for number, (count, devices) in enumerate([(1, 1), (1, 4), (2, 1)]):
         end_all(launch(["run.py", "--mode=evaluate", f"--workdir={whole}", f"--name=t{number}"], count, devices))

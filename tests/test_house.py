@@ -1,4 +1,4 @@
-"""The rules of the house that a program can check."""
+"""Architecture rules that a program can check: import layers, config arguments, no machine paths."""
 
 import ast
 import importlib
@@ -18,7 +18,7 @@ from convnets.training.optimizer import make_recipe
 from tests.conftest import ROOT
 
 FILES = sorted((ROOT / "convnets").rglob("*.py"))
-# Files and packages of convnets/ by level: a level imports from those before it, and no two files import each other.
+# Layers of convnets/, lowest first. A module imports only from its own or lower layers, and never in a cycle.
 LEVELS = (
     ("convnets", "errors"),
     ("op_string", "config", "losses", "plotting", "layers", "runtime"),
@@ -38,7 +38,7 @@ def name_of(path: Path) -> str:
 
 
 def level(name: str) -> int:
-    """Of a file or a package at the top of convnets/; nothing else may stand there."""
+    """Returns the layer of a module's top-level file or package; every one must be listed in LEVELS."""
     (found,) = (i for i, names in enumerate(LEVELS) if name.split(".")[0] in names)
     return found
 
@@ -85,7 +85,7 @@ def test_some_words_have_one_home(word, home):
 
 def test_tensorflow_is_imported_only_inside_functions():
     for path in FILES:
-        if path.parent.name == "builders":  # TFDS builders, themselves imported only where one is prepared
+        if path.parent.name == "builders":  # TFDS builders are imported only to prepare a data set
             continue
         for node in ast.parse(path.read_text()).body:
             names = (

@@ -1,7 +1,7 @@
-"""docs/lecture.md: every command is right, in seconds; `make test-lecture` runs each of them at its smallest size.
+"""Checks every command of docs/lecture.md in seconds; `make test-lecture` runs each at its smallest size.
 
-As a program (python -m tests.test_lecture) this runs commands given on its standard input, one after the other in one
-process, since starting each anew would cost most of the time.
+As a program (python -m tests.test_lecture) this file runs the commands given on standard input. They share one process,
+because starting a process for each would take most of the time.
 """
 
 import collections
@@ -30,7 +30,7 @@ from tests.conftest import ROOT, SHARED
 
 COMMANDS = doc_blocks.commands()
 PART = ("--config.data.train_split=train[:256]", "--config.data.test_split=test[:100]")
-IDLE_SECONDS = 180  # of all commands, on two idle cores
+IDLE_SECONDS = 180  # limit for all commands together, on two idle cores
 
 
 def as_before_any_command(values):
@@ -40,7 +40,7 @@ def as_before_any_command(values):
 
 
 def flags_of(words):
-    """Flags, and overrides of the config, of a command that begins with python run.py."""
+    """Returns the flags and the config overrides of a command that begins with python run.py."""
     overrides, others = split_arguments(words[1:])
     values = as_before_any_command(copy.deepcopy(program.FLAGS))
     assert values(others)[1:] == [], words
@@ -54,7 +54,7 @@ def runs():
 def test_the_page_has_commands_of_every_kind():
     modes = collections.Counter(flags_of(words)[0].mode for words in runs())
     assert modes["train"] >= 10 and modes["sweep"] >= 15 and modes["describe"] >= 10 and modes["visualize"] >= 3
-    assert len(COMMANDS) - len(runs()) == 2  # the worked examples by pytest, the edges
+    assert len(COMMANDS) - len(runs()) == 2  # two are not run.py: the worked examples (pytest) and the edge filters
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -63,13 +63,13 @@ def test_a_command_of_the_page_is_right(words, monkeypatch):
     if words[:3] == ["python", "-m", "pytest"]:
         assert re.search(rf"^def test_\w*{words[-1]}", (ROOT / words[-3]).read_text(), re.M)
         return
-    if words[:2] == ["python", "-m"]:  # a demonstration, which its own tests run: it writes into docs/ and records
+    if words[:2] == ["python", "-m"]:  # a demonstration: its own tests run it, since it writes to docs/ and the results
         assert (ROOT / f"{words[2].replace('.', '/')}.py").exists() and len(words) == 3
         return
     flags, overrides = flags_of(words)
     if flags.mode == "sweep":
         assert getattr(load_experiments()[Path(flags.experiment).stem], flags.size)
-    elif flags.workdirs or not flags.config:  # of a run that an earlier command made
+    elif flags.workdirs or not flags.config:  # uses the run of an earlier command
         before = [flags_of(w)[0] for w in COMMANDS[: COMMANDS.index(words)] if w[:2] == ["python", "run.py"]]
         made = [f.workdir for f in before if f.mode == "train"]
         assert set(flags.workdirs or [flags.workdir]) <= set(made)
@@ -106,16 +106,16 @@ def test_blocks_are_written_anew_and_a_wrong_name_is_named():
         generate.block([], [], "x-cpu")
 
 
-# Really run -----------------------------------------------------------------------------------------------------------
+# Running the commands -------------------------------------------------------------------------------------------------
 
 
 def smallest(words, folder: Path):
-    """(command, exit code) pairs that stand for a command of the page; none for one that needs what nobody has here."""
+    """Returns small (command, exit code) pairs for a command of the page; none if its data or weights are missing."""
     flags, overrides = flags_of(words)
     arguments = [re.sub(r"(=|,)runs/", rf"\g<1>{folder}/", word) for word in words[2:]]
-    if flags.mode == "prepare":  # ImageNet's archives are not here, which it says
+    if flags.mode == "prepare":  # fails, because ImageNet's archives are not here
         return [([word.replace("=DIR", f"={folder}").replace("=ARCHIVES", f"={folder}") for word in arguments], 3)]
-    if flags.mode == "sweep":  # the first row that has its data here; all rows are checked by planning them
+    if flags.mode == "sweep":  # runs the first row whose data set is here; planning checks all rows
         planned = trials.plan_trials(flags.experiment, flags.size, 1, overrides)
         found = [
             shrunk(trial.arguments, folder / f"{name}-{Path(flags.experiment).stem}") for name, trial in planned.items()
@@ -128,19 +128,19 @@ def smallest(words, folder: Path):
 
 
 def shrunk(arguments, workdir):
-    """A training command at its smallest; None where its data set is not here."""
+    """Returns a training command at its smallest size, or None if its data set is not here."""
     overrides, others = split_arguments(arguments)
     source = next(a for a in others if a.startswith("--config=")).removeprefix("--config=")
     name = load_config(source, overrides)[0].data.name
     if name == "imagenet2012":
         return None
-    prepared = (SHARED / "tfds" / name).exists()  # the others are small
+    prepared = (SHARED / "tfds" / name).exists()  # all other data sets are small
     part = [*PART, f"--config.data.data_dir={SHARED / 'tfds'}"] if prepared else []
     return [*arguments, *part, "--config.train.epochs=0.01", f"--workdir={workdir}"]
 
 
 def attempt(command, expected) -> str:
-    """Runs a command here; what went wrong, or ''."""
+    """Runs a command in this process; returns what went wrong, or ''."""
     as_before_any_command(program.FLAGS)
     said = io.StringIO()
     try:
@@ -153,7 +153,7 @@ def attempt(command, expected) -> str:
 
 
 def main() -> None:
-    jax.config.update("jax_num_cpu_devices", 1)  # as in a run, not as in tests: a recipe may have batches of 1
+    jax.config.update("jax_num_cpu_devices", 1)  # as in a run, unlike other tests: a recipe may have a batch size of 1
     jax.config.update("jax_numpy_dtype_promotion", "standard")
     given = json.load(sys.stdin)
     for words in given["commands"]:
@@ -169,7 +169,7 @@ def main() -> None:
 @pytest.mark.lecture
 @pytest.mark.timeout(1800)
 def test_every_command_of_the_page_runs(tmp_path, shared_data):
-    later = [words for words in runs() if "--mode=visualize" in words]  # of runs that the others make
+    later = [words for words in runs() if "--mode=visualize" in words]  # these need the runs of the other commands
     done = []
     for commands in ([words for words in runs() if words not in later], later):
         processes = [
@@ -187,7 +187,7 @@ def test_every_command_of_the_page_runs(tmp_path, shared_data):
                     print(f"{done[-1][3]:5.1f} s  {done[-1][1]} run  {' '.join(done[-1][0])[:130]}", flush=True)
             assert process.returncode == 0
     assert [wrong for _, _, wrong, _ in done if wrong] == [] and len(done) == len(runs())
-    # Only printed; of weights that nobody has here; of two of the largest networks, which are planned.
+    # Commands that only print, that need missing weights, or that train two of the largest networks (only planned).
     not_run = ("--launcher=print", "--weights=", "experiments/speed.py")
     assert [words for words, count, *_ in done if not count and not any(n in " ".join(words) for n in not_run)] == []
     total = sum(seconds for *_, seconds in done) / 2

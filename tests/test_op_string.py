@@ -5,11 +5,11 @@ from convnets.errors import UsageError
 
 
 def crop(image, size: int, fraction: float = 0.5):
-    """Stands for an operation."""
+    """Acts as an operation with a required and an optional argument."""
 
 
 def scales(image, *sizes: int, average: str = "softmax", given):
-    """Stands for one with any number of arguments, an option, and something that only the program knows."""
+    """Acts as an operation with variadic arguments, an option, and `given`, which only the program supplies."""
     return image, sizes, average, given
 
 

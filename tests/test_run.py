@@ -1,4 +1,4 @@
-"""run.py as a person or a scheduler meets it: real processes."""
+"""End-to-end tests of run.py, started as a subprocess like a user or a scheduler does."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def run(*arguments, code=0, devices=1) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """A finished small run, never stopped."""
+    """Returns the workdir of a small run that finished without interruption."""
     workdir = tmp_path_factory.mktemp("run")
     run(*SMALL, f"--workdir={workdir}")
     return workdir

@@ -1,4 +1,4 @@
-"""The sweep, and a run of two processes, on a real Slurm, which tests/slurm/start.sh starts; skipped, saying why, where there is none."""
+"""A sweep and a two-process run on a real Slurm, started by tests/slurm/start.sh; skipped where there is none."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ from tests.sweep.test_launcher import experiment, folders, launch, log, wait_for
 
 
 def missing() -> str:
-    """Why there is no Slurm to test with; '' where there is one."""
+    """Returns why Slurm is not available, or '' if it is."""
     if importlib.util.find_spec("submitit") is None:
         return "submitit is not installed: pip install -e '.[sweep]'"
     if shutil.which("sinfo") is None:
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark
 
 
 def jobs(workdir) -> dict[str, str]:
-    """Slurm's name of each trial's job."""
+    """Returns the Slurm job id of each trial."""
     path = workdir / "slurm.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
@@ -43,28 +43,28 @@ def test_an_array_of_jobs_with_a_requeue_and_a_killed_launcher_in_the_middle(tmp
     workdir = tmp_path / "sweep"
     launcher = launch(path, workdir, "--launcher=slurm", "--jobs=2")
     wait_for(lambda: len(jobs(workdir)) == 2, launcher)
-    launcher.kill()  # the jobs are Slurm's now
+    launcher.kill()  # Slurm keeps the jobs
     launcher.communicate()
     before, own = jobs(workdir), folders(workdir)
-    assert len({job.split("_")[0] for job in before.values()}) == 1  # one array
+    assert len({job.split("_")[0] for job in before.values()}) == 1  # all in one job array
 
     launcher = launch(path, workdir, "--launcher=slurm", "--jobs=2")
     job = before[own["first"].name]
     wait_for(lambda: (own["first"] / "checkpoints" / "4").exists(), launcher)
     subprocess.run(["scontrol", "requeue", job], check=True)
     wait_for(lambda: trials.status(own["first"])["state"] == "pending", launcher)
-    begin = ["scontrol", "update", f"jobid={job}", "starttime=now"]  # Slurm itself would wait two minutes
+    begin = ["scontrol", "update", f"jobid={job}", "starttime=now"]  # otherwise Slurm waits two minutes
     wait_for(lambda: subprocess.run(begin, capture_output=True).returncode == 0, launcher)
     out, err = launcher.communicate(timeout=300)
 
     assert launcher.returncode == 0 and "1 diverged, 1 done" in out, (out, err)
-    assert jobs(workdir) == before  # nothing was submitted again
+    assert jobs(workdir) == before  # nothing was resubmitted
     assert "resumed at step" in log(own["first"]) and (own["first"] / "evaluation-half.json").exists()
     assert "the loss is not finite" in out
 
 
 def test_a_job_of_two_processes_saves_sends_itself_back_and_ends(tmp_path):
-    """docs/slurm/node.sbatch, with both processes on the one node, and a SIGTERM as at the end of its time."""
+    """Runs docs/slurm/node.sbatch with both processes on one node and sends SIGTERM, as at the time limit."""
     log, lines = tmp_path / "log", tmp_path / "run" / "metrics.jsonl"
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "JAX_PLATFORMS": "cpu",
                    "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # fmt: skip
@@ -87,8 +87,8 @@ def test_a_job_of_two_processes_saves_sends_itself_back_and_ends(tmp_path):
         subprocess.run(["scancel", "--signal=TERM", job], check=True)
         wait(lambda: "Restarts=1" in state())
         saved = lines.read_text().count("\n")
-        time.sleep(5)  # slurmd takes what begins in the second in which it ended for what was revoked
-        begin = ["scontrol", "update", f"jobid={job}", "starttime=now"]  # Slurm itself would wait two minutes
+        time.sleep(5)  # slurmd treats a job restarted within the second it ended as revoked
+        begin = ["scontrol", "update", f"jobid={job}", "starttime=now"]  # otherwise Slurm waits two minutes
         wait(lambda: subprocess.run(begin, capture_output=True).returncode == 0)
         wait(lambda: "JobState=COMPLETED" in state())
     finally:

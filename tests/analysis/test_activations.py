@@ -1,4 +1,4 @@
-"""Looking inside, on networks whose weights were planted."""
+"""Network analysis, on networks with hand-set weights."""
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,7 @@ def test_a_filter_of_one_colour_axis_is_seen_on_it():
     projected, share = gabor.grey(kernel)
     np.testing.assert_allclose(share, 1)
     np.testing.assert_allclose(projected[0], pattern * np.linalg.norm((0.2, 1, -0.3)), atol=1e-12)
-    np.testing.assert_allclose(projected[1], -pattern * np.sqrt(5), atol=1e-12)  # the brighter side of its axis
+    np.testing.assert_allclose(projected[1], -pattern * np.sqrt(5), atol=1e-12)  # on the brighter side of the axis
 
 
 def test_what_layers_give_is_what_linen_captures():
@@ -111,7 +111,7 @@ def test_the_image_with_the_planted_pattern_is_found_and_its_patch():
 def test_a_patch_is_where_the_gradient_reaches(layer, place):
     line = "conv(2, 3, padding=1)|average(2)|conv(2, 3, padding=1)|inception(2, 1, 1, 1, 1, 1)|average(3, 2, ceil=True)|out"
     model, variables = stack(line, side=16)
-    variables = jax.tree.map(lambda v: np.abs(v) + np.float32(0.1), variables)  # everything reaches
+    variables = jax.tree.map(lambda v: np.abs(v) + np.float32(0.1), variables)  # every input has an effect
     image = np.random.default_rng(0).uniform(1, 2, (1, 16, 16, 1)).astype(np.float32)
     rows = {r.name: r for r in summarize(model, (16, 16, 1))}
 

@@ -26,7 +26,7 @@ def run(text, images, keys=None):
 
 
 def places(side):
-    """Images whose pixel says where it stands: row in channel 0, column in channel 1."""
+    """Returns images whose pixels encode their position: row in channel 0, column in channel 1."""
     grid = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), -1).astype(np.uint8)
     return np.repeat(grid[None], N, 0)
 
@@ -46,7 +46,7 @@ def test_crop_takes_every_place_equally_often():
     crops = run("crop(4)", places(8), keys()).astype(int)
     top, left = crops[:, 0, 0, 0], crops[:, 0, 0, 1]
     np.testing.assert_array_equal(crops[:, 3, 3], np.stack([top + 3, left + 3], -1))
-    counts = np.histogram2d(top, left, bins=[range(6), range(6)])[0]  # 25 places, 80 each
+    counts = np.histogram2d(top, left, bins=[range(6), range(6)])[0]  # 25 positions, 80 crops each
     assert counts.sum() == N and counts.min() > 40 and counts.max() < 130
     assert abs(np.corrcoef(top, left)[0, 1]) < 0.1
 
@@ -54,7 +54,7 @@ def test_crop_takes_every_place_equally_often():
 def test_pad_crop_has_nine_offsets_for_four():
     shifted = run("pad_crop(4)", places(9) + np.uint8(1), keys()).astype(int)
     middle = shifted[:, 4, 4, 0] - 5
-    assert sorted(set(middle.tolist())) == list(range(-4, 5))  # 9 of them: pycls never draws the last
+    assert sorted(set(middle.tolist())) == list(range(-4, 5))  # nine offsets; pycls never draws the last
     assert shifted.shape[1:3] == (9, 9) and (shifted[middle == -4][:, :4] == 0).all()
 
 
@@ -110,14 +110,14 @@ def test_lighting_is_one_draw_an_image_along_the_components(formula):
     kept = 1.1 if formula == "deviation" else 1
     noise = run(f"lighting(0.1, '{formula}')", x, keys()) - x / kept
     assert np.ptp(noise, axis=(1, 2)).max() < 1e-3  # the same for every pixel
-    draws = noise[:, 0, 0] @ FOUND.eigenvectors  # back into components
+    draws = noise[:, 0, 0] @ FOUND.eigenvectors  # projected back on the components
     expected = 0.1 * (FOUND.eigenvalues / 255 if formula == "eigenvalue" else np.sqrt(FOUND.eigenvalues))
     np.testing.assert_allclose(draws.std(0), expected, rtol=0.08)
     assert (np.abs(draws.mean(0)) < 0.1 * expected).all()
 
 
 def test_photometric_changes_what_it_says_and_in_every_order():
-    x = np.repeat(RNG.integers(90, 120, (1, 4, 4, 3), dtype=np.uint8), N, 0)  # far from the cuts
+    x = np.repeat(RNG.integers(90, 120, (1, 4, 4, 3), dtype=np.uint8), N, 0)  # far from the clipping limits
     gray = x[0] @ [0.299, 0.587, 0.114]
     for text, centre, limit in (("brightness=0.5, contrast=0, saturation=0", 0, 0.5),
                                 ("brightness=0, contrast=0.3, saturation=0", gray.mean(), 0.3),
@@ -148,7 +148,7 @@ RANDOM = ["crop(4)", "pad_crop(2)", "flip", "lighting(0.1)", "photometric", "noi
 
 @pytest.mark.parametrize("text", RANDOM)
 def test_random_operations_depend_on_the_example_alone(text):
-    """Not on its batch, and compiled like eager."""
+    """The result does not depend on the batch, and is the same compiled and eager."""
     assert {t.split("(")[0] for t in RANDOM} == device_ops.RANDOM
     x = COLOURS[:8]
     whole = run(text, x, keys(8))

@@ -11,7 +11,7 @@ from convnets.errors import UsageError
 
 
 def photograph(h, w, seed=0):
-    """Something smooth with edges, uint8 [h, w, 3]."""
+    """Returns a smooth random image with edges, uint8 [h, w, 3]."""
     small = np.random.default_rng(seed).integers(0, 255, (h // 12 + 2, w // 12 + 2, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(small).resize((w, h), Image.Resampling.BICUBIC))
 
@@ -30,7 +30,7 @@ def show(text, encoded, seed=0, test=False, channels=3):
 
 
 def window(text, h, w, seed=0):
-    """The windows of a string on an image of h x w."""
+    """Returns the crop window that an op string takes from an h x w image."""
     image = host_ops.begin(encode(np.zeros((h, w, 3), np.uint8)), 3)
     for place, call in enumerate(pipeline.parse("decode|" + text)[0]):
         image = call(np.array([0, (seed << 8) + place], np.int64), image)
@@ -38,7 +38,7 @@ def window(text, h, w, seed=0):
 
 
 def resized(pixels, h, w):
-    """Bilinear without antialiasing, by the definition."""
+    """Resizes bilinearly without antialiasing, by the definition."""
     place = [
         np.clip((np.arange(n) + 0.5) * size / n - 0.5, 0, size - 1)
         for n, size in ((h, len(pixels)), (w, pixels.shape[1]))
@@ -99,7 +99,7 @@ def test_the_fast_sampling_is_the_exact_one(text, monkeypatch):
 
 
 def placed(text, h, w, test=True):
-    """An image that shows in red its row and in green its column, in pixels of the source; so where a view is from."""
+    """Returns views of an image whose red and green channels hold the source row and column of each pixel."""
     rows, columns = np.mgrid[:h, :w]
     image = np.stack([rows, columns, 0 * rows], -1).astype(np.uint8)
     return show(text, encode(image, "png"), test=test)[..., :2].astype(int)
@@ -125,7 +125,7 @@ def test_views_are_where_the_papers_say():
 def test_the_same_operation_on_host_and_device():
     shared = host_ops.HOST.keys() & DEVICE.keys()
     assert shared == {"center", "crop", "five"}
-    for name in shared:  # one string means the same on both sides
+    for name in shared:  # the same op string is valid on host and device
         ours, theirs = (list(signature(table[name]).parameters)[2:] for table in (host_ops.HOST, DEVICE))
         assert ours == theirs
     pixels = photograph(100, 140)
@@ -157,7 +157,7 @@ def test_resize_short_draws_every_side():
 
 
 def common_inception_crops(h, w, n):
-    """Areas and logarithms of aspects as drawn by a plain loop."""
+    """Draws `n` crops in a plain loop; returns their areas and log aspect ratios."""
     rng, found = np.random.default_rng(0), []
     while len(found) < n:
         area, ratio = rng.uniform(0.08, 1), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))

@@ -17,7 +17,7 @@ def keys(epoch=0):
 
 
 def digit(n=9):
-    """A bright plus sign off the middle."""
+    """Returns an image of a bright, off-centre plus sign."""
     image = np.zeros((n, n, 1), np.uint8)
     image[2:7, 4], image[4, 2:7] = 255, 255
     return image
@@ -58,7 +58,7 @@ def test_distort_translates_by_what_it_draws():
     moved = run("distort(translate=3)", images, keys()).astype(float)[..., 0]
     grid = np.arange(25.0)
     mass = moved.sum((1, 2))
-    np.testing.assert_allclose(mass, images[0].sum(), rtol=1e-4)  # nothing leaves the image
+    np.testing.assert_allclose(mass, images[0].sum(), rtol=1e-4)  # nothing is shifted out of the image
     shifts = np.stack([(moved.sum(2) @ grid), (moved.sum(1) @ grid)]) / mass - 12
     assert np.abs(shifts).max() <= 3.01 and np.abs(shifts).max() > 2.5
     assert np.abs(shifts.mean(1)).max() < 0.6 and np.all(np.abs(shifts.std(1) - 3**0.5) < 0.4)  # uniform: 3/sqrt(3)

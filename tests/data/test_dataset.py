@@ -73,7 +73,7 @@ def test_digits_split_is_fixed_and_balanced():
 
 
 def batches_of(split, count):
-    """Images and labels of some training batches, whichever way they come."""
+    """Returns images and labels of some training batches, from either loader."""
     result = []
     n = split.info.num_examples
     for batch in split.feed(sampler.training_schedule(n, 48, 3, n // 48 - 2, n // 48 - 2 + count)):

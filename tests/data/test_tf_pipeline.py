@@ -1,4 +1,4 @@
-"""Streams: random host operations, damaged images, folders."""
+"""Streaming input: random host operations, damaged images, image folders."""
 
 import gc
 import weakref
@@ -16,7 +16,7 @@ from convnets.errors import DataError, UsageError
 
 
 def photographs(root, counts, size=(24, 30), seed=0):
-    """PATH/split/class/image: JPEGs, every one different."""
+    """Writes different JPEGs as PATH/split/class/image."""
     rng = np.random.default_rng(seed)
     for split, count in counts.items():
         for i in range(count):
@@ -35,7 +35,7 @@ def folder(name, train_ops=CROPS, test_ops="decode|square(12)", loader="stream",
 
 
 def examples(split, batch, start=0, stop=None, seed=5):
-    """Pixels and labels by (epoch, index), from `start` to `stop` of a schedule of batches."""
+    """Returns pixels and labels by (epoch, index) for batches `start` to `stop` of a schedule."""
     n = split.info.num_examples
     stop = stop or 2 * n // batch
     found = {}
@@ -57,7 +57,7 @@ def small(tmp_path_factory):
 def test_random_crops_resume_exactly_and_do_not_depend_on_the_batch(small):
     train, _ = folder(small)
     whole = examples(train, 4)
-    assert len(whole) == 48 and len(set(whole.values())) == 48  # every epoch shows another crop
+    assert len(whole) == 48 and len(set(whole.values())) == 48  # every epoch takes another crop
     assert examples(train, 4, start=5) == {k: whole[k] for k in list(whole)[20:]}
     assert examples(train, 8) == whole == examples(train, 1)
     assert examples(train, 4, seed=6) != whole
@@ -141,7 +141,7 @@ def test_an_image_that_cannot_be_decoded_ends_the_run_with_its_name(tmp_path, ho
 
 @pytest.mark.parametrize("how", ["gone", "text", "abandoned"])
 def test_a_pipeline_is_freed_with_its_error_still_held(tmp_path, monkeypatch, how):
-    """Until Python ends it would wait for threads that end with Python: such a program printed its error and stayed."""
+    """A leaked pipeline waits for threads that end only with Python, so a failed program hung after its error."""
     train, _ = folder(photographs(tmp_path / "birds", {"train": 12, "test": 4}))
     begin, pipelines = train.stream._pipeline, []
     monkeypatch.setattr(train.stream, "_pipeline", lambda *args: pipelines.append(weakref.ref(p := begin(*args))) or p)
@@ -173,7 +173,7 @@ def test_skipped_images_are_replaced_counted_and_limited(tmp_path, capsys):
     assert all(len(b["index"]) == 70 == len(b["image"]) for b in whole)
     assert np.bincount(index, minlength=2100)[[699, 700, 701, 702]].tolist() == [1, 0, 0, 3]
     assert "skipped" in capsys.readouterr().out
-    for start in (7, 20):  # a resumed run sees the same
+    for start in (7, 20):  # a resumed run gets the same examples
         again = list(train.feed(sampler.training_schedule(2100, 70, 5, start, 30), 5))
         for a, b in zip(whole[start:], again, strict=True):
             assert all(np.array_equal(a[k], b[k]) for k in a)
@@ -184,7 +184,7 @@ def test_skipped_images_are_replaced_counted_and_limited(tmp_path, capsys):
 
 def test_a_resident_set_replaces_what_it_skips(tmp_path):
     name = photographs(tmp_path / "birds", {"train": 1000, "test": 2}, size=(16, 16))
-    damage(sorted((tmp_path / "birds" / "train").glob("*/*"))[999], "text")  # the last: the first stands in
+    damage(sorted((tmp_path / "birds" / "train").glob("*/*"))[999], "text")  # the last image; the first replaces it
     with pytest.raises(DataError, match=r"train, .*0999\.jpg"):
         folder(name, "decode|square(12)", loader="resident")
     train, _ = folder(name, "decode|square(12)", loader="resident", on_error="skip")

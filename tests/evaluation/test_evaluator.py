@@ -1,4 +1,4 @@
-"""The protocols on small networks: each against the network applied by hand."""
+"""Test protocols on small networks, each compared with applying the network by hand."""
 
 import io
 import re
@@ -29,7 +29,7 @@ LABELS = RNG.integers(0, CLASSES, N).astype(np.int32)
 
 
 class Tiny(nn.Module):
-    """A convolution and a fully connected layer as another, without bias: 8 x 8 to scores, larger images to a map."""
+    """A convolution and an 8 x 8 convolution as classifier: 8 x 8 images give scores, larger images a map."""
 
     classes: int = CLASSES
     input_shape: ClassVar = (8, 8, 3)
@@ -48,7 +48,7 @@ def split_of(ops, images=IMAGES):
 
 
 def with_weights(model):
-    """A network and its variables, which are not the initial ones."""
+    """Returns a network and random variables, different from its initial ones."""
     start = create_state(model, optax.identity(), model.input_shape, 0)
     return model, parallel.replicate({"params": filled(start.params), "batch_stats": filled(start.batch_stats)})
 
@@ -113,7 +113,7 @@ def test_dense_is_the_mean_of_the_map_then_of_the_mirror_image(network):
 
 
 def seen(ops, encoded):
-    """What a test string shows of an encoded image: float32 [views, h, w, c]."""
+    """Returns the views that an op string makes of an encoded image: float32 [views, h, w, c]."""
     host, device = pipeline.parse(ops, test=True)
     return np.asarray(
         pipeline.apply(device, None, host_ops.apply(host, np.zeros(2, np.int64), encoded, 3).numpy()[None])
@@ -144,7 +144,7 @@ def test_144_views_of_a_drawn_image_are_where_the_paper_says():
             ]
         wanted = np.clip((np.array(wanted) + 0.5) * zoom - 0.5, 0, [255, 319])
         found = np.stack([place[::2, 0, 0], place[::2, -1, -1]], 1)
-        assert np.abs(found - wanted).max() <= 1.01  # of three channels rounded each
+        assert np.abs(found - wanted).max() <= 1.01  # each of the three channels is rounded
     assert count == 144
 
 
@@ -185,7 +185,7 @@ def test_several_protocols_average_their_probabilities(network):
 
 
 def narrow_vgg(monkeypatch):
-    """VGG-D with a sixteenth of its maps and 16 units in fc6 and fc7."""
+    """Returns VGG-D with a sixteenth of its feature maps and 16 units in fc6 and fc7."""
     narrow = lambda word: re.sub(r"\d+$", lambda maps: str(int(maps[0]) // 16), word)  # noqa: E731
     table = {row: tuple(" ".join(map(narrow, stage.split())) for stage in stages) for row, stages in vgg.TABLE.items()}
     monkeypatch.setattr(vgg, "TABLE", table)
@@ -221,7 +221,7 @@ def test_every_example_counts_once_for_any_batch_and_device_count(network, batch
 
 @pytest.mark.parametrize("times, sizes", [
     (10, [10, 22, 100]),  # 100 / 10; 100 * 64 / (2 * 144) = 22; 100: all multiples of two devices
-    (1, [10, 12, 12]),  # no more than there are images
+    (1, [10, 12, 12]),  # no more than the number of images
 ])  # fmt: skip
 def test_the_pixels_of_a_step_stay_as_many(network, times, sizes):
     images = np.tile(IMAGES, (times, 1, 1, 1))
@@ -261,7 +261,7 @@ def test_an_average_of_one_is_that_one_and_of_two_the_mean():
         np.exp(average_scores(list(scores), "softmax")), probabilities(scores).mean(0), rtol=1e-4, atol=1e-7
     )
     np.testing.assert_allclose(average_scores(list(scores), "score"), scores.mean(0), rtol=1e-6, atol=1e-6)
-    far = np.array([[0, -200, -300]], np.float32)  # whose probabilities float32 cannot hold
+    far = np.array([[0, -200, -300]], np.float32)  # the probabilities underflow in float32
     assert np.argsort(-average_scores([far, far], "softmax")[0]).tolist() == [0, 1, 2]
 
 
@@ -269,7 +269,7 @@ def test_the_change_of_features_is_that_of_what_goes_into_the_last_layer():
     model = models.create("stack", 3, "float32", layers="conv(4, 3)|relu|max(2)|out", side=8, channels=1)
     start = create_state(model, optax.identity(), (8, 8, 1), 0)
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype(np.uint8)
-    images[3] = 0  # no features: without biases it gives zeros, and does not count
+    images[3] = 0  # without biases a zero image has zero features; it is not counted
     shifted = np.zeros_like(images)
     shifted[:, :, 2:] = images[:, :, :-2]
 

@@ -7,7 +7,7 @@ from convnets.evaluation import metrics
 SCORES = np.array(
     [[9, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6], [0, 6, 5, 4, 3, 2, 1], [3, 3, 0, 0, 0, 0, 0]], np.float32
 )
-LABELS = np.array([0, 0, 0, 0])  # first; seventh; seventh; tied for first
+LABELS = np.array([0, 0, 0, 0])  # its rank: first; seventh; seventh; tied for first
 ONES = jnp.ones(4)
 
 

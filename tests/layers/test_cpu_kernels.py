@@ -1,4 +1,4 @@
-"""The CPU's formulations beside the plain ones: values and all gradients, in float32 and bfloat16."""
+"""CPU kernels compared with the plain formulations: values and all gradients, in float32 and bfloat16."""
 
 import functools
 
@@ -15,12 +15,12 @@ TYPES = pytest.mark.parametrize("dtype", list(TOLERANCE))
 
 
 def draw(rng, shape, dtype, scale=1.0):
-    """Numbers that bfloat16 holds exactly, so that both types are given the same."""
+    """Draws numbers that bfloat16 represents exactly, so that both dtypes get the same input."""
     return jnp.asarray(rng.standard_normal(shape, np.float32) * scale, jnp.bfloat16).astype(dtype)
 
 
 def compare(ours, plain, arguments, dtype, seed=1):
-    """Values and gradients of `ours`, in `dtype`, with those of `plain` in float32 of the same numbers."""
+    """Asserts that values and gradients of `ours` in `dtype` match `plain` in float32 on the same numbers."""
 
     def run(function, *args):
         y, back = jax.vjp(function, *args)
@@ -83,7 +83,7 @@ def test_product(shape, dtype):
 
 
 def test_gradients_of_wider_weights_are_not_rounded():
-    """Layers compute in bfloat16 with parameters in float32, whose gradients are sums in float32."""
+    """With float32 parameters and bfloat16 computation, parameter gradients are summed in float32."""
     rng = np.random.default_rng(0)
     x = draw(rng, (2, 5, 5, 96), "bfloat16")
     for function, shape in (
@@ -143,7 +143,7 @@ def test_inverse_power(exponent):
 
 
 def test_elsewhere_the_plain_form_is_taken(monkeypatch):
-    """What accelerators compile has one convolution and none of the CPU's detours."""
+    """On accelerators, conv compiles to one convolution without the CPU formulations."""
     monkeypatch.setattr(cpu_kernels, "on_cpu", lambda: False)
     x, w = jnp.zeros((2, 8, 8, 4)), jnp.zeros((3, 3, 2, 6))
     trace = jax.make_jaxpr(lambda x, w: cpu_kernels.conv(x, w, (2, 2), ((1, 1), (1, 1)), 2))(x, w)
@@ -155,7 +155,7 @@ def test_elsewhere_the_plain_form_is_taken(monkeypatch):
     (7, 96, 96, 3, 1, "bfloat16"),
 ])  # fmt: skip
 def test_where_xla_convolves_slowly_products_do(side, channels, features, size, padding, dtype):
-    """Gradients too; and elsewhere they do not, where they would only be slower."""
+    """Matrix products replace slow XLA convolutions and their gradients, but only where they are faster."""
 
     def program(side, pad):
         def gradients(x, w):
@@ -166,7 +166,7 @@ def test_where_xla_convolves_slowly_products_do(side, channels, features, size, 
         return jax.jit(gradients).lower(*map(jax.ShapeDtypeStruct, shapes, (dtype, "float32"))).as_text()
 
     found = program(side, padding)
-    forward = channels == 6  # of bands of several channels the gradients alone are products
+    forward = channels == 6  # banded kernels on several channels: only the gradients are products
     assert found.count("stablehlo.dot_general") >= 3 - forward and found.count("stablehlo.convolution") == forward
     assert ("stablehlo.convolution" in program(100, padding)) == (size > 1 and (channels, dtype) != (96, "bfloat16"))
 

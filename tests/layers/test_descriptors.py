@@ -1,4 +1,4 @@
-"""Features made by hand beside scikit-image and beside loops, and what is fitted to them: k-means and SVMs."""
+"""Hand-crafted features compared with scikit-image and plain loops, and models fitted to them: k-means and SVMs."""
 
 import json
 
@@ -25,7 +25,7 @@ def images(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.float32) / 255
 
 
-@pytest.mark.parametrize("shape", [(2, 28, 28, 1), (2, 18, 13, 3)])  # the second leaves a rest beside its cells
+@pytest.mark.parametrize("shape", [(2, 28, 28, 1), (2, 18, 13, 3)])  # the second is not a multiple of the cell size
 def test_hog_is_that_of_scikit_image(shape):
     from skimage.feature import hog
 
@@ -37,7 +37,7 @@ def test_hog_is_that_of_scikit_image(shape):
 
 
 def sift_of_a_patch(grey, top, left):
-    """Lowe 2004, section 6.1, pixel by pixel and vote by vote."""
+    """Computes a SIFT descriptor by Lowe 2004, section 6.1, pixel by pixel and vote by vote."""
     histogram = np.zeros((4, 4, 8))
     for i in range(16):
         for j in range(16):
@@ -72,7 +72,7 @@ def test_sift_of_colours_is_that_of_grey_and_blind_to_light():
     sift = jax.jit(lambda v: SIFT(2).apply({}, v))
     np.testing.assert_allclose(sift(x), sift(grey), atol=1e-4)
     np.testing.assert_allclose(sift(0.4 * grey + 0.3), sift(grey), atol=1e-4)
-    assert not np.any(sift(np.full_like(grey, 0.5)))  # no contrast, no descriptor, and no NaN
+    assert not np.any(sift(np.full_like(grey, 0.5)))  # no contrast gives a zero descriptor, not NaN
 
 
 def test_every_pixel_of_a_patch_counts_once_but_at_its_edge():
@@ -90,7 +90,7 @@ def test_a_codebook_names_the_nearest_centre():
 
 
 def test_a_pyramid_of_words_by_hand():
-    words = np.array([[0, 1, 1], [0, 2, 2], [0, 2, 0]])  # the middles of the second row and column are right and below
+    words = np.array([[0, 1, 1], [0, 2, 2], [0, 2, 0]])  # the middle row and column fall into the lower and right cells
     x = jnp.asarray(np.eye(3, dtype=np.float32)[words][None])
     (found,) = np.asarray(Pyramid(2).apply({}, x))
     fields = [[4, 2, 3], [1, 0, 0], [0, 2, 0], [2, 0, 0], [1, 0, 3]]
@@ -119,7 +119,7 @@ def separable(n=90, d=6, classes=3):
 
 @pytest.mark.parametrize("kind, many", [(np.asarray, 90), (np.asarray, 89), (sparse.csr_array, 90)])
 def test_the_svm_is_scikit_learns_with_the_cost_that_the_held_out_prefer(kind, many, monkeypatch, capsys):
-    """Each fifth is held out in turn, of many examples one."""
+    """Each fifth is held out in turn; above CV_MAX examples, only one fifth is."""
     monkeypatch.setattr(svm, "CV_MAX", many)
     x, labels = separable()
     scale = 1 / np.sqrt(np.square(x).sum() / len(x))
@@ -175,7 +175,7 @@ def test_two_classes_and_a_class_that_is_missing():
 def test_squared_hinge():
     scores = jnp.array([[2.0, -2.0, 0.5], [0.0, 0.5, -1.0]])
     np.testing.assert_allclose(losses.svm(scores, jnp.array([0, 0])), [1.5**2, 1 + 1.5**2])
-    # The scores are no logarithms of probabilities, which several views would have averaged.
+    # SVM scores are not log probabilities, and averaging several views needs those.
     model = models.create("stack", 10, "float32", layers="hog(4)|out", side=12, channels=1)
     with pytest.raises(UsageError, match="loss=svm gives none"):
         evaluator.check(model, "svm", "decode|center(12)", "ten_crop")

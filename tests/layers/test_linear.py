@@ -1,4 +1,4 @@
-"""Every layer against a plain NumPy reading of its definition, and every gradient against finite differences."""
+"""Every layer compared with a plain NumPy version of its definition, and every gradient with finite differences."""
 
 import itertools
 
@@ -26,7 +26,7 @@ from convnets.layers import (
 )
 from convnets.models.summary import summarize
 
-NORMAL = nn.initializers.normal(1.0)  # for biases too, so that a forgotten one is seen
+NORMAL = nn.initializers.normal(1.0)  # for biases too, so that a missing bias is noticed
 
 
 def data(*shape, seed=0):
@@ -34,7 +34,7 @@ def data(*shape, seed=0):
 
 
 def run(layer, x, **kwargs):
-    """(output, parameters) of `layer` on `x`, as NumPy arrays; every parameter is drawn at random."""
+    """Returns (output, parameters) of `layer` on `x` as NumPy arrays; every parameter is random."""
     shapes = jax.eval_shape(lambda: layer.init(jax.random.key(0), jnp.asarray(x), **kwargs))
     flat, tree = jax.tree.flatten(shapes.get("params", {}))
     params = jax.tree.unflatten(tree, [data(*leaf.shape, seed=i + 1) for i, leaf in enumerate(flat)])
@@ -48,7 +48,7 @@ def close(ours, theirs, tolerance=1e-5):
 
 def gradients(function, *args):
     args = jax.tree.map(jnp.asarray, args)
-    check_grads(function, args, order=1, modes=["rev"], atol=1e-2, rtol=1e-2, eps=3e-3)  # a step that float32 resolves
+    check_grads(function, args, order=1, modes=["rev"], atol=1e-2, rtol=1e-2, eps=3e-3)  # eps is resolvable in float32
 
 
 # References -----------------------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def padded(x, padding, value):
 
 
 def convolved(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), pad_value=0.0):
-    """The sum over a window, one output position after the other; kernel [kh, kw, c, features]."""
+    """Convolves one output position at a time; the kernel is [kh, kw, c, features]."""
     x, (kh, kw), (sh, sw) = padded(x, padding, pad_value), kernel.shape[:2], stride
     h, w = (x.shape[1] - kh) // sh + 1, (x.shape[2] - kw) // sw + 1
     y = np.zeros((len(x), h, w, kernel.shape[3]))
@@ -70,9 +70,9 @@ def convolved(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), pad_value=0.0)
 
 
 def pooled_axis(n, f, s, low, high, ceil):
-    """Starts of the windows on n pixels, in pixels of the image."""
+    """Returns the start of each pooling window on `n` pixels, in image coordinates."""
     starts = [start for start in range(-low, n + high, s) if start + f <= n + high]
-    if ceil and starts[-1] + f < n + high and starts[-1] + s < n:  # a last window over the edge; not from beyond it
+    if ceil and starts[-1] + f < n + high and starts[-1] + s < n:  # a last window may cross the edge, not start beyond
         starts.append(starts[-1] + s)
     return starts
 
@@ -193,7 +193,7 @@ def test_local_and_shared_is_convolution():
 def test_locally_connected_draws_weights_by_the_fan_in_of_one_position():
     layer = LocallyConnected(32, 3, padding=1)
     kernel = layer.init(jax.random.key(0), jnp.zeros((1, 8, 8, 16)))["params"]["kernel"]
-    stds = np.std(np.asarray(kernel), axis=(2, 3, 4, 5))  # of every position
+    stds = np.std(np.asarray(kernel), axis=(2, 3, 4, 5))  # one for each position
     np.testing.assert_allclose(stds, np.sqrt(2 / (9 * 16)), rtol=0.1)
     assert not np.allclose(kernel[0, 0], kernel[0, 1])
 
@@ -279,7 +279,7 @@ def test_batch_norm_in_training_and_test():
     close(np.asarray(y), normalized(flat.mean(0), flat.var(0)), 1e-4)
     after = changed["batch_stats"]
     close(np.asarray(after["mean"]), 0.8 * before["mean"] + 0.2 * flat.mean(0))
-    close(np.asarray(after["var"]), 0.8 * before["var"] + 0.2 * flat.var(0, ddof=1))  # unbiased
+    close(np.asarray(after["var"]), 0.8 * before["var"] + 0.2 * flat.var(0, ddof=1))  # unbiased variance
     y, changed = layer.apply(variables, jnp.asarray(x), train=False, mutable="batch_stats")
     close(np.asarray(y), normalized(before["mean"], before["var"]), 1e-4)
     assert np.array_equal(changed["batch_stats"]["mean"], before["mean"])
@@ -332,7 +332,7 @@ def test_lrn_damps_where_all_maps_are_high():
 
 
 def weighted_means(values, size, std, border):
-    """[n, h, w] means of [n, h, w, c] over Gaussian windows and all maps, weight by weight."""
+    """Returns Gaussian-weighted means of [n, h, w, c] over windows and all maps, as [n, h, w, 1]."""
     n, h, w, c = values.shape
     means, half = np.zeros((n, h, w)), size // 2
     for i, j in np.ndindex(h, w):
@@ -354,7 +354,7 @@ def test_local_contrast(border, size, std):
     v = x - weighted_means(x, size, std or size / 4, border)
     sigma = np.sqrt(weighted_means(v**2, size, std or size / 4, border))
     close(y, v / np.maximum(sigma.mean((1, 2), keepdims=True), sigma), 1e-4)
-    assert np.any(sigma < sigma.mean((1, 2), keepdims=True))  # both sides of the maximum are seen
+    assert np.any(sigma < sigma.mean((1, 2), keepdims=True))  # both arguments of the maximum occur
     assert np.any(sigma > sigma.mean((1, 2), keepdims=True))
 
 
@@ -417,7 +417,7 @@ def test_the_example_of_the_lecture():
     close(np.asarray(Pool("max", 2, 2).apply({}, jnp.asarray(SLIDE)))[0, :, :, 0], np.array([[9, 2], [6, 3]]))
     average = Pool("average", 2, 2).apply({}, jnp.asarray(SLIDE))
     close(np.asarray(average)[0, :, :, 0], np.array([[3.75, 1.25], [3.75, 2]]))
-    # The average 4 that is quoted for the lower left goes with a 4 for the 3 there: (1 + 4 + 5 + 6) / 4.
+    # The lecture gives 4 as the lower left average, which needs a 4 instead of the 3: (1 + 4 + 5 + 6) / 4.
     average = Pool("average", 2, 2).apply({}, jnp.asarray(SLIDE).at[0, 2, 1, 0].set(4))
     close(np.asarray(average)[0, :, :, 0], np.array([[3.75, 1.25], [4, 2]]))
 
@@ -510,7 +510,7 @@ def test_initialiser(init, limit, std):
     if limit:
         assert 0.99 * limit < np.abs(values).max() <= limit * (1 + 1e-6)
     else:
-        assert np.abs(values).max() > 3.5 * std  # a normal distribution, not cut off
+        assert np.abs(values).max() > 3.5 * std  # a normal distribution without truncation
 
 
 def test_constant_initialiser():

@@ -1,8 +1,8 @@
-"""Every array of parameters of every network learns, at full width and depth.
+"""Every parameter array of every network gets a gradient, at full width and depth.
 
-Op by op, without compiling a whole network: deep ones repeat few shapes. All but
-one of each small family are under the marker `gradients` (`make test-gradients`); of those for ImageNet `make test` only
-sees that scores depend on every array.
+The networks run op by op, without compiling them whole, because deep ones repeat few shapes. `make test` runs one
+network of each small family; the others have the marker `gradients` (`make test-gradients`). For ImageNet networks,
+`make test` only checks that the scores depend on every array.
 """
 
 import functools
@@ -17,10 +17,10 @@ from convnets.models import MODELS
 from tests.conftest import filled, reached
 from tests.models.test_models import GOLDEN
 
-# Pixels, of networks that take less than their own input. Batch norm over two numbers gives +-1 and no gradient, so the
-# last map is 2 x 2. The heads of GoogLeNet have all their weights at 224 only.
+# Smaller input sizes, in pixels, for networks that accept them. Batch norm over two numbers gives +-1 and no gradient,
+# so the last map is 2 x 2. GoogLeNet stays at 224, because only then do its heads have all their weights.
 SIDES = {"bn_inception": 64, "resnet": 64, "plain": 64}
-# Seen are 0.03 and more where an array has an effect, and 0.000001 of rounding at most where it has none.
+# Observed maxima: at least 0.03 if an array has an effect, at most 0.000001 (rounding) if it has none.
 LEAST = 1e-4
 
 
@@ -30,13 +30,13 @@ def create(name, **options):
 
 BY_GRADIENT = [
     name for name in MODELS if name != "neocognitron"
-]  # how its S-cells learn: tests/models/test_neocognitron.py
+]  # its learning rule is tested in tests/models/test_neocognitron.py
 QUICK = ("lenet5", "lecun_net5", "cuda_convnet_18pct", "resnet20_cifar")
 LARGE = [name for name in MODELS if create(name).input_shape[0] > 100]
 
 
 def example(name, **options):
-    """The network, the shapes of its variables, and two random images; one, where it needs a large one."""
+    """Returns the network, the shapes of its variables, and two random images (one if the input is large)."""
     model = create(name, **options)
     side = min([model.input_shape[0], *(s for start, s in SIDES.items() if name.startswith(start))])
     shape = (1 if side > 100 else 2, side, side, model.input_shape[2])
@@ -45,7 +45,10 @@ def example(name, **options):
 
 
 def objective(model, variables, images, train):
-    """params -> (a random combination of all scores, those of auxiliary heads too; the running statistics after)."""
+    """Returns a function of params that gives (random combination of all scores, new running statistics).
+
+    The scores include the auxiliary heads.
+    """
     state = {k: v for k, v in variables.items() if k != "params"}
 
     def loss(params):
@@ -69,7 +72,7 @@ def named(tree):
 
 
 def gradients(model, variables, images, train):
-    """({name: gradient}, the names of those that are as good as zero)."""
+    """Returns ({name: gradient}, names of the gradients below LEAST)."""
     found, changed = jax.grad(objective(model, variables, images, train), has_aux=True)(variables["params"])
     found = named(found)
     assert all(np.isfinite(g).all() for g in found.values())
@@ -83,7 +86,7 @@ def check(name, **options):
     model, like, images = example(name, **options)
     variables = filled(like)
     found, silent = gradients(model, variables, images, train=True)
-    # In training the mean takes the bias of a convolution away again; in a test the running mean does not.
+    # In training batch norm subtracts the mean and cancels a convolution bias; in a test the running mean does not.
     hidden = {k for k in silent if k.endswith("/bias") and k.replace("bias", "kernel") in found}
     assert silent == (hidden if "batch_stats" in variables else set())
     if hidden:

@@ -1,4 +1,4 @@
-"""GoogLeNet and BN-Inception: module by module the papers' tables, and heads that exist in training alone."""
+"""GoogLeNet and BN-Inception: the papers' tables module by module, and auxiliary heads that exist only in training."""
 
 import functools
 
@@ -14,8 +14,8 @@ from convnets.layers import LRN, pool
 from convnets.models import googlenet, inception_bn
 from convnets.models.summary import sum_costs, summarize
 
-# The "output size" column of table 1 of Szegedy et al. 2014, and of figure 5 of Ioffe & Szegedy 2015 with the sums of
-# its widths for 4c, 4d, 4e and the size behind the stride for 3c, 4e (see the module's docstring).
+# The "output size" column of table 1 of Szegedy et al. 2014 and of figure 5 of Ioffe & Szegedy 2015. In the latter,
+# 4c, 4d, 4e take the sums of its widths, and 3c, 4e the size after the stride (see the model module's docstring).
 GOOGLENET = {
     "3a": (28, 256), "3b": (28, 480), "4a": (14, 512), "4b": (14, 512), "4c": (14, 512), "4d": (14, 528),
     "4e": (14, 832), "5a": (7, 832), "5b": (7, 1024),
@@ -24,7 +24,7 @@ BN_INCEPTION = {
     "3a": (28, 256), "3b": (28, 320), "3c": (14, 576), "4a": (14, 576), "4b": (14, 576), "4c": (14, 608),
     "4d": (14, 608), "4e": (7, 1056), "5a": (7, 1024), "5b": (7, 1024),
 }  # fmt: skip
-SMALL = {"googlenet": 80, "bn_inception": 64}  # pixels; the heads of GoogLeNet need 79
+SMALL = {"googlenet": 80, "bn_inception": 64}  # input sides in pixels; the heads of GoogLeNet need at least 79
 
 
 def image(side, n=1):
@@ -91,7 +91,7 @@ def test_halving_pools_hang_over_the_edge(side, half):
     x = jnp.arange(side, dtype=jnp.float32)[None, :, None, None] * jnp.ones((1, 1, side, 1))
     y = pool(x, "max", 3, 2, ceil=True)
     assert y.shape == (1, half, half, 1)
-    # The first window begins at pixel 0, and the last has two pixels and a missing one.
+    # The first window begins at pixel 0; the last covers two pixels and one beyond the edge.
     np.testing.assert_array_equal(y[0, :, 0, 0], np.minimum(np.arange(half) * 2 + 2, side - 1))
 
 
@@ -141,14 +141,14 @@ def test_initial_weights_are_caffes(name):
     assert all(v.dtype == jnp.float32 for v in leaves(init(model, image(SMALL[name]))).values())
 
 
-# Most of the time of a big network on two small images is XLA's; half of it is spent on making it fast.
+# A big network on two small images spends most of its time in XLA compilation, half of that on optimisation.
 quick = functools.partial(
     jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 )
 
 
 def filled(model, x):
-    """The model's variables with its own initial distributions, drawn by NumPy: to compile 130 draws takes long."""
+    """Draws the model's variables from its initial distributions with NumPy: compiling 130 draws is slow."""
     rng = np.random.default_rng(0)
 
     def fill(path, v):
@@ -222,7 +222,7 @@ def test_networks_of_the_ablation():
     x = image(64, 2)
     normed, biased = init(create(), x), init(plain, x)
     channels = sum(v.size for k, v in leaves(normed["params"]).items() if k.endswith("scale"))
-    assert channels == 11_295_240 - 11_285_224  # the published count with biases has one more for every map
+    assert channels == 11_295_240 - 11_285_224  # the published count has one more bias for every map
     assert sum(v.size for v in leaves(biased).values()) == 11_285_224 - channels
     assert "batch_stats" not in biased
     assert leaves(init(baseline, x)).keys() == leaves(normed).keys()

@@ -1,4 +1,4 @@
-"""Every name in MODELS is its paper's network: counts to the integer, sizes layer by layer."""
+"""Every network in MODELS matches its paper: exact parameter and multiply-add counts, and sizes layer by layer."""
 
 import functools
 import json
@@ -16,8 +16,8 @@ from convnets.models.paper_costs import STATED
 from convnets.models.summary import sum_costs, summarize
 from tests.conftest import ROOT, filled, quick_jit
 
-# {name: {"classes", "parameters", "multiply_adds", "sizes": {layer: output}}}; the numbers are those of the papers' own
-# tables or of arithmetic on them, never this program's output.
+# {name: {"classes", "parameters", "multiply_adds", "sizes": {layer: output}}}; the numbers come from the papers'
+# tables or from arithmetic on them, never from this program's output.
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "models.json").read_text())
 
 
@@ -70,7 +70,7 @@ def test_the_options_of_alexnet_keep_its_counts(options):
 def test_alexnet_sees_what_its_units_should():
     model = models.create("alexnet", 1000, "float32")
     fields = {row.name: row.receptive_field for row in summarize(model, model.input_shape)}
-    # By hand: each layer adds (window - 1) x the strides below it.
+    # By hand: each layer adds (window - 1) x the product of the strides below it.
     assert [fields[n] for n in ("conv1", "norm1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")] == [
         11, 11, 19, 51, 67, 99, 131, 163, 195
     ]  # fmt: skip
@@ -137,7 +137,7 @@ def test_poolings_of_cuda_convnet_give_the_same_maps(name):
     ("act", "value"), [("relu", 0.0), ("leaky_relu", -0.02), ("tanh", -0.9640276), ("sigmoid", 0.1192029)]
 )
 def test_activation_and_normalization_of_cuda_convnet(act, value):
-    """The bias of conv1 is -2 and its weights are 0: the maps are f(-2), and f(0) where batch norm comes between."""
+    """With zero weights and bias -2 in conv1 the maps are f(-2); with batch norm before the activation, f(0)."""
     model = models.create("cuda_convnet_26pct", 10, "float32", act=act)
     variables = filled(shapes(model))
     variables["params"]["conv1"] = {"kernel": np.zeros((5, 5, 3, 32), np.float32), "bias": np.full(32, -2, np.float32)}
@@ -157,7 +157,7 @@ def test_activation_and_normalization_of_cuda_convnet(act, value):
 
 
 def test_width_multiplies_maps_and_units():
-    # By arithmetic on the table with 8, 8, 16 maps and 16 units.
+    # Arithmetic on the paper's table with 8, 8, 16 maps and 16 units.
     parameters = 25 * 3 * 8 + 8 + 25 * 8 * 8 + 8 + 25 * 8 * 16 + 16 + 16 * 16 * 16 + 16 + 16 * 10 + 10
     model = models.create("cuda_convnet_26pct", 10, "float32", width=0.25)
     rows = summarize(model, model.input_shape)

@@ -1,4 +1,4 @@
-"""The neocognitron against its paper's equations, written out in NumPy cell by cell."""
+"""The neocognitron compared with its paper's equations, computed in NumPy cell by cell."""
 
 import functools
 
@@ -24,13 +24,13 @@ def s_layer(planes=3, r=4.0, padding=1, column=3):
 
 
 def learned(layer, u, b=0.5):
-    """Variables with an inhibition that is not 0."""
+    """Returns variables with a nonzero inhibition."""
     variables = quick_jit(layer.init)(jax.random.key(0), u)
     return {"params": {**variables["params"], "b": jnp.full(layer.planes, b, jnp.float32)}}
 
 
 def by_hand(u, a, b, r, rate, padding):
-    """S-cells [h, w, planes] and V-cells [h, w] of one image [h, w, c]: the paper's sums, one cell after the other."""
+    """Computes S-cells [h, w, planes] and V-cells [h, w] of one image [h, w, c] by the paper's sums, cell by cell."""
     size, below = a.shape[0], u.shape[2]
     c = np.array([[rate ** np.hypot(y - size // 2, x - size // 2) for x in range(size)] for y in range(size)])
     c = c / (c.sum() * below)
@@ -55,7 +55,7 @@ def test_s_cells_are_the_papers_equation():
     ours = np.asarray(quick_jit(layer.apply)(variables, u))
     theirs = np.stack([by_hand(image, params["a"], params["b"], 4.0, 0.8, 1)[0] for image in u])
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
-    assert 0.2 < np.mean(theirs > 0) < 0.98  # some are silent, some not
+    assert 0.2 < np.mean(theirs > 0) < 0.98  # some cells are silent, some are not
 
 
 def test_c_cells_are_the_papers_equation():
@@ -72,7 +72,7 @@ def test_c_cells_are_the_papers_equation():
 
 
 def columns(u, side):
-    """The rule of the paper in words: [h, w, planes] to the set of representatives (y, x, plane)."""
+    """Applies the paper's rule literally: maps [h, w, planes] to the set of representatives (y, x, plane)."""
     h, w, planes = u.shape
     candidates = set()
     for top in range(h - side + 1):
@@ -93,11 +93,11 @@ def test_representatives_follow_the_rule_of_s_columns(side, shape):
     u[2] = np.round(u[2], 1)  # with ties
     u[3] = 0
     chosen = np.asarray(quick_jit(representatives, static_argnums=1)(jnp.asarray(u), side))
-    assert chosen.sum((1, 2)).max() <= 1  # one in a plane
+    assert chosen.sum((1, 2)).max() <= 1  # at most one in a plane
     for image, marks in zip(u, chosen, strict=True):
         assert {tuple(v) for v in np.argwhere(marks)} == columns(image, side)
     assert not chosen[3].any() and chosen[0].any()
-    if shape[:2] == (2, 2):  # one column is the whole layer
+    if shape[:2] == (2, 2):  # one column covers the whole layer
         assert chosen[0].sum() == 1
 
 
@@ -124,7 +124,7 @@ RATES = "US1/*, US2/*=16, US3/*=16, readout/*=0.5"
 
 
 def one_step(images, labels, rates=RATES):
-    """Parameters before and after a step of the training that every network shares."""
+    """Returns the parameters before and after one ordinary training step."""
     model = models.create("neocognitron", 5, "float32")
     recipe = make_recipe(lr=1.0, lr_batch=0, schedule="constant", momentum=0.0, nesterov=False, weight_decay=0.0, decay="*",
                         rates=rates, max_norm=0.0, average="", steps_per_epoch=5.0, batch_size=1)  # fmt: skip
@@ -152,9 +152,9 @@ def test_a_step_reinforces_and_leaves_the_others_alone():
             np.testing.assert_allclose(after[layer][name], before[layer][name] + q * own[name], rtol=1e-5, atol=1e-9)
         moved = np.any(after[layer]["a"] != before[layer]["a"], axis=(0, 1, 2))
         assert 0 < moved.sum() < 24 and np.array_equal(moved, after[layer]["b"] > before[layer]["b"])
-    (row,) = np.argwhere(np.any(after["readout"]["kernel"][0, 0] != 0, axis=1))  # of the winner alone
+    (row,) = np.argwhere(np.any(after["readout"]["kernel"][0, 0] != 0, axis=1))  # only the winner's row
     assert np.argmax(after["readout"]["kernel"][0, 0, row[0]]) == 3
-    assert not np.any(quick_jit(model.apply)({"params": after}, np.zeros_like(image)))  # no answer is no class
+    assert not np.any(quick_jit(model.apply)({"params": after}, np.zeros_like(image)))  # no response gives no class
 
 
 def test_a_shift_by_one_shifts_s1_by_one():

@@ -1,4 +1,4 @@
-"""ResNet: the options of the paper, counted; the prototxt's names; shortcuts that cost nothing."""
+"""ResNet: counts for the paper's options, the layer names of the prototxt, and parameter-free shortcuts."""
 
 import functools
 
@@ -14,7 +14,7 @@ from convnets.models.summary import sum_costs, summarize
 
 NAMES = [name for name in MODELS if name.startswith(("resnet", "plain"))]
 
-# (parameters, multiply-adds) by arithmetic on table 1 of the paper.
+# (parameters, multiply-adds), computed by hand from table 1 of the paper.
 OPTIONS = {
     ("resnet18", "A"): (11_515_688, 1_794_805_760),
     ("resnet18", "C"): (12_043_816, 1_878_298_624),
@@ -103,7 +103,7 @@ def test_both_first_poolings_end_in_the_paper_s_size():
 
 
 def test_a_shortcut_lets_a_silent_block_pass():
-    """With the last scale of every block at 0 the blocks of a stage are identities, so x passes them unchanged."""
+    """If the last scale of every block is 0, the blocks of a stage are identities and x passes unchanged."""
     model = create("resnet20_cifar", zero_init=True)
     image = np.random.default_rng(1).standard_normal((2, 32, 32, 3), np.float32)
     variables = model.init(jax.random.key(0), image, train=False)

@@ -1,4 +1,4 @@
-"""The networks in one line: what a line builds, its initial weights, its heads, what it says of a wrong line; LeCun's five."""
+"""Networks defined in one line: layers, initial weights, heads, error messages, and LeCun's five networks."""
 
 import math
 
@@ -27,14 +27,14 @@ def initial(model, train=False):
     return quick_jit(model.init, static_argnames="train")(keys, jnp.zeros((1, *model.input_shape)), train=train)
 
 
-# Table 11.1 of Hastie, Tibshirani, Friedman: links, weights.
+# (links, weights) from table 11.1 of Hastie, Tibshirani, Friedman.
 TABLE = {"net1": (2570, 2570), "net2": (3214, 3214), "net3": (1226, 1226), "net4": (2266, 1132), "net5": (5194, 1060)}
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_links_and_weights_of_lecuns_networks(name):
     found = rows(models.create(f"lecun_{name}", 10, "float32")).values()
-    units = [math.prod(r.output) for r in found if r.kind in ("Conv", "Dense", "LocallyConnected")]  # a bias each
+    units = [math.prod(r.output) for r in found if r.kind in ("Conv", "Dense", "LocallyConnected")]  # one bias each
     assert sum(r.multiply_adds for r in found) + sum(units) == TABLE[name][0]
     assert sum(r.parameters for r in found) == TABLE[name][1]
 
@@ -77,7 +77,7 @@ def test_reductions_make_inception_cheap():
     assert reduced["conv4"].multiply_adds + reduced["conv5"].multiply_adds == 64 * 15_872  # the 5x5 branch and its 1x1
     assert naive["conv3"].multiply_adds == 64 * 153_600
     assert reduced["out"].parameters == 64 * 256 * 10 + 10
-    assert naive["out"].parameters == 64 * (64 + 128 + 32 + 192) * 10 + 10  # the pooled input goes on whole
+    assert naive["out"].parameters == 64 * (64 + 128 + 32 + 192) * 10 + 10  # the pooled input keeps all its maps
 
 
 def test_bottleneck_of_resnet_costs_less_than_two_convolutions():
@@ -162,4 +162,4 @@ def test_every_weight_has_a_gradient(name):
 
     for path, grad in jax.tree_util.tree_leaves_with_path(quick_jit(jax.grad(objective))(variables["params"])):
         behind = "norm" in str(path) or not (name == "bn_mnist" and path[-1].key == "bias" and "fc" in str(path))
-        assert bool(jnp.any(jnp.abs(grad) > 1e-6)) or not behind, path  # a bias before batch norm does nothing
+        assert bool(jnp.any(jnp.abs(grad) > 1e-6)) or not behind, path  # a bias before batch norm has no effect

@@ -11,7 +11,7 @@ from tests.conftest import quick_jit
 
 
 class Branches(nn.Module):
-    """A shortcut and a 5 x 5 branch, joined; then strided."""
+    """A shortcut and a 5 x 5 branch, concatenated, followed by a strided convolution."""
 
     @nn.compact
     def __call__(self, x, *, train=False):
@@ -48,7 +48,7 @@ def test_receptive_field_is_where_the_gradient_reaches(layer):
         y = y["intermediates"][layer]["__call__"][0]
         return jnp.sum(y[0, y.shape[1] // 2, y.shape[2] // 2])
 
-    # A maximum passes its gradient to one pixel, so several images are needed to see all of the field.
+    # Max pooling passes its gradient to one pixel, so several images are needed to cover the receptive field.
     gradient = jax.jit(jax.grad(middle))
     reached = sum(jnp.abs(gradient(x + jax.random.normal(jax.random.key(i), x.shape))) for i in range(60))
     seen = np.argwhere(np.asarray(reached[0, :, :, 0]) > 0)

@@ -1,4 +1,4 @@
-"""VGG: the table's depths, dense evaluation from the same parameters."""
+"""VGG: the depths of the paper's table, and dense evaluation with the same parameters."""
 
 import functools
 

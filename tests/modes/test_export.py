@@ -1,4 +1,4 @@
-"""What the modes do that test_run.py, where processes are real, would take too long to see."""
+"""Export tests that would take too long with the real processes of test_run.py."""
 
 import jax
 import numpy as np

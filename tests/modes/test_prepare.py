@@ -28,7 +28,7 @@ def archive(path, members):
 
 @pytest.fixture
 def archives(tmp_path):
-    """A tiny ImageNet: two classes of four images, three images to validate."""
+    """Writes a tiny ImageNet: two classes of four images each, and three validation images."""
     folder = tmp_path / "archives"
     folder.mkdir()
     classes = {}
@@ -67,7 +67,7 @@ def test_imagenet_is_prepared_counted_and_measured(archives, tmp_path, monkeypat
     sizes = {p.name: p.stat().st_size for p in archives.iterdir()}
     monkeypatch.setitem(prepare.ARCHIVES, "imagenet2012", sizes)
     monkeypatch.setitem(prepare.COUNTS, "imagenet2012", {"train": 8, "validation": 3})
-    for _ in range(2):  # again: all is there already
+    for _ in range(2):  # the second time everything exists already
         prepare.prepare(config(tmp_path / "data"), str(archives))
         out = capsys.readouterr().out
         assert "train: 8 examples of 1000 classes, counted" in out and "validation: 3 examples" in out

@@ -1,4 +1,4 @@
-"""--mode=visualize where there is no data set; of a run it is in test_run.py."""
+"""--mode=visualize without a data set; test_run.py tests it on a run."""
 
 import json
 
@@ -18,7 +18,7 @@ from convnets.training.state import create_state
 
 @pytest.fixture
 def published(tmp_path):
-    """A config, a file of weights and a picture; the data set is nowhere."""
+    """Returns a config, a weights file and a picture; the data set does not exist."""
     config = base.get_config("stack")
     config.model.update(layers="conv(4, 3)|relu|max(2)|out", side=16, channels=3)
     config.data.update(name="nothing", test_ops="decode|resize(16)|standardize((125, 123, 114), (63, 62, 67))")

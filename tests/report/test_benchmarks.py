@@ -1,4 +1,4 @@
-"""The tables of docs/speed.md, from lines as the benchmarks write them."""
+"""The tables of docs/speed.md, generated from lines in the format of the benchmarks."""
 
 import json
 
@@ -28,7 +28,7 @@ def test_the_newest_line_of_each_case_counts(recorded):
     recorded(STEP, {**STEP, "dtype": "bfloat16"}, {**STEP, "benchmark": "inference"}, newer)
     _, _, *rows = benchmarks.table("training")
     assert len(rows) == 2 and "| 0.90 (0.80 to 1.00)" in rows[0].replace("**", "") and "abcdefg" in rows[0]
-    assert "failed" in rows[0] and "1234567" in rows[1]  # compiled did not start
+    assert "failed" in rows[0] and "1234567" in rows[1]  # the compiled variant did not start
     assert benchmarks.table("ratios")[2:] == ["| `resnet20_cifar` | 0.90 | 0.70 | 0.70 |  | 1.00 | 2 x cpu | 0.12.0 |"]
 
 

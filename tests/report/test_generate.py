@@ -26,7 +26,7 @@ SHIFT = Test(("--config.data.test_ops=decode|resize(32)",), paper=11.0, where="t
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """An experiment of three rows, one of them not run, and its recorded runs."""
+    """Returns an experiment of three rows, one of them not run, and its recorded runs."""
     rows = [Row("net", MNIST, 0.95, "fig. 9", tests={"shifted": SHIFT}),
             Row("hot", MNIST, overrides=("--config.optim.lr=0.5",)),
             Row("new|er", MNIST, 0.5, "fig. 9", ("--config.optim.lr=0.25",), cost="6 min, 2 cores")]  # fmt: skip
@@ -74,7 +74,7 @@ def test_the_readme_has_what_was_run_and_says_what_was_not(made):
     assert "| [Heat](RESULTS.md#heat-the-papers-size) | full | 2 |  |  |" in text
     assert "## Heat: the paper's size\n" in generate.document(
         made, results.read_results()
-    )  # what GitHub links by that name
+    )  # GitHub derives the link's anchor from this heading
     assert "Of the papers' rows, 1 are not run yet" in text
 
 

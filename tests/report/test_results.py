@@ -1,4 +1,4 @@
-"""What is kept of a run, and which row it belongs to."""
+"""Recorded results: what is kept of a run, and which experiment row it belongs to."""
 
 import json
 
@@ -12,11 +12,11 @@ from convnets.sweep.experiment import Claim, Experiment, Row, Size, Test, check_
 from convnets.sweep.metrics import Log
 from tests.conftest import ROOT
 
-Test.__test__ = False  # pytest takes it for tests
+Test.__test__ = False  # or pytest would collect this class
 
 
 def finished(folder, commit="a" * 40, seed=0, error=1.5, lr=0.01, lines=(), tests=None, counted=9):
-    """A folder like a finished run's."""
+    """Makes a workdir like the one of a finished run."""
     arguments = [f"--config.train.seed={seed}", f"--config.optim.lr={lr}", "--config.data.data_dir=elsewhere"]
     config, _ = load_config("configs/lenet.py:mnist", arguments)
     result = {"config": config.to_dict(), "dataset": "mnist:3", "protocol": "single", "seed": seed,
@@ -105,7 +105,7 @@ def test_a_run_keeps_a_short_curve_its_metrics_and_its_tests(place):
     assert results.values(ROW, "shifted", "test_error", found) == {0: 12.0}
     assert results.values(ROW, "", "steps_to_train_error(50)", found) == {0: 15.0}
     changed = ROW._replace(tests={"shifted": Test(("--config.data.test_ops=decode",))})
-    assert results.values(changed, "shifted", "test_error", found) == {}  # an older test of that name
+    assert results.values(changed, "shifted", "test_error", found) == {}  # that test was recorded with older flags
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_end(place):
@@ -125,7 +125,7 @@ def test_a_diverged_trial_is_a_result_at_chance(place):
     assert results.add_lines([folder]) == 2
     found = results.runs(HOT, results.read_results())
     assert results.values(HOT, "", "test_error", found) == {0: 90.0, 1: 1.5}
-    assert results.values(HOT, "", "steps_to_train_error(50)", found) == {0: 75000, 1: 15.0}  # all that were planned
+    assert results.values(HOT, "", "steps_to_train_error(50)", found) == {0: 75000, 1: 15.0}  # 0: all planned steps
     assert results.values(HOT, "", "test_loss", found) == {1: 0.1}
     assert results.values(HOT, "", "any_error", found) == {0: 100.0, 1: 100.0}
     assert metrics.any_error(Log({"top1_error": 0.0})) == 0

@@ -1,4 +1,4 @@
-"""Verdicts against Welch's and Student's intervals as scipy.stats has them."""
+"""Verdicts compared with the Welch and Student intervals of scipy.stats."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_tests_of_the_same_runs_are_paired():
     ours = stats.ttest_rel(GOOD, crops).confidence_interval(0.95)
     assert (verdict.low, verdict.high) == pytest.approx((ours.low, ours.high)) and verdict.word == "reproduced"
     one = judge(claim, lambda _, test: {7: 1.0, 1: 2.0, 2: 3.0} if test else {7: 1.5, 1: 2.5, 2: 3.5, 3: 9.0})
-    assert one.effect == 0.5 and one.n == 3  # by seed, and only seeds that have both
+    assert one.effect == 0.5 and one.n == 3  # paired by seed, using only seeds with both runs
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What one process knows of several: flags, launchers, shares. Real ones are in test_hosts.py."""
+"""Process group settings within one process: flags, launchers, data shares. test_hosts.py uses real process groups."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def alone(monkeypatch):
 
 
 def slurm(monkeypatch, **more):
-    """The environment of a task that srun has started."""
+    """Sets the environment variables of a task started by srun."""
     facts = {"JOB_ID": "7", "STEP_NODELIST": "a[1-2]", "NTASKS": "4", "PROCID": "1", "LOCALID": "1",
              "STEP_NUM_TASKS": "4", "STEP_NUM_NODES": "2"}  # fmt: skip
     for name, value in {**facts, **more}.items():
@@ -61,13 +61,13 @@ def test_an_allocation_without_srun_is_an_error(monkeypatch):
 def test_which_accelerators_a_process_takes(monkeypatch):
     own = lambda: distributed._local_devices("auto", "auto")  # noqa: E731
     slurm(monkeypatch)
-    assert own() is None  # two tasks a node: JAX gives each the one of its number
+    assert own() is None  # two tasks per node: JAX gives each the device of its local rank
     assert distributed._local_devices("auto", "all") == [] and distributed._local_devices("auto", "0,2") == [0, 2]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")  # Slurm has done so
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")  # as set by Slurm
     assert own() == []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     slurm(monkeypatch, STEP_NUM_TASKS="2")
-    assert own() == []  # one task a node
+    assert own() == []  # one task per node
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9])
@@ -96,13 +96,13 @@ time.sleep({sleep})
 """
     rc, err, _ = run(code.format(seconds=0.3, sleep=30, end=""))
     assert rc == 1 and "no step was finished for 0.3 s after step 4" in err and "most recent call first" in err
-    assert run(code.format(seconds=0, sleep=0.1, end="print(5 / 0)"))[0] == 1  # it is off, and this is another 1
+    assert run(code.format(seconds=0, sleep=0.1, end="print(5 / 0)"))[0] == 1  # watchdog off; the 1 is from 5 / 0
     rc, err, _ = run(code.format(seconds=0.5, sleep=0.1, end="dog.close(); time.sleep(1.5)"))
     assert rc == 0 and not err
 
 
 def test_a_config_is_checked_without_starting_a_device():
-    """Processes must meet before JAX is asked for one."""
+    """The process group must be initialised before JAX starts a device."""
     code = """
 from jax._src import xla_bridge
 from convnets.config import load_config

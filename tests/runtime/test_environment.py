@@ -1,4 +1,4 @@
-"""What run.py sets before JAX starts."""
+"""The process environment that run.py sets before JAX starts."""
 
 import ctypes
 import os
@@ -47,4 +47,4 @@ def test_a_buffer_of_more_than_2_GiB_is_kept_too():
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_") and k != "GLIBC_TUNABLES"}
     environment["NUMPY_MADVISE_HUGEPAGE"] = "0"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert int(done.stdout) < 100, done.stderr  # of more than half a million pages
+    assert int(done.stdout) < 100, done.stderr  # page faults, for more than half a million pages

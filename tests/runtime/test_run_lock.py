@@ -1,4 +1,4 @@
-"""One run per folder: who is in it, and whether that one lives."""
+"""Run lock: one run per workdir, who holds it, and whether that process is alive."""
 
 import json
 import os
@@ -17,7 +17,7 @@ HOLD = "import sys, time; from convnets.runtime import run_lock; from pathlib im
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that has the folder."""
+    """Yields another process that holds the lock of the folder."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
     process.stdout.readline()
     yield process

@@ -1,4 +1,4 @@
-"""The configs of the ablations: subsets that follow the seed, VGG and GoogLeNet for CIFAR-10, networks of other sizes."""
+"""Ablation configs: subsets that follow the seed, VGG and GoogLeNet for CIFAR-10, networks of other sizes."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def test_every_seed_has_a_subset_of_its_own(name, seed, split):
     config, problems = load_config(ROOT / f"configs/{name}", overrides)
     assert not problems
     assert config.to_dict()["data"]["train_split"] == split
-    # What the run's own seed makes of the config is no override, or no run but the first would belong to a row.
+    # Config values derived from the seed do not count as overrides; else only the first run would match a row.
     same = results._config(f"configs/{name}", (f"--config.train.seed={seed}",))
     assert list_overrides(same, config.to_dict()) == ["--config.optim.lr=0.3", "--config.train.epochs=1.0"]
 
@@ -49,7 +49,7 @@ def test_vgg_for_cifar_has_the_layers_of_its_row(row, layers):
 def test_small_googlenet_has_a_quarter_of_table_1():
     config = ablation.inception()
     outputs = [r.output for r in described(config) if r.kind == "Conv"]
-    # Sums of each module's four branches: 256, 480, 512, 512, 512, 528, 832, 832, 1024 of the paper.
+    # The paper's sums of each module's four branches: 256, 480, 512, 512, 512, 528, 832, 832, 1024.
     ends = [sum(outputs[1 + 6 * i + j][2] for j in (0, 2, 4, 5)) for i in range(9)]
     assert ends == [n // 4 for n in (256, 480, 512, 512, 512, 528, 832, 832, 1024)]
     assert [outputs[6 * i + 1][0] for i in range(9)] == [16, 16, 8, 8, 8, 8, 8, 4, 4]
@@ -86,7 +86,7 @@ def test_batch_norm_couples_the_images_of_a_batch():
     x = jax.random.normal(jax.random.key(1), (3, 6, 6, 1))
     variables = quick_jit(model.init)(jax.random.key(0), x)
 
-    def first(others, train):  # the score of the first image, as the second and third change
+    def first(others, train):  # the score of the first image, given the second and third
         images = jnp.concatenate([x[:1], others])
         return model.apply(variables, images, train=train, mutable=["batch_stats"])[0][0, 0]
 
@@ -99,7 +99,7 @@ def test_every_number_of_a_paper_has_its_place_and_every_row_its_cost(name):
     experiment = load_experiments()[name]
     for size in filter(None, (experiment.cpu, experiment.full)):
         for row in size.rows:
-            assert row.cost or name == "lenet", row.label  # those are recorded
+            assert row.cost or name == "lenet", row.label  # its costs are recorded
             for paper, where in [(row.paper, row.where), *((t.paper, t.where) for t in row.tests.values())]:
                 assert paper is None or where, row.label
         assert all(claim.where for claim in size.claims)

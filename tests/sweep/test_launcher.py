@@ -1,4 +1,4 @@
-"""Sweeps as a person meets them: real launchers, workers and runs, killed in the middle."""
+"""End-to-end sweeps with real launcher, worker and run processes, killed midway."""
 
 import fcntl
 import json
@@ -38,7 +38,7 @@ def experiment(folder: Path, *rows: str) -> Path:
 
 
 def launch(path: Path, workdir: Path, *arguments: str) -> subprocess.Popen:
-    """A launcher in a process group of its own, so that it can be killed with all that it started."""
+    """Starts a launcher in its own process group, so that it can be killed with its children."""
     command = [sys.executable, "run.py", "--mode=sweep", f"--experiment={path}", f"--workdir={workdir}", *arguments]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
     return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, start_new_session=True,
@@ -46,7 +46,7 @@ def launch(path: Path, workdir: Path, *arguments: str) -> subprocess.Popen:
 
 
 def wait_for(found, process: subprocess.Popen, seconds: float = 200):
-    """Until `found` returns something true, which it returns."""
+    """Polls `found` until it returns something true, and returns that."""
     end = time.monotonic() + seconds
     while not (result := found()):
         assert time.monotonic() < end and process.poll() is None, process.communicate()
@@ -55,7 +55,7 @@ def wait_for(found, process: subprocess.Popen, seconds: float = 200):
 
 
 def folders(workdir: Path) -> dict[str, Path]:
-    """The trials by label."""
+    """Returns the trial folders by label."""
     return {trials.read_trial(path.parent).label: path.parent for path in workdir.glob("*/trial.json")}
 
 
@@ -72,18 +72,18 @@ def test_19_killed_and_started_again_a_sweep_repeats_nothing_and_shows_each_stat
     workdir = tmp_path / "sweep"
     launcher = launch(path, workdir)
     wait_for(lambda: "steps on" in log(folders(workdir).get("first", tmp_path)), launcher)
-    launcher.kill()  # its worker goes on; the next launcher waits for that instead of starting another
+    launcher.kill()  # its worker continues; the next launcher waits for it and starts no other
     launcher.communicate()
     own = folders(workdir)
     assert trials.status(own["first"])["state"] == "running"
 
     launcher = launch(path, workdir)
     wait_for(lambda: (own["second"] / "checkpoints" / "4").exists(), launcher)
-    os.killpg(launcher.pid, signal.SIGKILL)  # and now all at once
+    os.killpg(launcher.pid, signal.SIGKILL)  # kills the whole process group
     launcher.communicate()
     now = lambda: [trials.status(own[n])["state"] for n in ("first", "crashes", "second", "diverges")]  # noqa: E731
     end = time.monotonic() + 20
-    while "running" in now() and time.monotonic() < end:  # a killed process takes a moment to be gone
+    while "running" in now() and time.monotonic() < end:  # a killed process takes a moment to disappear
         time.sleep(0.05)
     assert now() == ["done", "failed", "pending", "pending"]
     before = {name: (own["first"] / name).stat().st_mtime_ns for name in ("result.json", "evaluation-half.json")}
@@ -108,7 +108,7 @@ def test_19_killed_and_started_again_a_sweep_repeats_nothing_and_shows_each_stat
     )
     again = launch(path, workdir)
     out, err = again.communicate(timeout=100)
-    assert again.returncode == 0 and "3 finished, 0 to run" in out, (out, err)  # a divergence is a result
+    assert again.returncode == 0 and "3 finished, 0 to run" in out, (out, err)  # divergence counts as a result
 
 
 @pytest.mark.faults
@@ -191,12 +191,12 @@ def test_jobs_share_the_cores_and_the_accelerators_memory(tmp_path, monkeypatch)
     assert started == [("a", ["0,1"], "0.450"), ("b", ["2,3"], "0.450"), ("c", ["0,1"], "0.450")]
     started.clear()
     _local(tmp_path, folders[:1], 1, [], lambda: None)
-    assert started == [("a", [], None)]  # alone it has all
+    assert started == [("a", [], None)]  # a single trial gets all cores and memory
 
 
 @pytest.mark.parametrize("name", load_experiments())
 def test_every_experiment_is_right(name, monkeypatch):
-    """On one device, which suits every batch: the neocognitron's is a single presentation."""
+    """Uses one device, which divides every batch size: the neocognitron's batch is a single image."""
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     experiment = load_experiments()[name]
     assert check_experiment(experiment) == []

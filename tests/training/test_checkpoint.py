@@ -51,21 +51,24 @@ def harm(path, how):
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """A folder with the checkpoints of two steps."""
+    """Returns a folder with checkpoints of steps 1 and 2."""
     folder = tmp_path_factory.mktemp("pair")
     for step in (1, 2):
         Checkpoints(folder).save(make(step=step, seed=step))
     return folder
 
 
-# Orbax leaves the loop before the last of its reads has failed, too.
+# Orbax leaves its event loop before its last read has failed; pytest would warn of that exception.
 late = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @late
 @pytest.mark.parametrize("how", ["truncate", "flip", "remove"])
 def test_whatever_file_is_damaged_the_state_is_one_that_was_saved(pair, tmp_path, capsys, how):
-    """Each file of the newest in turn: it is named and the one before is used, or the file tells nothing of the state."""
+    """Damages each file of the newest checkpoint in turn.
+
+    Either the damage is reported and the previous checkpoint is used, or the file does not affect the state.
+    """
     for number, file in enumerate(sorted(p.relative_to(pair) for p in (pair / "2").rglob("*") if p.is_file())):
         folder = tmp_path / str(number)
         shutil.copytree(pair, folder)
@@ -84,7 +87,7 @@ def test_one_bit_of_an_array_is_noticed(pair, tmp_path, capsys):
     harm(max((tmp_path / "c" / "2").rglob("*"), key=lambda p: p.stat().st_size * p.is_file()), "flip")
     assert int(Checkpoints(tmp_path / "c").restore(make())[0].step) == 1
     assert "is not what was saved: its checksum differs" in capsys.readouterr().out
-    Checkpoints(tmp_path / "c").save(make(step=2))  # the run that went back comes there again
+    Checkpoints(tmp_path / "c").save(make(step=2))  # the run that fell back reaches step 2 again
     assert Checkpoints(tmp_path / "c").steps() == [1, 2] and (tmp_path / "c" / "2.damaged").is_dir()
     assert int(Checkpoints(tmp_path / "c").restore(make())[0].step) == 2
 

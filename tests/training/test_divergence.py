@@ -1,4 +1,4 @@
-"""Divergence is found where it is, and never saved; a start that stalls is said once."""
+"""Divergence is reported with its step and never saved; a stalled start prints one hint."""
 
 import math
 
@@ -38,7 +38,7 @@ def test_a_loss_that_stays_at_guessing_is_said_once():
         return divergence.hint_at_stall(before, step, epoch, loss, kind, 10)
 
     assert "hint: after 150 steps the loss is 2.310, that of guessing one of 10 classes" in said(149, 150, 2.31)
-    assert not said(140, 149, 2.31) and not said(150, 160, 2.31)  # too early; said already
+    assert not said(140, 149, 2.31) and not said(150, 160, 2.31)  # too early; already printed
     assert said(100, 200, 2.29) and not said(100, 200, 2.27) and not said(100, 200, 2.33)
     assert not said(149, 150, 2.31, kind="mse")
     assert said(1999, 2000, 2.3, epoch=5004.5) and not said(149, 150, 2.3, epoch=5004.5)

@@ -25,7 +25,7 @@ def test_a_resumed_log_has_every_step_once(tmp_path):
 
 
 def test_tensorboards_writer_does_not_import_pytorch(tmp_path):
-    """Which takes seconds where it is installed; here something that only has its name."""
+    """Importing PyTorch takes seconds; here a module named torch exits when it is imported."""
     (tmp_path / "torch.py").write_text("raise SystemExit('imported')")
     program = "import sys; from pathlib import Path; from convnets.training import metric_log; metric_log.Metrics(Path(sys.argv[1]), 0).close()"
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}

@@ -1,4 +1,4 @@
-"""Members of a population against the single runs of their seeds, and what becomes of them when something goes wrong."""
+"""Members of a population equal the single runs of their seeds, also after a kill, a divergence or a late start."""
 
 import json
 
@@ -20,7 +20,10 @@ STEPS = 8
 
 
 def config(seed, **optimizer):
-    """All that a seed decides (initial weights, order, augmentation, dropout) and all that a state has; 8 steps."""
+    """Returns an 8-step config that uses every seeded choice and every part of a training state.
+
+    A seed decides initial weights, example order, augmentation and dropout.
+    """
     config, problems = load_config(ROOT / "configs/ablation.py:mnist10k", [f"--config.train.seed={seed}"])
     assert not problems
     config.model.update(layers="conv(4, 3)|norm|relu|dropout(0.3)|out", side=8)
@@ -41,7 +44,7 @@ def folders(workdir):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The folders of a population never stopped."""
+    """Returns the workdirs of a population trained without interruption."""
     found = folders(tmp_path_factory.mktemp("whole"))
     train_seeds.train([config(seed) for seed in SEEDS], found[0].parent, False)
     return found
@@ -59,7 +62,7 @@ def saved(folder) -> dict[str, np.ndarray]:
 
 def test_members_are_the_single_runs_of_their_seeds(whole, tmp_path):
     single = tmp_path / "single"
-    for seed, folder in list(zip(SEEDS, whole, strict=True))[1:]:  # also: the first member is no other's model
+    for seed, folder in list(zip(SEEDS, whole, strict=True))[1:]:  # no member is a copy of the first
         single = tmp_path / str(seed)
         single.mkdir()
         run = Run(config(seed), single)
@@ -83,7 +86,7 @@ def test_members_are_the_single_runs_of_their_seeds(whole, tmp_path):
 @pytest.mark.faults
 @pytest.mark.parametrize("member", [1, 2])
 def test_killed_while_it_saves_and_started_again_is_never_stopped(whole, tmp_path, monkeypatch, member):
-    """Killed at step 4 with some members saved: they go back to step 2, where all were."""
+    """Killed at step 4 when only some members are saved: all resume from step 2, which every member has."""
     found, save = folders(tmp_path), Run._save
 
     def dies(self, state):
@@ -133,7 +136,7 @@ def test_one_that_diverges_costs_the_others_nothing(whole, tmp_path, monkeypatch
 
 @pytest.mark.faults
 def test_those_behind_come_up_to_the_others(tmp_path):
-    """Checkpoints that do not meet, as after adding seeds to a run that was stopped, are no reason to begin again."""
+    """Members at different steps, as after adding seeds to a stopped run, resume; those behind catch up first."""
     found = folders(tmp_path)
     ahead = Run(config(SEEDS[0]), found[0])
     ahead.total = 5

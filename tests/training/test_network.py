@@ -1,4 +1,4 @@
-"""Opening and testing a trained network needs neither an optimizer, a training split nor a writable folder."""
+"""Opening and testing a trained network needs no optimizer, no training split and no writable folder."""
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ OPS = "decode|resize_short(32)|center(32)|value_range(-1, 1)"
 
 
 def config_for(folder, counts):
-    """ResNet-20 with the default batch sizes on a folder of images of two classes."""
+    """Returns a config of ResNet-20 with the default batch sizes on an image folder of two classes."""
     config = base.get_config("resnet20_cifar")
     name = photographs(folder, counts, size=(36, 40))
     config.model.num_classes = 2
@@ -30,7 +30,7 @@ def config_for(folder, counts):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A network, its state after 7 steps, and a folder of 24 images: fewer than train.batch_size."""
+    """Returns a config on 24 images (fewer than train.batch_size), its network, and a state at step 7."""
     config = config_for(tmp_path_factory.mktemp("few") / "birds", {"train": 16, "test": 8})
     model = models.create(**config.model)
     state = create_state(model, optax.identity(), model.input_shape, 0)
@@ -58,7 +58,7 @@ def test_a_test_needs_no_training_split(tmp_path):
 
 
 def test_who_only_reads_a_run_changes_nothing_in_its_folder(trained, tmp_path):
-    """Also while a training process is saving: its unfinished folder is not swept away."""
+    """Reading does not delete the unfinished checkpoint of a training process that is saving."""
     config, _, state = trained
     Checkpoints(tmp_path / "checkpoints").save(state, seconds=1.5)
     (tmp_path / "config.json").write_text(config.to_json())
@@ -72,7 +72,7 @@ def test_who_only_reads_a_run_changes_nothing_in_its_folder(trained, tmp_path):
     result, _, _ = evaluate.test_run(config, tmp_path)
     assert (result["steps"], result["num_examples"]) == (7, 8)
     assert listing() == before
-    Checkpoints(tmp_path / "checkpoints").save(state.replace(step=np.int32(9)), seconds=2.0)  # who saves may clean up
+    Checkpoints(tmp_path / "checkpoints").save(state.replace(step=np.int32(9)), seconds=2.0)  # saving may delete it
     assert not unfinished.exists()
 
 

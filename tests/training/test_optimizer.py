@@ -9,7 +9,7 @@ from convnets.training.schedules import Errors, parse_feedback
 
 
 def make(*, steps_per_epoch=1.0, batch_size=128, **changes) -> Recipe:
-    """Plain gradient descent at a rate of 1, but for the changes."""
+    """Returns plain gradient descent with learning rate 1, modified by `changes`."""
     plain = {"lr": 1.0, "lr_batch": 0, "schedule": "constant", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0,
              "decay": "*/kernel", "rates": "", "max_norm": 0.0, "average": ""}  # fmt: skip
     return make_recipe(**{**plain, **changes}, steps_per_epoch=steps_per_epoch, batch_size=batch_size)
@@ -26,7 +26,7 @@ def make(*, steps_per_epoch=1.0, batch_size=128, **changes) -> Recipe:
         ("poly(60, 0.5)", {0: 1, 45: 0.5, 60: 0, 70: 0}),  # Caffe: base_lr (1 - iter/max_iter) ^ power
         ("cosine(10)", {0: 1, 5: 0.5, 10: 0}),
         ("warmup(4)|steps(0.1, 8)", {0: 0, 2: 0.5, 4: 1, 8: 0.1}),
-        ("until_error(0.1, 80)|steps(0.1, 8)|plateau(0.1, 3, 3)", {0: 1, 8: 0.1}),  # reactions are not of the epoch
+        ("until_error(0.1, 80)|steps(0.1, 8)|plateau(0.1, 3, 3)", {0: 1, 8: 0.1}),  # feedback ignores the epoch
         ("plateau(0.1, 3, 3)", {0: 1, 8: 1}),
     ],
 )
@@ -45,7 +45,7 @@ def test_wrong_schedules_are_refused(text):
 
 
 def test_the_rate_drops_whenever_the_validation_error_stops_improving():
-    """By hand: patience 2, an equal error is no improvement, the best of all counts, three drops are the most."""
+    """By hand, with patience 2 and at most three drops; improving means falling below the best error so far."""
     react = parse_feedback("plateau(0.1, 2, 3)")
     tests = [60, 50, 50, 51, 49, 48, 48.5, 48.2, 48.1, 48, 47, 47, 47, 47, 47, 47, 47]
     drops = [0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3]
@@ -54,9 +54,9 @@ def test_the_rate_drops_whenever_the_validation_error_stops_improving():
 
 
 def test_a_tenth_of_the_rate_until_the_training_error_is_below_80():
-    """He et al. 2015, section 4.2. Once below, for good."""
+    """He et al. 2015, section 4.2. Once the error is below 80, the full rate stays on."""
     react = parse_feedback("until_error(0.1, 80, 4)")
-    training = [90, 70, 70, 90, 80, 80, 79, 90, 99, 99]  # the first four are 80 on average, not below
+    training = [90, 70, 70, 90, 80, 80, 79, 90, 99, 99]  # the mean of the first four is 80, not below it
     assert [react(Errors(training[:n], [])) for n in range(11)] == [0.1] * 5 + [1] * 6
     assert parse_feedback("until_error(0.1, 80)")(Errors([10.0] * 99)) == 0.1
     both = parse_feedback("until_error(0.1, 80, 1)|constant|plateau(0.5, 1, 1)")
@@ -65,7 +65,7 @@ def test_a_tenth_of_the_rate_until_the_training_error_is_below_80():
 
 
 def test_what_reactions_find_is_a_factor_of_the_rate_inside_the_velocity():
-    """v <- m v - s lr (g + d w) with s the scale of each step."""
+    """The rule is v <- m v - s lr (g + d w), where s is the feedback scale of each step."""
     optimizer = make(lr=0.1, momentum=0.9, weight_decay=0.05).optimizer
     params = {"fc": {"kernel": jnp.array([[1.0]])}}
     state, w, v = optimizer.init(params), 1.0, 0.0
@@ -84,7 +84,7 @@ def test_large_batches_scale_the_rate_linearly():
 
 
 def test_max_norm_shrinks_what_comes_into_a_unit():
-    """The weights of each unit, from NumPy; biases and short weights stay; the velocity is not touched."""
+    """Compares each unit's weights with NumPy; biases, weights below the limit and the velocity are unchanged."""
     rng = np.random.default_rng(0)
     shapes = {"fc": (5, 3), "conv": (3, 3, 2, 4), "local": (2, 2, 3, 3, 2, 4)}
     draw = lambda shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
@@ -111,7 +111,7 @@ def test_max_norm_shrinks_what_comes_into_a_unit():
 
 
 def test_averages_against_numpy():
-    """polyak(start) is the mean since that epoch, until then the parameters; ema(d) begins as the plain mean."""
+    """polyak(start) is the mean since epoch `start`, and the parameters before it; ema(d) begins as a plain mean."""
     values = np.random.default_rng(0).standard_normal(40)
     for text, expected in [
         ("polyak(1.5)", [*values[:15], *(values[15 : n + 1].mean() for n in range(15, 40))]),
@@ -135,7 +135,7 @@ def test_averages_against_numpy():
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum_is_the_papers_across_a_change_of_rate(nesterov):
-    """AlexNet section 5: v <- m v - lr d w - lr g; w <- w + v, the rate inside the velocity."""
+    """AlexNet, section 5: v <- m v - lr d w - lr g; w <- w + v. The learning rate is inside the velocity."""
     rates, m, d = [0.1, 0.1, 0.01, 0.01], 0.9, 0.05
     optimizer = make(lr=0.1, schedule="steps(0.1, 2)", momentum=m, nesterov=nesterov, weight_decay=d).optimizer
     params = {"layer": {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([0.5])}}
@@ -148,7 +148,7 @@ def test_momentum_is_the_papers_across_a_change_of_rate(nesterov):
         }
         updates, state = optimizer.update(grads, state, params)
         params = jax.tree.map(jnp.add, params, updates)
-        sw, sb = -lr * (gw + d * w), -lr * gb  # the bias is not decayed
+        sw, sb = -lr * (gw + d * w), -lr * gb  # no weight decay on the bias
         vw, vb = m * vw + sw, m * vb + sb
         w, b = (w + m * vw + sw, b + m * vb + sb) if nesterov else (w + vw, b + vb)
         np.testing.assert_allclose(params["layer"]["kernel"], w, rtol=1e-5)

@@ -30,9 +30,9 @@ def network(request):
 
 
 def train(network, devices, count, per_dispatch=1, monkeypatch=None):
-    """Final state and losses of `count` steps on some of the devices."""
+    """Returns the final state and the losses of `count` steps on the first `devices` devices."""
     loss = "map" if type(network).__name__ == "LeNet5" else "softmax"
-    optimizer = optax.sgd(0.01)  # one step's change is the gradient
+    optimizer = optax.sgd(0.01)  # the change of one step is proportional to the gradient
     at = create_state(network, optimizer, network.input_shape, 0)
     step = train_step.train_step(network, optimizer, loss, OPS, 5)
     mapped = parallel.parallel(step, train=True, steps=per_dispatch, devices=jax.devices()[:devices])
@@ -68,7 +68,7 @@ def test_several_steps_in_a_dispatch_are_the_same_steps(network):
 
 
 def test_several_steps_of_a_population_in_a_dispatch_are_the_same_steps():
-    """As accelerators take them."""
+    """Accelerators run several steps per dispatch."""
     model = models.create("stack", 10, "float32", layers="conv(4, 3)|relu|norm|dropout(0.5)|out", side=8)
     ops, optimizer, seeds = pipeline.parse("decode|value_range(0.0, 1.0)|pad_crop(1)|flip")[1], optax.sgd(0.1), (3, 4)
     constants = parallel.replicate({"images": CONSTANTS["images"][:, :8, :8], "labels": CONSTANTS["labels"]})

@@ -1,4 +1,4 @@
-"""The run, in this process: what it decides on the way, what it averages, and that stopping changes neither."""
+"""Training runs in this process: error feedback, weight averaging, and that stopping changes neither."""
 
 import functools
 import json
@@ -26,11 +26,11 @@ STEPS = 16
 
 
 def config(steps=STEPS, **optimizer):
-    """LeNet on scikit-learn's digits, a test after every third step or so, every second step kept."""
+    """Returns a config of LeNet on scikit-learn's digits: a test about every third step, a checkpoint every second."""
     config, problems = load_config(ROOT / "configs/lenet.py:modern", [])
     assert not problems
     config.data.update(name="digits", train_ops="decode|resize(32)", test_ops="decode|resize(32)")
-    config.optim.update({"lr": 1e-5, "schedule": "constant", **optimizer})  # pixels of 0 to 255
+    config.optim.update({"lr": 1e-5, "schedule": "constant", **optimizer})  # low, since pixels are 0 to 255
     config.train.update(epochs=steps * 48 / 1437, batch_size=48, eval_every_epochs=0.1, log_every_steps=5)
     config.checkpoint.update(every_steps=2, keep=20)
     return config
@@ -53,7 +53,7 @@ REACTING = {"schedule": "until_error(0.1, 85, 4)|plateau(0.5, 1, 3)", "average":
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run with everything, never stopped."""
+    """Returns an uninterrupted run with feedback, averaging and max norm, and its workdir."""
     workdir = tmp_path_factory.mktemp("whole")
     return run(config(**REACTING), workdir), workdir
 
@@ -63,7 +63,7 @@ def lines(workdir):
 
 
 def test_the_rate_follows_the_logged_errors(whole):
-    """The rate of every logged step is what the errors before its dispatch say, by the definition."""
+    """Every logged learning rate follows, by definition, from the errors logged before its dispatch."""
     _, workdir = whole
     rows = lines(workdir)
     visits = [0, *(s for s in range(1, STEPS + 1) if s % 5 == 0 or s % 2 == 0 or "test_error" in rows[s - 1])]
@@ -127,13 +127,13 @@ def test_the_average_is_numpys_and_is_what_is_tested(tmp_path):
     assert tested["loss"] != plain["loss"] and lines(tmp_path)[-1]["test_loss"] == tested["loss"]
 
 
-# Sides at which a step of a family is small; the others are traced only.
+# Input sides at which a training step is cheap enough to run; the other networks are only traced.
 RUN = {"lenet5": 32, "cuda_convnet_18pct": 32, "resnet20_cifar": 32}
 
 
 @pytest.mark.parametrize("name", [*RUN, "alexnet", "vgg_a", "googlenet", "bn_inception"])
 def test_bfloat16_is_one_leaf(name):
-    """A training step: parameters, statistics and velocities are float32 before and after, and stay finite."""
+    """Parameters, statistics and velocities stay float32 in a bfloat16 training step, and stay finite."""
     model = models.create(name, 10, "bfloat16")
     recipe = make_recipe(**base.get_config().optim, steps_per_epoch=1.0, batch_size=2)
     side, _, channels = model.input_shape if name not in RUN else (RUN[name], 0, model.input_shape[2])

@@ -1,4 +1,4 @@
-"""Published weights beside reference networks in PyTorch: `make test-torch`; skipped where PyTorch is not installed."""
+"""Published weights compared with PyTorch reference networks (`make test-torch`); skipped without PyTorch."""
 
 import io
 
@@ -30,7 +30,7 @@ def test_names_and_shapes_are_pytorch_s(name):
 
 @pytest.mark.parametrize("name", NETS)
 def test_what_is_measured_is_the_same_network(name):
-    """As many parameters, and scores of the same shape, as the network of ours beside it in benchmarks/train.py."""
+    """Each network pair of benchmarks/train.py, PyTorch's and ours, agrees in parameter count and score shapes."""
     model = models.create(name, 10 if name == "lenet5_modern" else create(name).num_classes, "float32")
     with torch.device("meta"):
         network = NETS[name]()
@@ -47,7 +47,7 @@ def test_what_is_measured_is_the_same_network(name):
 
 
 def test_googlenet_s_scores_are_pytorch_s():
-    """From the same weights."""
+    """Both networks use the same weights."""
     rng = np.random.default_rng(0)
     model, network = create("googlenet"), NETS["googlenet"]().eval()
     params = jax.tree.map(
@@ -65,7 +65,7 @@ def test_googlenet_s_scores_are_pytorch_s():
             for part in name.split("/"):
                 ours = ours[part]
             kernel = ours["kernel"]
-            if name.endswith("/fc"):  # behind a flattened map: maps first there, last here
+            if name.endswith("/fc"):  # after flattening: PyTorch orders maps first, ours last
                 kernel = kernel.reshape(4, 4, 128, -1).transpose(2, 0, 1, 3).reshape(2048, -1)
             module.weight.copy_(
                 torch.from_numpy(np.array(kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T))
@@ -81,7 +81,7 @@ def written(state, file, form):
 
     if form == "safetensors":
         safetensors.torch.save_file(state, file)
-    elif form == "checkpoint":  # of a training script on several devices
+    elif form == "checkpoint":  # as saved by a multi-device training script
         torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "best_prec1": 91.5, "epoch": 200}, file)
     else:
         torch.save(state, file, _use_new_zipfile_serialization=form == "zip")
@@ -120,7 +120,7 @@ def test_scores_are_pytorch_s(name, form, tmp_path):
     scores = np.asarray(jax.jit(model.apply)(variables, image))
     assert np.abs(scores - expected).max() <= 1e-4 * np.ptp(expected)
 
-    if name.startswith("vgg"):  # the same again for half a gigabyte
+    if name.startswith("vgg"):  # another half-gigabyte file would test the same
         return
     named, state = weights._named(variables), network.state_dict()
     for ours, theirs in published_names(name, list(named)).items():

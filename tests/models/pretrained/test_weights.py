@@ -1,4 +1,4 @@
-"""Weights in and out: PyTorch's networks give the same scores, files come back bit for bit, bad files are refused."""
+"""Weight import and export: PyTorch networks score the same, files round-trip bit for bit, bad files are refused."""
 
 import collections
 import functools
@@ -44,7 +44,7 @@ def same(first, second):
 
 @pytest.fixture(scope="module")
 def small():
-    """A network, its shapes and random variables."""
+    """Returns a network, its shapes and random variables."""
     model = create("resnet20_cifar")
     like = shapes(model)
     return model, like, random(like)
@@ -92,7 +92,7 @@ def test_every_parameter_has_one_published_name(name):
 
 
 def test_a_network_of_another_function_is_refused(tmp_path):
-    """Strides leave no trace in the parameters, so ResNet v1 and v1.5 are told apart by name."""
+    """Parameters do not show strides, so ResNet v1 and v1.5 are distinguished by name."""
     variables = {"params": {"conv1": {"kernel": np.zeros((7, 7, 3, 64), np.float32)}}}
     with pytest.raises(CheckpointError, match="'resnet50_v1_5' has torchvision's function"):
         weights.save(tmp_path / "a.safetensors", "resnet50", variables)
@@ -105,7 +105,7 @@ def test_options_of_another_function_are_refused(small, tmp_path):
     _, like, variables = small
     file = tmp_path / "a.safetensors"
     other = models.create("resnet20_cifar", 10, "float32", epsilon=1e-3, zero_init=True)
-    weights.save(file, "resnet20_cifar", variables)  # without a note of options: those of the name
+    weights.save(file, "resnet20_cifar", variables)  # no options are stored, so the defaults of the name apply
     with pytest.raises(CheckpointError, match=r"'resnet20_cifar' has epsilon 1e-05, not 0\.001$"):
         weights.load(file, "resnet20_cifar", like, other)
     assert "epsilon" in weights.unpublished("resnet20_cifar", other)
@@ -139,7 +139,7 @@ def test_heads_need_not_be_in_a_file(tmp_path):
     same(weights.load(file, "googlenet_main", shapes(create("googlenet_main"))), variables)
     arrays, _ = weights.read(file)
     safetensors.numpy.save_file(arrays | {"params/loss1/fc/bias": np.zeros(1024, np.float32)}, file)
-    refused(file, "googlenet", like, r"loss1/conv/bias is missing.*; and 6 more$")  # of the other 11 of the heads
+    refused(file, "googlenet", like, r"loss1/conv/bias is missing.*; and 6 more$")  # of 11 missing head arrays
 
 
 # Some layers of a file ----------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_heads_need_not_be_in_a_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def narrow():
-    """VGG of a sixteenth of the width: (create, its variables)."""
+    """Returns (create, variables) of VGG at a sixteenth of its width."""
 
     def make(name, seed=0):
         model = models.create(name, 10, "float32", width=1 / 16)
@@ -311,7 +311,7 @@ def test_a_hostile_name_cannot_write_on_the_terminal(small, tmp_path):
 
 
 def test_a_pickle_cannot_change_what_it_is_given(tmp_path):
-    """BUILD sets attributes: on none of the few things that the unpickler hands out does it find any."""
+    """The BUILD opcode sets attributes, but no object that the unpickler returns has attributes to set."""
     rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n"
     for target in (rebuild, b"ctorch\nFloatStorage\n", b"ccollections\nOrderedDict\n"):
         zipped(tmp_path / "a.pth", target + b"N}X\x04\x00\x00\x00evilI1\ns\x86b.")
@@ -341,11 +341,11 @@ def test_damaged_files_are_explained(small, arrays, tmp_path):
 @pytest.mark.parametrize(
     "tensor",
     [
-        ("float32", 8, (2, 4), (4, 1), 1),  # begins too late
+        ("float32", 8, (2, 4), (4, 1), 1),  # starts too late
         ("float32", 8, (3, 4), (4, 1), 0),  # too long
-        ("float32", 8, (2, 4), (-4, 1), 7),  # backwards
+        ("float32", 8, (2, 4), (-4, 1), 7),  # negative stride
         ("float32", 8, (2, 4), (4, 1), -1),
-        ("float32", 8, (10**6, 10**6), (0, 0), 0),  # a terabyte made of one number
+        ("float32", 8, (10**6, 10**6), (0, 0), 0),  # a terabyte from one number with zero strides
         ("float32", 9, (2, 4), (4, 1), 0),  # more than the file holds
         ("float32", 8, (2, 4), (4,), 0),
     ],
