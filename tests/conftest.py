@@ -19,6 +19,8 @@ jax.config.update("jax_numpy_rank_promotion", "allow")
 
 def pytest_configure(config):
     """Enables the XLA compilation cache, shared by tests, the programs they start, and later pytest runs."""
+    if not hasattr(config, "cache"):  # switched off by -p no:cacheprovider
+        return
     compiled = str(config.cache.mkdir("xla"))
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
     jax.config.update("jax_compilation_cache_dir", compiled)
