@@ -28,9 +28,14 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Schedules the slowest test files first, so that no worker starts one of them last."""
-    longest = ("test_run.py", "test_launcher.py", "test_multi_seed.py")
-    items.sort(key=lambda item: item.path.name not in longest)
+    """Schedules the slowest test files first, so that no worker starts one of them last, and test_multi_seed.py last.
+
+    2026-11: after a population has trained in a process, jax 0.12.0.1 compiles `distort` to a program that gives wrong
+    pixels, although it compiles every part of it correctly. The cause is not found yet. To see it:
+    pytest tests/training/test_multi_seed.py tests/augment/test_pipeline.py
+    """
+    longest, last = ("test_run.py", "test_launcher.py"), "test_multi_seed.py"
+    items.sort(key=lambda item: (item.path.name == last, item.path.name not in longest))
 
 
 # jit for programs that run once: optimised compilation would take most of a test's time.

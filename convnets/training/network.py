@@ -51,7 +51,7 @@ def open_network(config: ConfigDict, workdir: Path, file: str = "") -> Network:
     if restored is None:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
     state, facts = restored
-    return Network(model, state.variables, int(state.step), facts["seconds"])
+    return Network(model, state.variables, int(state.step), facts.get("seconds", 0.0))
 
 
 def check_same_step(workdir: Path, step: int) -> None:
