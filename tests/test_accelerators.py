@@ -70,7 +70,11 @@ def test_a_program_has_the_forms_of_the_platform_that_it_is_compiled_for():
 def test_a_step_follows_its_devices(monkeypatch):
     """A program takes the kernels of the devices that run it, not those of the default backend."""
     seen = []
-    step = parallel.for_devices(lambda: seen.append(cpu_kernels.on_cpu()), jax.devices("cpu"))
+
+    def step(state, batch, constants):
+        seen.append(cpu_kernels.on_cpu())
+        return state, batch
+
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    step()
-    assert seen == [True] and not cpu_kernels.on_cpu()
+    parallel.parallel(step, train=False, devices=jax.devices("cpu")[:1])(jnp.zeros(1), jnp.zeros((1, 2)), {})
+    assert seen and all(seen) and not cpu_kernels.on_cpu()

@@ -16,7 +16,7 @@ Each form equals the plain one up to rounding (tests/layers/test_cpu_kernels.py)
     bands            The other LeNet convolutions, as products of image row segments and a banded (Toeplitz) matrix. The
                      matrix holds the kernel along its diagonal; half of it is zeros. With few channels, XLA's
                      convolution reaches a tenth of the products' rate. From 4 channels on, only the gradients use this
-                     form, since XLA's forward convolution is then as fast.
+                     form: XLA's forward convolution is then as fast.
     rows             In bfloat16, a convolution of many channels is one matrix product per kernel row. XLA widens the
                      operands of a convolution to float32; only products reach the processor's matrix unit.
     bias             Added in float32, so that its gradient is summed in float32. A bfloat16 sum is slow and rounds at
@@ -134,15 +134,11 @@ def _toeplitz_gradient_conv(x, kernel, stride, padding):
     return plain_conv(x, kernel, stride, padding)
 
 
-def _toeplitz_gradient_conv_forward(x, kernel, stride, padding):
-    return plain_conv(x, kernel, stride, padding), (x, kernel)
-
-
 def _toeplitz_gradient_conv_backward(stride, padding, kept, g):
     return jax.vjp(lambda x, kernel: _toeplitz_conv(x, kernel, stride, padding), *kept)[1](g)
 
 
-_toeplitz_gradient_conv.defvjp(_toeplitz_gradient_conv_forward, _toeplitz_gradient_conv_backward)
+_toeplitz_gradient_conv.defvjp(lambda *given: (plain_conv(*given), given[:2]), _toeplitz_gradient_conv_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -46,10 +46,9 @@ def keep_memory() -> None:
     Training becomes faster but needs more memory, because a freed buffer does not always fit the next request of its
     size. `make bench-parts` measures the time without this setting, `make bench` the memory.
 
-    Alternatives measured: a fresh mapping for each buffer of at least 512 MiB reduced GoogLeNet from 3.5 to 1.9 GB. It
-    made ResNet-18 and ResNet-50 a fifth slower and saved no memory for ResNet-50. Pages of 2 MB
-    (GLIBC_TUNABLES=glibc.malloc.hugetlb=1) gave the same speed with a third of the memory on one day, but half the
-    speed on another.
+    Alternatives tried: a fresh mapping for each buffer of at least 512 MiB (M_MMAP_THRESHOLD) saved memory for GoogLeNet
+    alone and made ResNet-18 and ResNet-50 slower. Pages of 2 MB (GLIBC_TUNABLES=glibc.malloc.hugetlb=1) gave the same
+    speed with less memory on one day, but half the speed on another.
 
     Runs on an accelerator gain nothing: their buffers are in device memory, and data-loading threads would contend for
     the single arena.
