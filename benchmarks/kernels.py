@@ -53,7 +53,7 @@ CONVOLUTIONS = {
     },
 }
 # Forms that apply to one dtype only; the other dtype uses the plain formulation.
-ONLY = {"relu": "float32", **dict.fromkeys(("product", "1 x 1", "rows", "pooling", "bias"), "bfloat16")}
+ONLY = {"relu": "float32", "channel sums": "float32", **dict.fromkeys(("product", "1 x 1", "rows", "pooling"), "bfloat16")}
 # {layer: shape of the input}, or the shapes of the two operands; POOLS: also kind, size, stride and padding
 BIASES = {"VGG conv1_1": (8, 224, 224, 64), "AlexNet conv1": (32, 55, 55, 96)}
 POOLS = {
@@ -156,6 +156,9 @@ def cases_of(dtype):
     for where, shape in BIASES.items():
         bias = jnp.zeros(shape[-1])
         yield "bias", where, cpu_kernels.add_bias, lambda x, b: x + b.astype(x.dtype), (draw(*shape), bias)
+    for where, shape in BATCH_NORM.items():
+        ours, plain = (lambda x, y, g=g: g(x * y) for g in (cpu_kernels.channel_sums, cpu_kernels.plain_channel_sums))
+        yield "channel sums", where, ours, plain, (draw(*shape), draw(*shape))
     for where, shape in LRN.items():
         ours, plain = (functools.partial(neighbours, roots=on) for on in (True, False))
         yield "roots", where, ours, plain, (draw(*shape),)
@@ -214,7 +217,7 @@ def main():
     flags = parser.parse_args()
     from convnets.runtime import environment
 
-    environment.tune(deterministic=False)
+    environment.tune()
     load, found = round(os.getloadavg()[0], 1), {}
     for form, where, ours, plain, arguments in cases():
         times = measure(programs((ours, plain), arguments), arguments, flags.rounds)

@@ -103,7 +103,7 @@ def main():
     dtypes = sides.chosen(parser, "dtypes", flags.dtypes, train.DTYPES)
     from convnets.runtime import environment
 
-    environment.tune(deterministic=False)
+    environment.tune()
     for dtype in dtypes:
         rate, device = train.limit(dtype)
         for net in nets:

@@ -29,7 +29,7 @@ SIDES = ("together", "one_by_one")
 def serve(side, net, seeds, length):
     from convnets.runtime import environment
 
-    environment.tune(deterministic=False)
+    environment.tune()
     import jax
 
     from convnets import models

@@ -37,8 +37,7 @@ NETS = {
 KINDS, DTYPES = ("train", "inference"), ("float32", "bfloat16")
 SIDES = ("ours", "torch", "torch_compiled")
 SECONDS = 2.0  # per round
-ONEDNN = ("--xla_cpu_experimental_onednn_custom_call=true"
-          " --xla_cpu_experimental_ynn_fusion_type=-individual_convolution,-individual_dot")  # fmt: skip
+ONEDNN = "--xla_cpu_experimental_onednn_custom_call=true --xla_cpu_experimental_ynn_fusion_type="
 SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
 
 
@@ -60,7 +59,7 @@ def ours(kind, net, dtype, batch=0, count=1):
     """
     from convnets.runtime import environment
 
-    environment.tune(deterministic=False)
+    environment.tune()
     import jax
 
     from convnets import models

@@ -21,7 +21,7 @@ import optax
 from convnets.layers import Conv, normal
 from convnets.layers.pooling import windows
 from convnets.report import figures, results
-from convnets.runtime import provenance
+from convnets.runtime import environment, provenance
 
 VERTICAL = np.array([[1, 0, -1]] * 3, np.float32)  # the lecture's filter: bright on the left, dark on the right
 FILTERS = {"vertical edges": VERTICAL, "horizontal edges": VERTICAL.T}
@@ -102,6 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10, help="how many learn; 10 where it is not given")
     seeds = parser.parse_args().seeds
+    environment.tune()
     image, entries, curves, learned = photograph(), [], {}, {}
     panels = shown(image)
     print("\n".join(title for title, _ in panels))

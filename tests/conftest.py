@@ -1,6 +1,6 @@
 """Shared test setup, stricter than a run: two CPU devices, strict dtype promotion, and warnings are errors.
 
-Two devices make pmap run on more than one device.
+Two devices make pmap run on more than one device. XLA has the flags of a run.
 """
 
 import functools
@@ -11,6 +11,9 @@ import jax
 import numpy as np
 import pytest
 
+from convnets.runtime import environment
+
+environment.set_xla_flags()
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -28,14 +31,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Schedules the slowest test files first, so that no worker starts one of them last, and test_multi_seed.py last.
-
-    2026-11: after a population has trained in a process, jax 0.12.0.1 compiles `distort` to a program that gives wrong
-    pixels, although it compiles every part of it correctly. The cause is not found yet. To see it:
-    pytest tests/training/test_multi_seed.py tests/augment/test_pipeline.py
-    """
-    longest, last = ("test_run.py", "test_launcher.py"), "test_multi_seed.py"
-    items.sort(key=lambda item: (item.path.name == last, item.path.name not in longest))
+    """Schedules the slowest test files first, so that no worker starts one of them last."""
+    items.sort(key=lambda item: item.path.name not in ("test_run.py", "test_launcher.py"))
 
 
 # jit for programs that run once: optimised compilation would take most of a test's time.

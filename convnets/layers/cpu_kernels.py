@@ -19,8 +19,9 @@ Each form equals the plain one up to rounding (tests/layers/test_cpu_kernels.py)
                      form: XLA's forward convolution is then as fast.
     rows             In bfloat16, a convolution of many channels is one matrix product per kernel row. XLA widens the
                      operands of a convolution to float32; only products reach the processor's matrix unit.
-    bias             Added in float32, so that its gradient is summed in float32. A bfloat16 sum is slow and rounds at
-                     every addition.
+    channel sums     The sums over all axes but the last: eight slices are added, and a product with ones adds the rest.
+                     XLA's own reduction runs on one core and with strides. Batch norm and biases use this form.
+    bias             Its gradient is a channel sum in float32. A bfloat16 sum is slow and rounds at every addition.
     roots            LRN's power of 3/4 is computed from square roots.
     batch norm       Closed-form gradients: two sums and one pass. Autodiff stores and reads several arrays.
     relu             In float32, a select between two arrays, whose gradient is computed from the output. XLA copies a
@@ -55,6 +56,7 @@ DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 # Smallest number of channels and features for which `rows` wins; up to 64 the patches cost more than the product saves.
 MIN_ROW_CHANNELS = 96
 MAX_BAND_WIDTH = 96  # largest width x channels of an image for which `bands` wins
+MAX_SLICES = 8  # largest number of slices that `channel_sums` adds in one pass; 16 are up to twice as slow
 TILES = range(4, 9)  # candidate numbers of output pixels per row that one product of `bands` computes
 
 
@@ -218,11 +220,41 @@ def _matmul_f32(a, b, over_a, over_b):
     return lax.dot_general(a, b, (((over_a,), (over_b,)), ((), ())), preferred_element_type=jnp.float32)
 
 
+# Sums ---------------------------------------------------------------------------------------------------------------
+
+
+def channel_sums(x: jax.Array) -> jax.Array:
+    """Sums [..., c] over all axes but the last to [c], in float32."""
+    return _channel_sums(x) if on_cpu() else plain_channel_sums(x)
+
+
+def plain_channel_sums(x: jax.Array) -> jax.Array:
+    return jnp.sum(x, tuple(range(x.ndim - 1)), dtype=jnp.float32)
+
+
+def _channel_sums(x):
+    rows = math.prod(x.shape[:-1])
+    slices = max(n for n in range(1, MAX_SLICES + 1) if rows % n == 0)
+    x = x.astype(jnp.float32).reshape(slices, rows // slices, x.shape[-1])
+    total = functools.reduce(jnp.add, (x[i] for i in range(slices)))
+    return _matmul_f32(jnp.ones((1, rows // slices), jnp.float32), total, 1, 0)[0]
+
+
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     """Returns x + bias in the dtype of x; the bias may have a wider dtype, which its gradient then keeps."""
-    if not on_cpu():
-        return x + bias.astype(x.dtype)
+    return _add_bias(x, bias) if on_cpu() else x + bias.astype(x.dtype)
+
+
+@jax.custom_vjp
+def _add_bias(x, bias):
     return (x.astype(jnp.float32) + bias.astype(jnp.float32)).astype(x.dtype)
+
+
+def _add_bias_backward(bias, g):
+    return g, channel_sums(g.reshape(-1, bias.size)).reshape(bias.shape).astype(bias.dtype)
+
+
+_add_bias.defvjp(lambda x, bias: (_add_bias(x, bias), bias), _add_bias_backward)
 
 
 # Normalization ------------------------------------------------------------------------------------------------------
@@ -244,19 +276,21 @@ def normalize(
     return _normalize(x, scale, bias, epsilon) if on_cpu() else plain_normalize(x, scale, bias, epsilon)
 
 
-def plain_normalize(x, scale, bias, epsilon):
-    wide, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
-    mean = jnp.mean(wide, axes)
-    var = jnp.mean(jnp.square(wide - mean), axes)
+def plain_normalize(x, scale, bias, epsilon, sums=plain_channel_sums):
+    wide, n = x.astype(jnp.float32), math.prod(x.shape[:-1])
+    mean = sums(wide) / n
+    var = sums(jnp.square(wide - mean)) / n
     factor = scale * lax.rsqrt(var + epsilon)
     return ((wide - mean) * factor + bias).astype(x.dtype), mean, var
 
 
-_normalize = jax.custom_vjp(plain_normalize, nondiff_argnums=(3,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _normalize(x, scale, bias, epsilon):
+    return plain_normalize(x, scale, bias, epsilon, channel_sums)
 
 
 def _normalize_forward(x, scale, bias, epsilon):
-    y, mean, var = plain_normalize(x, scale, bias, epsilon)
+    y, mean, var = _normalize(x, scale, bias, epsilon)
     return (y, mean, var), (x, scale, mean, var)
 
 
@@ -266,10 +300,10 @@ def _normalize_backward(epsilon, kept, gradients):
     The gradient of x is scale / sigma (dy - mean(dy) - xhat mean(dy xhat)).
     """
     x, scale, mean, var = kept
-    n, axes = math.prod(x.shape[:-1]), tuple(range(x.ndim - 1))
+    n = math.prod(x.shape[:-1])
     g, centred = gradients[0].astype(jnp.float32), x.astype(jnp.float32) - mean
     inverse = lax.rsqrt(var + epsilon)
-    of_bias, of_scale = jnp.sum(g, axes), inverse * jnp.sum(g * centred, axes)
+    of_bias, of_scale = channel_sums(g), inverse * channel_sums(g * centred)
     factor = scale * inverse
     of_x = g * factor - (centred * (factor * inverse * of_scale / n) + factor * of_bias / n)
     return of_x.astype(x.dtype), of_scale, of_bias

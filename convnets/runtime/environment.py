@@ -10,8 +10,9 @@ from pathlib import Path
 # XLA flags for CPUs. XLA aborts on an unknown flag, so each is set only for the jaxlib versions it was measured on.
 CPU_FLAGS = (
     # (first jaxlib version, first excluded version, required processor flag, XLA flag)
-    # XLA's own convolution instead of a library's: docs/speed.md has the gain (make bench-parts)
-    ((0, 10), (0, 13), "", "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"),
+    # Nothing by the library YNNPACK. In 0.10.2 and 0.12.0.1 some of its fused sums are wrong (jax-ml/jax#39103;
+    # tests/runtime/test_environment.py, tests/training/test_multi_seed.py). XLA's own convolution is also faster.
+    ((0, 10), (0, 13), "", "--xla_cpu_experimental_ynn_fusion_type="),
 )
 
 
@@ -22,12 +23,17 @@ def processor_flags() -> list[str]:
     return next((line.split() for line in lines if line.startswith("flags")), [])
 
 
-def tune(deterministic: bool) -> None:
+def tune(deterministic: bool = False) -> None:
     """Applies the settings that were measured to help, before JAX starts; settings of the user take precedence."""
+    set_xla_flags(deterministic)
     if os.environ.get("JAX_PLATFORMS") == "cpu" or not (
         metadata.entry_points(group="jax_plugins") or find_spec("libtpu")
     ):
         keep_memory()
+
+
+def set_xla_flags(deterministic: bool = False) -> None:
+    """Appends the flags of CPU_FLAGS to XLA_FLAGS, unless the user has set them; `deterministic` adds the GPUs' flag."""
     version = tuple(map(int, metadata.version("jaxlib").split(".")[:2]))
     flags_set = os.environ.get("XLA_FLAGS", "").split()
     for first, last, unit, flag in CPU_FLAGS:

@@ -107,6 +107,14 @@ def test_pooling(kind, dtype):
 
 
 @TYPES
+@pytest.mark.parametrize("shape", [(128, 8, 8, 5), (7, 7, 7, 3), (11, 13, 2), (1, 4), (3,)])
+def test_channel_sums(shape, dtype):
+    """Row counts that have a divisor up to 8, and 143 = 11 x 13, which has none."""
+    x = draw(np.random.default_rng(0), shape, dtype)
+    compare(cpu_kernels.channel_sums, cpu_kernels.plain_channel_sums, (x,), "float32")
+
+
+@TYPES
 @pytest.mark.parametrize("shape", [(7,), (4, 5, 7)])
 def test_bias(shape, dtype):
     rng = np.random.default_rng(0)

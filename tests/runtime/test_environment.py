@@ -6,6 +6,10 @@ import subprocess
 import sys
 import types
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from convnets.runtime import environment
 from tests.conftest import ROOT
 
@@ -24,13 +28,20 @@ def test_what_helps_is_set_where_nobody_has_an_opinion(monkeypatch):
     )
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=x")
     monkeypatch.setenv("MALLOC_ARENA_MAX", "8")
-    environment.tune(deterministic=False)
+    environment.tune()
     assert os.environ["XLA_FLAGS"] == "--xla_cpu_experimental_ynn_fusion_type=x" and len(calls) == 3
     monkeypatch.delenv("MALLOC_ARENA_MAX")
     monkeypatch.delenv("JAX_PLATFORMS")
     monkeypatch.setattr(environment.metadata, "entry_points", lambda group: ["an accelerator's plugin"])
-    environment.tune(deterministic=False)
+    environment.tune()
     assert len(calls) == 3
+
+
+def test_compiled_programs_are_right():
+    """The sum of products of jax-ml/jax#39103: with YNNPACK, jaxlib 0.10.2 computes the last rows wrongly."""
+    rows = jnp.stack([jnp.arange(32_769.0)] * 3, axis=1)
+    function = jax.vmap(lambda row: jnp.sum(jnp.square(jnp.eye(3) @ row)))
+    np.testing.assert_allclose(jax.jit(function)(rows), 3 * np.arange(32_769.0) ** 2, rtol=1e-6)
 
 
 def test_a_buffer_of_more_than_2_GiB_is_kept_too():

@@ -1,10 +1,14 @@
 """Members of a population equal the single runs of their seeds, also after a kill, a divergence or a late start."""
 
+import functools
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from convnets.augment import device_ops, pipeline
 from convnets.config import configs_of_seeds, load_config
 from convnets.errors import DivergedError
 from convnets.modes import train_seeds
@@ -161,3 +165,11 @@ def test_runs_that_share_no_data_are_refused():
     assert len(problems) == 1 and "resident" in problems[0]
     configs, problems = configs_of_seeds(ROOT / "configs/ablation.py:mnist10k", ["--config.train.seed=3"], 3)
     assert not problems and [c.train.seed for c in configs] == [3, 4, 5]
+
+
+def test_a_program_compiled_after_a_training_is_right(whole):
+    """With YNNPACK, jaxlib 0.12.0.1 compiles `distort` to a program with wrong pixels once the process has trained."""
+    keys = pipeline.example_keys(3, jnp.zeros(64, jnp.int32), jnp.arange(64, dtype=jnp.int32))
+    images = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (64, 9, 9, 1)), jnp.float32)
+    turn = functools.partial(device_ops.distort, translate=2, rotate=20)
+    np.testing.assert_allclose(jax.jit(turn)(keys, images), turn(keys, images), atol=1e-2)
