@@ -53,7 +53,11 @@ CONVOLUTIONS = {
     },
 }
 # Forms that apply to one dtype only; the other dtype uses the plain formulation.
-ONLY = {"relu": "float32", "channel sums": "float32", **dict.fromkeys(("product", "1 x 1", "rows", "pooling"), "bfloat16")}
+ONLY = {
+    "relu": "float32",
+    "channel sums": "float32",
+    **dict.fromkeys(("product", "1 x 1", "rows", "pooling"), "bfloat16"),
+}
 # {layer: shape of the input}, or the shapes of the two operands; POOLS: also kind, size, stride and padding
 BIASES = {"VGG conv1_1": (8, 224, 224, 64), "AlexNet conv1": (32, 55, 55, 96)}
 POOLS = {
