@@ -6,7 +6,7 @@ A pipeline fits in one string, so a flag can override it, a table can quote it a
 import ast
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from convnets.errors import UsageError
@@ -56,23 +56,55 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> 
         name = node.func.id
         if name not in table:
             raise UsageError(f"unknown operation '{name}' in '{text}'{suggest(name, table)}")
-        signature = inspect.signature(table[name])
-        given = [p for p in list(signature.parameters.values())[skip:]
-                 if p.kind is not p.KEYWORD_ONLY or p.annotation in LITERALS]  # fmt: skip
-        free = signature.replace(parameters=given)
-        try:
-            bound = free.bind(*args, **kwargs)
-        except TypeError as e:
-            raise UsageError(f"operation '{part}': {e}; it takes {name}{free}") from None
-        bound.apply_defaults()
-        for key, value in bound.arguments.items():
-            kind = free.parameters[key].annotation
-            several = free.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL
-            for v in value if several else [value]:
-                if kind in (int, float) and (isinstance(v, bool) or not isinstance(v, (int, kind))):
-                    raise UsageError(f"operation '{part}': {key} must be {kind.__name__}, not {v!r}")
-        calls.append(Call(name, table[name], dict(bound.arguments)))
+        calls.append(bind(table, name, args, kwargs, skip))
     return calls
+
+
+def bind(
+    table: Mapping[str, Callable[..., Any]], name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] = {}, skip: int = 0
+) -> Call:
+    """Binds arguments to the parameters of `table[name]` after the first `skip`, and adds the defaults.
+
+    Raises:
+        UsageError: the arguments do not fit.
+    """
+    signature = inspect.signature(table[name])
+    given = [p for p in list(signature.parameters.values())[skip:]
+             if p.kind is not p.KEYWORD_ONLY or p.annotation in LITERALS]  # fmt: skip
+    free = signature.replace(parameters=given)
+    text = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
+    try:
+        bound = free.bind(*args, **kwargs)
+    except TypeError as e:
+        raise UsageError(f"operation '{name}({text})': {e}; it takes {name}{free}") from None
+    bound.apply_defaults()
+    for key, value in bound.arguments.items():
+        kind = free.parameters[key].annotation
+        several = free.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL
+        for v in value if several else [value]:
+            if kind in (int, float) and (isinstance(v, bool) or not isinstance(v, (int, kind))):
+                raise UsageError(f"operation '{name}({text})': {key} must be {kind.__name__}, not {v!r}")
+    return Call(name, table[name], dict(bound.arguments))
+
+
+def write(calls: Iterable[Call]) -> str:
+    """Writes calls as an operation string, the inverse of `parse`; arguments with their default value are left out."""
+    return "|".join(map(_write_call, calls))
+
+
+def _write_call(call: Call) -> str:
+    words, by_position = [], True
+    for name, parameter in inspect.signature(call.function).parameters.items():
+        if name not in call.kwargs:
+            continue
+        value = call.kwargs[name]
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            words += map(repr, value)
+        elif value == parameter.default or parameter.kind is parameter.KEYWORD_ONLY:
+            by_position = False
+        if parameter.kind is not parameter.VAR_POSITIONAL and value != parameter.default:
+            words.append(repr(value) if by_position else f"{name}={value!r}")
+    return call.name + (f"({', '.join(words)})" if words else "")
 
 
 def choose(table: Mapping[str, Any], what: str, name: str) -> Any:

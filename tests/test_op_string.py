@@ -46,3 +46,15 @@ def test_an_option_behind_any_number_of_arguments():
 def test_says_what_is_wrong(text, message):
     with pytest.raises(UsageError, match=message.replace("(", r"\(")):
         op_string.parse(text, TABLE, skip=1)
+
+
+@pytest.mark.parametrize("text", ["f", "f(2)", "f(1, b='x')", "g(1, 2)", "g(c=3)", "g(1, c=3)|f(2, 'y')|f"])
+def test_what_is_written_is_parsed_to_the_same_calls(text):
+    def f(first, a: int = 1, b: str = ""): ...
+
+    def g(first, *of: int, c: int = 0): ...
+
+    table = {"f": f, "g": g}
+    calls = op_string.parse(text, table, skip=1)
+    assert op_string.parse(op_string.write(calls), table, skip=1) == calls
+    assert op_string.write(calls) == text.replace("f(1, b", "f(b")

@@ -27,7 +27,7 @@ class Image(NamedTuple):
         source: int32 [2], height and width of the encoded image.
         windows: float32 [views, 4]: top, left, height and width in pixels of the source.
         size: int32 [2], the height and width to which each window is resized.
-        own_size: True until resize_short or inception_crop replaces the image's own size.
+        own_size: True until an operation places a window or replaces the image's own size.
         several: whether the result has an axis of views.
         antialias: whether sampling widens the kernel where the image shrinks.
         whole_pixels: whether window edges lie on pixel boundaries of the source, which allows faster sampling.
@@ -165,7 +165,7 @@ def crop(seed: Any, image: Image, n: int) -> Image:
     extent = tf.maximum(extent, 1)
     corner = tf.cast(image.windows[0, :2], tf.int32) + _draw(seed, tf.cast(image.windows[0, 2:], tf.int32) - extent)
     window = tf.cast(tf.concat([corner, extent], 0), tf.float32)[None]
-    return image._replace(windows=window, size=tf.constant([n, n]), whole_pixels=True)
+    return image._replace(windows=window, size=tf.constant([n, n]), own_size=False, whole_pixels=True)
 
 
 def inception_crop(
@@ -249,7 +249,7 @@ def _cut(image: Image, corners: list[Any], size: Any, extents: list[Any] | None 
     extent = tf.cast(tf.stack(extents or [size] * len(corners)), tf.float32)
     zoom = (image.windows[:, 2:] / tf.cast(image.size, tf.float32))[:, None]
     windows = tf.concat([image.windows[:, None, :2] + at * zoom, extent * zoom], -1)
-    return image._replace(windows=tf.reshape(windows, [-1, 4]), size=tf.stack(size), whole_pixels=False)
+    return image._replace(windows=tf.reshape(windows, [-1, 4]), size=tf.stack(size), own_size=False, whole_pixels=False)
 
 
 def _draw(seed: Any, most: Any) -> Any:

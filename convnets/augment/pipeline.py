@@ -16,6 +16,8 @@ from convnets.augment.statistics import Statistics, wants_statistics
 from convnets.errors import UsageError
 from convnets.op_string import Call
 
+OPS = {**DEVICE, **HOST}
+
 
 def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
     """Parses `text` into host and device operations.
@@ -30,10 +32,8 @@ def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
         UsageError: an unknown operation, wrong arguments, no `decode` at the start, a host operation after a device
             operation, images of varying size, a random operation at test time, or several views in training.
     """
-    calls = op_string.parse(text, {**DEVICE, **HOST}, skip=2)
+    calls = parse_calls(text)
     names = [c.name for c in calls]
-    if names[:1] != ["decode"]:
-        raise UsageError(f"augmentation '{text}' must begin with decode")
     host: list[Call] = []
     varies = False
     for call in calls:
@@ -61,6 +61,23 @@ def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
     if several and not test:
         raise UsageError(f"augmentation '{text}': '{several[0]}' gives several views of an image, which is for tests")
     return host, [c._replace(function=DEVICE[c.name]) for c in device]
+
+
+def parse_calls(text: str) -> list[Call]:
+    """Parses `text` into operations, not yet separated into host and device operations.
+
+    Raises:
+        UsageError: an unknown operation, wrong arguments, or no `decode` at the start.
+    """
+    calls = op_string.parse(text, OPS, skip=2)
+    if not calls or calls[0].name != "decode":
+        raise UsageError(f"augmentation '{text}' must begin with decode")
+    return calls
+
+
+def only_for_protocols(name: str) -> bool:
+    """Returns whether an operation gives several views or a varying size, so that only a test protocol may add it."""
+    return name in host_ops.VIEWS | VIEWS | {"whole"}
 
 
 def needs_statistics(calls: list[Call]) -> bool:

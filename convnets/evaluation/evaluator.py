@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from convnets import op_string
 from convnets.augment import pipeline
 from convnets.data import dataset, sampler, tf_pipeline
 from convnets.errors import UsageError
@@ -41,7 +42,7 @@ class Evaluator:
         self.constants = parallel.replicate(split.constants)
         self.parts = []
         for average, passes, _ in protocols.parts(protocol, split.ops):
-            splits = [split if ops == split.ops else split.through(ops) for ops in passes]
+            splits = [split if ops == split.ops else split.through(ops) for ops in map(op_string.write, passes)]
             compiled = [
                 parallel.parallel(eval_step.eval_step(model, loss, s.device_ops, average), train=False) for s in splits
             ]
@@ -156,7 +157,7 @@ def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
     """
     parts = protocols.parts(protocol, test_ops)
     for ops in (ops for part in parts for ops in part.passes):
-        pipeline.parse(ops, test=True)
+        pipeline.parse(op_string.write(ops), test=True)
     if loss in NO_PROBABILITIES and (len(parts) > 1 or parts[0].average == "softmax"):
         raise UsageError(
             f"'{protocol}' averages probabilities, and a network trained on loss={loss} gives none: take one protocol with"

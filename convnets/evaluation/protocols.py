@@ -1,6 +1,6 @@
 """The papers' test protocols: `ten_crop`, or `multi_scale(256, 384, 512)|multi_crop(256, 384, 512)`.
 
-A protocol rewrites a config's test string into one or more test strings; each is one pass over the split. It replaces
+A protocol maps the operations of a config's test string to those of one or more passes over the split. It replaces
 the operations that select a region of the image (resize_short, square, center) by views and keeps the pixel operations:
 
     decode|square(256)|subtract_mean|center(224)
@@ -14,17 +14,17 @@ protocol averages softmax outputs or scores (`average='softmax'` or 'score') as 
 say, it averages the softmax, as Krizhevsky et al. 2012 do. An ensemble always averages the softmax of its networks.
 """
 
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from convnets import op_string
+from convnets.augment import pipeline
 from convnets.errors import UsageError
 from convnets.evaluation.metrics import AVERAGES
 from convnets.op_string import Call
 
 STEP = 32  # pixels; sides of whole images are multiples of it
-OURS = ("five", "six", "squares", "grid", "whole", "mirror")  # operations that only protocols may add
+RESIZES = ("resize_short", "square")
 
 
 class Passes(NamedTuple):
@@ -32,25 +32,29 @@ class Passes(NamedTuple):
 
     Attributes:
         average: a key of metrics.AVERAGES, for the views and the passes.
-        passes: test strings.
+        passes: the operations of each pass.
         sides: shorter sides of the whole images that the network receives; 0 = the size in the data. Not every network
             accepts them.
     """
 
     average: str
-    passes: list[str]
+    passes: list[list[Call]]
     sides: tuple[int, ...] = ()
 
 
-class ParsedOps(NamedTuple):
-    """A parsed test string `decode|resize|before|center(n)|after`; a missing part is '', a missing n is 0."""
+class TestOps(NamedTuple):
+    """The operations of a test string, decode|resize|before|center(n)|after; without center(n), n is 0."""
 
-    text: str
-    decode: str
-    resize: str
-    before: str
+    calls: list[Call]
+    decode: Call
+    resize: Call | None
+    before: list[Call]
     n: int
-    after: str
+    after: list[Call]
+
+    @property
+    def pixels(self) -> list[Call]:
+        return [*self.before, *self.after]
 
     def crops(self, name: str) -> int:
         """Returns the crop side n, for the protocol `name`.
@@ -59,32 +63,31 @@ class ParsedOps(NamedTuple):
             UsageError: the test string has no center(n).
         """
         if not self.n:
-            raise UsageError(
-                f"{name} puts its crops in the place of center(n) in data.test_ops, and '{self.text}' has none: "
-                "add |center(n), n the side that the network takes"
-            )
+            raise UsageError(f"{name} puts its crops in the place of center(n) in data.test_ops, and there is none: add "
+                             "|center(n), n the side that the network takes")  # fmt: skip
         return self.n
 
-    def resized(self, side: int) -> str:
-        """Returns the resize operation as resize_short with this shorter side."""
-        return re.sub(r"^\w+\(\D*\d+", f"resize_short({side}", self.resize or "resize_short(0)")
+    def resized(self, side: int) -> Call:
+        """Returns resize_short with this shorter side and the test string's antialias."""
+        return _op("resize_short", side, antialias=bool(self.resize and self.resize.kwargs["antialias"]))
 
 
-def single(test: ParsedOps) -> Passes:
+def single(test: TestOps) -> Passes:
     """Evaluates the test string unchanged."""
-    return Passes("score", [test.text])
+    return Passes("score", [test.calls])
 
 
-def ten_crop(test: ParsedOps, average: str = "softmax") -> Passes:
+def ten_crop(test: TestOps, average: str = "softmax") -> Passes:
     """Four corner crops, the centre crop and their mirror images: 10 views (Krizhevsky et al. 2012, section 4.1).
 
     The softmax is averaged. He et al. 2015, section 4.1, use the same ten crops and do not say what they average.
     """
-    crops = f"five({test.crops('ten_crop')})"
-    return Passes(average, [_join(test.decode, test.resize, test.before, crops, test.after, "mirror")])
+    crops = _op("five", test.crops("ten_crop"))
+    resize = [test.resize] if test.resize else []
+    return Passes(average, [[test.decode, *resize, *test.before, crops, *test.after, _op("mirror")]])
 
 
-def crops_144(test: ParsedOps, average: str = "softmax") -> Passes:
+def crops_144(test: TestOps, average: str = "softmax") -> Passes:
     """4 scales x 3 squares x 6 views x 2 mirror images; the softmax is averaged (Szegedy et al. 2014, section 7).
 
     The shorter side is 256, 288, 320 or 352. Each image gives its left, central and right square, or upper, central and
@@ -93,12 +96,12 @@ def crops_144(test: ParsedOps, average: str = "softmax") -> Passes:
     n = test.crops("crops_144")
     _no_mean_image("crops_144", test.before)
     return Passes(average, [
-        _join(test.decode, test.resized(side), "squares", f"six({n})", test.before, test.after, "mirror")
+        [test.decode, test.resized(side), _op("squares"), _op("six", n), *test.pixels, _op("mirror")]
         for side in (256, 288, 320, 352)
     ])  # fmt: skip
 
 
-def dense(test: ParsedOps, size: int = 0, average: str = "softmax", flip: bool = True) -> Passes:
+def dense(test: TestOps, size: int = 0, average: str = "softmax", flip: bool = True) -> Passes:
     """Fully convolutional evaluation of the whole image and its mirror image (Simonyan & Zisserman 2015, 3.2).
 
     The class score map is averaged over space, then the softmax over the two images. Images are centre-cropped to
@@ -110,14 +113,15 @@ def dense(test: ParsedOps, size: int = 0, average: str = "softmax", flip: bool =
             size in the data, as for CIFAR-10.
         flip: whether to add the mirror image.
     """
-    size = size or int((re.findall(r"\d+", test.resize) or [0])[0])
-    _no_mean_image("dense", _join(test.before, test.after) if size else test.after)
-    look = [test.resized(size), f"whole({STEP})"] if size else []
-    ops = _join(test.decode, *look, test.before, test.after, "mirror" if flip else "")
+    if test.resize:
+        size = size or test.resize.kwargs["n" if test.resize.name == "square" else "a"]
+    _no_mean_image("dense", test.pixels if size else test.after)
+    look = [test.resized(size), _op("whole", STEP)] if size else []
+    ops = [test.decode, *look, *test.pixels, *([_op("mirror")] if flip else [])]
     return Passes(average, [ops], (size,) if size else (0,) if test.n else ())
 
 
-def multi_scale(test: ParsedOps, *sizes: int, average: str = "softmax") -> Passes:
+def multi_scale(test: TestOps, *sizes: int, average: str = "softmax") -> Passes:
     """Averages `dense` over several sizes.
 
     Simonyan & Zisserman 2015, section 4.2, average the softmax at sizes around the training scale: 224, 256, 288, or
@@ -129,7 +133,7 @@ def multi_scale(test: ParsedOps, *sizes: int, average: str = "softmax") -> Passe
     return Passes(average, [ops for p in parts for ops in p.passes], tuple(sizes))
 
 
-def multi_crop(test: ParsedOps, *sizes: int, average: str = "softmax") -> Passes:
+def multi_crop(test: TestOps, *sizes: int, average: str = "softmax") -> Passes:
     """5 x 5 crops and their mirror images at each size, 50 views per size; the softmax is averaged.
 
     Simonyan & Zisserman 2015, sections 3.2 and 4.3: 150 views over 256, 384, 512. Combined with `multi_scale` it gives
@@ -140,7 +144,7 @@ def multi_crop(test: ParsedOps, *sizes: int, average: str = "softmax") -> Passes
         raise UsageError("multi_crop: give the shorter sides of the images, like multi_crop(256, 384, 512)")
     _no_mean_image("multi_crop", test.before)
     return Passes(average, [
-        _join(test.decode, test.resized(side), f"grid(5, {n})", test.before, test.after, "mirror") for side in sizes
+        [test.decode, test.resized(side), _op("grid", 5, n), *test.pixels, _op("mirror")] for side in sizes
     ])  # fmt: skip
 
 
@@ -174,32 +178,24 @@ def parts(text: str, test_ops: str) -> list[Passes]:
     return [call(_read(test_ops)) for call in parse(text)]
 
 
-def _read(text: str) -> ParsedOps:
-    words = [w.strip() for w in text.split("|")]
-    names = [_name(w) for w in words]
-    if own := set(names) & set(OURS):
-        raise UsageError(f"data.test_ops has '{min(own)}', which is for evaluate.protocol to put there: show one view of "
-                         "one size, and choose a protocol")  # fmt: skip
-    at = names.index("center") if "center" in names else len(words)
-    resize = next((w for w in words if _name(w) in ("resize_short", "square")), "")
-    before, after = (
-        _join(*(w for w in some if _name(w) not in ("resize_short", "square", "center")))
-        for some in (words[1:at], words[at:])
-    )
-    n = int((re.findall(r"\d+", words[at]) or [0])[0]) if at < len(words) else 0
-    return ParsedOps(text, words[0], resize, before, n, after)
+def _read(text: str) -> TestOps:
+    calls = pipeline.parse_calls(text)
+    names = [call.name for call in calls]
+    if own := next((name for name in names if pipeline.only_for_protocols(name)), None):
+        raise UsageError(f"data.test_ops has '{own}', which is for evaluate.protocol to put there: show one view of one size, "
+                         "and choose a protocol")  # fmt: skip
+    at = names.index("center") if "center" in names else len(calls)
+    resize = next((call for call in calls if call.name in RESIZES), None)
+    before, after = ([c for c in some if c.name not in (*RESIZES, "center")] for some in (calls[1:at], calls[at:]))
+    return TestOps(calls, calls[0], resize, before, calls[at].kwargs["n"] if at < len(calls) else 0, after)
 
 
-def _name(word: str) -> str:
-    return word.split("(")[0].strip()
+def _op(name: str, *args: int, **kwargs: bool) -> Call:
+    return op_string.bind(pipeline.OPS, name, args, kwargs, skip=2)
 
 
-def _join(*words: str) -> str:
-    return "|".join(filter(None, words))
-
-
-def _no_mean_image(name: str, ops: str) -> None:
-    if {"subtract_mean", "subtract_mean()"} & set(ops.split("|")):
+def _no_mean_image(name: str, calls: list[Call]) -> None:
+    if any(call.name == "subtract_mean" and not call.kwargs["of"] for call in calls):
         raise UsageError(
             f"{name}: 'subtract_mean' in data.test_ops takes a mean image of one size, and {name} shows others there: "
             "write subtract_mean('colour')"

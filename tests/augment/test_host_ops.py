@@ -236,3 +236,13 @@ def test_gray_cmyk_and_png_become_rgb():
 def test_wrong_strings_are_explained(text, test, message):
     with pytest.raises(UsageError, match=message):
         pipeline.parse("decode|" + text, test)
+
+
+@pytest.mark.parametrize("text", ["six(5)", "squares", "grid(2, 5)", "whole(4)"])
+def test_windows_apply_to_an_image_of_its_own_size(text):
+    """Without a resize before it, an operation places its windows on the pixels of the image itself."""
+    pixels = np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8)
+    found = show(text, encode(pixels, "png"), test=True)
+    wanted = show(f"resize_short(9)|{text}", encode(pixels, "png"), test=True)
+    np.testing.assert_array_equal(found, wanted)
+    assert found.shape[1:3] != (9, 12)

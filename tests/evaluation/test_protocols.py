@@ -1,6 +1,6 @@
 import pytest
 
-from convnets import models
+from convnets import models, op_string
 from convnets.augment import pipeline
 from convnets.errors import UsageError
 from convnets.evaluation import evaluator, protocols
@@ -12,7 +12,7 @@ CIFAR = "decode|subtract_mean|center(24)"
 
 def passes(protocol, test_ops):
     (part,) = protocols.parts(protocol, test_ops)
-    return part.passes
+    return [op_string.write(ops) for ops in part.passes]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ COLOUR, CROP = "subtract_mean('colour')", "center(24)"
         ("ten_crops", CIFAR, "did you mean 'ten_crop'"),
         ("", CIFAR, "no protocol"),
         ("ten_crop(average='logit')", CIFAR, "average is 'logit': choose one of score, softmax"),
-        ("ten_crop", "decode|standardize", "'decode|standardize' has none: add |center(n)"),
+        ("ten_crop", "decode|standardize", "there is none: add |center(n)"),
         ("multi_crop(32)", "decode|standardize", "add |center(n)"),
         ("single", "decode|five(24)|mirror", "data.test_ops has 'five', which is for evaluate.protocol"),
         ("dense", "decode|resize_short(40)|whole(32)", "data.test_ops has 'whole', which is for evaluate.protocol"),

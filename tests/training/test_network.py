@@ -1,5 +1,8 @@
 """Opening and testing a trained network needs no optimizer, no training split and no writable folder."""
 
+import json
+import shutil
+
 import jax
 import numpy as np
 import optax
@@ -7,13 +10,14 @@ import pytest
 
 from configs import base
 from convnets import models
+from convnets.config import load_config
 from convnets.errors import CheckpointError
 from convnets.models.pretrained import weights
 from convnets.modes import evaluate
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.network import open_network
 from convnets.training.state import create_state
-from tests.conftest import filled
+from tests.conftest import ROOT, filled
 from tests.data.test_tf_pipeline import photographs
 
 OPS = "decode|resize_short(32)|center(32)|value_range(-1, 1)"
@@ -79,3 +83,14 @@ def test_who_only_reads_a_run_changes_nothing_in_its_folder(trained, tmp_path):
 def test_a_folder_without_a_checkpoint_is_refused(trained, tmp_path):
     with pytest.raises(CheckpointError, match="holds no checkpoint yet"):
         open_network(trained[0], tmp_path)
+
+
+@pytest.mark.parametrize("file", ["", "export.safetensors"])
+def test_a_run_and_an_export_of_an_earlier_version_give_the_same_error(file, tmp_path):
+    """tests/golden/run was written by commit 09a3ad8, before keys of the config and operations were renamed."""
+    run = shutil.copytree(ROOT / "tests/golden/run", tmp_path / "run")
+    config, problems = load_config(run / "config.json", [])
+    assert not problems
+    recorded = json.loads((run / "result.json").read_text())
+    result, _, _ = evaluate.test_run(config, run, str(run / file) if file else "")
+    assert result["top1_error"] == recorded["top1_error"] and result["loss"] == pytest.approx(recorded["loss"], rel=1e-5)
