@@ -61,7 +61,11 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> 
 
 
 def bind(
-    table: Mapping[str, Callable[..., Any]], name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] = {}, skip: int = 0
+    table: Mapping[str, Callable[..., Any]],
+    name: str,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] = {},
+    skip: int = 0,
 ) -> Call:
     """Binds arguments to the parameters of `table[name]` after the first `skip`, and adds the defaults.
 
@@ -93,7 +97,8 @@ def write(calls: Iterable[Call]) -> str:
 
 
 def _write_call(call: Call) -> str:
-    words, by_position = [], True
+    words: list[str] = []
+    by_position = True
     for name, parameter in inspect.signature(call.function).parameters.items():
         if name not in call.kwargs:
             continue

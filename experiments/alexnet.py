@@ -4,10 +4,10 @@ The paper measures the controls on ILSVRC-2010. Its test labels are public, but 
 images.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
 COST = "10 h, 1 x H100"
-TEN = Test(("--config.evaluate.protocol=ten_crop",))
+TEN = Evaluation(("--config.evaluate.protocol=ten_crop",))
 
 
 def control(label: str, variant: str) -> Row:
@@ -20,7 +20,7 @@ def claim(text: str, section: str, worse: str, size: float) -> Claim:
 
 EXPERIMENT = Experiment(
     "AlexNet on ImageNet", "test_error", source="Krizhevsky et al. 2012",
-    full=Size(
+    full=Scale(
         rows=[
             Row("AlexNet", "configs/alexnet.py:paper", tests={"ten": TEN._replace(paper=40.7, where="table 2")}, cost=COST),
             Row("one GPU", "configs/alexnet.py:one_gpu", tests={"ten": TEN}, cost=COST),

@@ -1,12 +1,12 @@
 """Augmentation component by component: distortions of digits; crops, flips and colour noise on CIFAR-10."""
 
-from convnets.sweep import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
 DIGITS = ("--config.model.layers=conv(8, 5)|relu|max(2)|conv(16, 5)|relu|max(2)|out",
           "--config.data.train_split=train[:5000]")  # fmt: skip
 LENGTH = ("--config.optim.schedule=cosine(20)", "--config.train.epochs=20.0")
 DISTORTED = "decode|distort(translate=2, scale=0.15, squeeze=0.15, shear=0.3)|value_range(0.0, 1.0)"
-TEN = {"ten": Test(("--config.evaluate.protocol=ten_crop",))}
+TEN = {"ten": Evaluation(("--config.evaluate.protocol=ten_crop",))}
 
 
 def cifar(label: str, ops: str) -> Row:
@@ -16,7 +16,7 @@ def cifar(label: str, ops: str) -> Row:
 
 EXPERIMENT = Experiment(
     "Augmentation", "test_error", source="Krizhevsky et al. 2012, section 4.1",
-    cpu=Size(
+    cpu=Scale(
         rows=[
             Row("5,000 digits", "configs/ablation.py:mnist10k", overrides=(*DIGITS, *LENGTH), cost="18 s, 1 core"),
             Row("distorted", "configs/ablation.py:mnist10k", cost="29 s, 1 core",
@@ -29,7 +29,7 @@ EXPERIMENT = Experiment(
                   better="5,000 digits", worse="distorted"),
         ],
     ),
-    full=Size(
+    full=Scale(
         rows=[
             cifar("none", "center(24)"), cifar("mirror images", "center(24)|flip"), cifar("crops", "crop(24)"),
             cifar("both", "crop(24)|flip"), cifar("both and colours", "lighting(0.1, 'deviation')|crop(24)|flip"),

@@ -4,7 +4,7 @@ Tests show that their losses have weight 0.3 and that they are absent at test ti
 multiply-adds are in tests/golden/models.json.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 ROWS = {
     "without, Xavier": ("inception", "caffe"), "with, Xavier": ("inception_aux", "caffe"),
@@ -13,7 +13,7 @@ ROWS = {
 
 EXPERIMENT = Experiment(
     "Auxiliary classifiers", "test_error", source="Szegedy et al. 2014, section 5",
-    full=Size(
+    full=Scale(
         rows=[
             Row(label, f"configs/ablation.py:{variant}", cost="3 min, 1 x H100",
                 overrides=(f"--config.model.init_weights={init}",) if init != "caffe" else ())

@@ -5,7 +5,7 @@ size divides the number of images, so a fixed order gives fixed batches. The lea
 size.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 FIXED = "--config.train.reshuffle=False"
 LAYERS = "--config.model.layers=conv(8, 5)|{0}relu|max(2)|conv(16, 5)|{0}relu|max(2)|out"
@@ -36,7 +36,7 @@ def claims(batches: tuple[int, ...]) -> list[Claim]:
 
 EXPERIMENT = Experiment(
     "Batch normalization and the order of examples", "test_error", source="Ioffe & Szegedy 2015", x="images in a batch",
-    cpu=Size(
+    cpu=Scale(
         rows=[*(digits(batch, fixed) for batch in (16, 64, 256) for fixed in (True, False)),
               *(digits(64, fixed, norm=False) for fixed in (True, False))],
         claims=[
@@ -46,7 +46,7 @@ EXPERIMENT = Experiment(
                   worse=["fixed batches of 64", "reshuffled batches of 64, no BN"], note="a difference of differences"),
         ],
     ),
-    full=Size(
+    full=Scale(
         rows=[cifar(batch, fixed) for batch in (16, 80, 400) for fixed in (True, False)],
         claims=claims((16, 80, 400)),
         seeds=3,

@@ -4,7 +4,7 @@ Rate 1 is the best of 0.3, 1 and 3 for the network without batch normalization, 
 (cpu). The paper's step counts are for ImageNet; see experiments/inception_bn.py.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 WITHOUT = ("--config.model.name=bn_mnist_baseline",)
 EPOCHS = "--config.train.epochs=10.0"
@@ -27,7 +27,7 @@ def cifar(variant: str, times: float) -> Row:
 
 EXPERIMENT = Experiment(
     "Batch normalization and the learning rate", "steps_to_test_error(5)", source="Ioffe & Szegedy 2015, section 4",
-    cpu=Size(
+    cpu=Scale(
         rows=[
             digits(f"{'without' if without else 'BN'}, rate {lr}", without, lr)
             for without in (True, False)
@@ -45,7 +45,7 @@ EXPERIMENT = Experiment(
                   note="a difference of differences"),
         ],
     ),
-    full=Size(
+    full=Scale(
         rows=[cifar(variant, times) for variant in ("A", "A_bn") for times in (1, 5, 30)],
         claims=[
             Claim("fewer steps at the same rate", "figure 2", better="BN, rate x 1", worse="without, rate x 1", ratio=True,

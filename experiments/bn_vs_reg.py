@@ -1,6 +1,6 @@
 """Batch normalization as a replacement for dropout and local response normalization."""
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 NET = "conv(16, 5)|{0}relu|max(2)|conv(32, 5)|{0}relu|max(2)|fc(64)|{0}relu|{1}out"
 
@@ -27,14 +27,14 @@ CLAIMS = [
 
 EXPERIMENT = Experiment(
     "Batch normalization and other regularisers", "test_error", source="Ioffe & Szegedy 2015",
-    cpu=Size(
+    cpu=Scale(
         rows=[
             digits("none", "", ""), digits("dropout", "", "dropout(0.5)|"), digits("BN", "norm|", ""),
             digits("BN and dropout", "norm|", "dropout(0.5)|"),
         ],
         claims=CLAIMS,
     ),
-    full=Size(
+    full=Scale(
         rows=[cifar(norm, dropout, lrn) for norm in (False, True) for dropout in (False, True) for lrn in (False, True)],
         claims=[
             *CLAIMS,

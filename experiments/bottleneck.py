@@ -3,7 +3,7 @@
 tests/models/test_sequential.py counts the multiply-adds.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 DIGITS = "conv(32, 5)|relu|max(2)|{}|max(2)|out"
 CIFAR = "conv(48, 3, padding=1)|relu|max(2)|{}|max(2)|{}|max(2)|mean|out"
@@ -19,7 +19,7 @@ def claims(note: str) -> list[Claim]:
 
 EXPERIMENT = Experiment(
     "1x1 bottlenecks", "test_error", source="Szegedy et al. 2014, figure 2",
-    cpu=Size(
+    cpu=Scale(
         rows=[
             Row("naive", "configs/ablation.py:mnist10k", cost="30 s, 1 core",
                 overrides=(f"--config.model.layers={DIGITS.format(NAIVE[0])}", *RECIPE)),
@@ -28,7 +28,7 @@ EXPERIMENT = Experiment(
         ],
         claims=claims("the 5x5 branch alone costs 6,400 weights instead of 928"),
     ),
-    full=Size(
+    full=Scale(
         rows=[
             Row("naive", "configs/ablation.py:cifar_aug", overrides=(f"--config.model.layers={CIFAR.format(*NAIVE)}",),
                 cost="2 min, 1 x H100"),

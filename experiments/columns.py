@@ -3,7 +3,7 @@
 tests/models/test_sequential.py shows that two groups equal two networks.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 # AlexNet's order of layers with a third of its feature maps, for 32 x 32 images.
 NET = ("conv({0}, 5, padding=2)|relu|lrn|max(3, 2, ceil=True)|conv({1}, 5, padding=2{2})|relu|lrn|max(3, 2, ceil=True)"
@@ -13,7 +13,7 @@ ROWS = {"half": (16, 42, "", 64), "two columns": (32, 84, ", groups=2", 128), "u
 
 EXPERIMENT = Experiment(
     "Two columns", "test_error", source="Krizhevsky et al. 2012, section 3.2",
-    full=Size(
+    full=Scale(
         rows=[
             Row(label, "configs/ablation.py:cifar_aug", cost="2 min, 1 x H100",
                 overrides=(f"--config.model.layers={NET.format(*numbers)}",))

@@ -1,8 +1,8 @@
 """The CIFAR-10 networks of cuda-convnet and of section 3.3 of the AlexNet paper."""
 
-from convnets.sweep import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
-TEN = {"ten": Test(("--config.evaluate.protocol=ten_crop",))}
+TEN = {"ten": Evaluation(("--config.evaluate.protocol=ten_crop",))}
 QUARTER = ("--config.optim.schedule=steps(0.1, 30, 32.5)", "--config.train.epochs=35.0")
 LRN = Claim(
     "LRN within maps takes 19 % to 18 %",
@@ -24,7 +24,7 @@ def local(name: str, paper: float) -> Row:
 
 EXPERIMENT = Experiment(
     "CIFAR-10 nets of cuda-convnet", "test_error", source="cuda-convnet, Krizhevsky et al. 2012",
-    cpu=Size(
+    cpu=Scale(
         rows=[
             net("26pct", 26.0, "front page", cost="8 min, 2 cores"),
             net("19pct", 19.0, "layers-19pct.cfg, four times the epochs", *QUARTER, cost="30 min, 2 cores"),
@@ -32,7 +32,7 @@ EXPERIMENT = Experiment(
         ],
         claims=[LRN._replace(note="a quarter of the epochs")], seeds=3,
     ),
-    full=Size(
+    full=Scale(
         rows=[
             net("26pct", 26.0, "front page", cost="1 min, 1 x H100"),
             net("19pct", 19.0, "layers-19pct.cfg", cost="8 min, 1 x H100"),

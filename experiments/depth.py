@@ -1,6 +1,6 @@
 """Depth: one to three convolutions with a similar number of weights, and VGG's table 1 at a quarter of the width."""
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 # 20,000 weights each. The 10 output units see all of the last feature maps, so shallower networks have fewer maps.
 LINES = {
@@ -11,7 +11,7 @@ LINES = {
 
 EXPERIMENT = Experiment(
     "Depth", "test_error", source="Simonyan & Zisserman 2015, table 3", x="layers",
-    cpu=Size(
+    cpu=Scale(
         rows=[
             Row(label, "configs/ablation.py:mnist10k", cost="15 s, 1 core", x=n,
                 overrides=(f"--config.model.layers={line}", "--config.train.epochs=3.0"))
@@ -23,7 +23,7 @@ EXPERIMENT = Experiment(
                   worse="two convolutions", note="digits leave a third layer little to do; the paper's nets have 11 and more"),
         ],
     ),
-    full=Size(
+    full=Scale(
         rows=[
             Row(f"{name}{suffix}", f"configs/vgg_cifar.py:{name}{suffix}", x=layers, line="batch norm" if suffix else "plain",
                 cost="2 min, 1 x H100")

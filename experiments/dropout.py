@@ -3,7 +3,7 @@
 The paper trains for thousands of epochs on 60,000 digits; the cpu size uses 5,000 digits.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 PLAIN = "fc(800)|relu|fc(800)|relu|out"
 HIDDEN = "fc(800)|relu|dropout(0.5)|fc(800)|relu|dropout(0.5)|out"
@@ -26,7 +26,7 @@ def claims(*sizes: float | None) -> list[Claim]:
 
 EXPERIMENT = Experiment(
     "Dropout", "test_error", source="Hinton et al. 2012",
-    cpu=Size(
+    cpu=Scale(
         rows=[
             Row(label, "configs/ablation.py:mlp", cost="15 s, 1 core",
                 overrides=(f"--config.model.layers={line}", "--config.data.train_split=train[:5000]",
@@ -35,7 +35,7 @@ EXPERIMENT = Experiment(
         ],
         claims=claims(None, None),
     ),
-    full=Size(
+    full=Scale(
         rows=[
             *(Row(label, "configs/ablation.py:mlp", paper, "2012, text", cost="3 min, 1 x H100",
                   overrides=(f"--config.model.layers={line}",) if line != PLAIN else ()) for label, line, paper in ROWS),

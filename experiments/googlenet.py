@@ -3,16 +3,16 @@
 The other half is for an ensemble of seven.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
 
-def test(protocol: str, paper: float) -> Test:
-    return Test((f"--config.evaluate.protocol={protocol}",), paper, "table 3")
+def test(protocol: str, paper: float) -> Evaluation:
+    return Evaluation((f"--config.evaluate.protocol={protocol}",), paper, "table 3")
 
 
 EXPERIMENT = Experiment(
     "GoogLeNet on ImageNet", "top5_error", source="Szegedy et al. 2014",
-    full=Size(
+    full=Scale(
         rows=[
             Row("1 crop", "configs/googlenet.py:paper", 10.07, "table 3", cost="2 days, 1 x H100",
                 tests={"ten": test("ten_crop", 9.15), "crops_144": test("crops_144", 7.89)}),

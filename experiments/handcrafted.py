@@ -5,7 +5,7 @@ is AlexNet's top-5 error of 17.0 % versus 25.7 % for Fisher vectors (table 1), o
 seed trains on different images, except where it uses all of them.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 CONV = {
     "mnist": ("LeNet-5", "configs/lenet.py:modern"),
@@ -53,12 +53,12 @@ def claims(data: str) -> list[Claim]:
 
 EXPERIMENT = Experiment(
     "Learned against hand-made features", "test_error", x="training images",
-    cpu=Size(
+    cpu=Scale(
         rows=rows("mnist", {100: "10 s", 1000: "20 s", 10_000: "1 min", 60_000: "8 min"},
                   {100: "10 s", 1000: "10 s", 10_000: "40 s", 60_000: "4 min"}),
         claims=claims("mnist"),
     ),
-    full=Size(
+    full=Scale(
         rows=rows("cifar10", {100: "30 s", 1000: "1 min", 10_000: "3 min", 50_000: "20 min"},
                   {100: "20 s", 1000: "30 s", 10_000: "2 min", 50_000: "12 min"}),
         claims=claims("cifar10"), seeds=3,

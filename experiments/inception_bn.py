@@ -1,9 +1,9 @@
 """Batch normalization on ILSVRC-2012: figures 2, 3 and 4 of Ioffe & Szegedy 2015; errors are 100 - accuracy."""
 
-from convnets.sweep import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
 STEPS = "steps_to_test_error(27.8)"  # steps to the accuracy of Inception, 72.2 %
-CROPS = {"crops_144": Test(("--config.evaluate.protocol=crops_144",), 21.99, "figure 4")}
+CROPS = {"crops_144": Evaluation(("--config.evaluate.protocol=crops_144",), 21.99, "figure 4")}
 ROWS = {
     "Inception": ("inception", 27.8), "BN-Baseline": ("baseline", 27.3), "BN-x5": ("x5", 27.0), "BN-x30": ("x30", 25.2),
     "BN-x5-Sigmoid": ("x5_sigmoid", 30.2),
@@ -17,7 +17,7 @@ def sooner(better: str, worse: str, ratio: float) -> Claim:
 
 EXPERIMENT = Experiment(
     "Batch normalization on ImageNet", "test_error", source="Ioffe & Szegedy 2015",
-    full=Size(
+    full=Scale(
         rows=[
             Row(label, f"configs/inception_bn.py:{variant}", error, "figure 3", tests=CROPS if variant == "x30" else {},
                 cost=f"{30 if variant in ('inception', 'baseline') else 6} days, 1 x H100")

@@ -3,7 +3,7 @@
 The factor applies to every layer.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 STAGE = "conv({1}, 3, padding=1)|{0}relu|conv({1}, 3, padding=1)|{0}relu|max(2)"
 SIX = "|".join([*(STAGE.replace("{1}", maps) for maps in ("8", "16", "16")), "out"])  # sides 28, 14, 7, finally 3
@@ -45,6 +45,6 @@ EXPERIMENT = Experiment(
     "test_error",
     source="Ioffe & Szegedy 2015",
     x="factor on He's initial weights",
-    cpu=Size(rows=[digits(scale, norm) for norm in (False, True) for scale in SCALES], claims=CLAIMS),
-    full=Size(rows=[cifar(scale, norm) for norm in (False, True) for scale in WIDE], claims=CLAIMS, seeds=3),
+    cpu=Scale(rows=[digits(scale, norm) for norm in (False, True) for scale in SCALES], claims=CLAIMS),
+    full=Scale(rows=[cifar(scale, norm) for norm in (False, True) for scale in WIDE], claims=CLAIMS, seeds=3),
 )

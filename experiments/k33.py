@@ -3,7 +3,7 @@
 tests/models/test_sequential.py counts their weights.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 NET = "--config.model.layers=conv(16, 5)|relu|max(2)|{}|relu|max(2)|fc(64)|relu|out"
 PAIR = "conv(32, 3, padding=1)|relu|conv(32, 3, padding=1)"
@@ -17,7 +17,7 @@ def claim(size: float | None = None, suffix: str = "") -> Claim:
 
 EXPERIMENT = Experiment(
     "Two 3x3 convolutions against one 5x5", "test_error", source="Simonyan & Zisserman 2015",
-    cpu=Size(
+    cpu=Scale(
         rows=[
             Row("one 5x5", "configs/ablation.py:mnist10k", cost="17 s, 1 core",
                 overrides=(NET.format("conv(32, 5, padding=2)"), "--config.train.epochs=3.0")),
@@ -26,7 +26,7 @@ EXPERIMENT = Experiment(
         ],
         claims=[claim()],
     ),
-    full=Size(
+    full=Scale(
         rows=[
             Row("one 5x5", "configs/vgg_cifar.py:B-5x5", cost="2 min, 1 x H100"),
             Row("two 3x3", "configs/vgg_cifar.py:B", cost="2 min, 1 x H100"),

@@ -5,7 +5,7 @@ filters and a trained classifier; R+ trains all layers. The paper's table is for
 has one stage on 1,000 digits, the full size both stages on 5,000 images.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 KINDS = {  # pooling, and the layers before it
     "PA": ("average", ""), "Rabs-PA": ("average", "|abs"), "N-PM": ("max", "|lcn{}"), "Rabs-N-PA": ("average", "|abs|lcn{}"),
@@ -42,9 +42,9 @@ def claims(*kinds: str) -> list[Claim]:
 
 EXPERIMENT = Experiment(
     "Rectification and contrast normalization", "test_error", source="Jarrett et al. 2009",
-    cpu=Size(
+    cpu=Scale(
         rows=[*(digits("R", kind) for kind in KINDS), digits("R+", "PA"), digits("R+", "Rabs-N-PA")],
         claims=claims("PA", "Rabs-PA", "N-PM"),
     ),
-    full=Size(rows=[cifar(f, kind) for f in ERRORS for kind in KINDS], claims=claims("PA", "Rabs-PA", "N-PM")),
+    full=Scale(rows=[cifar(f, kind) for f in ERRORS for kind in KINDS], claims=claims("PA", "Rabs-PA", "N-PM")),
 )  # fmt: skip

@@ -1,10 +1,10 @@
 """LeNet-5 on MNIST: LeCun et al. 1998, section III.B and figure 9."""
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 EXPERIMENT = Experiment(
     "LeNet-5 on MNIST", "test_error", source="LeCun et al. 1998",
-    full=Size(
+    full=Scale(
         rows=[
             Row("LeNet-5, 20 passes", "configs/lenet.py:mnist", 0.95, "1998, fig. 9"),
             Row("LeNet-5, 20 passes, the paper's schedule", "configs/lenet.py:passes", 0.95, "1998, fig. 9",

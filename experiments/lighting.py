@@ -4,7 +4,7 @@ The networks are trained in even light. No paper gives a number. Each of the pap
 reduces the influence of contrast.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
 NET = "{1}conv(16, 5)|{0}|max(2)|conv(32, 5)|{0}|max(2)|out"
 # LRN constants of cuda-convnet's 11% network (convnets/models/alexnet.py); AlexNet's are for pixels in 0 to 255.
@@ -14,14 +14,17 @@ LIGHTS = {"dim": "illuminate(0.3)", "slanted": "illuminate(0.6, 0.6)"}
 
 
 def digits(label: str, norm: str, first: str) -> Row:
-    tests = {name: Test((f"--config.data.test_ops=decode|{op}|value_range(0.0, 1.0)",)) for name, op in LIGHTS.items()}
+    tests = {
+        name: Evaluation((f"--config.data.test_ops=decode|{op}|value_range(0.0, 1.0)",)) for name, op in LIGHTS.items()
+    }
     return Row(label, "configs/ablation.py:mnist10k", tests=tests, cost="20 s, 1 core",
                overrides=(f"--config.model.layers={NET.format(norm, first)}", "--config.train.epochs=3.0"))  # fmt: skip
 
 
 def cifar(label: str, options: tuple[str, ...]) -> Row:
     tests = {
-        name: Test((f"--config.data.test_ops=decode|{op}|subtract_mean|center(24)",)) for name, op in LIGHTS.items()
+        name: Evaluation((f"--config.data.test_ops=decode|{op}|subtract_mean|center(24)",))
+        for name, op in LIGHTS.items()
     }
     return Row(label, "configs/ablation.py:13pct", overrides=options, tests=tests, cost="5 min, 1 x H100")
 
@@ -33,13 +36,13 @@ def loses_less(label: str, where: str) -> list[Claim]:
 
 EXPERIMENT = Experiment(
     "Light", "test_error",
-    cpu=Size(
+    cpu=Scale(
         rows=[digits(label, *where) for label, where in NORMS.items()],
         claims=[*loses_less("LCN", "Jarrett et al. 2009, section 2.1"),
                 *loses_less("LCN of the pixels", "Jarrett et al. 2009, section 2.1"),
                 *loses_less("LRN", "Krizhevsky et al. 2012, section 3.3")],
     ),
-    full=Size(
+    full=Scale(
         rows=[cifar("none", ()), cifar("LRN", ("--config.model.lrn=across",)), cifar("BN", ("--config.model.batch_norm=True",))],
         claims=loses_less("LRN", "Krizhevsky et al. 2012, section 3.3"), seeds=3,
     ),

@@ -1,10 +1,10 @@
 """Local response normalization on and off, on CIFAR-10 and ImageNet only; digits show no effect."""
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 EXPERIMENT = Experiment(
     "Local response normalization", "test_error", source="Krizhevsky et al. 2012, section 3.3",
-    full=Size(
+    full=Scale(
         rows=[
             Row("three stages, without (19pct)", "configs/cuda_convnet.py:19pct", 19.0, "layers-19pct.cfg",
                 cost="8 min, 1 x H100"),

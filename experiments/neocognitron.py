@@ -4,18 +4,18 @@ The paper has figures but no error rate. The reported percentage is the fraction
 image. The definition of an answer is our own (convnets/models/neocognitron.py).
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
 DIGITS = "0 to 4, all shifts by up to 2"
 
 
-def split(name: str, paper: float | None = None, where: str = "") -> Test:
-    return Test((f"--config.data.test_split={name}",), paper, where)
+def split(name: str, paper: float | None = None, where: str = "") -> Evaluation:
+    return Evaluation((f"--config.data.test_split={name}",), paper, where)
 
 
 EXPERIMENT = Experiment(
     "Neocognitron", "any_error", source="Fukushima 1980",
-    cpu=Size(
+    cpu=Scale(
         rows=[
             Row(DIGITS, "configs/neocognitron.py:digits", 0.0, "text and figures 6, 7", cost="20 s, 1 core",
                 tests={"middle": split("train", 0.0, "text and figures 6, 7"), "deformed": split("deformed")}),

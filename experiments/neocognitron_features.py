@@ -5,7 +5,7 @@ twice, while the read-out is trained on the same digits. The baseline is a linea
 same number of steps.
 """
 
-from convnets.sweep import Experiment, Row, Size
+from convnets.sweep import Experiment, Row, Scale
 
 MNIST = "configs/neocognitron.py:mnist"
 OPS = "decode|resize(16)|value_range(0.0, 1.0)"
@@ -16,7 +16,7 @@ PIXELS = tuple(f"--config.{leaf}" for leaf in (
 
 EXPERIMENT = Experiment(
     "Neocognitron as a feature extractor", "test_error", source="ours, after Fukushima 1980",
-    cpu=Size(
+    cpu=Scale(
         rows=[
             Row("pixels", "configs/ablation.py:mnist10k", overrides=PIXELS, cost="20 s, 1 core"),
             *(Row(f"cells of {layer}", MNIST, overrides=(f"--config.model.read={layer}",) * (layer != "UC3"),

@@ -3,7 +3,7 @@
 All feature maps have the same sizes either way: 24 to 12 and 8 to 4.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 NET = "--config.model.layers=conv(16, 5)|relu|max({0})|conv(32, 5)|relu|max({0})|fc(64)|relu|out"
 EPOCHS = "--config.train.epochs=3.0"
@@ -16,7 +16,7 @@ def claim(size: float | None, note: str = "") -> Claim:
 
 EXPERIMENT = Experiment(
     "Overlapping pooling", "test_error", source="Krizhevsky et al. 2012",
-    cpu=Size(
+    cpu=Scale(
         rows=[
             Row("2, stride 2", "configs/ablation.py:mnist10k", overrides=(NET.format("2"), EPOCHS), cost="15 s, 1 core"),
             Row("3, stride 2", "configs/ablation.py:mnist10k",
@@ -24,7 +24,7 @@ EXPERIMENT = Experiment(
         ],
         claims=[claim(None, "a difference of 0.4 points on ImageNet; on digits it is smaller than what seeds do")],
     ),
-    full=Size(
+    full=Scale(
         rows=[
             Row("2, stride 2", "configs/ablation.py:13pct", overrides=("--config.model.pool_size=2",),
                 cost="5 min, 1 x H100"),

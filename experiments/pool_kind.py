@@ -1,6 +1,6 @@
 """Kinds of pooling: maximum, average, L2 norm, LeNet's trained subsampling, or a strided convolution."""
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 DIGITS = {
     "maximum": "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|fc(64)|relu|out",
@@ -28,11 +28,11 @@ SMALL = "on digits the seeds spread more than the kinds differ"
 
 EXPERIMENT = Experiment(
     "Kinds of pooling", "test_error", source="Scherer, Mueller & Behnke 2010",
-    cpu=Size(
+    cpu=Scale(
         rows=[digits(label, line) for label, line in DIGITS.items()],
         claims=claims("average", "L2", "stride", "subsampling", note=SMALL),
     ),
-    full=Size(
+    full=Scale(
         rows=[
             Row(label, "configs/ablation.py:13pct", cost="5 min, 1 x H100",
                 overrides=(f"--config.model.pooling={kind}",) if kind else ())

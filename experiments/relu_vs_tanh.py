@@ -7,7 +7,7 @@ CIFAR-10. The rows on CIFAR-10 form a grid of rates; their claims use 0.02 until
 best rate of each.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 NET = "conv(16, 5)|{0}|max(2)|conv(32, 5)|{0}|max(2)|fc(64)|{0}|out"
 CIFAR = "conv(64, 5, padding=2)|{0}|max(2)|conv(64, 5, padding=2)|{0}|max(2)|conv(64, 3, padding=1)|{0}|out"
@@ -39,7 +39,7 @@ def claims(size: float | None, note: str = "") -> list[Claim]:
 
 EXPERIMENT = Experiment(
     "ReLU against tanh", "steps_to_train_error(2, 0.5)", source="Krizhevsky et al. 2012, section 3.1",
-    cpu=Size(
+    cpu=Scale(
         rows=[
             digits("ReLU, Glorot", "relu", "glorot", 0.05),
             digits("tanh, Glorot", "tanh", "glorot", 0.1),
@@ -49,7 +49,7 @@ EXPERIMENT = Experiment(
         # The paper's factor is for CIFAR-10.
         claims=claims(None, "digits are learned before tanh saturates; the claim is made of CIFAR-10, the full size"),
     ),
-    full=Size(
+    full=Scale(
         rows=[
             cifar(f"{label}, {name}{suffix}", act, init, lr)
             for label, act in (("ReLU", "relu"), ("tanh", "tanh"))

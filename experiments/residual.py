@@ -1,6 +1,6 @@
 """Residual versus plain networks of growing depth, compared by training loss: the degradation is not overfitting."""
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 # A fifth of the schedule of 64,000 iterations.
 FIFTH = ("--config.optim.schedule=steps(0.1, 16.384, 24.576)", "--config.train.epochs=32.768")
@@ -15,7 +15,7 @@ def digits(kind: str, depth: int, shortcut: str) -> Row:
 
 EXPERIMENT = Experiment(
     "Residual against plain networks", "train_loss", source="He et al. 2015, section 4.2 and figure 6", x="layers",
-    cpu=Size(
+    cpu=Scale(
         rows=[digits(kind, depth, shortcut) for kind, shortcut in (("plain", "none"), ("residual", "A")) for depth in (20, 44)],
         claims=[
             Claim("a deeper plain network has the higher training loss", "figure 6", better="plain-20", worse="plain-44"),
@@ -26,7 +26,7 @@ EXPERIMENT = Experiment(
                   note="a difference of differences"),
         ],
     ),
-    full=Size(
+    full=Scale(
         rows=[
             Row(f"{kind}-{depth}", f"configs/resnet_cifar.py:{prefix}{depth}", overrides=FIFTH, x=depth, line=kind,
                 cost=f"{2 + depth // 10} min, 1 x H100")

@@ -1,6 +1,6 @@
 """ResNets and plain networks on ILSVRC-2012: tables 2, 3 and 4 of He et al. 2015. Table 5 adds an ensemble of six."""
 
-from convnets.sweep import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
 # Top-1 errors: ten crops (tables 2 and 3), several scales (table 4), one crop (the authors' readme).
 ERRORS: dict[str, tuple[float | None, ...]] = {
@@ -12,10 +12,10 @@ DAYS = {"50": 2, "101": 3, "152": 4}
 
 
 def row(name: str, ten: float | None, scales: float | None, single: float | None) -> Row:
-    tests = {"ten": Test(("--config.evaluate.protocol=ten_crop",), ten, "tables 2, 3")}
+    tests = {"ten": Evaluation(("--config.evaluate.protocol=ten_crop",), ten, "tables 2, 3")}
     if scales:
         protocol = "multi_scale(224, 256, 384, 480, 640, average='score')"
-        tests["multi-scale"] = Test((f"--config.evaluate.protocol={protocol}",), scales, "table 4")
+        tests["multi-scale"] = Evaluation((f"--config.evaluate.protocol={protocol}",), scales, "table 4")
     return Row(name, f"configs/resnet.py:{name}", single, "authors' readme" if single else "", tests=tests,
                cost=f"{DAYS.get(name, 1)} days, 1 x H100")  # fmt: skip
 
@@ -27,7 +27,7 @@ def better(text: str, good: str, bad: str, table: int) -> Claim:
 
 EXPERIMENT = Experiment(
     "ResNets on ImageNet", "test_error", source="He et al. 2015",
-    full=Size(
+    full=Scale(
         rows=[row(name, *errors) for name, errors in ERRORS.items()],
         claims=[
             better("the plain network of 34 layers is worse than that of 18", "plain18", "plain34", 2),

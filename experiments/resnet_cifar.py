@@ -1,6 +1,6 @@
 """ResNets and plain networks on CIFAR-10: table 6 and figure 6 of He et al. 2015."""
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 EIGHTH = ("--config.optim.schedule=steps(0.1, 10.24, 15.36)", "--config.train.epochs=20.48")
 PAPER = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.61, 1202: 7.93}
@@ -13,12 +13,12 @@ def minutes(depth: int) -> str:
 
 EXPERIMENT = Experiment(
     "ResNets on CIFAR-10", "test_error", source="He et al. 2015", x="layers",
-    cpu=Size(
+    cpu=Scale(
         rows=[Row("ResNet-20, an eighth of the iterations", "configs/resnet_cifar.py:20", 8.75, "table 6, all of them", EIGHTH,
                   cost="45 min, 2 cores")],
         seeds=3,
     ),
-    full=Size(
+    full=Scale(
         rows=[
             *(Row(f"ResNet-{n}", f"configs/resnet_cifar.py:{n}", error, "table 6", x=n, line="residual", cost=minutes(n))
               for n, error in PAPER.items()),

@@ -5,7 +5,7 @@ and 160 test digits, which are not public and easier. Every network has the lear
 seed 0 (RATES).
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 # LeCun 1989 as quoted in table 11.1 of Hastie et al.: 100 - percent correct.
 ERRORS = {"Net-1": 20.0, "Net-2": 13.0, "Net-3": 11.5, "Net-4": 6.0, "Net-5": 1.6}
@@ -29,7 +29,7 @@ def claim(text: str, better: str, worse: str, note: str = "") -> Claim:
 
 EXPERIMENT = Experiment(
     "Weight sharing: Net-1 to Net-5", "test_error", source="LeCun 1989, by Hastie et al. table 11.1",
-    cpu=Size(
+    cpu=Scale(
         rows=[digits(net) for net in ERRORS],
         claims=[
             claim("a hidden layer helps", "Net-2", "Net-1", SMALL),
@@ -39,7 +39,7 @@ EXPERIMENT = Experiment(
         ],
         seeds=10,
     ),
-    full=Size(
+    full=Scale(
         rows=[
             Row("unshared", "configs/ablation.py:13pct", cost="5 min, 1 x H100"),
             Row("shared", "configs/ablation.py:13pct", overrides=("--config.model.shared=True",), cost="5 min, 1 x H100"),

@@ -3,7 +3,7 @@
 Features are the input of the last layer. Their change is relative to the features of the same digit without the shift.
 """
 
-from convnets.sweep import Claim, Experiment, Size
+from convnets.sweep import Claim, Experiment, Scale
 from experiments import shift_inv
 
 
@@ -15,7 +15,7 @@ def changes_less(less: str, more: str, shift: str) -> Claim:
 
 EXPERIMENT = Experiment(
     "Translation invariance of the features", "feature_change", source="LeCun et al. 1998", x="shift in pixels",
-    cpu=Size(
+    cpu=Scale(
         rows=[row._replace(x=None, line="") for row in shift_inv.DIGITS],
         claims=[
             *(changes_less("maximum of 2", other, "2px") for other in ("full", "stride")),

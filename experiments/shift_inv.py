@@ -1,6 +1,6 @@
 """Shift tolerance from pooling alone: trained on unshifted digits, tested on digits shifted to the right."""
 
-from convnets.sweep import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
 NETS = {
     "full": "fc(200)|relu|out",
@@ -12,8 +12,8 @@ NETS = {
 }
 
 
-def tests(ops: str, *shifts: int) -> dict[str, Test]:
-    return {f"{n}px": Test((f"--config.data.test_ops={ops.format(n)}",), x=n) for n in shifts}
+def tests(ops: str, *shifts: int) -> dict[str, Evaluation]:
+    return {f"{n}px": Evaluation((f"--config.data.test_ops={ops.format(n)}",), x=n) for n in shifts}
 
 
 def digits(label: str, line: str) -> Row:
@@ -38,14 +38,14 @@ DIGITS = [digits(label, line) for label, line in NETS.items()]
 
 EXPERIMENT = Experiment(
     "Translation invariance", "test_error", source="LeCun et al. 1998", x="shift in pixels",
-    cpu=Size(
+    cpu=Scale(
         rows=DIGITS,
         claims=[
             loses_less("stride", "full"), loses_less("maximum of 2", "stride"), loses_less("maximum of 4", "maximum of 2"),
             loses_less("maximum of 2", "full", "2px"), loses_less("average of 2", "stride"), loses_less("L2 of 2", "stride"),
         ],
     ),
-    full=Size(
+    full=Scale(
         rows=[cifar("maximum", ""), cifar("stride", "stride")],
         claims=[loses_less("maximum", "stride")], seeds=3,
     ),

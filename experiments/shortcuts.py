@@ -1,6 +1,6 @@
 """Shortcut options A, B and C. CIFAR-10 barely distinguishes them; for ImageNet see experiments/resnet.py."""
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 ROWS = [
     Row(f"{option}, {depth} layers", f"configs/ablation.py:cifar_resnet{depth}", x=depth, line=option,
@@ -11,7 +11,7 @@ NOTE = "0.5 and 0.3 points on ImageNet with 34 layers"
 
 EXPERIMENT = Experiment(
     "Shortcut options", "test_error", source="He et al. 2015, table 3", x="layers",
-    full=Size(
+    full=Scale(
         rows=ROWS,
         claims=[
             Claim("B is better than A, 20 layers", "table 3", better="B, 20 layers", worse="A, 20 layers", note=NOTE),

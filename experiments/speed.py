@@ -6,7 +6,7 @@ forward pass, backward pass and optimizer, with the images already decoded. The 
 in the row, and only if nothing else runs on it: use --jobs=1.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size
+from convnets.sweep import Claim, Experiment, Row, Scale
 
 # At the default test batch of 256 images, VGG-16's first layer takes 3 GB.
 NETS = {
@@ -15,11 +15,11 @@ NETS = {
 }
 
 
-def size(images: int, batch: int, dtype: str, cost: str) -> Size:
+def size(images: int, batch: int, dtype: str, cost: str) -> Scale:
     overrides = (f"--config.data.train_split=train[:{images}]", f"--config.train.batch_size={batch}",
                  f"--config.model.dtype={dtype}", "--config.train.epochs=1", "--config.train.log_every_steps=1",
                  "--config.data.test_split=validation[:64]")  # fmt: skip
-    return Size(
+    return Scale(
         rows=[Row(f"{name}, batch {batch}, {dtype}", config, overrides=(*overrides, *more), cost=cost)
               for name, (config, more) in NETS.items()],
         claims=[Claim("ResNet-152 is faster than VGG-16, in training", "lecture: even ResNet-152 is slightly faster",

@@ -3,10 +3,13 @@
 Tests show that the ten crops and 144 crops are the right ones.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
-TESTS = {"ten": Test(("--config.evaluate.protocol=ten_crop",)), "mirror": Test(("--config.evaluate.protocol=dense",))}
-WHOLE = Test(("--config.evaluate.protocol=dense(flip=False)",))
+TESTS = {
+    "ten": Evaluation(("--config.evaluate.protocol=ten_crop",)),
+    "mirror": Evaluation(("--config.evaluate.protocol=dense",)),
+}
+WHOLE = Evaluation(("--config.evaluate.protocol=dense(flip=False)",))
 # Averages its last feature maps, so it also accepts whole images of 32 x 32.
 NET = "conv(32, 3, padding=1)|relu|max(2)|conv(64, 3, padding=1)|relu|max(2)|conv(64, 3, padding=1)|relu|mean|out"
 CROPS = (f"--config.model.layers={NET}", "--config.model.side=24", "--config.data.train_ops=decode|standardize|crop(24)|flip",
@@ -15,7 +18,7 @@ CROPS = (f"--config.model.layers={NET}", "--config.model.side=24", "--config.dat
 
 EXPERIMENT = Experiment(
     "Test protocols", "test_error", source="Krizhevsky et al. 2012",
-    cpu=Size(
+    cpu=Scale(
         rows=[Row("crops", "configs/ablation.py:cifar_aug", overrides=CROPS, tests={**TESTS, "whole": WHOLE},
                   cost="3 min, 1 core")],
         claims=[
@@ -28,7 +31,7 @@ EXPERIMENT = Experiment(
                   note="trained for 3 epochs to average the maps of a crop, it is given larger ones; VGG averages scores"),
         ],
     ),
-    full=Size(
+    full=Scale(
         rows=[
             Row("13pct", "configs/ablation.py:13pct", tests={"ten": TESTS["ten"]}, cost="5 min, 1 x H100"),
             Row("ResNet-20", "configs/ablation.py:cifar_resnet20", tests={"mirror": TESTS["mirror"]},

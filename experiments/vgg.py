@@ -4,7 +4,7 @@ The networks at S = 384 and with jitter start from Glorot initialization, not fr
 VGG's initial learning rate.
 """
 
-from convnets.sweep import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
 # Column of table 1 and training scale: top-1 errors of table 3, of table 4, and of multi-crop and both in table 5.
 JITTER = "256, 384, 512"
@@ -16,8 +16,8 @@ TABLES: dict[str, tuple[float | None, ...]] = {
 }  # fmt: skip
 
 
-def test(protocol: str, paper: float | None, table: int) -> Test:
-    return Test((f"--config.evaluate.protocol={protocol}",), paper, f"table {table}" if paper else "")
+def test(protocol: str, paper: float | None, table: int) -> Evaluation:
+    return Evaluation((f"--config.evaluate.protocol={protocol}",), paper, f"table {table}" if paper else "")
 
 
 def row(
@@ -41,7 +41,7 @@ def better(text: str, place: str, good: str, bad: str, size: float) -> Claim:
 
 EXPERIMENT = Experiment(
     "VGG on ImageNet", "test_error", source="Simonyan & Zisserman 2015",
-    full=Size(
+    full=Scale(
         rows=[row(name, *errors) for name, errors in TABLES.items()],
         claims=[
             Claim("local response normalization does not help", "table 3", better=("A", "dense"), worse=("A-LRN", "dense"),

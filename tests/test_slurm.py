@@ -38,7 +38,7 @@ def jobs(workdir) -> dict[str, str]:
 
 
 def test_an_array_of_jobs_with_a_requeue_and_a_killed_launcher_in_the_middle(tmp_path):
-    path = experiment(tmp_path, "'first', tests={'half': Test(('--config.data.test_split=test[:50%]',))}",
+    path = experiment(tmp_path, "'first', tests={'half': Evaluation(('--config.data.test_split=test[:50%]',))}",
                       "'diverges', '--config.optim.lr=1e38'")  # fmt: skip
     workdir = tmp_path / "sweep"
     launcher = launch(path, workdir, "--launcher=slurm", "--jobs=2")

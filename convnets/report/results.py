@@ -14,7 +14,7 @@ from convnets.errors import UsageError
 from convnets.runtime import files
 from convnets.sweep import metrics
 from convnets.sweep.experiment import ROOT, Row, load_experiments
-from convnets.sweep.metrics import AT_TESTS, Log
+from convnets.sweep.metrics import AT_TESTS, RunRecord
 
 RESULTS = ROOT / "experiments" / "results.jsonl"
 POINTS = 50  # maximum length of a recorded curve
@@ -76,7 +76,7 @@ def _diverged(workdir: Path, status: Mapping[str, Any]) -> dict[str, Any]:
 
 def _measure(metric: str, result: Mapping[str, Any], lines: Sequence[Mapping[str, float]]) -> float | None:
     if "diverged" not in result:
-        return metrics.measure(metric, Log(result, lines)) if lines else None
+        return metrics.measure(metric, RunRecord(result, lines)) if lines else None
     if metric.startswith("steps_to"):
         return result["planned"]
     return result["top1_error"] if metric == "train_error" else None
@@ -206,7 +206,7 @@ def values(row: Row, test: str, metric: str, found: Sequence[Mapping[str, Any]])
             if entry and entry["overrides"] != list_overrides(trained, own):
                 entry = None  # an older test with the same name
         if metric in AT_TESTS:
-            value = metrics.measure(metric, Log({"loss": None, **entry})) if entry else None
+            value = metrics.measure(metric, RunRecord({"loss": None, **entry})) if entry else None
         else:
             value = run.get("metrics", {}).get(metric)
         if value is not None:

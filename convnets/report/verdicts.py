@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 
 from convnets.report import results
 from convnets.sweep import metrics
-from convnets.sweep.experiment import SIZES, Claim, Experiment, Row, Size, claim_sides
+from convnets.sweep.experiment import SIZES, Claim, Experiment, Row, Scale, claim_sides
 
 ENOUGH = 3  # minimum number of runs per row for a verdict
 LEVEL = 0.95  # of the confidence intervals
@@ -62,7 +62,7 @@ class Table(NamedTuple):
 
     @property
     def claims(self) -> Sequence[Claim]:
-        chosen: Size = getattr(self.experiment, self.size)
+        chosen: Scale = getattr(self.experiment, self.size)
         return chosen.claims
 
     @property

@@ -1,3 +1,3 @@
 """Sweeps: experiments that reproduce the papers' tables and claims, run as independent trials."""
 
-from convnets.sweep.experiment import Claim, Experiment, Row, Size, Test  # noqa: F401
+from convnets.sweep.experiment import Claim, Evaluation, Experiment, Row, Scale  # noqa: F401

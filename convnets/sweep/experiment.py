@@ -4,9 +4,9 @@ A file in experiments/ defines an `EXPERIMENT`:
 
     EXPERIMENT = Experiment(
         "ReLU against tanh", "steps_to_train_error(25)", source="Krizhevsky et al. 2012",
-        cpu=Size(
+        cpu=Scale(
             rows=[
-                Row("ReLU", "configs/ablation.py:relu", tests={"shifted": Test(("--config.data.test_ops=...",))}),
+                Row("ReLU", "configs/ablation.py:relu", tests={"shifted": Evaluation(("--config.data.test_ops=...",))}),
                 Row("tanh", "configs/ablation.py:tanh"),
             ],
             claims=[Claim("ReLU needs fewer steps", "fig. 1", better="ReLU", worse="tanh", size=6, ratio=True)],
@@ -33,7 +33,7 @@ SIZES = ("cpu", "full")
 Side = str | tuple[str, str]  # a row's label, or (label, name of one of the row's tests)
 
 
-class Test(NamedTuple):
+class Evaluation(NamedTuple):
     """An additional evaluation of a row's trained runs: run.py --mode=evaluate with these overrides.
 
     Attributes:
@@ -68,7 +68,7 @@ class Row(NamedTuple):
     paper: float | None = None
     where: str = ""
     overrides: tuple[str, ...] = ()
-    tests: Mapping[str, Test] = {}
+    tests: Mapping[str, Evaluation] = {}
     x: float | None = None
     line: str = ""
     cost: str = ""
@@ -101,7 +101,7 @@ class Claim(NamedTuple):
     note: str = ""
 
 
-class Size(NamedTuple):
+class Scale(NamedTuple):
     """One size of an experiment; each of its rows is run with seeds 0, 1, ..., seeds - 1."""
 
     rows: Sequence[Row]
@@ -122,8 +122,8 @@ class Experiment(NamedTuple):
 
     title: str
     metric: str
-    cpu: Size | None = None
-    full: Size | None = None
+    cpu: Scale | None = None
+    full: Scale | None = None
     source: str = ""
     x: str = ""
 

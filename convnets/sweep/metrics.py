@@ -10,76 +10,76 @@ from convnets import op_string
 from convnets.errors import UsageError
 
 
-class Log(NamedTuple):
+class RunRecord(NamedTuple):
     """Input of a metric: the content of result.json (or evaluation-NAME.json) and the lines of metrics.jsonl."""
 
     result: Mapping[str, Any]
     lines: Sequence[Mapping[str, float]] = ()
 
 
-def test_error(log: Log) -> float:
+def test_error(record: RunRecord) -> float:
     """Top-1 error in percent of the test images, after the last step."""
-    return log.result["top1_error"]
+    return record.result["top1_error"]
 
 
-def top5_error(log: Log) -> float:
-    return log.result["top5_error"]
+def top5_error(record: RunRecord) -> float:
+    return record.result["top5_error"]
 
 
-def any_error(log: Log) -> float:
+def any_error(record: RunRecord) -> float:
     """Returns 100 if any test image is misclassified, else 0; the mean is the percentage of imperfect runs."""
-    return 100.0 * (log.result["top1_error"] > 0)
+    return 100.0 * (record.result["top1_error"] > 0)
 
 
-def test_loss(log: Log) -> float:
-    return log.result["loss"]
+def test_loss(record: RunRecord) -> float:
+    return record.result["loss"]
 
 
-def feature_change(log: Log) -> float | None:
+def feature_change(record: RunRecord) -> float | None:
     """Relative change in percent of the last layer's input features under a test's image operations; tests only."""
-    return log.result.get("feature_change")
+    return record.result.get("feature_change")
 
 
-def milliseconds_per_image(log: Log) -> float:
+def milliseconds_per_image(record: RunRecord) -> float:
     """Training time per image, from the median interval between log lines; meaningful only on an idle machine."""
-    return 1000 / log.result["images_per_second"]
+    return 1000 / record.result["images_per_second"]
 
 
-def _trailing(log: Log, key: str, epochs: float) -> np.ndarray:
+def _trailing(record: RunRecord, key: str, epochs: float) -> np.ndarray:
     """Returns the moving average of a column over `epochs` epochs, starting at the first step with a full window."""
-    last = log.lines[-1]
+    last = record.lines[-1]
     width = max(round(epochs * last["step"] / last["epoch"]), 1)
-    sums = np.cumsum([0.0, *(line[key] for line in log.lines)])
+    sums = np.cumsum([0.0, *(line[key] for line in record.lines)])
     return (sums[width:] - sums[:-width]) / width
 
 
-def train_error(log: Log) -> float:
+def train_error(record: RunRecord) -> float:
     """Training error in percent: the mean over the last epoch's batches, with augmentation and dropout."""
-    return float(_trailing(log, "error", min(1, log.lines[-1]["epoch"]))[-1])
+    return float(_trailing(record, "error", min(1, record.lines[-1]["epoch"]))[-1])
 
 
-def train_loss(log: Log) -> float:
+def train_loss(record: RunRecord) -> float:
     """Mean training loss over the last epoch."""
-    return float(_trailing(log, "loss", min(1, log.lines[-1]["epoch"]))[-1])
+    return float(_trailing(record, "loss", min(1, record.lines[-1]["epoch"]))[-1])
 
 
-def steps_to_train_error(log: Log, percent: float, over: float = 1.0) -> float:
+def steps_to_train_error(record: RunRecord, percent: float, over: float = 1.0) -> float:
     """Returns the first step at which the mean training error of the last `over` epochs is at most `percent`.
 
     A run that never reaches it counts with its last step, a lower bound that never overstates how slow the run is.
     """
-    means = _trailing(log, "error", over)
+    means = _trailing(record, "error", over)
     reached = np.flatnonzero(means <= percent)
-    return float(len(log.lines) - len(means) + 1 + reached[0] if len(reached) else log.lines[-1]["step"])
+    return float(len(record.lines) - len(means) + 1 + reached[0] if len(reached) else record.lines[-1]["step"])
 
 
-def steps_to_test_error(log: Log, percent: float) -> float:
+def steps_to_test_error(record: RunRecord, percent: float) -> float:
     """Returns the first evaluated step (train.eval_every_epochs) at which the test error is at most `percent`.
 
     A run that never reaches it counts with its last step.
     """
-    good = [line["step"] for line in log.lines if line.get("test_error", math.inf) <= percent]
-    return good[0] if good else log.lines[-1]["step"]
+    good = [line["step"] for line in record.lines if line.get("test_error", math.inf) <= percent]
+    return good[0] if good else record.lines[-1]["step"]
 
 
 METRICS = {f.__name__: f for f in (test_error, top5_error, any_error, test_loss, train_error, train_loss,
@@ -88,8 +88,8 @@ METRICS = {f.__name__: f for f in (test_error, top5_error, any_error, test_loss,
 AT_TESTS = ("test_error", "top5_error", "any_error", "test_loss", "feature_change")
 
 
-def measure(metric: str, log: Log) -> float | None:
-    """Returns the value of a metric (lower is better), or None if the log does not have it.
+def measure(metric: str, record: RunRecord) -> float | None:
+    """Returns the value of a metric (lower is better), or None if the record does not have it.
 
     Raises:
         UsageError: METRICS has no such metric.
@@ -97,4 +97,4 @@ def measure(metric: str, log: Log) -> float | None:
     calls = op_string.parse(metric, METRICS, skip=1)
     if len(calls) != 1:
         raise UsageError(f"metric '{metric}': give one of {', '.join(METRICS)}")
-    return calls[0].function(log, **calls[0].kwargs)
+    return calls[0].function(record, **calls[0].kwargs)

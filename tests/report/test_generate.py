@@ -5,11 +5,9 @@ from collections import defaultdict
 import pytest
 
 from convnets.report import figures, generate, results, verdicts
-from convnets.sweep.experiment import Claim, Experiment, Row, Size, Test, load_experiments
+from convnets.sweep.experiment import Claim, Evaluation, Experiment, Row, Scale, load_experiments
 from tests.conftest import ROOT
 from tests.report.test_results import finished
-
-Test.__test__ = False
 
 
 def test_the_generated_files_are_up_to_date():
@@ -21,7 +19,7 @@ def test_the_generated_files_are_up_to_date():
 
 
 MNIST = "configs/lenet.py:mnist"
-SHIFT = Test(("--config.data.test_ops=decode|resize(32)",), paper=11.0, where="table 2", x=3)
+SHIFT = Evaluation(("--config.data.test_ops=decode|resize(32)",), paper=11.0, where="table 2", x=3)
 
 
 @pytest.fixture
@@ -33,7 +31,7 @@ def made(tmp_path, monkeypatch):
     claims = [Claim("hot is worse", "sec. 1", better="net", worse="hot", size=3.0, note="As said."),
               Claim("shifts hurt", "sec. 2", better="net", worse=("net", "shifted")),
               Claim("newer is better", "sec. 3", better="new|er", worse="net")]  # fmt: skip
-    experiment = Experiment("Heat", "test_error", full=Size(rows, claims, 3), source="Us 2026")
+    experiment = Experiment("Heat", "test_error", full=Scale(rows, claims, 3), source="Us 2026")
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results.jsonl")
     for module in (results, generate):
         monkeypatch.setattr(module, "load_experiments", lambda: {"heat": experiment})

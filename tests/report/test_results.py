@@ -8,11 +8,9 @@ from convnets.config import load_config
 from convnets.errors import UsageError
 from convnets.report import results
 from convnets.sweep import metrics
-from convnets.sweep.experiment import Claim, Experiment, Row, Size, Test, check_experiment
-from convnets.sweep.metrics import Log
+from convnets.sweep.experiment import Claim, Evaluation, Experiment, Row, Scale, check_experiment
+from convnets.sweep.metrics import RunRecord
 from tests.conftest import ROOT
-
-Test.__test__ = False  # or pytest would collect this class
 
 
 def finished(folder, commit="a" * 40, seed=0, error=1.5, lr=0.01, lines=(), tests=None, counted=9):
@@ -51,7 +49,7 @@ LINES = [{"step": s, "epoch": s / 10, "loss": 1.0 / s, "error": 100.0 - 5 * s, "
 LINES[9] |= {"test_error": 55.0, "test_loss": 1.0}
 LINES[19] |= {"test_error": 3.0, "test_loss": 0.1}
 SHIFT = ("--config.data.test_ops=decode|resize(32)",)
-ROW = Row("net", "configs/lenet.py:mnist", 0.95, "fig. 9", tests={"shifted": Test(SHIFT)})
+ROW = Row("net", "configs/lenet.py:mnist", 0.95, "fig. 9", tests={"shifted": Evaluation(SHIFT)})
 HOT = Row("hot", "configs/lenet.py:mnist", overrides=("--config.optim.lr=9.0",))
 
 
@@ -59,7 +57,7 @@ HOT = Row("hot", "configs/lenet.py:mnist", overrides=("--config.optim.lr=9.0",))
 def place(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results.jsonl")
     monkeypatch.setattr(
-        results, "load_experiments", lambda: {"x": Experiment("", "steps_to_train_error(50)", Size([ROW, HOT]))}
+        results, "load_experiments", lambda: {"x": Experiment("", "steps_to_train_error(50)", Scale([ROW, HOT]))}
     )
     monkeypatch.chdir(ROOT)
     results._wanted.cache_clear()
@@ -104,7 +102,7 @@ def test_a_run_keeps_a_short_curve_its_metrics_and_its_tests(place):
     found = results.runs(ROW, results.read_results())
     assert results.values(ROW, "shifted", "test_error", found) == {0: 12.0}
     assert results.values(ROW, "", "steps_to_train_error(50)", found) == {0: 15.0}
-    changed = ROW._replace(tests={"shifted": Test(("--config.data.test_ops=decode",))})
+    changed = ROW._replace(tests={"shifted": Evaluation(("--config.data.test_ops=decode",))})
     assert results.values(changed, "shifted", "test_error", found) == {}  # that test was recorded with older flags
 
 
@@ -128,7 +126,7 @@ def test_a_diverged_trial_is_a_result_at_chance(place):
     assert results.values(HOT, "", "steps_to_train_error(50)", found) == {0: 75000, 1: 15.0}  # 0: all planned steps
     assert results.values(HOT, "", "test_loss", found) == {1: 0.1}
     assert results.values(HOT, "", "any_error", found) == {0: 100.0, 1: 100.0}
-    assert metrics.any_error(Log({"top1_error": 0.0})) == 0
+    assert metrics.any_error(RunRecord({"top1_error": 0.0})) == 0
     assert found[0]["wall"] == 3.0
 
 
@@ -168,13 +166,13 @@ def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(pla
     ],
 )
 def test_metrics(metric, value):
-    log = Log({"top1_error": 1.5, "images_per_second": 2.5}, LINES)
+    log = RunRecord({"top1_error": 1.5, "images_per_second": 2.5}, LINES)
     assert metrics.measure(metric, log) == pytest.approx(value)
 
 
 def test_a_wrong_experiment_is_named():
     claim = Claim("c", "", better="nobody", worse=("net", "shifted"), metric="train_error")
-    experiment = Experiment("", "test_eror", Size([ROW, ROW], [claim]))
+    experiment = Experiment("", "test_eror", Scale([ROW, ROW], [claim]))
     text = "\n".join(check_experiment(experiment))
     for part in (
         "two rows have the same label",

@@ -24,10 +24,10 @@ from tests.report.test_results import finished
 SMALL = ("--config.train.epochs=1", "--config.train.batch_size=48", "--config.checkpoint.every_steps=4",
          "--config.train.log_every_steps=1", "--config.train.eval_every_epochs=0")  # fmt: skip
 EXPERIMENT = """
-from convnets.sweep import Claim, Experiment, Row, Size, Test
+from convnets.sweep import Claim, Experiment, Row, Scale, Evaluation
 def row(label, *overrides, **kwargs):
     return Row(label, "configs/lenet.py:digits", overrides=({small}, *overrides), **kwargs)
-EXPERIMENT = Experiment("tiny", "test_error", cpu=Size(rows=[{rows}], seeds=1))
+EXPERIMENT = Experiment("tiny", "test_error", cpu=Scale(rows=[{rows}], seeds=1))
 """
 
 
@@ -66,7 +66,7 @@ def log(folder: Path) -> str:
 @pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_19_killed_and_started_again_a_sweep_repeats_nothing_and_shows_each_state(tmp_path):
-    path = experiment(tmp_path, "'first', tests={'half': Test(('--config.data.test_split=test[:50%]',))}",
+    path = experiment(tmp_path, "'first', tests={'half': Evaluation(('--config.data.test_split=test[:50%]',))}",
                       "'crashes', '--config.data.test_ops=decode'", "'second', '--config.optim.lr=0.002'",
                       "'diverges', '--config.optim.lr=1e38'")  # fmt: skip
     workdir = tmp_path / "sweep"
@@ -114,7 +114,7 @@ def test_19_killed_and_started_again_a_sweep_repeats_nothing_and_shows_each_stat
 @pytest.mark.faults
 def test_19_one_wrong_config_starts_nothing(tmp_path):
     path = experiment(tmp_path, "'good'", "'wrong', '--config.optim.lr=-1'", "'worse', '--config.loss=hinge'",
-                      "'tested', tests={'t': Test(('--config.evaluate.protocol=x',))}")  # fmt: skip
+                      "'tested', tests={'t': Evaluation(('--config.evaluate.protocol=x',))}")  # fmt: skip
     process = launch(path, tmp_path / "sweep")
     out, err = process.communicate(timeout=100)
     lines = err.splitlines()
@@ -128,7 +128,7 @@ def test_19_one_wrong_config_starts_nothing(tmp_path):
 
 
 def test_print_shows_the_commands_of_what_is_missing(tmp_path):
-    path = experiment(tmp_path, "'a', tests={'half': Test(('--config.data.test_split=test[:50%]',))}")
+    path = experiment(tmp_path, "'a', tests={'half': Evaluation(('--config.data.test_split=test[:50%]',))}")
     process = launch(path, tmp_path / "sweep", "--launcher=print", "--seeds=2", "--config.data.data_dir=here")
     out, err = process.communicate(timeout=100)
     train, test, other, _ = out.splitlines()

@@ -93,4 +93,6 @@ def test_a_run_and_an_export_of_an_earlier_version_give_the_same_error(file, tmp
     assert not problems
     recorded = json.loads((run / "result.json").read_text())
     result, _, _ = evaluate.test_run(config, run, str(run / file) if file else "")
-    assert result["top1_error"] == recorded["top1_error"] and result["loss"] == pytest.approx(recorded["loss"], rel=1e-5)
+    assert result["top1_error"] == recorded["top1_error"] and result["loss"] == pytest.approx(
+        recorded["loss"], rel=1e-5
+    )
