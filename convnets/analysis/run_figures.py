@@ -6,7 +6,7 @@ import numpy as np
 
 from convnets.analysis import activations, run_plots
 from convnets.augment import pipeline
-from convnets.evaluation import evaluator
+from convnets.evaluation.evaluator import Evaluated
 from convnets.models.summary import summarize
 from convnets.runtime import files
 from convnets.training.trainer import Run
@@ -14,11 +14,10 @@ from convnets.training.trainer import Run
 FILTERS = {"Conv": "kernel", "SCells": "a"}  # layer kind -> parameter that holds the filters of a first layer
 
 
-def draw_run_figures(run: Run, scores: np.ndarray) -> list[Path]:
+def draw_run_figures(run: Run, tested: Evaluated) -> list[Path]:
     """Draws the figures of a finished run into its workdir and returns the paths of those that exist."""
     info = run.test_split.info
-    labels = evaluator.images_and_labels(run.test_split)[1]
-    guesses = np.argmax(scores, axis=1)
+    labels, guesses = tested.labels, np.argmax(tested.scores, axis=1)
     wrong = np.flatnonzero(guesses != labels)
     title = f"{run.config.model.name} on {info.name}"
     names = ("curves.png", "filters.png", "confusion.png", "mistakes.png", "answers.png")
@@ -33,12 +32,12 @@ def draw_run_figures(run: Run, scores: np.ndarray) -> list[Path]:
     error = f"{len(wrong)} of {len(labels)} wrong"
     run_plots.plot_confusion(labels, guesses, info.label_names, paths[2], f"{title}: {error}")
     shown = wrong[:100]
-    images, _ = evaluator.images_and_labels(run.test_split, shown)
+    images = run.test_split.images(shown)
     title = f"{title}: {error}, truth > guess"
     run_plots.plot_mistakes(images, labels[shown], guesses[shown], info.label_names, paths[3], title)
     if layer := getattr(run.model, "answers", ""):
         some = np.sort(np.concatenate([np.flatnonzero(labels == i)[:10] for i in range(info.num_classes)]))
-        images, _ = evaluator.images_and_labels(run.test_split, some)
+        images = run.test_split.images(some)
         pixels = pipeline.apply(run.test_split.device_ops, None, images)
         outputs = np.asarray(activations.capture(run.model, run.state.variables, pixels)[layer][1])[:, 0, 0]
         run_plots.plot_answers(

@@ -64,6 +64,16 @@ class Split:
             changed |= {"info": info, "constants": {}, "stream": stream}
         return dataclasses.replace(self, **changed)
 
+    def images(self, index: np.ndarray) -> np.ndarray:
+        """Returns the pixels of some examples, uint8 [n, h, w, c], after the host operations; reads no others."""
+        if self.constants:
+            return self.constants["images"][index]
+        if not len(index):
+            return np.empty((0, *self.info.image_shape), np.uint8)
+        batch = {"index": index.astype(np.int32), "epoch": np.zeros(len(index), np.int32),
+                 "mask": np.ones(len(index), np.float32)}  # fmt: skip
+        return next(self.feed([batch]))["image"]
+
     def feed(self, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
         """Adds 'image' and 'label' to the batches of a schedule, unless the constants already hold them.
 

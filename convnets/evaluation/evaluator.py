@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax
 import flax.linen as nn
@@ -20,6 +20,20 @@ from convnets.losses import LOSSES, NO_PROBABILITIES
 from convnets.runtime import distributed, parallel
 
 CHUNK = 2048  # examples per call when scores are averaged or measured
+
+
+class Evaluated(NamedTuple):
+    """The outcome of an evaluation.
+
+    Attributes:
+        summary: {'loss', 'top1_error', 'top5_error', 'num_examples'}.
+        scores: [examples, classes], in the order of the split.
+        labels: [examples].
+    """
+
+    summary: dict[str, Any]
+    scores: np.ndarray
+    labels: np.ndarray
 
 
 class Evaluator:
@@ -50,8 +64,8 @@ class Evaluator:
         everything = [split for _, passes in self.parts for split, _ in passes]
         self.views = sum(pipeline.output_shape(s.device_ops, s.info.image_shape)[0] for s in everything)
 
-    def __call__(self, variables: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
-        """Returns {'loss', 'top1_error', 'top5_error', 'num_examples'} and the scores [examples, classes], in order.
+    def __call__(self, variables: dict[str, Any]) -> Evaluated:
+        """Evaluates the split once per pass of the protocol.
 
         For a single view, the scores are the network's outputs. For several views, they are logarithms of mean
         probabilities, or mean scores if the protocol says so. The config's loss is computed from these scores.
@@ -61,15 +75,15 @@ class Evaluator:
         for average, passes in self.parts:
             found = []
             for split, step in passes:
-                total, scores, labels = self._walk(variables, split, step)
+                total, scores, labels = self._run_pass(variables, split, step)
                 found.append(scores)
             parts.append(average_scores(found, average))
         if sum(len(passes) for _, passes in self.parts) == 1:
-            return metrics.summarise(total), parts[0]
+            return Evaluated(metrics.summarise(total), parts[0], labels)
         scores = average_scores(parts, "softmax")
-        return measure(scores, labels, self.loss), scores
+        return Evaluated(measure(scores, labels, self.loss), scores, labels)
 
-    def _walk(self, variables: dict[str, Any], split: dataset.Split, step: Callable[..., Any]) -> tuple[Any, ...]:
+    def _run_pass(self, variables: dict[str, Any], split: dataset.Split, step: Callable[..., Any]) -> tuple[Any, ...]:
         """Returns sums, scores [n, classes] and labels [n] of one pass, gathered from all processes."""
         n = split.info.num_examples
         sums: dict[str, Any] = {}
@@ -179,17 +193,3 @@ def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
                 f"'{protocol}' shows whole images, like {high} x {high + protocols.STEP}, and this network takes"
                 f" {height} x {width} alone{why}"
             ) from None
-
-
-def images_and_labels(split: dataset.Split, wanted: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns uint8 images [n, h, w, c] and labels [n] of the `wanted` examples; None: no images, all labels."""
-    if split.constants:
-        images, labels = split.constants["images"], split.constants["labels"]
-        return (images[:0], labels) if wanted is None else (images[wanted], labels[wanted])
-    parts: list[tuple[np.ndarray, np.ndarray]] = []
-    keep = set() if wanted is None else set(wanted.tolist())
-    for batch in split.feed(sampler.evaluation_schedule(split.info.num_examples, 256)):
-        rows = [i for i, (n, m) in enumerate(zip(batch["index"], batch["mask"], strict=True)) if m and int(n) in keep]
-        labels = batch["label"][batch["mask"] > 0] if wanted is None else batch["label"][rows]
-        parts.append((batch["image"][rows], labels))
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])

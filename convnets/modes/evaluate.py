@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from convnets.config import load_config
@@ -22,7 +21,7 @@ def evaluate(config: ConfigDict, workdir: Path, file: str, name: str = "") -> No
     The result of a run is also written to evaluation.json, or evaluation-NAME.json, in the workdir. The run's own
     result.json is not changed.
     """
-    result, _, _ = test_run(config, workdir, file)
+    result, _ = test_run(config, workdir, file)
     print_results(result)
     if not file and distributed.is_main():
         path = workdir / f"evaluation{'-' * bool(name)}{name}.json"
@@ -52,10 +51,10 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     for other, workdir in zip(data, workdirs, strict=True):
         if other != data[0]:
             raise UsageError(f"--workdirs: {workdirs[0]} is tested on {data[0]}, {workdir} on {other}")
-    tested = [test_run(config, workdir) for config, workdir in zip(configs, workdirs, strict=True)]
-    results = [{"workdir": str(w), **result} for w, (result, _, _) in zip(workdirs, tested, strict=True)]
-    labels = evaluator.images_and_labels(tested[0][2])[1]
-    summary = evaluator.measure(evaluator.average_scores([s for _, s, _ in tested], "softmax"), labels, "softmax")
+    found = [test_run(config, workdir) for config, workdir in zip(configs, workdirs, strict=True)]
+    results = [{"workdir": str(w), **result} for w, (result, _) in zip(workdirs, found, strict=True)]
+    scores = evaluator.average_scores([tested.scores for _, tested in found], "softmax")
+    summary = evaluator.measure(scores, found[0][1].labels, "softmax")
     facts = {k: results[0][k] for k in ("dataset", "split", "split_examples", "commit", "versions")}
     sums = {k: sum(r[k] for r in results) for k in ("parameters", "steps", "seconds")}
     protocol = " + ".join(dict.fromkeys(r["protocol"] for r in results))
@@ -75,8 +74,8 @@ def member(workdir: Path, overrides: list[str]) -> ConfigDict:
     return config
 
 
-def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, Any], np.ndarray, Any]:
-    """Tests a run's newest checkpoint or a weights file; returns the result, the scores and the test split.
+def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, Any], Any]:
+    """Tests a run's newest checkpoint or a weights file; returns the content of result.json and the outcome.
 
     If a run is tested with other `data.test_ops` than its own, the result also has `feature_change`. This needs one
     process and evaluate.protocol=single.
@@ -88,11 +87,11 @@ def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[st
     opened = network.open_network(config, workdir, file)
     split = network.open_test_split(config, opened.model, workdir)
     evaluator = Evaluator(opened.model, config.loss, split, **config.evaluate)
-    result, scores = network.test_network(config, opened, evaluator)
+    result, tested = network.test_network(config, opened, evaluator)
     own = json.loads((workdir / "config.json").read_text())["data"]["test_ops"] if not file else config.data.test_ops
     if own != config.data.test_ops and config.evaluate.protocol == "single" and distributed.process_count() == 1:
         variables = parallel.replicate(opened.variables)
         result["feature_change"] = feature_change.feature_change(
             opened.model, variables, split, own, evaluator.batch_size
         )
-    return result, scores, split
+    return result, tested

@@ -47,8 +47,8 @@ def _train(
     announce(config, run)
     if not run.done:
         run.train(preemption, step_timeout, profile)
-    result, scores = run.test()
-    distributed.run_on_main(lambda: finish(workdir, run, result, scores))
+    result, tested = run.test()
+    distributed.run_on_main(lambda: finish(workdir, run, result, tested))
 
 
 def compare(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
@@ -88,11 +88,11 @@ def announce(config: ConfigDict, run: Any) -> None:
     print(f"data: {'; '.join(split.memory(size // len(places)) for split, size in batches)}", flush=True)
 
 
-def finish(workdir: Path, run: Any, result: dict[str, Any], scores: np.ndarray) -> None:
+def finish(workdir: Path, run: Any, result: dict[str, Any], tested: Any) -> None:
     """Plots the run and writes result.json after the last step."""
     from convnets.analysis import run_figures
 
-    drawn = run_figures.draw_run_figures(run, scores)
+    drawn = run_figures.draw_run_figures(run, tested)
     files.write_json(workdir / "result.json", result)
     print_results(result)
     print(f"written to {workdir}:")

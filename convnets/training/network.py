@@ -14,7 +14,7 @@ from convnets.augment import pipeline
 from convnets.augment.statistics import Statistics
 from convnets.data import dataset
 from convnets.errors import CheckpointError, UsageError
-from convnets.evaluation.evaluator import Evaluator
+from convnets.evaluation.evaluator import Evaluated, Evaluator
 from convnets.models.pretrained import weights
 from convnets.runtime import distributed, parallel, provenance
 from convnets.training.checkpoint import Checkpoints
@@ -96,17 +96,22 @@ def split_problems(config: ConfigDict, model: nn.Module, split: dataset.Split, k
     return found
 
 
-def test_network(
-    config: ConfigDict, network: Network, evaluator: Evaluator, images_per_second: float | None = None
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Tests a network; returns the content of result.json and the scores [examples, classes].
+def test_network(config: ConfigDict, network: Network, evaluator: Evaluator) -> tuple[dict[str, Any], Evaluated]:
+    """Tests a network; returns the content of result.json and the outcome of the test."""
+    tested = evaluator(parallel.replicate(network.variables))
+    return result_of(config, network, evaluator, tested.summary), tested
+
+
+def result_of(
+    config: ConfigDict, network: Network, evaluator: Evaluator, summary: dict[str, Any], images_per_second: float | None = None
+) -> dict[str, Any]:
+    """Returns the content of result.json.
 
     Args:
         images_per_second: the training speed of this session, if it trained.
     """
-    summary, scores = evaluator(parallel.replicate(network.variables))
     info = evaluator.split.info
-    result = {
+    return {
         "config": config.to_dict(),
         "dataset": f"{info.name}:{info.version}",
         "split": info.split,
@@ -122,4 +127,3 @@ def test_network(
         "commit": provenance.commit(),
         "versions": provenance.versions(),
     }
-    return result, scores

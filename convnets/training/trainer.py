@@ -15,7 +15,7 @@ from convnets import models
 from convnets.data import dataset, sampler, tf_pipeline
 from convnets.errors import CheckpointError, UsageError
 from convnets.evaluation import metrics
-from convnets.evaluation.evaluator import Evaluator
+from convnets.evaluation.evaluator import Evaluated, Evaluator
 from convnets.models.pretrained import weights
 from convnets.runtime import distributed, files, parallel
 from convnets.runtime.preemption import Preemption
@@ -23,7 +23,7 @@ from convnets.runtime.profiler import Trace
 from convnets.runtime.watchdog import Watchdog
 from convnets.training import divergence, metric_log, svm, train_step
 from convnets.training.checkpoint import Checkpoints
-from convnets.training.network import Network, check_same_step, split_problems, test_network
+from convnets.training.network import Network, check_same_step, result_of, split_problems
 from convnets.training.optimizer import make_recipe
 from convnets.training.schedules import Errors
 from convnets.training.state import TrainState, create_state
@@ -96,6 +96,7 @@ class Run:
         self.speeds: list[float] = []  # images/s between visits
         self.training_errors: list[float] = []  # since step 0; empty without a feedback schedule
         self.test_errors: list[float] = []
+        self.tested: Evaluated | None = None  # the test after the last step, if it was by evaluate.protocol
         self.restore()
 
     def restore(self) -> None:
@@ -293,7 +294,8 @@ class Run:
         if hint:
             self.progress.say(hint)
         if self._evaluates(step):
-            test, _ = self.quick(state.variables)
+            tested = self.quick(state.variables)
+            self.tested, test = tested if step == self.total and self.quick is self.evaluator else None, tested.summary
             rows[-1] |= {"test_loss": test["loss"], "test_error": test["top1_error"]}
             self.progress.say(
                 f"epoch {step / self.steps_per_epoch:.1f}  training loss {mean['loss']:.4f}"
@@ -314,8 +316,9 @@ class Run:
         divergence.check_state(arrays, self.checkpoints.steps())
         self.checkpoints.save(arrays, seconds=self._spent())
 
-    def test(self) -> tuple[dict[str, Any], np.ndarray]:
-        """Tests the network; returns the content of result.json and the scores [examples, classes]."""
+    def test(self) -> tuple[dict[str, Any], Evaluated]:
+        """Tests the trained network, unless the last step did; returns the content of result.json and the outcome."""
         network = Network(self.model, self.state.variables, int(self.state.step), self.seconds)
         speed = round(float(np.median(self.speeds)), 3) if self.speeds else None  # of this session
-        return test_network(self.config, network, self.evaluator, speed)
+        tested = self.tested or self.evaluator(parallel.replicate(network.variables))
+        return result_of(self.config, network, self.evaluator, tested.summary, speed), tested

@@ -92,6 +92,14 @@ def test_stream_and_resident_give_the_same_batches():
             np.testing.assert_array_equal(resident[key], stream[key])
 
 
+@pytest.mark.parametrize("loader", ["stream", "resident"])
+def test_a_split_gives_the_images_of_some_examples(loader):
+    test = digits(loader)[1]
+    everything = digits("resident")[1].constants["images"]
+    np.testing.assert_array_equal(test.images(np.array([5, 2, 359])), everything[[5, 2, 359]])
+    assert test.images(np.array([], int)).shape == everything[:0].shape
+
+
 def test_real_mnist(shared_data):
     train, test = dataset.load_splits(
         "mnist", shared_data, "resident", "train", "test[:1000]", "decode", "decode", "error"

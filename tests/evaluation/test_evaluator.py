@@ -60,7 +60,7 @@ def network():
 
 def scored(network, ops, protocol, images=IMAGES, batch_size=4):
     evaluator = Evaluator(network[0], "softmax", split_of(ops, images), protocol=protocol, batch_size=batch_size)
-    summary, scores = evaluator(network[1])
+    summary, scores, _ = evaluator(network[1])
     assert summary["num_examples"] == len(images) and scores.dtype == np.float32
     return summary, scores, evaluator
 
@@ -161,7 +161,7 @@ def test_photographs_of_every_size_count_once(shared_data, protocol, ops, count)
     _, split = dataset.load_splits("imagenet2012", shared_data, "stream", name, name, ops, ops, "error")
     model, at = with_weights(Tiny(1000))
     evaluator = Evaluator(model, "softmax", split, protocol=protocol, batch_size=200)
-    summary, scores = evaluator(at)
+    summary, scores, _ = evaluator(at)
     assert evaluator.views == count and summary["num_examples"] == len(scores) == 13
     index = np.array([0, 7, 12])
     encoded, _ = split.stream.source.parse(index, split.stream.source.reader.read(index))

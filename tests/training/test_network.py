@@ -47,9 +47,10 @@ def test_weights_are_tested_on_fewer_images_than_a_training_batch(trained, tmp_p
     assert config.train.batch_size > 24
     file = tmp_path / "a.safetensors"
     weights.save(file, "resnet20_cifar", state.variables, own_names=True, model=model)
-    result, scores, split = evaluate.test_run(config, tmp_path / "nowhere", str(file))
-    assert (result["num_examples"], result["split_examples"], scores.shape) == (8, 8, (8, 2))
-    assert split.info.split == "test" and not (tmp_path / "nowhere").exists()
+    result, tested = evaluate.test_run(config, tmp_path / "nowhere", str(file))
+    assert (result["num_examples"], result["split_examples"], tested.scores.shape) == (8, 8, (8, 2))
+    assert result["split"] == "test" and not (tmp_path / "nowhere").exists()
+    assert result["top1_error"] == 100 * np.mean(tested.scores.argmax(1) != tested.labels)
 
 
 def test_a_test_needs_no_training_split(tmp_path):
@@ -73,7 +74,7 @@ def test_who_only_reads_a_run_changes_nothing_in_its_folder(trained, tmp_path):
     before = listing()
     network = open_network(config, tmp_path)
     assert (network.step, network.seconds) == (7, 1.5)
-    result, _, _ = evaluate.test_run(config, tmp_path)
+    result, _ = evaluate.test_run(config, tmp_path)
     assert (result["steps"], result["num_examples"]) == (7, 8)
     assert listing() == before
     Checkpoints(tmp_path / "checkpoints").save(state.replace(step=np.int32(9)), seconds=2.0)  # saving may delete it
@@ -92,7 +93,7 @@ def test_a_run_and_an_export_of_an_earlier_version_give_the_same_error(file, tmp
     config, problems = load_config(run / "config.json", [])
     assert not problems
     recorded = json.loads((run / "result.json").read_text())
-    result, _, _ = evaluate.test_run(config, run, str(run / file) if file else "")
+    result, _ = evaluate.test_run(config, run, str(run / file) if file else "")
     assert result["top1_error"] == recorded["top1_error"] and result["loss"] == pytest.approx(
         recorded["loss"], rel=1e-5
     )

@@ -105,7 +105,7 @@ def test_evaluation_counts_exactly_n_for_any_batch(batch_size):
     network = models.create("lenet5_modern", 10, "float32")
     at = parallel.replicate(create_state(network, optax.identity(), network.input_shape, 0).variables)
     split = dataset.Split(INFO, PLAIN, CONSTANTS)
-    summary, scores = Evaluator(network, "softmax", split, protocol="single", batch_size=batch_size)(at)
+    summary, scores, _ = Evaluator(network, "softmax", split, protocol="single", batch_size=batch_size)(at)
     assert summary["num_examples"] == N and scores.shape == (N, 10)
     expected = network.apply(at, pipeline.apply(PLAIN, None, CONSTANTS["images"]), train=False)
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)

@@ -12,6 +12,7 @@ from configs import base
 from convnets import models
 from convnets.config import load_config
 from convnets.errors import CheckpointError
+from convnets.evaluation.evaluator import Evaluator
 from convnets.runtime import parallel
 from convnets.runtime.preemption import Preemption
 from convnets.training import train_step, validation
@@ -114,6 +115,20 @@ def test_a_schedule_that_looks_back_needs_the_log(whole, tmp_path):
         done.train(Preemption())
 
 
+@pytest.mark.parametrize("protocol, passes", [("single", 0), ("ten_crop", 1)])
+def test_the_last_test_is_not_repeated(tmp_path, monkeypatch, protocol, passes):
+    """The test after the last step is the final one, unless evaluate.protocol is another."""
+    tiny = config(steps=3)
+    tiny.evaluate.protocol, tiny.data.test_ops = protocol, "decode|resize(40)|center(32)"
+    done = run(tiny, tmp_path)
+    counted = []
+    run_pass = Evaluator._run_pass
+    monkeypatch.setattr(Evaluator, "_run_pass", lambda *given: counted.append(1) or run_pass(*given))
+    result, tested = done.test()
+    assert len(counted) == passes and result["num_examples"] == len(tested.labels) == len(tested.scores)
+    assert result["top1_error"] == pytest.approx(100 * np.mean(tested.scores.argmax(1) != tested.labels))
+
+
 def test_the_average_is_numpys_and_is_what_is_tested(tmp_path):
     every = config(steps=5, average="polyak(0)")
     every.checkpoint.every_steps = 1
@@ -122,8 +137,8 @@ def test_the_average_is_numpys_and_is_what_is_tested(tmp_path):
     for name in (k for k in kept[0] if k.startswith("params/")):
         mean = np.mean([k[name] for k in kept], axis=0, dtype=np.float64)
         np.testing.assert_allclose(kept[-1][name.replace("params", "average")], mean, rtol=1e-5, atol=1e-6)
-    tested, _ = done.evaluator(parallel.replicate(done.state.variables))
-    plain, _ = done.evaluator(parallel.replicate(done.state.replace(average={}).variables))
+    tested = done.evaluator(parallel.replicate(done.state.variables)).summary
+    plain = done.evaluator(parallel.replicate(done.state.replace(average={}).variables)).summary
     assert tested["loss"] != plain["loss"] and lines(tmp_path)[-1]["test_loss"] == tested["loss"]
 
 
