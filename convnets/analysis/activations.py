@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from convnets.losses import NO_PROBABILITIES
-from convnets.models import summary
-from convnets.models.summary import LayerSummary
+from convnets.models.summary import LayerSummary, capture
 
 WEIGHTED = ("Conv", "LocallyConnected", "SCells", "Dense")
 Square = tuple[int, int, int, int]  # top, left, bottom, right, the last two exclusive
@@ -52,24 +51,6 @@ class Channels(NamedTuple):
     mean: np.ndarray
     std: np.ndarray
     dead: float
-
-
-def capture(model: nn.Module, variables: Any, images: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Returns the (input, output) of each layer in float32, keyed by module path with the paper's layer name.
-
-    The network runs in evaluation mode: without auxiliary heads, and batch normalization uses running statistics.
-    """
-    seen = {}
-
-    def intercept(call, args, kwargs, context):
-        y = call(*args, **kwargs)
-        if summary.is_layer(context.module) and context.method_name == "__call__":
-            seen["/".join(context.module.path)] = (args[0].astype(jnp.float32), y.astype(jnp.float32))
-        return y
-
-    with nn.intercept_methods(intercept):
-        model.apply(variables, images, train=False)
-    return seen
 
 
 def _part(before: jax.Array, after: jax.Array) -> Part:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from convnets.analysis import activations, run_plots
+from convnets.analysis import run_plots
 from convnets.augment import pipeline
 from convnets.evaluation.evaluator import Evaluated
-from convnets.models.summary import summarize
+from convnets.models.summary import capture, summarize
 from convnets.runtime import files
 from convnets.training.trainer import Run
 
@@ -39,7 +39,7 @@ def draw_run_figures(run: Run, tested: Evaluated) -> list[Path]:
         some = np.sort(np.concatenate([np.flatnonzero(labels == i)[:10] for i in range(info.num_classes)]))
         images = run.test_split.images(some)
         pixels = pipeline.apply(run.test_split.device_ops, None, images)
-        outputs = np.asarray(activations.capture(run.model, run.state.variables, pixels)[layer][1])[:, 0, 0]
+        outputs = np.asarray(capture(run.model, run.state.variables, pixels)[layer][1])[:, 0, 0]
         run_plots.plot_answers(
             images, outputs, labels[some], info.label_names, paths[4], f"{info.name}: answers of {layer}"
         )

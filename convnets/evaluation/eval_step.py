@@ -3,7 +3,6 @@
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -11,6 +10,7 @@ from convnets.augment import pipeline
 from convnets.data.dataset import fetch
 from convnets.evaluation import metrics
 from convnets.losses import LOSSES
+from convnets.models.summary import capture
 from convnets.op_string import Call
 from convnets.runtime.parallel import AXIS
 
@@ -43,14 +43,7 @@ def input_step(model: nn.Module, layer: str, ops: list[Call], seed: int):
     def step(variables: dict[str, Any], batch, constants):
         images, labels = fetch(batch, constants)
         images = pipeline.apply(ops, pipeline.example_keys(seed, batch["epoch"], batch["index"]), images)
-        found: list[jax.Array] = []
-
-        def intercept(call, args, kwargs, context):
-            found.extend(args[:1] if context.module.path == tuple(layer.split("/")) else ())
-            return call(*args, **kwargs)
-
-        with nn.intercept_methods(intercept):
-            model.apply(variables, images, train=False)
-        return lax.psum(jnp.sum(batch["mask"]), AXIS), (found[0], labels)
+        features, _ = capture(model, variables, images)[layer]
+        return lax.psum(jnp.sum(batch["mask"]), AXIS), (features, labels)
 
     return step

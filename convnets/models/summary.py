@@ -1,6 +1,8 @@
-"""Costs and receptive field of each layer; the layers are intercepted while the network is traced, not run."""
+"""Cost, receptive field, input and output of each layer, by intercepting the layers of a network."""
 
+import contextlib
 import math
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -58,6 +60,35 @@ def is_layer(module: nn.Module | None) -> bool:
     return vars(layers).get(type(module).__name__) is type(module)
 
 
+@contextlib.contextmanager
+def intercept_layers(visit: Callable[[nn.Module, jax.Array, jax.Array], jax.Array]) -> Iterator[None]:
+    """Context manager that calls visit(module, input, output) after every layer; the network goes on with its result."""
+
+    def intercept(call, args, kwargs, context):
+        y = call(*args, **kwargs)
+        inner = is_layer(context.module) and context.method_name == "__call__"
+        return visit(context.module, args[0], y) if inner else y
+
+    with nn.intercept_methods(intercept):
+        yield
+
+
+def capture(model: nn.Module, variables: Any, images: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Returns the (input, output) of each layer in float32, keyed by module path with the paper's layer name.
+
+    The network runs in evaluation mode: without auxiliary heads, and batch normalization uses running statistics.
+    """
+    seen = {}
+
+    def visit(module, x, y):
+        seen["/".join(module.path)] = (x.astype(jnp.float32), y.astype(jnp.float32))
+        return y
+
+    with intercept_layers(visit):
+        model.apply(variables, images, train=False)
+    return seen
+
+
 def summarize(model: nn.Module, input_shape: tuple[int, int, int], train: bool = False) -> list[LayerSummary]:
     """Summarises the layers of `model` in execution order for one image of `input_shape`, by tracing only.
 
@@ -66,16 +97,12 @@ def summarize(model: nn.Module, input_shape: tuple[int, int, int], train: bool =
     """
     found: list[tuple[nn.Module, tuple[int, ...], Any]] = []
 
-    def intercept(call, args, kwargs, context):
-        module = context.module
-        y = call(*args, **kwargs)
-        if not is_layer(module) or context.method_name != "__call__":
-            return y
+    def visit(module, x, y):
         found.append((module, y.shape, module.variables.get("params", {})))
-        return _layer.bind(y, args[0])
+        return _layer.bind(y, x)
 
     def program(x):
-        with nn.intercept_methods(intercept):
+        with intercept_layers(visit):
             return model.init_with_output(jax.random.key(0), x, train=train)[0]
 
     traced = jax.make_jaxpr(program)(jax.ShapeDtypeStruct((1, *input_shape), jnp.float32))

@@ -24,7 +24,7 @@ from convnets.augment import pipeline
 from convnets.data import dataset, image_files, sampler, tf_pipeline
 from convnets.errors import UsageError
 from convnets.losses import NO_PROBABILITIES
-from convnets.models.summary import LayerSummary, summarize
+from convnets.models.summary import LayerSummary, capture, summarize
 from convnets.modes import evaluate
 from convnets.op_string import Call
 from convnets.runtime import files, provenance
@@ -95,7 +95,7 @@ def _subject(config: ConfigDict, workdir: Path, file: str, with_data: bool) -> t
     split = open_test_split(config, model, workdir) if with_data else None
     ops = split.device_ops if split else image_files.operations(config.data.test_ops, workdir)
     image = jax.ShapeDtypeStruct((1, *model.input_shape), np.float32)
-    run_ones = jax.eval_shape(functools.partial(activations.capture, model), variables, image)
+    run_ones = jax.eval_shape(functools.partial(capture, model), variables, image)
     layers = [r for r in summarize(model, model.input_shape) if r.name in run_ones]
     return Subject(name, config.loss, model, variables, ops, split, layers), step
 
@@ -181,7 +181,7 @@ def _picture(
     whole = score(image)[0]
     guess = int(np.argmax(whole))
     name = names[guess] if names else f"class {guess}"
-    found = jax.jit(functools.partial(activations.capture, subject.model))(subject.variables, image)
+    found = jax.jit(functools.partial(capture, subject.model))(subject.variables, image)
     drawn = [r for r in subject.layers if len(r.output) == 3 and max(r.output[:2]) > 1]
     drawn = [drawn[i] for i in np.unique(np.linspace(0, len(drawn) - 1, LAYERS).astype(int))] if drawn else []
     folder = workdir / "inside"

@@ -7,7 +7,7 @@ import pytest
 
 from convnets import models
 from convnets.analysis import activations, gabor
-from convnets.models.summary import summarize
+from convnets.models.summary import capture, summarize
 from tests.conftest import filled, quick_jit
 
 
@@ -64,7 +64,7 @@ def test_what_layers_give_is_what_linen_captures():
     @quick_jit
     def both(variables):
         captured = model.apply(variables, images, capture_intermediates=True, mutable=["intermediates"])[1]
-        return activations.capture(model, variables, images), captured["intermediates"]
+        return capture(model, variables, images), captured["intermediates"]
 
     ours, theirs = both(variables)
     assert sorted(ours) == sorted(r.name for r in summarize(model, (12, 12, 1)))
@@ -79,7 +79,7 @@ def test_statistics_are_those_of_all_images_that_count():
     filler = np.full((1, 12, 12, 1), 1e6, np.float32)
     batches = [(images[:3], np.ones(3)), (np.concatenate([images[3:], filler]), np.array([1, 1, 0]))]
     found = activations.collect_statistics(model, variables, batches)
-    given = jax.jit(lambda v: activations.capture(model, v, images))(variables)
+    given = jax.jit(lambda v: capture(model, v, images))(variables)
     for name, (_, y) in given.items():
         over = tuple(range(y.ndim - 1))
         np.testing.assert_allclose(found[name].mean, np.mean(y, axis=over), rtol=1e-4, atol=1e-5)
@@ -116,7 +116,7 @@ def test_a_patch_is_where_the_gradient_reaches(layer, place):
     rows = {r.name: r for r in summarize(model, (16, 16, 1))}
 
     def unit(x):
-        y = activations.capture(model, variables, x)[layer][1]
+        y = capture(model, variables, x)[layer][1]
         return y.reshape(-1, y.shape[-1])[place].sum()
 
     reached = np.argwhere(np.asarray(jax.jit(jax.grad(unit))(image))[0, :, :, 0] > 0)

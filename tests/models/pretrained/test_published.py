@@ -1,6 +1,7 @@
 """Published weights compared with PyTorch reference networks (`make test-torch`); skipped without PyTorch."""
 
 import io
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,8 @@ from convnets.models.pretrained import weights
 from convnets.models.pretrained.names import published_names, published_shape, to_published
 from tests.models.pretrained.test_weights import create, random, shapes
 
+# 2026-11: PyTorch's CUDA build imports triton, whose LLVM crashes in a process that has loaded TensorFlow.
+sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 torch = pytest.importorskip("torch", reason="the references need PyTorch: pip install .[test-torch]")
 
 from benchmarks.torch_nets import NETS, PUBLISHED  # noqa: E402
