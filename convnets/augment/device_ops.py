@@ -5,13 +5,13 @@ depends on (seed, epoch, example) alone, not on its batch, device or process. Pi
 operation changes the range. An operation with a keyword-only `statistics` receives the training-set statistics.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from convnets.augment.op import Op, make_table
 from convnets.augment.statistics import UNKNOWN, Statistics
 from convnets.errors import UsageError
 
@@ -239,10 +239,24 @@ def _room(name: str, x: jax.Array, n: int) -> tuple[int, int]:
     return h - n, w - n
 
 
-DEVICE: dict[str, Callable[..., jax.Array]] = {
-    f.__name__: f
-    for f in (pad, center, crop, pad_crop, flip, resize, distort, rotate, scale, shift, five, mirror, value_range,
-              subtract_mean, standardize, lighting, photometric, illuminate, noise)
-}  # fmt: skip
-RANDOM = {"crop", "pad_crop", "flip", "distort", "rotate", "scale", "lighting", "photometric", "noise"}
-VIEWS = {"five", "mirror"}
+DEVICE = make_table(
+    Op(pad),
+    Op(center),
+    Op(crop, random=True),
+    Op(pad_crop, random=True),
+    Op(flip, random=True),
+    Op(resize),
+    Op(distort, random=True),
+    Op(rotate, random=True),
+    Op(scale, random=True),
+    Op(shift),
+    Op(five, views=True),
+    Op(mirror, views=True),
+    Op(value_range),
+    Op(subtract_mean, statistics=lambda of: of in ((), ("colour",))),
+    Op(standardize, statistics=lambda mean, std, **_: not (mean and std)),
+    Op(lighting, random=True, statistics=True),
+    Op(photometric, random=True),
+    Op(illuminate),
+    Op(noise, random=True),
+)

@@ -8,9 +8,10 @@ Sampling is bilinear between pixel centres. `antialias` widens the kernel where 
 default, without it, is the resize of OpenCV and thus of Caffe, which trained most of the papers' networks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from convnets.augment.op import Op, make_table
 from convnets.errors import UsageError
 from convnets.op_string import Call
 
@@ -261,27 +262,30 @@ def _draw(seed: Any, most: Any) -> Any:
     return tf.cast(share * tf.cast(most + 1, tf.float32), tf.int32)
 
 
-HOST: dict[str, Callable[..., Image]] = {
-    f.__name__: f for f in (decode, resize_short, square, center, crop, inception_crop, whole, five, six, squares, grid)
-}
-FIXES_SIZE = {"square", "center", "crop", "inception_crop", "five", "six", "squares", "grid"}
-VIEWS = {"five", "six", "squares", "grid"}
+def _middle_side(a: int, b: int, antialias: bool) -> Call:
+    return Call("resize_short", resize_short, {"a": (a + b) // 2 if b else a, "b": 0, "antialias": antialias})
 
 
-def is_random(call: Call) -> bool:
-    """Returns whether a host operation is random."""
-    return call.name in ("crop", "inception_crop") or (call.name == "resize_short" and call.kwargs["b"] > 0)
+HOST = make_table(
+    Op(decode),
+    Op(resize_short, size="varies", random=lambda a, b, antialias: b > 0, still=_middle_side),
+    Op(square, size="fixed"),
+    Op(center, size="fixed"),
+    Op(crop, size="fixed", random=True, still=lambda n: Call("center", center, {"n": n})),
+    Op(inception_crop, size="fixed", random=True,
+       still=lambda n, area, aspect, antialias: Call("square", square, {"n": n, "antialias": antialias})),
+    Op(whole, size="varies"),
+    Op(five, size="fixed", views=True),
+    Op(six, size="fixed", views=True),
+    Op(squares, size="fixed", views=True),
+    Op(grid, size="fixed", views=True),
+)  # fmt: skip
 
 
-def still(call: Call) -> Call:
+def remove_chance(call: Call) -> Call:
     """Returns a deterministic version of the operation: a central crop, or the middle of the range of sides."""
-    if call.name == "resize_short" and call.kwargs["b"]:
-        side = (call.kwargs["a"] + call.kwargs["b"]) // 2
-        return call._replace(kwargs={**call.kwargs, "a": side, "b": 0})
-    if call.name == "inception_crop":
-        given = {k: call.kwargs[k] for k in ("n", "antialias")}
-        return Call("square", square, given)
-    return Call("center", center, call.kwargs) if call.name == "crop" else call
+    still = HOST[call.name].still
+    return still(**call.kwargs) if still else call
 
 
 def check(calls: Sequence[Call]) -> None:

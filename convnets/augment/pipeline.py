@@ -5,18 +5,21 @@ operations (augment/device_ops.py) act on a batch of float32 pixels inside the c
 exist on both sides.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
 from convnets import op_string
 from convnets.augment import host_ops
-from convnets.augment.device_ops import DEVICE, RANDOM, VIEWS
+from convnets.augment.device_ops import DEVICE
 from convnets.augment.host_ops import HOST
-from convnets.augment.statistics import Statistics, wants_statistics
+from convnets.augment.op import Op, is_true
+from convnets.augment.statistics import Statistics
 from convnets.errors import UsageError
 from convnets.op_string import Call
 
-OPS = {**DEVICE, **HOST}
+OPS = {name: op.function for name, op in (DEVICE | HOST).items()}
 
 
 def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
@@ -33,14 +36,13 @@ def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
             operation, images of varying size, a random operation at test time, or several views in training.
     """
     calls = parse_calls(text)
-    names = [c.name for c in calls]
     host: list[Call] = []
     varies = False
     for call in calls:
         if call.name not in HOST or (call.name in DEVICE and not varies):
             break
         host.append(call)
-        varies = call.name in ("resize_short", "whole") or (varies and call.name not in host_ops.FIXES_SIZE)
+        varies = HOST[call.name].size == "varies" or (varies and HOST[call.name].size != "fixed")
     device = calls[len(host) :]
     late = next((c.name for c in device if c.name not in DEVICE), None)
     if late:
@@ -54,13 +56,13 @@ def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
         raise UsageError(
             f"augmentation '{text}': the images keep different sizes after '{host[-1].name}'; add {example}"
         )
-    chance = [c.name for c in host if host_ops.is_random(c)] + [c.name for c in device if c.name in RANDOM]
+    chance = [c.name for c in host if is_random(c, HOST)] + [c.name for c in device if is_random(c, DEVICE)]
     if test and chance:
         raise UsageError(f"augmentation '{text}': '{chance[0]}' is random; a test shows every image the same way")
-    several = [n for n in names if n in host_ops.VIEWS | VIEWS]
+    several = [c.name for c in calls if (DEVICE | HOST)[c.name].views]
     if several and not test:
         raise UsageError(f"augmentation '{text}': '{several[0]}' gives several views of an image, which is for tests")
-    return host, [c._replace(function=DEVICE[c.name]) for c in device]
+    return host, [c._replace(function=DEVICE[c.name].function) for c in device]
 
 
 def parse_calls(text: str) -> list[Call]:
@@ -77,19 +79,28 @@ def parse_calls(text: str) -> list[Call]:
 
 def only_for_protocols(name: str) -> bool:
     """Returns whether an operation gives several views or a varying size, so that only a test protocol may add it."""
-    return name in host_ops.VIEWS | VIEWS | {"whole"}
+    return name == "whole" or (DEVICE | HOST)[name].views
+
+
+def is_random(call: Call, table: Mapping[str, Op]) -> bool:
+    """Returns whether an operation of HOST or DEVICE draws at random."""
+    return is_true(table[call.name].random, call.kwargs)
 
 
 def needs_statistics(calls: list[Call]) -> bool:
-    """Returns whether any operation needs training-set statistics that its arguments do not give."""
-    return any(wants_statistics(c) for c in calls)
+    """Returns whether any device operation needs training-set statistics that its arguments do not give."""
+    return any(_wants_statistics(c) for c in calls)
 
 
 def bind(calls: list[Call], statistics: Statistics | None) -> list[Call]:
     """Adds `statistics` to the arguments of the operations that need it; returns all operations."""
     return [
-        c._replace(kwargs={**c.kwargs, "statistics": statistics}) if wants_statistics(c) else c for c in calls
+        c._replace(kwargs={**c.kwargs, "statistics": statistics}) if _wants_statistics(c) else c for c in calls
     ]  # fmt: skip
+
+
+def _wants_statistics(call: Call) -> bool:
+    return is_true(DEVICE[call.name].statistics, call.kwargs)
 
 
 def apply(calls: list[Call], keys: jax.Array | None, images: jax.typing.ArrayLike) -> jax.Array:

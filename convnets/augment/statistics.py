@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convnets.op_string import Call
-
 
 class Statistics(NamedTuple):
     """Statistics of the training pixels (0 to 255), all float32.
@@ -26,15 +24,6 @@ class Statistics(NamedTuple):
 
 
 UNKNOWN = Statistics(*[np.zeros(0, np.float32)] * 5)  # for operations whose numbers are given as arguments
-
-
-def wants_statistics(call: Call) -> bool:
-    """Returns whether an operation needs training-set statistics that its arguments do not give."""
-    if call.name == "subtract_mean":
-        return call.kwargs["of"] in ((), ("colour",))
-    if call.name == "standardize":
-        return not (call.kwargs["mean"] and call.kwargs["std"])
-    return call.name == "lighting"
 
 
 def measure_statistics(parts: Iterable[np.ndarray]) -> Statistics:

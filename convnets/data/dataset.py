@@ -112,7 +112,7 @@ def load_splits(
     if not pipeline.needs_statistics(train.device_ops + test.device_ops):
         return train, test
     # Measured with the training string only: the mean must not depend on the test-time augmentation.
-    host = [host_ops.still(c) for c in parse_operations(train_ops, loader, False)[0]]
+    host = [host_ops.remove_chance(c) for c in parse_operations(train_ops, loader, False)[0]]
     found = statistics(train, sources.digest(name, data_dir, train_split, describe_calls(host)), host)
     train, test = (
         dataclasses.replace(s, device_ops=pipeline.bind(s.device_ops, found), statistics=found) for s in (train, test)
@@ -146,7 +146,7 @@ def parse_operations(text: str, loader: str, test: bool) -> tuple[list[Call], li
         UsageError: from `pipeline.parse`, or random host operations with the resident loader, which decodes only once.
     """
     host, device = pipeline.parse(text, test)
-    chance = [c.name for c in host if host_ops.is_random(c)]
+    chance = [c.name for c in host if pipeline.is_random(c, host_ops.HOST)]
     if chance and loader == "resident":
         raise UsageError(
             f"augmentation '{text}': '{chance[0]}' differs every time, and data.loader=resident decodes once; take stream"

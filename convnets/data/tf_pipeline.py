@@ -74,7 +74,7 @@ class Stream:
         self.source, self.calls, self.on_error = source, calls, on_error
         *own, self.channels = source.info.image_shape
         varies = None in own
-        if varies and not any(c.name in host_ops.FIXES_SIZE | {"whole"} for c in calls):
+        if varies and not any(host_ops.HOST[c.name].size == "fixed" or c.name == "whole" for c in calls):
             raise UsageError(
                 f"the images of {source.info.name} have different sizes; make them alike behind decode, for example with"
                 " resize_short(256)|center(224)"

@@ -103,7 +103,11 @@ def test_network(config: ConfigDict, network: Network, evaluator: Evaluator) -> 
 
 
 def result_of(
-    config: ConfigDict, network: Network, evaluator: Evaluator, summary: dict[str, Any], images_per_second: float | None = None
+    config: ConfigDict,
+    network: Network,
+    evaluator: Evaluator,
+    summary: dict[str, Any],
+    images_per_second: float | None = None,
 ) -> dict[str, Any]:
     """Returns the content of result.json.
 

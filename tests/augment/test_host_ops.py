@@ -126,7 +126,7 @@ def test_the_same_operation_on_host_and_device():
     shared = host_ops.HOST.keys() & DEVICE.keys()
     assert shared == {"center", "crop", "five"}
     for name in shared:  # the same op string is valid on host and device
-        ours, theirs = (list(signature(table[name]).parameters)[2:] for table in (host_ops.HOST, DEVICE))
+        ours, theirs = (list(signature(table[name].function).parameters)[2:] for table in (host_ops.HOST, DEVICE))
         assert ours == theirs
     pixels = photograph(100, 140)
     encoded = encode(pixels, "png")
