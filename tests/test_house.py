@@ -3,7 +3,12 @@
 import ast
 import importlib
 import inspect
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +127,108 @@ def test_no_machine_paths_in_the_tree():
     for path in [*FILES, *ROOT.glob("*.md"), *(ROOT / "configs").glob("*.py"), *(ROOT / "experiments").glob("*")]:
         if path.is_file():
             assert not re.search(r"/work/|/root/|/home/|/tmp/", path.read_text()), path
+
+
+# What CONTRIBUTING.md says under "Adding": the files that a network, an operation and an experiment need, and no others.
+
+NETWORK = '''"""A network of one layer."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from convnets.layers import Dense
+
+
+class Dummy(nn.Module):
+    num_classes: int
+    dtype: jnp.dtype = jnp.float32
+    input_shape = (8, 8, 1)
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        return Dense(self.num_classes, dtype=self.dtype, name="fc")(x.reshape(len(x), -1))
+'''
+OPERATION = '''
+def nudge(seed: Any, image: Image, n: int) -> Image:
+    """Takes n x n pixels at one of the two top corners."""
+    corner = _draw(seed, 1) * (image.size[1] - n)
+    return _cut(image, [[0, corner]], [n, n])
+
+
+HOST = make_table(
+    Op(nudge, size="fixed", random=True, still=lambda n: Call("center", center, {"n": n})),'''
+EXPERIMENT = '''"""One row and one claim."""
+
+from convnets.sweep import Claim, Experiment, Row, Scale
+
+EXPERIMENT = Experiment(
+    "Dummy", "test_error",
+    cpu=Scale(
+        rows=[Row("a", "configs/ablation.py:mnist10k"), Row("b", "configs/ablation.py:mlp")],
+        claims=[Claim("a is better", "nowhere", better="a", worse="b")],
+        seeds=2,
+    ),
+)
+'''
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """Returns a copy of the program."""
+    root = tmp_path_factory.mktemp("house")
+    for name in ("convnets", "configs", "experiments"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "run.py", root)
+    return root
+
+
+def insert(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def run_in(house: Path, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, *arguments], cwd=house, capture_output=True, text=True,
+                          env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(house)})  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_network_is_a_file_and_a_line(house):
+    (house / "convnets/models/dummy.py").write_text(NETWORK)
+    registry = house / "convnets/models/__init__.py"
+    insert(registry, "MODELS: dict[str, Any] = {\n", 'MODELS: dict[str, Any] = {\n    "dummy": dummy.Dummy,\n')
+    insert(registry, "import alexnet, googlenet", "import alexnet, dummy, googlenet")
+    said = json.loads(run_in(house, "run.py", "--mode=describe", "--config=configs/base.py:dummy", "--json"))
+    assert said["totals"]["parameters"] == 8 * 8 * 10 + 10
+
+
+def test_a_random_host_operation_is_a_function_and_a_row(house):
+    insert(house / "convnets/augment/host_ops.py", "\nHOST = make_table(", OPERATION)
+    run_in(house, "-c", """if True:
+        import io
+        import numpy as np
+        from PIL import Image
+        from convnets.augment import host_ops, pipeline
+        from convnets.errors import UsageError
+        file = io.BytesIO()
+        Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 12)).save(file, "png")
+        host, device = pipeline.parse("decode|resize_short(4)|nudge(3)|flip")
+        shown = [host_ops.apply(host, [0, 256 * i], file.getvalue(), 1).numpy() for i in [*range(9), 3]]
+        assert {image.shape for image in shown} == {(3, 3, 1)} and len({image.tobytes() for image in shown}) == 2
+        assert (shown[3] == shown[-1]).all() and host_ops.remove_chance(host[2]).name == "center"
+        try:
+            pipeline.parse("decode|resize_short(4)|nudge(3)", test=True)
+        except UsageError as e:
+            assert "'nudge' is random" in str(e)
+        else:
+            raise AssertionError("a random operation was taken for a test")
+        """)  # fmt: skip
+
+
+def test_an_experiment_is_a_file(house):
+    (house / "experiments/dummy.py").write_text(EXPERIMENT)
+    said = run_in(house, "run.py", "--mode=sweep", "--experiment=experiments/dummy.py", "--launcher=print",
+                  f"--workdir={house / 'runs'}")  # fmt: skip
+    assert said.count("--config=configs/ablation.py:mnist10k") == said.count("--config=configs/ablation.py:mlp") == 2
