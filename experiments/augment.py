@@ -24,7 +24,7 @@ EXPERIMENT = Experiment(
         ],
         claims=[
             Claim("distortions lower the error on test digits", "LeCun et al. 1998, III.B", better="distorted",
-                  worse="5,000 digits", size=0.15),
+                  worse="5,000 digits", size=0.15, elsewhere="60,000 digits"),
             Claim("they raise the training error", "LeCun et al. 1998, III.B", metric="train_error",
                   better="5,000 digits", worse="distorted"),
         ],
@@ -39,9 +39,9 @@ EXPERIMENT = Experiment(
             Claim("crops alone", "section 4.1", better="crops", worse="none"),
             Claim("mirror images alone", "section 4.1", better="mirror images", worse="none"),
             Claim("colours", "section 4.1", better="both and colours", worse="both", size=1.0,
-                  note="over 1 point is ImageNet's"),
+                  elsewhere="ImageNet"),
             Claim("ten views instead of one", "section 4.1", better=("both", "ten"), worse="both", size=1.5,
-                  note="1.5 points is ImageNet's"),
+                  elsewhere="ImageNet"),
         ],
     ),
 )  # fmt: skip

@@ -21,7 +21,7 @@ EXPERIMENT = Experiment(
         ],
         claims=[
             Claim("two columns are better than one of half the width", "section 3.2", better="two columns", worse="half",
-                  size=1.7, note="1.7 points are ImageNet's; the paper's half net keeps the last convolution whole"),
+                  size=1.7, elsewhere="ImageNet", note="the paper's half net keeps the last convolution whole"),
             Claim("all connections are no better than two columns", "section 3.2", within=0.5, better="ungrouped",
                   worse="two columns", note="not the paper's claim"),
         ],

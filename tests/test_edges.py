@@ -40,13 +40,13 @@ def test_a_filter_is_learned_from_noisy_edge_maps(name):
 
 
 def test_what_is_recorded_stands_once_in_the_report(tmp_path, monkeypatch):
-    from convnets.report import generate
+    from convnets.report import pages
 
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results.jsonl")
     monkeypatch.setattr(edges.provenance, "commit", lambda: "a" * 40)
     entries = [edges.entry("vertical edges", seed, [0.1, 0.992 + seed / 1000], 1.0) for seed in range(3)]
     assert results.keep_results(entries) == 3 and results.keep_results(entries[:2]) == 0
-    lines = generate.demonstrations(results.read_results())
+    lines = pages.demonstrations(results.read_results())
     assert (
         "| `python -m experiments.edges` | vertical edges | cosine similarity | **0.993** ± 0.001 (3) | aaaaaaa |"
         in lines
@@ -54,4 +54,4 @@ def test_what_is_recorded_stands_once_in_the_report(tmp_path, monkeypatch):
     assert (
         "| `python -m experiments.edges` | vertical edges | steps to cosine(0.99) | **1** ± 0 (3) | aaaaaaa |" in lines
     )
-    assert generate.demonstrations([]) == []
+    assert pages.demonstrations([]) == []

@@ -22,7 +22,7 @@ import pytest
 import run as program
 from convnets.config import load_config, split_arguments
 from convnets.errors import Error
-from convnets.report import doc_blocks, generate
+from convnets.report import doc_blocks, pages
 from convnets.sweep import trials
 from convnets.sweep.experiment import load_experiments
 from convnets.training import validation
@@ -85,7 +85,7 @@ def test_the_page_tells_of_every_experiment_that_was_run_and_links_to_what_is_th
     headings = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in re.findall(r"^#+ (.+)$", text, re.M)}
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
     shown = {name for names in re.findall(r"<!-- results ([^:]+):", text) for name in names.split(", ")}
-    drawn = {p.stem for p in (ROOT / generate.FIGURES).glob("*.png")}
+    drawn = {p.stem for p in (ROOT / pages.FIGURES).glob("*.png")}
     missing = {name for name in drawn if name.endswith("-cpu")} - shown
     assert not missing, f"docs/lecture.md should tell of these experiments: {missing}"
 
@@ -102,7 +102,7 @@ def test_blocks_are_written_anew_and_a_wrong_name_is_named():
     with pytest.raises(Error, match="'alexnett' is no network of models"):
         doc_blocks.fill(row.replace("alexnet:", "alexnett:"), lambda name: [])
     with pytest.raises(Error, match="no experiment has the size 'x-cpu'"):
-        generate.block([], [], "x-cpu")
+        pages.block([], [], "x-cpu")
 
 
 # Running the commands -------------------------------------------------------------------------------------------------

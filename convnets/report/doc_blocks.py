@@ -39,6 +39,11 @@ def fill(text: str, results: Callable[[str], list[str]]) -> str:
     return BLOCK.sub(block, text)
 
 
+def shown_experiments() -> list[str]:
+    """Returns the NAME-SIZE of the experiments in docs/lecture.md, in order."""
+    return [name for kind, names in BLOCK.findall(PAGE.read_text()) if kind == "results" for name in names.split(", ")]
+
+
 def sizes(names: list[str]) -> list[str]:
     """Returns a table of network costs: as stated in the papers, and the exact integers that the tests enforce.
 

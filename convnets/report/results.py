@@ -172,6 +172,12 @@ def key(row: Row) -> tuple[str, tuple[str, ...]]:
     return row.config, tuple(list_overrides(_config(row.config), _config(row.config, row.overrides)))
 
 
+def images_follow_seed(row: Row) -> bool:
+    """Returns whether the seed of a run chooses its training images, so that runs of one seed are paired."""
+    parts = [_config(row.config, (*row.overrides, f"--config.train.seed={seed}"))["data"] for seed in (0, 1)]
+    return parts[0] != parts[1]
+
+
 @functools.cache
 def _wanted(source: str, overrides: tuple[str, ...]) -> list[str]:
     """Returns the metrics that experiments need from the runs of a config with these overrides."""

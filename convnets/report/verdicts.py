@@ -1,11 +1,14 @@
-"""Evaluates experiments from recorded runs: measured values for each row and a verdict for each claim."""
+"""Evaluates experiments from recorded runs: measured values for each row and a verdict for each claim.
+
+docs/statistics.md explains the rules.
+"""
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from scipy.special import stdtrit
+from scipy.special import betaincinv, stdtr, stdtrit
 
 from convnets.report import results
 from convnets.sweep import metrics
@@ -13,6 +16,10 @@ from convnets.sweep.experiment import SIZES, Claim, Experiment, Row, Scale, clai
 
 ENOUGH = 3  # minimum number of runs per row for a verdict
 LEVEL = 0.95  # of the confidence intervals
+NORMAL = 1.96  # half-width of a 95 % interval in standard deviations of a normal distribution
+BINARY = ("any_error",)  # metrics with the values 0 and 100 only
+TIMES = ("milliseconds_per_image",)  # metrics that only runs of one commit can compare
+ROUNDING = {"steps": 1.0, "error": 0.01}  # step between neighbouring values of a metric, by a word of its name
 
 
 class Verdict(NamedTuple):
@@ -22,6 +29,11 @@ class Verdict(NamedTuple):
         word: reproduced, not reproduced, not resolved or not run.
         effect, low, high: worse - better, or worse / better, and its interval; None if there are too few runs.
         n: smallest number of runs among the rows of the claim.
+        p: two-sided p-value of no effect, or the p-value of an equivalence claim; None without a verdict.
+        size: where the paper's effect lies relative to our interval: inside, or ours is smaller or larger; or the paper's
+            setting is another; '' if the paper states no effect.
+        holds: whether the verdict remains at 5 % for all claims together (`correct_for_many`).
+        commits: number of commits that the rows of the claim were run at.
     """
 
     word: str
@@ -29,6 +41,10 @@ class Verdict(NamedTuple):
     low: float | None = None
     high: float | None = None
     n: int = 0
+    p: float | None = None
+    size: str = ""
+    holds: bool = False
+    commits: int = 1
 
 
 class TableRow(NamedTuple):
@@ -71,8 +87,9 @@ class Table(NamedTuple):
                 f" --workdir=runs/{self.name}-{self.size}")  # fmt: skip
 
 
-def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
-    """Yields the table of each size of every experiment."""
+def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Returns the table of each size of every experiment."""
+    found = []
     for name, experiment in experiments.items():
         for size, chosen in ((s, getattr(experiment, s)) for s in SIZES if getattr(experiment, s)):
             rows = {row.label: (row, results.runs(row, recorded)) for row in chosen.rows}
@@ -85,11 +102,39 @@ def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str
                     metric = experiment.metric if experiment.metric in metrics.AT_TESTS else "test_error"
                     value = results.values(row, test, metric, runs)
                     lines.append(TableRow(row, test, t.paper, t.where, t.x, runs, value))
-            verdicts = [judge(claim, _values(rows, claim.metric or experiment.metric)) for claim in chosen.claims]
-            yield Table(name, size, experiment, lines, verdicts)
+            verdicts = [_judge_rows(claim, claim.metric or experiment.metric, rows) for claim in chosen.claims]
+            found.append(Table(name, size, experiment, lines, verdicts))
+    return correct_for_many(found)
 
 
-def judge(claim: Claim, values: Callable[[str, str], Mapping[int, float]]) -> Verdict:
+def correct_for_many(made: Sequence[Table]) -> list[Table]:
+    """Returns the tables with `Verdict.holds` set by Holm's method over the p-values of all resolved and open verdicts."""
+    ordered = sorted((v.p, i, j) for i, t in enumerate(made) for j, v in enumerate(t.verdicts) if v.p is not None)
+    held: set[tuple[int, int]] = set()
+    for rank, (p, i, j) in enumerate(ordered):
+        if p > (1 - LEVEL) / (len(ordered) - rank):
+            break
+        held.add((i, j))
+    return [t._replace(verdicts=[v._replace(holds=(i, j) in held) for j, v in enumerate(t.verdicts)])
+            for i, t in enumerate(made)]  # fmt: skip
+
+
+def _judge_rows(claim: Claim, metric: str, rows: Mapping[str, tuple[Row, Sequence[Mapping[str, Any]]]]) -> Verdict:
+    """Returns the verdict on a claim from the recorded runs of its rows."""
+    named = dict.fromkeys(label for _, label, _ in claim_sides(claim))
+    verdict = judge(
+        claim, lambda label, test: results.values(rows[label][0], test, metric, rows[label][1]), metric,
+        paired=all(results.images_follow_seed(rows[label][0]) for label in named),
+    )  # fmt: skip
+    commits = len({run["commit"] for label in named for run in rows[label][1]})
+    if metric in TIMES and commits > 1:
+        return Verdict("not resolved", verdict.effect, n=verdict.n, commits=commits)
+    return verdict._replace(commits=max(commits, 1))
+
+
+def judge(
+    claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str = "", paired: bool = False
+) -> Verdict:
     """Returns the verdict on a claim from the measured values.
 
     The independent unit is the trained run. Sides of a claim that are tests of the same runs are therefore first
@@ -100,51 +145,99 @@ def judge(claim: Claim, values: Callable[[str, str], Mapping[int, float]]) -> Ve
 
     Args:
         values: maps a row's label and a test's name ('' for none) to the claim's metric by seed.
+        paired: whether the seed chooses the training images, so that rows are combined within each seed too.
     """
-    of_row: dict[str, list[tuple[int, str]]] = {}
+    of_row: dict[str, list[tuple[int, str, str]]] = {}
     for sign, label, test in claim_sides(claim):
-        of_row.setdefault(label, []).append((sign, test))
+        of_row.setdefault("" if paired else label, []).append((sign, label, test))
     scale: Callable[[float], float] = math.log if claim.ratio else float
     back: Callable[[float], float] = math.exp if claim.ratio else float
-    samples = []
-    for label, parts in of_row.items():
-        measured = [(sign, values(label, test)) for sign, test in parts]
+    samples, rounding = [], []
+    for parts in of_row.values():
+        measured = [(sign, values(label, test)) for sign, label, test in parts]
         seeds = set.intersection(*(set(v) for _, v in measured))
         samples.append([sum(sign * scale(v[seed]) for sign, v in measured) for seed in sorted(seeds)])
+        step = next((step for word, step in ROUNDING.items() if word in metric), 0.0)
+        least = min((v[seed] for _, v in measured for seed in seeds), default=1.0)
+        rounding.append(len(measured) * (step / least if claim.ratio else step) ** 2 / 12)
     n = min(map(len, samples))
     if n == 0:
         return Verdict("not run")
     effect = sum(map(statistics.mean, samples))
     if n < 2:
         return Verdict("not resolved", back(effect), n=n)
-    half = _half_width(samples)
+    error, freedom = _standard_error(samples, rounding)
+    half = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * error
     low, high = effect - half, effect + half
-    shown = (back(effect), back(low), back(high), n)
+    shown = Verdict(
+        "not resolved", back(effect), back(low), back(high), n, size=_compare_size(claim, back(low), back(high))
+    )
     if n < ENOUGH:
-        return Verdict("not resolved", *shown)
+        return shown
     if claim.within is not None:
         margin = scale(claim.within)
-        word = "reproduced" if -margin < low and high < margin else "not resolved"
-        return Verdict("not reproduced" if low > margin or high < -margin else word, *shown)
-    if low <= 0 <= high:
-        return Verdict("not resolved", *shown)
-    return Verdict("reproduced" if effect > 0 else "not reproduced", *shown)
+        sides = [high - margin] if claim.one_sided else [high - margin, -margin - low]
+        outside = low > margin or (high < -margin and not claim.one_sided)
+        gaps = [margin - effect] if claim.one_sided else [margin - effect, margin + effect]
+        p = max(_tail(gap, error, freedom) for gap in gaps)
+        word = "not reproduced" if outside else "reproduced" if max(sides) < 0 else "not resolved"
+        return shown._replace(word=word, p=1 - p if outside else p)
+    p = min(1.0, 2 * _tail(abs(effect), error, freedom))
+    word = "not resolved" if low <= 0 <= high else "reproduced" if effect > 0 else "not reproduced"
+    return shown._replace(word=word, p=p)
+
+
+def _compare_size(claim: Claim, low: float, high: float) -> str:
+    if claim.size is None:
+        return ""
+    if claim.elsewhere:
+        return f"another setting ({claim.elsewhere})"
+    return "inside" if low <= claim.size <= high else "ours is smaller" if high < claim.size else "ours is larger"
+
+
+def _standard_error(samples: list[list[float]], rounding: Sequence[float]) -> tuple[float, float]:
+    """Returns Welch's standard error of a sum of means of independent samples, and its degrees of freedom.
+
+    Args:
+        rounding: for each sample, the least variance that its rounded values can have.
+    """
+    parts = [max(statistics.variance(s), least) / len(s) for s, least in zip(samples, rounding, strict=True)]
+    if sum(parts) == 0:
+        return 0.0, 1.0
+    freedom = sum(parts) ** 2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, samples, strict=True))
+    return math.sqrt(sum(parts)), freedom
+
+
+def _tail(distance: float, error: float, freedom: float) -> float:
+    """Returns the probability that Student's t exceeds distance / error."""
+    return float(stdtr(freedom, -distance / error)) if error else float(distance <= 0)
 
 
 def interval(values: list[float]) -> float:
     """Returns the half-width of the 95 % confidence interval of a mean; 0 for a single value."""
-    return _half_width([values]) if len(values) > 1 else 0.0
-
-
-def _half_width(samples: list[list[float]]) -> float:
-    """Returns the half-width of Welch's confidence interval of a sum of means of independent samples."""
-    parts = [statistics.variance(s) / len(s) for s in samples]
-    if sum(parts) == 0:
+    if len(values) < 2:
         return 0.0
-    freedom = sum(parts) ** 2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, samples, strict=True))
-    return float(stdtrit(freedom, 0.5 + LEVEL / 2) * math.sqrt(sum(parts)))
+    error, freedom = _standard_error([values], [0.0])
+    return float(stdtrit(freedom, 0.5 + LEVEL / 2)) * error
 
 
-def _values(rows: Mapping[str, tuple[Row, Sequence[Mapping[str, Any]]]], metric: str):
-    """Returns the `values` function of `judge`: (label, test) -> the metric by seed."""
-    return lambda label, test: results.values(rows[label][0], test, metric, rows[label][1])
+def error_interval(metric: str, values: Sequence[float], examples: int) -> tuple[float, float] | None:
+    """Returns the 95 % interval of an error rate in percent, over seeds and over test sets of this size.
+
+    A binary metric has Clopper and Pearson's interval of its proportion. Other errors combine Student's interval over
+    the runs with the binomial deviation of the test set. None for a single run of a metric that is not binary.
+
+    Args:
+        examples: number of test images; 0 = unknown, the test set then counts as all images there are.
+    """
+    n, mean = len(values), statistics.mean(values)
+    if metric in BINARY:
+        k = round(n * mean / 100)
+        low = betaincinv(k, n - k + 1, (1 - LEVEL) / 2) if k else 0.0
+        high = betaincinv(k + 1, n - k, 1 - (1 - LEVEL) / 2) if k < n else 1.0
+        return 100 * float(low), 100 * float(high)
+    if n < 2:
+        return None
+    binomial = mean * (100 - mean) / examples if examples else 0.0
+    half = math.hypot(interval(list(values)), NORMAL * math.sqrt(max(binomial, 0.0)))
+    return mean - half, mean + half

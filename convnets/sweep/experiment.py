@@ -86,7 +86,9 @@ class Claim(NamedTuple):
         metric: the metric of the claim; '' for the experiment's. A claim about tests needs one of AT_TESTS.
         size: the paper's effect: worse - better, or worse / better with `ratio`.
         ratio: whether the effect is a ratio, as for numbers of steps.
+        elsewhere: the setting of `size`, such as 'ImageNet', if it is not ours; the sizes are then not compared.
         within: an equivalence claim instead: the two sides differ by less than this, in either direction.
+        one_sided: with `within`, only in the direction in which `better` is worse: "it costs nothing".
         note: one sentence that explains the outcome; the verdict itself is computed.
     """
 
@@ -97,7 +99,9 @@ class Claim(NamedTuple):
     metric: str = ""
     size: float | None = None
     ratio: bool = False
+    elsewhere: str = ""
     within: float | None = None
+    one_sided: bool = False
     note: str = ""
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-from convnets.report import figures, generate, results, verdicts
+from convnets.report import figures, generate, pages, results, tables, verdicts
 from convnets.sweep.experiment import Claim, Evaluation, Experiment, Row, Scale, load_experiments
 from tests.conftest import ROOT
 from tests.report.test_results import finished
@@ -13,9 +13,9 @@ from tests.report.test_results import finished
 def test_the_generated_files_are_up_to_date():
     for path, text in generate.files().items():
         assert path.read_text() == text, f"{path.name} is stale; run: python run.py --mode=report"
-    tables = verdicts.tables(load_experiments(), results.read_results())
-    drawn = {f"{t.name}-{t.size}.png" for t in tables if any(line.values for line in t.lines)}
-    assert {p.name for p in (ROOT / generate.FIGURES).iterdir()} == drawn, "run: python run.py --mode=report"
+    made = verdicts.tables(load_experiments(), results.read_results())
+    drawn = {f"{t.name}-{t.size}.png" for t in made if any(line.values for line in t.lines)}
+    assert {p.name for p in (ROOT / pages.FIGURES).iterdir()} == drawn, "run: python run.py --mode=report"
 
 
 MNIST = "configs/lenet.py:mnist"
@@ -48,36 +48,54 @@ def made(tmp_path, monkeypatch):
 
 
 def test_results_tell_paper_ours_difference_cost_and_verdict(made):
-    text = generate.document(made, results.read_results())
-    assert "| net | mnist, 9 | single | 0.95 (fig. 9) | **1.10** ± 0.10 (3) | +0.15 | 7 s, 1 x cpu | aaaaaaa |" in text
-    assert "| net, shifted | mnist, 9 | single | 11.00 (table 2) | **10.10** ± 0.10 (3) | -0.90 |" in text
-    assert "| new\\|er | | | 0.50 (fig. 9) | not run: 6 min, 2 cores a run | | | |" in text
-    assert "1 of 3 rows not run: `python run.py --mode=sweep --experiment=experiments/heat.py --size=full" in text
-    assert "| +3.00 | +3.00 [+2.77, +3.23] | 3 | **reproduced**: As said. |" in text
-    assert "| +9.00 [+9.00, +9.00] | 3 | **reproduced** |" in text  # paired: every run has the same difference
-    assert "|  | not run |" in text
-    assert "6 recorded runs took 0.0 h on 1 x cpu. Claims: 2 reproduced, 1 not run." in text
+    text = pages.document(made, results.read_results())
+    assert (
+        "| net | mnist, 9 | single | 0.95 (fig. 9) | **1.10** ± 0.10 (3) | -5.72 to 7.92 | +0.15 | 7 s, 1 x cpu | aaaaaaa |"
+        in text
+    )
+    assert (
+        "| net, shifted | mnist, 9 | single | 11.00 (table 2) | **10.10** ± 0.10 (3) | -9.59 to 29.79 | -0.90 |" in text
+    )
+    assert "| +3.00 | +3.00 [+2.77, +3.23] | inside | 3 | **reproduced**: As said. |" in text
+    assert (
+        "| +9.00 [+8.99, +9.01] |  | 3 | **reproduced** |" in text
+    )  # paired: every run has the same difference, but for rounding
+    assert "newer is better" not in text
+    assert "6 recorded runs took 0.0 h on 1 x cpu." in text
+    assert "Of 2 claims that were run, 2 are reproduced. Of the 2 decided ones, 2 also hold" in text
+    assert "Effects that a paper states for our setting: 1; inside our interval: 1." in text
+    assert "new" not in text.split("## Claims")[0] and text.index("net, shifted") > text.index(
+        "| net |"
+    )  # the smallest difference first
+
+
+def test_what_was_not_run_is_planned(made):
+    text = pages.planned(made)
+    assert (
+        "    python run.py --mode=sweep --experiment=experiments/heat.py --size=full --workdir=runs/heat-full\n" in text
+    )
+    assert "| new\\|er | 0.50 (fig. 9) | 6 min, 2 cores |\n\nClaims: newer is better." in text
+    assert "| net |" not in text and "hot is worse" not in text
 
 
 def test_the_readme_has_what_was_run_and_says_what_was_not(made):
-    before = f"a\n{generate.BEGIN}\nold\n{generate.END}\nz\n"
-    text = generate.readme(before, made, results.read_results())
+    before = f"a\n{pages.BEGIN}\nformer\n{pages.END}\nz\n"
+    text = pages.readme(before, made, results.read_results())
     assert (
         text.startswith("a\n")
         and text.endswith("z\n")
-        and "old" not in text
-        and generate.readme(text, made, results.read_results()) == text
+        and "former" not in text
+        and pages.readme(text, made, results.read_results()) == text
     )
     assert "**1.10** ± 0.10 (3)" in text and "new" not in text and "hot is worse" not in text
-    assert "| [Heat](RESULTS.md#heat-the-papers-size) | full | 2 |  |  |" in text
-    assert "## Heat: the paper's size\n" in generate.document(
-        made, results.read_results()
-    )  # GitHub derives the link's anchor from this heading
-    assert "Of the papers' rows, 1 are not run yet" in text
+    whole = pages.document(made, results.read_results())
+    assert "| [Heat](RESULTS.md#heat-the-papers-size) | full | 2 |  |  |" in whole
+    assert "## Heat: the paper's size\n" in whole  # GitHub derives the link's anchor from this heading
+    assert "[experiments/PLANNED.md](experiments/PLANNED.md)" in text
 
 
 def test_the_sheet_has_a_line_for_each_row_and_test(made):
-    lines = list(csv.DictReader(io.StringIO(generate.sheet(made))))
+    lines = list(csv.DictReader(io.StringIO(pages.sheet(made))))
     assert [(x["row"], x["test"], x["mean"], x["n"]) for x in lines] == [
         ("net", "", "1.1", "3"), ("net", "shifted", "10.1", "3"), ("hot", "", "4.1", "3"), ("new|er", "", "", "0")]  # fmt: skip
 
@@ -85,7 +103,7 @@ def test_the_sheet_has_a_line_for_each_row_and_test(made):
 def test_a_divergence_is_counted_in_the_table(made):
     runs = [{**run, "diverged": "at step 2"} if run["seed"] == 1 else run for run in made[0].lines[0].runs]
     line = made[0].lines[0]._replace(runs=runs)
-    assert "(3, 1 of 3 diverged)" in generate.row_lines(made[0], [line])[0]
+    assert "(3, 1 of 3 diverged)" in tables.row_lines(made[0], [line])[0]
 
 
 def test_the_figure_shows_what_was_measured_and_is_the_same_again(made, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from convnets.report.verdicts import interval, judge
+from convnets.report.verdicts import Table, Verdict, correct_for_many, error_interval, interval, judge
 from convnets.sweep.experiment import Claim
 
 GOOD, BAD = [1.0, 1.2, 0.9, 1.1], [2.0, 2.3, 1.9]
@@ -83,3 +83,66 @@ def test_the_interval_of_a_mean():
     assert (
         interval(GOOD) == pytest.approx((high - low) / 2) and interval([1.0]) == 0 and math.isfinite(interval([1, 1]))
     )
+
+
+def test_it_costs_nothing_is_one_sided():
+    claim = CLAIM._replace(within=0.5, one_sided=True)  # worse - better may be at most 0.5, and as negative as it likes
+    assert judge(claim, values({"good": GOOD, "bad": [v - 3 for v in GOOD]})).word == "reproduced"
+    assert judge(claim, values({"good": GOOD, "bad": [v + 3 for v in GOOD]})).word == "not reproduced"
+    assert judge(claim, values({"good": GOOD, "bad": [v + 0.4 for v in GOOD]})).word == "not resolved"
+
+
+@pytest.mark.parametrize(
+    "size, elsewhere, word",
+    [
+        (0.9, "", "inside"), (2.0, "", "ours is smaller"), (0.1, "", "ours is larger"),
+        (2.0, "ImageNet", "another setting (ImageNet)"), (None, "", ""),
+    ],
+)  # fmt: skip
+def test_the_papers_size_stands_beside_the_direction(size, elsewhere, word):
+    verdict = judge(CLAIM._replace(size=size, elsewhere=elsewhere), values({"good": GOOD, "bad": BAD}))
+    assert verdict.size == word and verdict.word == "reproduced"
+
+
+def test_rows_whose_seed_chooses_the_images_are_paired():
+    bad = [v + 0.3 + 0.01 * i for i, v in enumerate(GOOD)]
+    table = values({"good": GOOD, "bad": bad})
+    ours = stats.ttest_rel(bad, GOOD).confidence_interval(0.95)
+    verdict = judge(CLAIM, table, "test_error", paired=True)
+    assert (verdict.low, verdict.high) == pytest.approx((ours.low, ours.high), rel=1e-6)
+    assert judge(CLAIM, table).high - judge(CLAIM, table).low > 5 * (verdict.high - verdict.low)
+
+
+def test_equal_values_have_the_width_of_their_rounding():
+    verdict = judge(CLAIM, values({"good": [1.0] * 3, "bad": [1.0] * 3}), "test_error")
+    assert verdict.low < 0 < verdict.high and verdict.word == "not resolved"
+    assert verdict.high == pytest.approx(stats.t.ppf(0.975, 4) * 0.01 / np.sqrt(12) * np.sqrt(2 / 3))
+
+
+def test_p_values_are_scipys():
+    verdict = judge(CLAIM, values({"good": GOOD, "bad": BAD}))
+    assert verdict.p == pytest.approx(stats.ttest_ind(BAD, GOOD, equal_var=False).pvalue)
+    near = judge(CLAIM._replace(within=1.5), values({"good": GOOD, "bad": BAD}))
+    low = stats.ttest_ind(np.add(BAD, 1.5), GOOD, equal_var=False, alternative="greater").pvalue
+    high = stats.ttest_ind(np.subtract(BAD, 1.5), GOOD, equal_var=False, alternative="less").pvalue
+    assert near.p == pytest.approx(max(low, high))
+
+
+def test_holms_method():
+    made = [Table("a", "cpu", None, (), [Verdict("reproduced", p=p) for p in (0.01, 0.04, None)]),
+            Table("b", "cpu", None, (), [Verdict("not reproduced", p=p) for p in (0.02, 0.005)])]  # fmt: skip
+    holds = [[v.holds for v in t.verdicts] for t in correct_for_many(made)]
+    # 0.005 < 0.05 / 4, 0.01 < 0.05 / 3, 0.02 < 0.05 / 2, 0.04 < 0.05 / 1
+    assert holds == [[True, True, False], [True, True]]
+    made[0].verdicts[0] = Verdict("reproduced", p=0.018)  # above 0.05 / 3: it and all larger ones fail
+    assert [[v.holds for v in t.verdicts] for t in correct_for_many(made)] == [[False, False, False], [False, True]]
+
+
+def test_an_error_rate_has_the_deviation_of_its_test_set():
+    low, high = error_interval("test_error", [1.0, 1.0, 1.0], 10_000)
+    assert (low, high) == pytest.approx((1 - 0.195, 1 + 0.195), abs=1e-3)
+    assert error_interval("test_error", [1.0], 10_000) is None
+    for k in (0, 1, 10):
+        found = error_interval("any_error", [100.0] * k + [0.0] * (10 - k), 0)
+        exact = stats.binomtest(k, 10).proportion_ci(0.95, "exact")
+        assert found == pytest.approx((100 * exact.low, 100 * exact.high))

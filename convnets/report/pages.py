@@ -1,0 +1,200 @@
+"""Generated pages: RESULTS.md (what was measured), experiments/PLANNED.md (what was not), blocks of README and docs."""
+
+import csv
+import io
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from convnets.errors import UsageError
+from convnets.report import doc_blocks, markdown
+from convnets.report.tables import (
+    CLAIM_HEAD,
+    DECIDED,
+    WORDS,
+    anchor,
+    cell,
+    claim_lines,
+    cost,
+    heading,
+    paper_cell,
+    row_head,
+    row_lines,
+    unit,
+)
+from convnets.report.verdicts import Table, TableRow
+
+BEGIN, END = "<!-- results: python run.py --mode=report -->", "<!-- end of results -->"
+FIGURES = Path("docs", "figures")  # relative to the repository root
+WRITTEN = ("Written by `python run.py --mode=report` from `experiments/*.py` (what the papers say) and"
+           " `experiments/results.jsonl` (what was measured); nothing here is typed by hand.")  # fmt: skip
+
+
+def count_verdicts(made: Sequence[Table]) -> str:
+    """Returns sentences that count the verdicts, how many hold together, and where the papers' effects lie."""
+    run = [v for t in made for v in t.verdicts if v.n]
+    words = Counter(v.word for v in run)
+    decided = [v for v in run if v.word in DECIDED]
+    compared = Counter(v.size for v in run if v.size and not v.size.startswith("another"))
+    return (f"Of {len(run)} claims that were run, " + ", ".join(f"{words[w]} are {w}" for w in WORDS if words[w])
+            + f". Of the {len(decided)} decided ones, {sum(v.holds for v in decided)} also hold with Holm's correction for"
+            " all claims; the others are marked †."
+            + f" Effects that a paper states for our setting: {compared.total()}; inside our interval:"
+            f" {compared['inside']}.")  # fmt: skip
+
+
+def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the text of RESULTS.md."""
+    lines = ["# Results", "", WRITTEN, "", cost(recorded), ""]
+    if rates := reproductions(made):
+        lines += ["## Error rates of the papers", "",
+                  "By the paper's recipe and protocol; the smallest differences come first. *95 %* is the interval over runs"
+                  " and over test sets of this size.", "", *row_head("test_error"), *rates, ""]  # fmt: skip
+    if any(v.n for t in made for v in t.verdicts):
+        lines += ["## Claims of the papers", "",
+                  count_verdicts(made), "", "An effect is worse - better (or worse / better), positive where the paper is right."
+                  " *Reproduced* says that its direction is the paper's; whether its size is, stands beside it."
+                  " [docs/statistics.md](docs/statistics.md) explains intervals and verdicts."
+                  " What was not run yet, with commands and costs: [experiments/PLANNED.md](experiments/PLANNED.md).", "",
+                  *count_lines(made), ""]  # fmt: skip
+    for t in in_order(made):
+        if rows := row_lines(t, t.lines):
+            lines += [f"### {heading(t)}", "", *([t.experiment.source, ""] if t.experiment.source else []),
+                      *row_head(t.experiment.metric), *rows, ""]  # fmt: skip
+            if claims := claim_lines(t):
+                lines += [*CLAIM_HEAD, *claims, ""]
+            lines += [f"![{t.experiment.title}]({FIGURES / f'{t.name}-{t.size}.png'})", ""]
+    return "\n".join(lines + demonstrations(recorded))
+
+
+def planned(made: Sequence[Table]) -> str:
+    """Returns the text of experiments/PLANNED.md: rows and claims that were not run, with commands and costs."""
+    lines = ["# Planned", "", WRITTEN.replace("what was measured", "what was measured, and is not repeated here"), ""]
+    for t in in_order(made):
+        missing = [line for line in t.lines if not line.runs and not line.test]
+        claims = [cell(c.text) for c, v in zip(t.claims, t.verdicts, strict=True) if not v.n]
+        if missing:
+            metric = t.experiment.metric
+            rows = [[cell(line.label), paper_cell(metric, line), line.row.cost] for line in missing]
+            lines += [f"## {heading(t)}", "", f"    {t.command}", "",
+                      *markdown.table(["network and recipe", f"paper ({unit(metric)})", "cost of a run"], rows), "",
+                      *([f"Claims: {'; '.join(claims)}.", ""] if claims else [])]  # fmt: skip
+    return "\n".join(lines)
+
+
+def reproductions(made: Sequence[Table]) -> list[str]:
+    """Returns the rows that were run by the paper's recipe and have the paper's error; small differences come first."""
+
+    def difference(found: tuple[Table, TableRow]) -> float:
+        line = found[1]
+        assert line.paper is not None
+        return abs(line.mean - line.paper)
+
+    rows = [(t, line) for t in made if t.size == "full" and t.experiment.metric in ("test_error", "top5_error")
+            for line in t.lines if line.values and line.paper is not None]  # fmt: skip
+    return [text for t, line in sorted(rows, key=difference) for text in row_lines(t, [line])]
+
+
+def in_order(made: Sequence[Table]) -> list[Table]:
+    """Returns the tables in the order in which docs/lecture.md shows them; the others follow."""
+    shown = doc_blocks.shown_experiments()
+    place = {name: i for i, name in enumerate(shown)}
+    return sorted(made, key=lambda t: place.get(f"{t.name}-{t.size}", len(place)))
+
+
+def count_lines(made: Sequence[Table]) -> list[str]:
+    """Returns a Markdown table of verdict counts per experiment, with links to the sections of RESULTS.md."""
+    rows = []
+    for t in in_order(made):
+        words = Counter(v.word for v in t.verdicts if v.n)
+        if words:
+            link = f"[{cell(t.experiment.title)}](RESULTS.md#{anchor(heading(t))})"
+            rows.append([link, t.size, *(words[w] or "" for w in WORDS)])
+    return markdown.table(["claims of", "size", *WORDS], rows) if rows else []
+
+
+def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/") -> list[str]:
+    """Returns the results of demonstration programs in experiments/: mean ± standard deviation (n) of each metric.
+
+    Args:
+        recorded: the entries of experiments/results.jsonl.
+        docs: path prefix of the docs folder, which holds the figures.
+    """
+    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for entry in recorded:
+        if entry["config"].startswith("experiments/"):
+            for metric in entry["metrics"]:
+                found[entry["config"], entry["overrides"][0], metric].append(entry)
+    if not found:
+        return []
+    rows = []
+    for (program, what, metric), entries in found.items():
+        entries = [e for e in entries if e["commit"] == entries[-1]["commit"]]
+        values = [e["metrics"][metric] for e in entries]
+        spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+        command = f"`python -m {program.removesuffix('.py').replace('/', '.')}`"
+        ours = f"**{statistics.mean(values):.5g}**{spread} ({len(values)})"
+        rows.append([command, what, metric.replace("_", " "), ours, entries[-1]["commit"][:7]])
+    lines = markdown.table(["program", "of what", "metric", "ours, mean ± std (n)", "commit"], rows)
+    names = dict.fromkeys(Path(program).stem for program, _, _ in found)
+    return [
+        "## Demonstrations",
+        "",
+        *lines,
+        "",
+        *(line for name in names for line in (f"![{name}]({docs}{name}.png)", "")),
+    ]
+
+
+def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the README with its results block replaced: the papers' error rates beside ours, and the count of verdicts.
+
+    Raises:
+        UsageError: the README has no such block.
+    """
+    if BEGIN not in text or END not in text:
+        raise UsageError(f"README.md has no block from '{BEGIN}' to '{END}'")
+    head, tail = text.split(BEGIN)[0], text.split(END)[1]
+    body = [*row_head("test_error"), *reproductions(made), "",
+            f"{count_verdicts(made)} {cost(recorded)} All tables, intervals and figures: [RESULTS.md](RESULTS.md); what is not"
+            " run yet: [experiments/PLANNED.md](experiments/PLANNED.md)."]  # fmt: skip
+    return "\n".join([head + BEGIN, "", *body, "", END]) + tail
+
+
+def sheet(made: Sequence[Table]) -> str:
+    """Returns experiments/results.csv: one line for each row and test of each experiment."""
+    file = io.StringIO()
+    names = ("experiment", "size", "row", "test", "metric", "paper", "mean", "std", "n", "diverged", "commit")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    for t in made:
+        for line in t.lines:
+            v = list(line.values.values())
+            std = f"{statistics.stdev(v):.6g}" if len(v) > 1 else ""
+            writer.writerow([t.name, t.size, line.row.label, line.test, t.experiment.metric, line.paper,
+                             f"{line.mean:.6g}" if v else "", std, len(v), sum("diverged" in r for r in line.runs),
+                             line.runs[-1]["commit"] if line.runs else ""])  # fmt: skip
+    return file.getvalue()
+
+
+def block(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    """Returns the Markdown lines of one table for docs/: rows that were run, judged claims, and the figure.
+
+    Args:
+        name: NAME-SIZE of an experiment, such as 'sharing-cpu', or 'demonstrations'.
+
+    Raises:
+        UsageError: there is no such table.
+    """
+    if name == "demonstrations":
+        return demonstrations(recorded, docs="")[2:-1] or ["Not run yet."]
+    table = next((t for t in made if f"{t.name}-{t.size}" == name), None)
+    if table is None:
+        raise UsageError(f"no experiment has the size '{name}'")
+    rows, claims = row_lines(table, table.lines), claim_lines(table)
+    if not rows:
+        return [f"Not run yet: `{table.command}`"]
+    figure = ["", f"![{table.experiment.title}]({FIGURES.name}/{name}.png)"]
+    return [*row_head(table.experiment.metric), *rows, *(["", *CLAIM_HEAD, *claims] if claims else []), *figure]

@@ -1,0 +1,129 @@
+"""Markdown tables of measured results: the rows of an experiment and its claims."""
+
+import functools
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from convnets.report import markdown
+from convnets.report.verdicts import BINARY, Table, TableRow, Verdict, error_interval
+
+MODE = {"cpu": "two cores", "full": "the paper's size"}
+DECIDED = ("reproduced", "not reproduced")
+WORDS = ("reproduced", "not resolved", "not reproduced")  # verdicts of claims that were run
+
+
+def number(metric: str, value: float, sign: str = "") -> str:
+    return format(
+        value, f"{sign},.0f" if metric.startswith("steps") else f"{sign}.2f" if "error" in metric else f"{sign}.4g"
+    )
+
+
+def unit(metric: str) -> str:
+    return (
+        "%"
+        if metric.endswith("_error") or metric == "feature_change"
+        else "steps"
+        if metric.startswith("steps")
+        else metric.replace("_", " ")
+    )
+
+
+def heading(table: Table) -> str:
+    return f"{table.experiment.title}: {MODE[table.size]}"
+
+
+def anchor(text: str) -> str:
+    """Returns GitHub's anchor of a heading: lower case, no punctuation, hyphens for spaces."""
+    return re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+
+
+def paper_cell(metric: str, line: TableRow) -> str:
+    if line.paper is None:
+        return "none"
+    return f"{number(metric, line.paper)}{f' ({line.where})' * bool(line.where)}"
+
+
+def row_head(metric: str) -> list[str]:
+    return markdown.head(["network and recipe", "test set", "protocol", f"paper ({unit(metric)})",
+                          f"ours ({unit(metric)}), mean ± std (n)", "95 %", "difference", "time a run", "commit"])  # fmt: skip
+
+
+def row_lines(table: Table, lines: Sequence[TableRow]) -> list[str]:
+    """Returns the measured rows of a table in Markdown, without the head.
+
+    The difference from the paper is left out at the size for two cores, whose recipes are cut.
+    """
+    return [_row_line(table, line) for line in lines if line.values]
+
+
+def _row_line(table: Table, line: TableRow) -> str:
+    metric, values = table.experiment.metric, list(line.values.values())
+    bad = sum("diverged" in run for run in line.runs)
+    note = f", {bad} of {len(line.runs)} diverged" if bad else ""
+    spread = f" ± {number(metric, statistics.stdev(values))}" if len(values) > 1 else ""
+    facts = line.runs[-1].get("tests", {}).get(line.test, {}) if line.test else {}
+    facts = {**line.runs[-1], **facts}
+    seconds, device = statistics.median(r["seconds"] for r in line.runs), facts["device"]
+    images = f", {facts['num_examples']:,}" if "num_examples" in facts else ""
+    tested = metric.endswith("_error") and (not metric.startswith("train") or bool(line.test))
+    range_ = error_interval(metric, values, facts.get("num_examples", 0)) if tested or metric in BINARY else None
+    same = line.paper is not None and table.size == "full"
+    return markdown.row([
+        cell(line.label), facts["dataset"].split(":")[0] + images, facts["protocol"], paper_cell(metric, line),
+        f"**{number(metric, line.mean)}**{spread} ({len(values)}{note})",
+        f"{number(metric, range_[0])} to {number(metric, range_[1])}" if range_ else "",
+        number(metric, line.mean - line.paper, "+") if same and line.paper is not None else "",
+        f"{seconds:.0f} s, {device['count']} x {device['kind']}", facts["commit"][:7],
+    ])  # fmt: skip
+
+
+CLAIM_HEAD = markdown.head(
+    ["claim", "where", "size", "metric", "paper's effect", "ours [95 %]", "paper's effect lies", "n", "verdict"]
+)
+
+
+def claim_lines(table: Table) -> list[str]:
+    """Returns the claims that were run in Markdown, without the head."""
+    out = []
+    for claim, v in zip(table.claims, table.verdicts, strict=True):
+        if not v.n:
+            continue
+        metric = claim.metric or table.experiment.metric
+        show = functools.partial(_effect, metric, claim.ratio)
+        what = "ratio of " if claim.ratio else ""
+        says = f"{'at most' if claim.one_sided else 'within'} {show(claim.within)}" if claim.within is not None else ""
+        paper = says or (show(claim.size) if claim.size is not None else "")
+        ours = show(v.effect) if v.effect is not None else ""
+        ours += f" [{show(v.low)}, {show(v.high)}]" if v.low is not None and v.high is not None else ""
+        place = f"{table.experiment.source}, {claim.where}".strip(", ")
+        out.append(markdown.row([cell(claim.text), cell(place), table.size, what + cell(metric), paper, ours, v.size, v.n,
+                                 _verdict(v) + ": " * bool(claim.note) + cell(claim.note)]))  # fmt: skip
+    return out
+
+
+def _verdict(v: Verdict) -> str:
+    mark = "†" if v.word in DECIDED and not v.holds else ""
+    return f"**{v.word}**{mark}" + f" (rows of {v.commits} commits)" * (v.commits > 1)
+
+
+def _effect(metric: str, ratio: bool, value: float) -> str:
+    return f"{value:.2f} x" if ratio else number(metric, value, "+")
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def cost(recorded: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a sentence with the number of recorded runs and their hours per device.
+
+    The time covers training; for sweep trials it also covers start-up and testing.
+    """
+    seconds: dict[str, float] = defaultdict(float)
+    for run in recorded:
+        seconds[f"{run['device']['count']} x {run['device']['kind']}"] += run.get("wall", run["seconds"])
+    parts = (f"{s / 3600:.1f} h on {device}" for device, s in sorted(seconds.items()))
+    return f"{len(recorded)} recorded runs took {' and '.join(parts)}." if recorded else "No run is recorded."
