@@ -45,7 +45,7 @@ def ours(task):
     from convnets.augment import pipeline
     from convnets.data import dataset, sampler
 
-    test = "decode|square(224)" if task == "imagenet" else "decode"
+    test = "decode|resize_center_crop(224)" if task == "imagenet" else "decode"
     loader = "stream" if task == "imagenet" else "resident"
     name, test_split = NAMES[task], "validation" if task == "imagenet" else "test"
     split, _ = dataset.load_splits(name, str(sides.SHARED), loader, "train", test_split, OPS[task], test, "error")

@@ -46,7 +46,7 @@ def classes(net):
 
 
 def recipe(batch):
-    return make_recipe(**SGD, lr_batch=0, schedule="constant", nesterov=False, decay="*", rates="", max_norm=0.0, average="",
+    return make_recipe(**SGD, lr_batch=0, schedule="constant", nesterov=False, decay_multipliers="*", lr_multipliers="", max_norm=0.0, average="",
                       steps_per_epoch=1000, batch_size=batch)  # fmt: skip
 
 

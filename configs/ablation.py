@@ -94,7 +94,7 @@ def random():
     config = mnist10k()
     config.model.layers = "conv(32, 9)|tanh|abs|lcn|average(5)|out"
     config.data.train_split = "train[:1000]"
-    config.optim.update(schedule="cosine(10)", rates="out/*", weight_decay=0.001)
+    config.optim.update(schedule="cosine(10)", lr_multipliers="out/*", weight_decay=0.001)
     config.train.update(epochs=10.0, batch_size=50)
     return config
 
@@ -103,7 +103,7 @@ def random2():
     config = cifar()
     config.model.layers = "conv(64, 9)|tanh|abs|lcn|average(6, 2)|conv(256, 5)|tanh|abs|lcn(5)|average(3, 2)|out"
     config.data.train_split = "train[:5000]"
-    config.optim.update(rates="out/*", weight_decay=0.001)
+    config.optim.update(lr_multipliers="out/*", weight_decay=0.001)
     return config
 
 

@@ -30,14 +30,16 @@ epochs. Caffe squeezed the images to 256 x 256, which keeps the edges; here the 
 
 from configs import base
 
-SQUARE = "decode|square(256)|subtract_mean"
+SQUARE = "decode|resize_center_crop(256)|subtract_mean"
 ITERATION = 256 / base.IMAGENET_TRAIN  # one iteration of the caffe variant, in epochs
 
 
 def get_config(variant: str = "paper"):
     name, change = base.pick(VARIANTS, variant)
     config = base.imagenet(name, f"{SQUARE}|crop(224)|flip|lighting(0.1)", f"{SQUARE}|center(224)")
-    config.optim.update(lr=0.01, schedule="plateau(0.1, 5, 3)", momentum=0.9, weight_decay=5e-4, decay="*/kernel")
+    config.optim.update(
+        lr=0.01, schedule="plateau(0.1, 5, 3)", momentum=0.9, weight_decay=5e-4, decay_multipliers="*/kernel"
+    )
     config.train.update(epochs=90.0, batch_size=128)
     change(config)
     return config
@@ -49,13 +51,13 @@ def paper(config):
 
 def owt(config):
     config.data.train_ops = f"{SQUARE}|crop(224)|flip|lighting(0.1, 'deviation')"
-    config.optim.update(schedule=f"exponential({250 ** (-1 / 3)}, 22.5)", rates="*, */bias=2")
+    config.optim.update(schedule=f"exponential({250 ** (-1 / 3)}, 22.5)", lr_multipliers="*, */bias=2")
 
 
 def caffe(config):
     config.model.update(view="227", lrn="caffe", init_weights="caffe")
     config.data.update(train_ops=f"{SQUARE}|crop(227)|flip", test_ops=f"{SQUARE}|center(227)")
-    config.optim.update(schedule=f"exponential(0.1, {100_000 * ITERATION})", rates="*, */bias=2")
+    config.optim.update(schedule=f"exponential(0.1, {100_000 * ITERATION})", lr_multipliers="*, */bias=2")
     config.train.update(epochs=450_000 * ITERATION, batch_size=256)
 
 

@@ -40,7 +40,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "test_ops": "decode",
             "on_error": "error",  # for undecodable training images: error, or skip (up to one in a thousand)
         },
-        "loss": "softmax",  # convnets.losses.LOSSES: softmax, mse, map; or svm, without SGD (convnets/training/svm.py)
+        "loss": "softmax",  # convnets.losses.LOSSES: softmax, mse, rbf_map; or svm, without SGD (convnets/training/svm.py)
         "optim": {  # convnets.training.optimizer.make_recipe
             "lr": 0.01,
             "lr_batch": 0,  # batch size that lr is meant for; lr scales in proportion to others; 0 = no scaling
@@ -48,8 +48,8 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "momentum": 0.9,
             "nesterov": False,
             "weight_decay": 0.0,
-            "decay": "*/kernel",  # where weight_decay applies, with factors: '*', 'conv*/kernel, fc10/kernel=250'
-            "rates": "",  # factors of lr per parameter in the same form, '*, */bias=2'; '' = 1 for all
+            "decay_multipliers": "*/kernel",  # where weight_decay applies, with factors: '*', 'conv*/kernel, fc10/kernel=250'
+            "lr_multipliers": "",  # factors of lr per parameter in the same form, '*, */bias=2'; '' = 1 for all
             "max_norm": 0.0,  # max L2 norm of each unit's incoming weights; 0 = off
             "average": "",  # parameter average for tests: 'ema(0.9999)', 'polyak(200)' (from epoch 200 on)
         },

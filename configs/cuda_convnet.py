@@ -27,7 +27,7 @@ def get_config(variant: str = "26pct"):
     config = base.get_config()
     config.model.name = f"cuda_convnet_{variant}"
     config.data.update(name="cifar10", train_ops="decode|subtract_mean", test_ops="decode|subtract_mean")
-    config.optim.update(lr=0.001, momentum=0.9, rates="*, */bias=2")
+    config.optim.update(lr=0.001, momentum=0.9, lr_multipliers="*, */bias=2")
     config.train.update(batch_size=128, eval_every_epochs=1.0)
     base.pick(VARIANTS, variant)(config)
     return config
@@ -35,24 +35,28 @@ def get_config(variant: str = "26pct"):
 
 def quick(config):
     # The fc layers have a decay of 0.03.
-    config.optim.update(schedule="steps(0.1, 8)", weight_decay=0.004, decay="conv*/kernel, fc*/kernel=7.5")
+    config.optim.update(schedule="steps(0.1, 8)", weight_decay=0.004, decay_multipliers="conv*/kernel, fc*/kernel=7.5")
     config.train.epochs = 10.0
 
 
 def lrn_18(config):
     # fc10 has a decay of 1.
-    config.optim.update(schedule="steps(0.1, 120, 130)", weight_decay=0.004, decay="conv*/kernel, fc10/kernel=250")
+    config.optim.update(
+        schedule="steps(0.1, 120, 130)", weight_decay=0.004, decay_multipliers="conv*/kernel, fc10/kernel=250"
+    )
     config.train.epochs = 140.0
 
 
 def plain_19(config):
     lrn_18(config)
-    config.optim.decay = "conv*/kernel, fc10/kernel=750"  # fc10 has a decay of 3
+    config.optim.decay_multipliers = "conv*/kernel, fc10/kernel=750"  # fc10 has a decay of 3
 
 
 def local(config):
     config.data.update(train_ops="decode|subtract_mean|crop(24)|flip", test_ops="decode|subtract_mean|center(24)")
-    config.optim.update(schedule="steps(0.1, 500, 510)", weight_decay=0.004, decay="local*/kernel, fc10/kernel")
+    config.optim.update(
+        schedule="steps(0.1, 500, 510)", weight_decay=0.004, decay_multipliers="local*/kernel, fc10/kernel"
+    )
     config.train.epochs = 520.0
 
 

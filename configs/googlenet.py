@@ -15,7 +15,7 @@ From the paper: momentum 0.9; the rate is multiplied by 0.96 every 8 epochs; tes
 Unspecified: batch, base rate, decay and length (here those of Caffe's solver.prototxt: 32, 0.01, 2e-4, ten million
 iterations = 250 epochs); rate and decay of biases (here those of Caffe's network: twice, none); the kind of average
 (here exponential over some 10,000 steps, as in Google's later networks); the strength of the distortions (see
-`photometric` in convnets/augment/device_ops.py). The paper trained with asynchronous gradient descent on many machines.
+`color_jitter` in convnets/augment/device_ops.py). The paper trained with asynchronous gradient descent on many machines.
 It says that the recipe changed during the project, with other samplings and interpolations late in training. None of
 that is reproduced.
 """
@@ -28,11 +28,11 @@ EPOCHS = 32 / base.IMAGENET_TRAIN  # one iteration, in epochs
 def get_config(variant: str = "paper"):
     config = base.imagenet(
         "googlenet",
-        "decode|inception_crop(224)|flip|photometric|subtract_mean('colour')",
+        "decode|inception_crop(224)|flip|color_jitter|subtract_mean('colour')",
         "decode|resize_short(256)|center(224)|subtract_mean('colour')",
     )
-    config.optim.update(lr=0.01, schedule="exponential(0.96, 8)", momentum=0.9, weight_decay=2e-4, decay="*/kernel",
-                        rates="*, */bias=2", average="ema(0.9999)")  # fmt: skip
+    config.optim.update(lr=0.01, schedule="exponential(0.96, 8)", momentum=0.9, weight_decay=2e-4, decay_multipliers="*/kernel",
+                        lr_multipliers="*, */bias=2", average="ema(0.9999)")  # fmt: skip
     config.train.update(epochs=10_000_000 * EPOCHS, batch_size=32)
     base.pick(VARIANTS, variant)(config)
     return config
@@ -43,7 +43,7 @@ def paper(config):
 
 
 def caffe(config):
-    square = "decode|square(256)|subtract_mean(123, 117, 104)"
+    square = "decode|resize_center_crop(256)|subtract_mean(123, 117, 104)"
     config.model.lrn = "caffe"
     config.data.update(train_ops=f"{square}|crop(224)|flip", test_ops=f"{square}|center(224)")
     config.train.epochs = 2_400_000 * EPOCHS

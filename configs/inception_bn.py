@@ -30,15 +30,15 @@ FASTER = {"schedule": f"exponential(0.96, {8 / 6})", "weight_decay": 2e-4 / 5}
 
 def get_config(variant: str = "x30"):
     lr, faster, model = base.pick(VARIANTS, variant)
-    photometric = "photometric(0.25, 0.25, 0.25)" if faster else "photometric"
+    jitter = "color_jitter(0.25, 0.25, 0.25)" if faster else "color_jitter"
     config = base.imagenet(
         "bn_inception",
-        f"decode|inception_crop(224)|flip|{photometric}|subtract_mean('colour')",
+        f"decode|inception_crop(224)|flip|{jitter}|subtract_mean('colour')",
         "decode|resize_short(256)|center(224)|subtract_mean('colour')",
     )
     config.model.update(model)
-    config.optim.update(lr=lr, schedule="exponential(0.96, 8)", momentum=0.9, weight_decay=2e-4, decay="*/kernel",
-                        rates="*, */bias=2")  # fmt: skip
+    config.optim.update(lr=lr, schedule="exponential(0.96, 8)", momentum=0.9, weight_decay=2e-4, decay_multipliers="*/kernel",
+                        lr_multipliers="*, */bias=2")  # fmt: skip
     config.optim.update(FASTER if faster else {})
     config.train.update(epochs=(6_000_000 if faster else 31_000_000) * EPOCHS, batch_size=32)
     return config

@@ -32,7 +32,7 @@ PASSES = "table((2, 0.4), (5, 0.2), (8, 0.1), (12, 0.02))"  # the paper's own, 0
 def get_config(variant: str = "digits"):
     config = base.get_config()
     config.model.update(name="lenet5", init_root=True)  # 2.4/sqrt(F)
-    config.loss = "map"
+    config.loss = "rbf_map"
     config.optim.update(lr=0.01, schedule="cosine(20)", momentum=0.0)
     config.train.update(epochs=20.0, batch_size=16)
     config.data.update(name="mnist", train_ops=f"decode|{PIXELS}", test_ops=f"decode|{PIXELS}")

@@ -24,7 +24,7 @@ from configs import base
 def get_config(variant: str = "digits"):
     config = base.get_config()
     config.model.update(name="neocognitron", num_classes=5, read="winner")
-    config.optim.update(lr=1.0, lr_batch=1, momentum=0.0, rates="US1/*, US2/*=16, US3/*=16, readout/*=0.5")
+    config.optim.update(lr=1.0, lr_batch=1, momentum=0.0, lr_multipliers="US1/*, US2/*=16, US3/*=16, readout/*=0.5")
     config.train.update(epochs=20.0, batch_size=1, eval_every_epochs=0.0)  # a test takes longer than an epoch
     base.pick(VARIANTS, variant)(config)
     return config
@@ -37,7 +37,7 @@ def digits(config):
 
 def mnist(config):
     config.model.update(num_classes=10, read="UC3")
-    config.optim.rates = "US1/*, US2/*=16, US3/*=16, readout/*=0.02"
+    config.optim.lr_multipliers = "US1/*, US2/*=16, US3/*=16, readout/*=0.02"
     config.data.update(name="mnist", train_split="train[:2000]")
     config.data.train_ops = config.data.test_ops = "decode|resize(16)|value_range(0.0, 1.0)"
     config.train.epochs = 2.0

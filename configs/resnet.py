@@ -63,9 +63,9 @@ def paper(config):
 
 
 def torch(config):
-    config.data.train_ops = "decode|inception_crop(224)|flip|photometric(0.4, 0.4, 0.4)|lighting(0.1)|standardize"
+    config.data.train_ops = "decode|inception_crop(224)|flip|color_jitter(0.4, 0.4, 0.4)|lighting(0.1)|standardize"
     config.data.test_ops = "decode|resize_short(256)|center(224)|standardize"
-    config.optim.update(schedule="steps(0.1, 30, 60)", nesterov=True, decay="*")
+    config.optim.update(schedule="steps(0.1, 30, 60)", nesterov=True, decay_multipliers="*")
     config.train.epochs = 90.0
 
 

@@ -10,7 +10,11 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from convnets import op_string
 from convnets.errors import UsageError
+
+# Keys until 2026-11; the configs of runs recorded before have them.
+RENAMED = {"optim.rates": "optim.lr_multipliers", "optim.decay": "optim.decay_multipliers"}
 
 
 def split_arguments(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -43,7 +47,7 @@ def load_config(source: str | Path, overrides: list[str]) -> tuple[ConfigDict | 
         near = difflib.get_close_matches(file, [str(p) for p in Path(file).parent.glob("*.py")], n=1)
         return None, [f"config file {file} does not exist" + (f"; did you mean {near[0]}?" if near else "")]
     if path.endswith(".json"):
-        config = ConfigDict(json.loads(Path(path).read_text()))
+        config = ConfigDict(rename_config(json.loads(Path(path).read_text())))
     else:
         sys.path.insert(0, str(Path(file).parent.parent.absolute()))  # configs import configs.base
         try:
@@ -58,6 +62,15 @@ def load_config(source: str | Path, overrides: list[str]) -> tuple[ConfigDict | 
         problem = _override(config, override)
         problems += [problem] if problem else []
     return config, problems
+
+
+def rename_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns a recorded config with today's names."""
+    data, optim = config.get("data", {}), config.get("optim", {})
+    data = {key: op_string.rename(value) if key.endswith("_ops") else value for key, value in data.items()}
+    optim = {RENAMED.get(f"optim.{key}", f".{key}").rpartition(".")[2]: value for key, value in optim.items()}
+    loss = {"loss": "rbf_map"} if config.get("loss") == "map" else {}
+    return {**config, **({"data": data} if data else {}), **({"optim": optim} if optim else {}), **loss}
 
 
 def configs_of_seeds(source: str | Path, overrides: list[str], count: int) -> tuple[list[ConfigDict], list[str]]:
@@ -85,6 +98,8 @@ def _override(config: ConfigDict, override: str) -> str | None:
     word, _, value = override.partition("=")
     key = word.lstrip("-").removeprefix("no").removeprefix("config.")
     leaves = leaf_keys(config)
+    if key in RENAMED:
+        return f"config key '{key}' is now '{RENAMED[key]}'"
     if key not in leaves:
         near = difflib.get_close_matches(key, leaves, n=1, cutoff=0.4)
         last = key.split(".")[-1]
@@ -116,7 +131,7 @@ def get_leaf(config: ConfigDict, key: str) -> Any:
 
 def list_changes(old: dict, new: dict) -> list[str]:
     """Returns the leaves in which two configs differ, as 'key: old -> new'."""
-    old, new = ConfigDict(old), ConfigDict(new)
+    old, new = ConfigDict(rename_config(old)), ConfigDict(rename_config(new))
     keys = dict.fromkeys(leaf_keys(old) + leaf_keys(new))
     value = lambda config, key: get_leaf(config, key) if key in leaf_keys(config) else "absent"  # noqa: E731
     return [f"{k}: {value(old, k)} -> {value(new, k)}" for k in keys if value(old, k) != value(new, k)]

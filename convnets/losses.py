@@ -18,7 +18,7 @@ def mse(scores: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.mean(jnp.square(scores - targets), axis=1)
 
 
-def map(scores: jax.Array, labels: jax.Array, j: float = 1.0) -> jax.Array:
+def rbf_map(scores: jax.Array, labels: jax.Array, j: float = 1.0) -> jax.Array:
     """Returns eq. 9 of LeCun et al. 1998, [n]: y_d + log(exp(-j) + sum_i exp(-y_i)) with penalties y = -scores.
 
     This is a cross-entropy with an additional "rubbish" class of constant penalty j. The output for the right class
@@ -34,5 +34,5 @@ def svm(scores: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.sum(jnp.square(jax.nn.relu(1 - targets * scores)), axis=1)
 
 
-LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {f.__name__: f for f in (softmax, mse, map, svm)}
+LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {f.__name__: f for f in (softmax, mse, rbf_map, svm)}
 NO_PROBABILITIES = ("mse", "svm")  # losses whose scores are not log-probabilities

@@ -6,11 +6,17 @@ A pipeline fits in one string, so a flag can override it, a table can quote it a
 import ast
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from convnets.errors import UsageError
 
+# Names until 2026-11, in recorded configs and in the memory of users.
+RENAMED = {
+    "square": "resize_center_crop", "whole": "crop_to_multiple", "five": "five_crop", "six": "six_crop",
+    "squares": "three_squares", "mirror": "with_flip", "photometric": "color_jitter", "illuminate": "brightness_gradient",
+}  # fmt: skip
 LITERALS = (bool, int, float, str, tuple)
 
 
@@ -54,6 +60,8 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> 
         except (SyntaxError, ValueError):
             raise UsageError(f"cannot read operation '{part}': write name(arguments), for example crop(24)") from None
         name = node.func.id
+        if RENAMED.get(name) in table:
+            raise UsageError(f"operation '{name}' in '{text}' is now called '{RENAMED[name]}'")
         if name not in table:
             raise UsageError(f"unknown operation '{name}' in '{text}'{suggest(name, table)}")
         calls.append(bind(table, name, args, kwargs, skip))
@@ -110,6 +118,11 @@ def _write_call(call: Call) -> str:
         if parameter.kind is not parameter.VAR_POSITIONAL and value != parameter.default:
             words.append(repr(value) if by_position else f"{name}={value!r}")
     return call.name + (f"({', '.join(words)})" if words else "")
+
+
+def rename(text: str) -> str:
+    """Returns an operation string with today's names."""
+    return re.sub(rf"(?<=\|)(\s*)({'|'.join(RENAMED)})\b", lambda found: found[1] + RENAMED[found[2]], text)
 
 
 def choose(table: Mapping[str, Any], what: str, name: str) -> Any:

@@ -18,7 +18,7 @@ def digits(filters: str, kind: str) -> Row:
     pooling, middle = KINDS[kind]
     line = f"conv(32, 9)|tanh{middle.format('')}|{pooling}(5)|out"
     net = (f"--config.model.layers={line}",) if kind != "Rabs-N-PA" else ()
-    rates = ("--config.optim.rates=*",) if filters == "R+" else ()
+    rates = ("--config.optim.lr_multipliers=*",) if filters == "R+" else ()
     return Row(f"{filters} {kind}", "configs/ablation.py:random", overrides=(*net, *rates), cost="15 s, 1 core")
 
 
@@ -27,7 +27,7 @@ def cifar(filters: str, kind: str) -> Row:
     line = (f"conv(64, 9)|tanh{middle.format('')}|{pooling}(6, 2)|conv(256, 5)|tanh{middle.format('(5)')}"
             f"|{pooling}(3, 2)|out")  # fmt: skip
     net = (f"--config.model.layers={line}",) if kind != "Rabs-N-PA" else ()
-    rates = ("--config.optim.rates=*",) if filters == "R+" else ()
+    rates = ("--config.optim.lr_multipliers=*",) if filters == "R+" else ()
     return Row(f"{filters} {kind}", "configs/ablation.py:random2", overrides=(*net, *rates), cost="1 min, 1 x H100")
 
 

@@ -10,7 +10,7 @@ NET = "{1}conv(16, 5)|{0}|max(2)|conv(32, 5)|{0}|max(2)|out"
 # LRN constants of cuda-convnet's 11% network (convnets/models/alexnet.py); AlexNet's are for pixels in 0 to 255.
 NORMS = {"none": ("relu", ""), "LRN": ("relu|lrn(9, 0.001, k=1, divide=True)", ""), "LCN": ("relu|lcn", ""),
          "LCN of the pixels": ("relu", "lcn|"), "BN": ("norm|relu", "")}  # fmt: skip
-LIGHTS = {"dim": "illuminate(0.3)", "slanted": "illuminate(0.6, 0.6)"}
+LIGHTS = {"dim": "brightness_gradient(0.3)", "slanted": "brightness_gradient(0.6, 0.6)"}
 
 
 def digits(label: str, norm: str, first: str) -> Row:

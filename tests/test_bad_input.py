@@ -25,7 +25,7 @@ PHOTOGRAPHS = ("--config=configs/ablation.py:mnist10k", "--config.model.layers=c
                "--config.model.num_classes=2", "--config.model.side=16", "--config.model.channels=3",
                "--config.data.train_split=train", "--config.data.loader=stream",
                "--config.data.train_ops=decode|inception_crop(16)|flip|value_range(-1, 1)",
-               "--config.data.test_ops=decode|square(16)|value_range(-1, 1)", "--config.train.epochs=1",
+               "--config.data.test_ops=decode|resize_center_crop(16)|value_range(-1, 1)", "--config.train.epochs=1",
                "--config.train.batch_size=8", "--config.evaluate.batch_size=8")  # fmt: skip
 
 

@@ -283,7 +283,7 @@ def test_a_folder_of_images_trains_and_a_bad_one_is_named(tmp_path):
             )
     birds = ("--config=configs/base.py:resnet20_cifar", f"--config.data.name=folder:{tmp_path / 'birds'}", "--config.data.test_split=val",
              "--config.data.loader=stream", "--config.data.train_ops=decode|inception_crop(32)|flip|standardize",
-             "--config.data.test_ops=decode|square(32)|standardize", "--config.model.num_classes=2",
+             "--config.data.test_ops=decode|resize_center_crop(32)|standardize", "--config.model.num_classes=2",
              "--config.train.batch_size=20", "--config.train.epochs=1", "--config.evaluate.batch_size=8")  # fmt: skip
     out, _ = run(*birds, f"--workdir={tmp_path / 'a'}")
     assert "data: train streamed, about" in out

@@ -115,15 +115,15 @@ def shift(keys: jax.Array, x: jax.Array, down: int, right: int, fill: float = 0.
 # Views: several per image, at test time only; the views of an image are consecutive ---------------------------------
 
 
-def five(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
+def five_crop(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
     """Takes n x n crops of the four corners and the centre: [b, h, w, c] to [5 b, n, n, c]."""
-    h, w = _room("five", x, n)
+    h, w = _room("five_crop", x, n)
     corners = [(0, 0), (0, w), (h, 0), (h, w), (h // 2, w // 2)]
     views = jnp.stack([x[:, top : top + n, left : left + n] for top, left in corners], axis=1)
     return views.reshape(-1, *views.shape[2:])
 
 
-def mirror(keys: jax.Array, x: jax.Array) -> jax.Array:
+def with_flip(keys: jax.Array, x: jax.Array) -> jax.Array:
     """Returns each image followed by its mirror image: [b, h, w, c] to [2 b, h, w, c]."""
     return jnp.stack([x, x[:, :, ::-1]], axis=1).reshape(-1, *x.shape[1:])
 
@@ -187,7 +187,7 @@ def lighting(
     return (x / (1 + std) if formula == "deviation" else x) + noise
 
 
-def photometric(
+def color_jitter(
     keys: jax.Array, x: jax.Array, brightness: float = 0.5, contrast: float = 0.5, saturation: float = 0.5
 ) -> jax.Array:
     """Changes brightness, contrast and saturation by factors from U(1 - a, 1 + a), in random order.
@@ -212,11 +212,11 @@ def photometric(
         return image
 
     if x.shape[3] != 3:
-        raise UsageError(f"photometric: images have {x.shape[3]} channels, not red, green and blue")
+        raise UsageError(f"color_jitter: images have {x.shape[3]} channels, not red, green and blue")
     return jax.vmap(one)(keys, x)
 
 
-def illuminate(keys: jax.Array, x: jax.Array, gain: float, slope: float = 0.0) -> jax.Array:
+def brightness_gradient(keys: jax.Array, x: jax.Array, gain: float, slope: float = 0.0) -> jax.Array:
     """Multiplies every image by the same light intensity, to test how a network responds.
 
     Args:
@@ -250,13 +250,13 @@ DEVICE = make_table(
     Op(rotate, random=True),
     Op(scale, random=True),
     Op(shift),
-    Op(five, views=True),
-    Op(mirror, views=True),
+    Op(five_crop, views=True),
+    Op(with_flip, views=True),
     Op(value_range),
     Op(subtract_mean, statistics=lambda of: of in ((), ("colour",))),
     Op(standardize, statistics=lambda mean, std, **_: not (mean and std)),
     Op(lighting, random=True, statistics=True),
-    Op(photometric, random=True),
-    Op(illuminate),
+    Op(color_jitter, random=True),
+    Op(brightness_gradient),
     Op(noise, random=True),
 )

@@ -140,7 +140,7 @@ def resize_short(seed: Any, image: Image, a: int, b: int = 0, antialias: bool = 
     return image._replace(size=size, own_size=False, antialias=antialias)
 
 
-def square(seed: Any, image: Image, n: int, antialias: bool = False) -> Image:
+def resize_center_crop(seed: Any, image: Image, n: int, antialias: bool = False) -> Image:
     """Resizes the shorter side to n, then takes the central n x n pixels (Krizhevsky et al. 2012, section 2)."""
     return center(seed, resize_short(seed, image, n, antialias=antialias), n)
 
@@ -196,7 +196,7 @@ def inception_crop(
     return image._replace(windows=window, size=size, own_size=False, antialias=antialias, whole_pixels=True)
 
 
-def whole(seed: Any, image: Image, m: int) -> Image:
+def crop_to_multiple(seed: Any, image: Image, m: int) -> Image:
     """Takes the central part whose sides are multiples of m, for dense evaluation; its size varies between images."""
     size = image.size // m * m
     return _cut(image, [(image.size - size) // 2], size)
@@ -205,20 +205,20 @@ def whole(seed: Any, image: Image, m: int) -> Image:
 # Several windows, at test time only: [views, h, w, channels] --------------------------------------------------------
 
 
-def five(seed: Any, image: Image, n: int) -> Image:
+def five_crop(seed: Any, image: Image, n: int) -> Image:
     """Takes n x n crops of the four corners and the centre."""
     return _cut(image, _corners(image, n), [n, n])._replace(several=True)
 
 
-def six(seed: Any, image: Image, n: int) -> Image:
-    """Takes the crops of `five`, then the whole image resized to n x n (Szegedy et al. 2014, section 7, per square)."""
+def six_crop(seed: Any, image: Image, n: int) -> Image:
+    """Takes the crops of `five_crop`, then the whole image resized to n x n (Szegedy et al. 2014, section 7, per square)."""
     import tensorflow as tf
 
     corners = [*_corners(image, n), tf.zeros([2], tf.int32)]
     return _cut(image, corners, [n, n], [[n, n]] * 5 + [image.size])._replace(several=True)
 
 
-def squares(seed: Any, image: Image) -> Image:
+def three_squares(seed: Any, image: Image) -> Image:
     """Takes the left, central and right square of a wide image, or the top, central and bottom one of a tall image."""
     import tensorflow as tf
 
@@ -269,15 +269,15 @@ def _middle_side(a: int, b: int, antialias: bool) -> Call:
 HOST = make_table(
     Op(decode),
     Op(resize_short, size="varies", random=lambda a, b, antialias: b > 0, still=_middle_side),
-    Op(square, size="fixed"),
+    Op(resize_center_crop, size="fixed"),
     Op(center, size="fixed"),
     Op(crop, size="fixed", random=True, still=lambda n: Call("center", center, {"n": n})),
     Op(inception_crop, size="fixed", random=True,
-       still=lambda n, area, aspect, antialias: Call("square", square, {"n": n, "antialias": antialias})),
-    Op(whole, size="varies"),
-    Op(five, size="fixed", views=True),
-    Op(six, size="fixed", views=True),
-    Op(squares, size="fixed", views=True),
+       still=lambda n, area, aspect, antialias: Call("resize_center_crop", resize_center_crop, {"n": n, "antialias": antialias})),
+    Op(crop_to_multiple, size="varies"),
+    Op(five_crop, size="fixed", views=True),
+    Op(six_crop, size="fixed", views=True),
+    Op(three_squares, size="fixed", views=True),
     Op(grid, size="fixed", views=True),
 )  # fmt: skip
 
@@ -307,7 +307,7 @@ def check(calls: Sequence[Call]) -> None:
                 raise UsageError(
                     f"{name}: {key} is {given[key]}: it must be (low, high) above 0" + ", to 1" * (key == "area")
                 )
-        wanted = given.get("m") or (given.get("n") if name not in ("square", "inception_crop") else None)
+        wanted = given.get("m") or (given.get("n") if name not in ("resize_center_crop", "inception_crop") else None)
         if short and wanted and wanted > short:
             raise UsageError(f"{name}({wanted}): the shorter side of the image may be only {short}")
         short = given.get("n") or given.get("a") or short

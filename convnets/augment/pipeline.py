@@ -1,7 +1,7 @@
 """The augmentation language: `decode|crop(24)|flip|subtract_mean`, read left to right.
 
 Host operations (augment/host_ops.py) turn one encoded image into uint8 pixels of fixed size, with TensorFlow. Device
-operations (augment/device_ops.py) act on a batch of float32 pixels inside the compiled step. Only crop, center and five
+operations (augment/device_ops.py) act on a batch of float32 pixels inside the compiled step. Only crop, center and five_crop
 exist on both sides.
 """
 
@@ -25,8 +25,8 @@ OPS = {name: op.function for name, op in (DEVICE | HOST).items()}
 def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
     """Parses `text` into host and device operations.
 
-    The operations crop, center and five exist on both sides. They run on the host while the image size still varies,
-    i.e. after resize_short or whole. Once the size is fixed, they run on the device.
+    The operations crop, center and five_crop exist on both sides. They run on the host while the image size still varies,
+    i.e. after resize_short or crop_to_multiple. Once the size is fixed, they run on the device.
 
     Args:
         test: True for test images, which must look the same every time and may be shown in several views.
@@ -51,7 +51,7 @@ def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
         host_ops.check(host)
     except UsageError as e:
         raise UsageError(f"augmentation '{text}': {e}") from None
-    if varies and not (test and host[-1].name == "whole"):
+    if varies and not (test and host[-1].name == "crop_to_multiple"):
         example = "center(224)" if test else "crop(224)"
         raise UsageError(
             f"augmentation '{text}': the images keep different sizes after '{host[-1].name}'; add {example}"
@@ -79,7 +79,7 @@ def parse_calls(text: str) -> list[Call]:
 
 def only_for_protocols(name: str) -> bool:
     """Returns whether an operation gives several views or a varying size, so that only a test protocol may add it."""
-    return name == "whole" or (DEVICE | HOST)[name].views
+    return name == "crop_to_multiple" or (DEVICE | HOST)[name].views
 
 
 def is_random(call: Call, table: Mapping[str, Op]) -> bool:

@@ -1,13 +1,13 @@
 """The papers' test protocols: `ten_crop`, or `multi_scale(256, 384, 512)|multi_crop(256, 384, 512)`.
 
 A protocol maps the operations of a config's test string to those of one or more passes over the split. It replaces
-the operations that select a region of the image (resize_short, square, center) by views and keeps the pixel operations:
+the operations that select a region of the image (resize_short, resize_center_crop, center) by views and keeps the pixel operations:
 
-    decode|square(256)|subtract_mean|center(224)
-        ten_crop      decode|square(256)|subtract_mean|five(224)|mirror
+    decode|resize_center_crop(256)|subtract_mean|center(224)
+        ten_crop      decode|resize_center_crop(256)|subtract_mean|five_crop(224)|with_flip
     decode|resize_short(256)|center(224)|subtract_mean('colour')
-        crops_144     decode|resize_short(256)|squares|six(224)|subtract_mean('colour')|mirror, and 288, 320, 352
-        dense(384)    decode|resize_short(384)|whole(32)|subtract_mean('colour')|mirror
+        crops_144     decode|resize_short(256)|three_squares|six_crop(224)|subtract_mean('colour')|with_flip, and 288, 320, 352
+        dense(384)    decode|resize_short(384)|crop_to_multiple(32)|subtract_mean('colour')|with_flip
 
 Views and passes are averaged within each protocol; then the probabilities of protocols joined by `|` are averaged. Each
 protocol averages softmax outputs or scores (`average='softmax'` or 'score') as its paper does. If the paper does not
@@ -24,7 +24,7 @@ from convnets.evaluation.metrics import AVERAGES
 from convnets.op_string import Call
 
 STEP = 32  # pixels; sides of whole images are multiples of it
-RESIZES = ("resize_short", "square")
+RESIZES = ("resize_short", "resize_center_crop")
 
 
 class Passes(NamedTuple):
@@ -82,9 +82,9 @@ def ten_crop(test: TestOps, average: str = "softmax") -> Passes:
 
     The softmax is averaged. He et al. 2015, section 4.1, use the same ten crops and do not say what they average.
     """
-    crops = _op("five", test.crops("ten_crop"))
+    crops = _op("five_crop", test.crops("ten_crop"))
     resize = [test.resize] if test.resize else []
-    return Passes(average, [[test.decode, *resize, *test.before, crops, *test.after, _op("mirror")]])
+    return Passes(average, [[test.decode, *resize, *test.before, crops, *test.after, _op("with_flip")]])
 
 
 def crops_144(test: TestOps, average: str = "softmax") -> Passes:
@@ -96,7 +96,7 @@ def crops_144(test: TestOps, average: str = "softmax") -> Passes:
     n = test.crops("crops_144")
     _no_mean_image("crops_144", test.before)
     return Passes(average, [
-        [test.decode, test.resized(side), _op("squares"), _op("six", n), *test.pixels, _op("mirror")]
+        [test.decode, test.resized(side), _op("three_squares"), _op("six_crop", n), *test.pixels, _op("with_flip")]
         for side in (256, 288, 320, 352)
     ])  # fmt: skip
 
@@ -114,10 +114,10 @@ def dense(test: TestOps, size: int = 0, average: str = "softmax", flip: bool = T
         flip: whether to add the mirror image.
     """
     if test.resize:
-        size = size or test.resize.kwargs["n" if test.resize.name == "square" else "a"]
+        size = size or test.resize.kwargs["n" if test.resize.name == "resize_center_crop" else "a"]
     _no_mean_image("dense", test.pixels if size else test.after)
-    look = [test.resized(size), _op("whole", STEP)] if size else []
-    ops = [test.decode, *look, *test.pixels, *([_op("mirror")] if flip else [])]
+    look = [test.resized(size), _op("crop_to_multiple", STEP)] if size else []
+    ops = [test.decode, *look, *test.pixels, *([_op("with_flip")] if flip else [])]
     return Passes(average, [ops], (size,) if size else (0,) if test.n else ())
 
 
@@ -144,7 +144,7 @@ def multi_crop(test: TestOps, *sizes: int, average: str = "softmax") -> Passes:
         raise UsageError("multi_crop: give the shorter sides of the images, like multi_crop(256, 384, 512)")
     _no_mean_image("multi_crop", test.before)
     return Passes(average, [
-        [test.decode, test.resized(side), _op("grid", 5, n), *test.pixels, _op("mirror")] for side in sizes
+        [test.decode, test.resized(side), _op("grid", 5, n), *test.pixels, _op("with_flip")] for side in sizes
     ])  # fmt: skip
 
 

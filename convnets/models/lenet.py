@@ -128,7 +128,7 @@ class LeNet1(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """Maps [n, 32, 32, 1] to negative RBF distances [n, 10]: 60,000 parameters. Trained with eq. 9 (loss 'map')."""
+    """Maps [n, 32, 32, 1] to negative RBF distances [n, 10]: 60,000 parameters. Trained with eq. 9 (loss 'rbf_map')."""
 
     num_classes: int = 10
     init_root: bool = False

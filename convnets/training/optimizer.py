@@ -144,8 +144,8 @@ class Recipe(NamedTuple):
 
 
 def make_recipe(
-    lr: float, lr_batch: int, schedule: str, momentum: float, nesterov: bool, weight_decay: float, decay: str,
-    rates: str, max_norm: float, average: str, *, steps_per_epoch: float, batch_size: int,
+    lr: float, lr_batch: int, schedule: str, momentum: float, nesterov: bool, weight_decay: float,
+    decay_multipliers: str, lr_multipliers: str, max_norm: float, average: str, *, steps_per_epoch: float, batch_size: int,
 ) -> Recipe:  # fmt: skip
     """Builds SGD with momentum in the papers' form, v <- m v - lr (g + d w); w <- w + v.
 
@@ -156,8 +156,8 @@ def make_recipe(
         lr: base learning rate of the schedule.
         lr_batch: batch size that `lr` is meant for; 0 = any. The rate is proportional to the batch size (Krizhevsky
             2014, Goyal et al. 2017).
-        decay: `parameter_multipliers` of weight_decay; most papers use '*/kernel' (kernels only) or '*' (everything).
-        rates: `parameter_multipliers` of the learning rate; '' = 1 for all; Caffe and cuda-convnet use '*, */bias=2'.
+        decay_multipliers: `parameter_multipliers` of weight_decay; most papers use '*/kernel' (kernels only) or '*' (everything).
+        lr_multipliers: `parameter_multipliers` of the learning rate; '' = 1 for all; Caffe and cuda-convnet use '*, */bias=2'.
         max_norm: see `limit_norm`; 0 = off.
         average: a name of AVERAGES with its arguments; '' = none.
 
@@ -169,8 +169,8 @@ def make_recipe(
     def rate(step):
         return base * of_epoch(jnp.asarray(step, jnp.float32) / steps_per_epoch)
 
-    parts = [add_decay(weight_decay, decay)] if weight_decay else []
-    parts += [scale_by_multipliers(rates)] if rates else []
+    parts = [add_decay(weight_decay, decay_multipliers)] if weight_decay else []
+    parts += [scale_by_multipliers(lr_multipliers)] if lr_multipliers else []
     parts += [optax.scale_by_learning_rate(rate), scale_by_lr_factor()]
     parts += [optax.trace(momentum, nesterov)] if momentum else []
     parts += [limit_norm(max_norm)] if max_norm else []

@@ -20,7 +20,7 @@ def keys(n=N, epoch=0):
 
 
 def run(text, images, keys=None):
-    test = bool({"five", "mirror"} & {word.split("(")[0] for word in text.split("|")})
+    test = bool({"five_crop", "with_flip"} & {word.split("(")[0] for word in text.split("|")})
     calls = pipeline.bind(pipeline.parse("decode|" + text, test)[1], FOUND)
     return np.asarray(pipeline.apply(calls, keys, images))
 
@@ -68,7 +68,7 @@ def test_flip_is_a_fair_coin_for_each_image():
 def test_views_stand_one_after_the_other():
     two = places(6)[:2].copy()
     two[1] += 100
-    views = run("five(4)|mirror", two)
+    views = run("five_crop(4)|with_flip", two)
     assert views.shape == (20, 4, 4, 2)
     corners = [(0, 0), (0, 2), (2, 0), (2, 2), (1, 1)]
     for (image, base), (number, (top, left)) in itertools.product(enumerate((0, 100)), enumerate(corners)):
@@ -90,8 +90,8 @@ def test_shift_moves_down_and_right_and_fills():
 
 def test_light_has_a_strength_and_falls_from_left_to_right():
     x = np.full((1, 2, 3, 1), 10, np.uint8)
-    np.testing.assert_allclose(run("illuminate(0.5)", x), 5.0)
-    np.testing.assert_allclose(run("illuminate(2, 0.25)", x)[0, 1, :, 0], [25, 20, 15])
+    np.testing.assert_allclose(run("brightness_gradient(0.5)", x), 5.0)
+    np.testing.assert_allclose(run("brightness_gradient(2, 0.25)", x)[0, 1, :, 0], [25, 20, 15])
 
 
 def test_subtract_mean_of_pixels_of_colours_and_given():
@@ -122,12 +122,12 @@ def test_photometric_changes_what_it_says_and_in_every_order():
     for text, centre, limit in (("brightness=0.5, contrast=0, saturation=0", 0, 0.5),
                                 ("brightness=0, contrast=0.3, saturation=0", gray.mean(), 0.3),
                                 ("brightness=0, contrast=0, saturation=0.4", gray[..., None], 0.4)):  # fmt: skip
-        changed = run(f"photometric({text})", x, keys())
+        changed = run(f"color_jitter({text})", x, keys())
         factor = ((changed - centre) / (x - centre))[:, 0, 0, 0]
         np.testing.assert_allclose(changed - centre, factor[:, None, None, None] * (x - centre), atol=0.02)
         assert 1 - limit <= factor.min() < 1 - 0.95 * limit and 1 + 0.95 * limit < factor.max() <= 1 + limit
         assert abs(factor.mean() - 1) < 0.03
-    both = run("photometric(0.5, 0.5, 0.5)", x, keys())
+    both = run("color_jitter(0.5, 0.5, 0.5)", x, keys())
     assert both.min() >= 0 and both.max() <= 255 and len(np.unique(both[:, 0, 0, 0])) > N / 2
 
 
@@ -142,7 +142,7 @@ def test_rotate_and_scale_are_distortions():
     np.testing.assert_array_equal(run("scale(1.2)", x, keys(8)), run("distort(scale=0.1823215567939546)", x, keys(8)))
 
 
-RANDOM = ["crop(4)", "pad_crop(2)", "flip", "lighting(0.1)", "photometric", "noise(2)", "distort(translate=1)",
+RANDOM = ["crop(4)", "pad_crop(2)", "flip", "lighting(0.1)", "color_jitter", "noise(2)", "distort(translate=1)",
           "rotate(20)", "scale(1.1)"]  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def test_random_operations_depend_on_the_example_alone(text):
 @pytest.mark.parametrize("text, message", [
     ("crop(7)", "crop.7.: the image is only 6 x 6"),
     ("center(0)", "center.0.: the image"),
-    ("five(9)", "five.9.: the image is only"),
+    ("five_crop(9)", "five_crop.9.: the image is only"),
     ("center(4)|subtract_mean", "subtract_mean: the mean image is 6 x 6 x 3"),
     ("subtract_mean(1, 2)", "give nothing, 'colour', or 3 numbers"),
     ("subtract_mean('color')", "give nothing, 'colour', or 3 numbers"),

@@ -67,8 +67,8 @@ def test_decoding_a_window_is_cutting_the_resized_whole(h, w, kind):
     top, left = (H - 224) // 2, (W - 224) // 2
     close(show("resize_short(256)|center(224)", encoded), whole[top : top + 224, left : left + 224])
     top, left = (H - 256) // 2, (W - 256) // 2
-    close(show("square(256)", encoded), whole[top : top + 256, left : left + 256])
-    corners = show("resize_short(256)|five(224)", encoded, test=True)
+    close(show("resize_center_crop(256)", encoded), whole[top : top + 256, left : left + 256])
+    corners = show("resize_short(256)|five_crop(224)", encoded, test=True)
     assert corners.shape == (5, 224, 224, 3)
     for view, (down, right) in zip(corners, [(0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)], strict=True):
         top, left = int((H - 224) * down), int((W - 224) * right)
@@ -84,7 +84,7 @@ def test_antialiased_is_pillows_bilinear(h, w):
     top, left = (H - 160) // 2, (W - 160) // 2
     close(show("resize_short(200, antialias=True)|center(160)", encoded), whole[top : top + 160, left : left + 160], 2)
     noise = encode(np.random.default_rng(0).integers(0, 255, (h, w, 3), dtype=np.uint8), "png")
-    smooth, rough = (show(f"square(64, antialias={a})", noise).std() for a in (True, False))
+    smooth, rough = (show(f"resize_center_crop(64, antialias={a})", noise).std() for a in (True, False))
     assert smooth < 0.7 * rough
 
 
@@ -106,10 +106,10 @@ def placed(text, h, w, test=True):
 
 
 def test_views_are_where_the_papers_say():
-    views_of = placed("resize_short(100)|squares", 100, 160)
+    views_of = placed("resize_short(100)|three_squares", 100, 160)
     assert [v[0, 0].tolist() for v in views_of] == [[0, 0], [0, 30], [0, 60]] and views_of.shape == (3, 100, 100, 2)
-    assert [v[0, 0].tolist() for v in placed("resize_short(100)|squares", 160, 100)] == [[0, 0], [30, 0], [60, 0]]
-    six = placed("resize_short(100)|squares|six(80)", 100, 160)
+    assert [v[0, 0].tolist() for v in placed("resize_short(100)|three_squares", 160, 100)] == [[0, 0], [30, 0], [60, 0]]
+    six = placed("resize_short(100)|three_squares|six_crop(80)", 100, 160)
     assert six.shape == (18, 80, 80, 2)
     wanted = [[0, 0], [0, 20], [20, 0], [20, 20], [10, 10], [0, 0]]
     assert [v[0, 0].tolist() for v in six[:6]] == wanted
@@ -118,24 +118,28 @@ def test_views_are_where_the_papers_say():
     grid = placed("resize_short(100)|grid(5, 60)", 100, 140)
     assert [v[0, 0].tolist() for v in grid] == [[10 * i, 20 * j] for i in range(5) for j in range(5)]
     assert placed("resize_short(100)|grid(1, 60)", 100, 140)[0, 0, 0].tolist() == [20, 40]
-    whole = placed("resize_short(100)|whole(32)", 100, 150)
+    whole = placed("resize_short(100)|crop_to_multiple(32)", 100, 150)
     assert whole.shape == (96, 128, 2) and whole[0, 0].tolist() == [2, 11]
 
 
 def test_the_same_operation_on_host_and_device():
     shared = host_ops.HOST.keys() & DEVICE.keys()
-    assert shared == {"center", "crop", "five"}
+    assert shared == {"center", "crop", "five_crop"}
     for name in shared:  # the same op string is valid on host and device
         ours, theirs = (list(signature(table[name].function).parameters)[2:] for table in (host_ops.HOST, DEVICE))
         assert ours == theirs
     pixels = photograph(100, 140)
     encoded = encode(pixels, "png")
-    for name in ("center(60)", "five(60)"):
+    for name in ("center(60)", "five_crop(60)"):
         host = show(f"resize_short(100)|{name}", encoded, test=True)
         device = pipeline.apply(pipeline.parse(f"decode|{name}", test=True)[1], None, pixels[None])
         np.testing.assert_array_equal(host.reshape(-1, 60, 60, 3), device)
-    host, device = pipeline.parse("decode|square(100)|center(60)|five(40)|mirror", test=True)
-    assert [c.name for c in host] == ["decode", "square"] and [c.name for c in device] == ["center", "five", "mirror"]
+    host, device = pipeline.parse("decode|resize_center_crop(100)|center(60)|five_crop(40)|with_flip", test=True)
+    assert [c.name for c in host] == ["decode", "resize_center_crop"] and [c.name for c in device] == [
+        "center",
+        "five_crop",
+        "with_flip",
+    ]
     x = np.zeros((2, 100, 100, 3), np.uint8)
     assert pipeline.apply(device, None, x).shape == (20, 40, 40, 3)
 
@@ -205,10 +209,10 @@ def test_gray_cmyk_and_png_become_rgb():
     for encoded in (encode(pixels, mode="CMYK", quality=95), encode(pixels, "png"), encode(pixels, "bmp")):
         close(show("", encoded), pixels, 30)
         assert np.abs(show("", encoded).astype(float) - pixels).mean() < 4
-        assert show("square(32)", encoded).shape == (32, 32, 3)
-    gray = show("square(32)", encode(pixels, mode="L"))
+        assert show("resize_center_crop(32)", encoded).shape == (32, 32, 3)
+    gray = show("resize_center_crop(32)", encode(pixels, mode="L"))
     assert gray.shape == (32, 32, 3) and np.ptp(gray, axis=2).max() == 0 and gray.std() > 10
-    assert show("square(32)", encode(pixels, mode="L"), channels=1).shape == (32, 32, 1)
+    assert show("resize_center_crop(32)", encode(pixels, mode="L"), channels=1).shape == (32, 32, 1)
 
 
 @pytest.mark.parametrize(
@@ -216,17 +220,17 @@ def test_gray_cmyk_and_png_become_rgb():
     [
         ("resize_short(256)", False, "different sizes after 'resize_short'; add crop"),
         ("resize_short(256)|flip", False, "different sizes after 'resize_short'; add crop"),
-        ("resize_short(256)|whole(32)", False, "different sizes after 'whole'; add crop"),
+        ("resize_short(256)|crop_to_multiple(32)", False, "different sizes after 'crop_to_multiple'; add crop"),
         ("resize_short(256)", True, "add center"),
         ("resize_short(256)|crop(224)", True, "'crop' is random"),
         ("resize_short(256, 480)|center(224)", True, "'resize_short' is random"),
         ("inception_crop(224)", True, "'inception_crop' is random"),
-        ("resize_short(256)|six(224)", False, "'six' gives several views"),
-        ("square(64)|mirror", False, "'mirror' gives several views"),
-        ("square(64)|flip|inception_crop(32)", False, "'inception_crop' works on the host"),
+        ("resize_short(256)|six_crop(224)", False, "'six_crop' gives several views"),
+        ("resize_center_crop(64)|with_flip", False, "'with_flip' gives several views"),
+        ("resize_center_crop(64)|flip|inception_crop(32)", False, "'inception_crop' works on the host"),
         ("resize_short(256)|crop(257)", False, r"crop\(257\): the shorter side of the image may be only 256"),
         ("resize_short(256, 200)|crop(64)", False, r"resize_short\(256, 200\): the second side is smaller"),
-        ("square(0)", False, "square: n is 0"),
+        ("resize_center_crop(0)", False, "resize_center_crop: n is 0"),
         ("inception_crop(64, area=(0.5, 0.2))", False, "inception_crop: area is"),
         ("inception_crop(64, area=(0.5, 2.0))", False, "inception_crop: area is"),
         ("resize_short('256')|crop(64)", False, "a must be int"),
@@ -238,7 +242,7 @@ def test_wrong_strings_are_explained(text, test, message):
         pipeline.parse("decode|" + text, test)
 
 
-@pytest.mark.parametrize("text", ["six(5)", "squares", "grid(2, 5)", "whole(4)"])
+@pytest.mark.parametrize("text", ["six_crop(5)", "three_squares", "grid(2, 5)", "crop_to_multiple(4)"])
 def test_windows_apply_to_an_image_of_its_own_size(text):
     """Without a resize before it, an operation places its windows on the pixels of the image itself."""
     pixels = np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8)

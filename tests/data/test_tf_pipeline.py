@@ -30,7 +30,7 @@ def photographs(root, counts, size=(24, 30), seed=0):
 CROPS = "decode|resize_short(16, 24)|crop(12)"
 
 
-def folder(name, train_ops=CROPS, test_ops="decode|square(12)", loader="stream", on_error="error"):
+def folder(name, train_ops=CROPS, test_ops="decode|resize_center_crop(12)", loader="stream", on_error="error"):
     return dataset.load_splits(name, "", loader, "train", "test", train_ops, test_ops, on_error)
 
 
@@ -82,8 +82,8 @@ def test_folders_are_laid_out_as_image_folder_has_them(small):
         assert split.info.label_names == theirs.features["label"].names == ["a", "b"]
         labels = [label for _, label in examples(split, 2).values()]
         assert sorted(set(labels)) == [0, 1]
-    resident, _ = folder(small, "decode|square(12)", loader="resident")
-    stream, _ = folder(small, "decode|square(12)")
+    resident, _ = folder(small, "decode|resize_center_crop(12)", loader="resident")
+    stream, _ = folder(small, "decode|resize_center_crop(12)")
     for (_, i), (image, label) in examples(stream, 4).items():
         assert resident.constants["images"][i].tobytes() == image and resident.constants["labels"][i] == label
 
@@ -107,7 +107,7 @@ def test_folders_that_cannot_be_read_are_explained(small, tmp_path):
 
 def test_statistics_of_a_stream_are_those_of_its_pixels(small):
     ops = "decode|resize_short(14, 18)|crop(12)|flip|subtract_mean('colour')"
-    train, test = folder(small, ops, "decode|square(12)|subtract_mean('colour')")
+    train, test = folder(small, ops, "decode|resize_center_crop(12)|subtract_mean('colour')")
     still, _ = folder(small, "decode|resize_short(16)|center(12)", loader="resident")
     wanted = measure_statistics([still.constants["images"]])
     for ours, theirs in zip(train.statistics, wanted, strict=True):
@@ -116,7 +116,9 @@ def test_statistics_of_a_stream_are_those_of_its_pixels(small):
     kept = list((cache.cache_dir() / "statistics").glob("*.npz"))
     assert folder(small, ops)[0].statistics.mean.tolist() == wanted.mean.tolist()
     assert len(list((cache.cache_dir() / "statistics").glob("*.npz"))) == len(kept)
-    literal, _ = folder(small, "decode|square(12)|subtract_mean(1.0, 2.0, 3.0)", "decode|square(12)")
+    literal, _ = folder(
+        small, "decode|resize_center_crop(12)|subtract_mean(1.0, 2.0, 3.0)", "decode|resize_center_crop(12)"
+    )
     assert literal.statistics is None
 
 
@@ -186,8 +188,8 @@ def test_a_resident_set_replaces_what_it_skips(tmp_path):
     name = photographs(tmp_path / "birds", {"train": 1000, "test": 2}, size=(16, 16))
     damage(sorted((tmp_path / "birds" / "train").glob("*/*"))[999], "text")  # the last image; the first replaces it
     with pytest.raises(DataError, match=r"train, .*0999\.jpg"):
-        folder(name, "decode|square(12)", loader="resident")
-    train, _ = folder(name, "decode|square(12)", loader="resident", on_error="skip")
+        folder(name, "decode|resize_center_crop(12)", loader="resident")
+    train, _ = folder(name, "decode|resize_center_crop(12)", loader="resident", on_error="skip")
     images, labels = train.constants["images"], train.constants["labels"]
     np.testing.assert_array_equal(images[999], images[0])
     assert labels[999] == labels[0] != labels[998] and len(np.unique(images, axis=0)) == 999
@@ -195,7 +197,7 @@ def test_a_resident_set_replaces_what_it_skips(tmp_path):
 
 def test_real_imagenet_is_read_by_index_with_its_labels(shared_data):
     train, test = dataset.load_splits("imagenet2012", shared_data, "stream", "train", "validation",
-                            "decode|resize_short(64, 80)|crop(56)", "decode|resize_short(64)|five(56)", "error")  # fmt: skip
+                            "decode|resize_short(64, 80)|crop(56)", "decode|resize_short(64)|five_crop(56)", "error")  # fmt: skip
     assert (train.info.num_examples, test.info.num_examples, train.info.num_classes) == (192, 64, 1000)
     assert train.info.image_shape == (56, 56, 3) and test.info.image_shape == (5, 56, 56, 3)
     labels = np.concatenate([b["label"] for b in test.feed(sampler.evaluation_schedule(64, 32))])

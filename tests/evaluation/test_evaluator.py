@@ -152,7 +152,7 @@ def test_144_views_of_a_drawn_image_are_where_the_paper_says():
     "protocol, ops, count",
     [
         ("dense(64)", "decode|resize_short(16)|center(8)|value_range(0, 9)", 2),
-        ("multi_scale(32, 64)|multi_crop(16)", "decode|square(16)|value_range(0, 9)|center(8)", 54),
+        ("multi_scale(32, 64)|multi_crop(16)", "decode|resize_center_crop(16)|value_range(0, 9)|center(8)", 54),
         ("crops_144", "decode|resize_short(16)|center(8)", 144),
     ],
 )

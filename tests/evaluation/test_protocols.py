@@ -5,7 +5,7 @@ from convnets.augment import pipeline
 from convnets.errors import UsageError
 from convnets.evaluation import evaluator, protocols
 
-ALEXNET = "decode|square(256)|subtract_mean|center(224)"
+ALEXNET = "decode|resize_center_crop(256)|subtract_mean|center(224)"
 RESNET = "decode|resize_short(256, antialias=True)|center(224)|subtract_mean('colour')|standardize"
 CIFAR = "decode|subtract_mean|center(24)"
 
@@ -19,34 +19,41 @@ def passes(protocol, test_ops):
     "protocol, test_ops, expected",
     [
         ("single", RESNET, [RESNET]),
-        ("ten_crop", ALEXNET, ["decode|square(256)|subtract_mean|five(224)|mirror"]),
-        ("ten_crop", CIFAR, ["decode|subtract_mean|five(24)|mirror"]),
+        ("ten_crop", ALEXNET, ["decode|resize_center_crop(256)|subtract_mean|five_crop(224)|with_flip"]),
+        ("ten_crop", CIFAR, ["decode|subtract_mean|five_crop(24)|with_flip"]),
         (
             "ten_crop",
             RESNET,
-            ["decode|resize_short(256, antialias=True)|five(224)|subtract_mean('colour')|standardize|mirror"],
+            ["decode|resize_short(256, antialias=True)|five_crop(224)|subtract_mean('colour')|standardize|with_flip"],
         ),
         (
             "crops_144",
-            "decode|square(256)|center(224)|standardize",
-            [f"decode|resize_short({s})|squares|six(224)|standardize|mirror" for s in (256, 288, 320, 352)],
+            "decode|resize_center_crop(256)|center(224)|standardize",
+            [
+                f"decode|resize_short({s})|three_squares|six_crop(224)|standardize|with_flip"
+                for s in (256, 288, 320, 352)
+            ],
         ),
-        ("dense", CIFAR.replace("|center(24)", ""), ["decode|subtract_mean|mirror"]),
+        ("dense", CIFAR.replace("|center(24)", ""), ["decode|subtract_mean|with_flip"]),
         ("dense(flip=False)", "decode|center(24)", ["decode"]),
-        ("dense(384)", "decode|standardize", ["decode|resize_short(384)|whole(32)|standardize|mirror"]),
-        ("dense", "decode|square(n=256)|center(224)", ["decode|resize_short(256)|whole(32)|mirror"]),
+        ("dense(384)", "decode|standardize", ["decode|resize_short(384)|crop_to_multiple(32)|standardize|with_flip"]),
+        (
+            "dense",
+            "decode|resize_center_crop(n=256)|center(224)",
+            ["decode|resize_short(256)|crop_to_multiple(32)|with_flip"],
+        ),
         (
             "multi_scale(224, 640)",
             RESNET,
             [
-                f"decode|resize_short({s}, antialias=True)|whole(32)|subtract_mean('colour')|standardize|mirror"
+                f"decode|resize_short({s}, antialias=True)|crop_to_multiple(32)|subtract_mean('colour')|standardize|with_flip"
                 for s in (224, 640)
             ],
         ),
         (
             "multi_crop(256, 512)",
             "decode | resize_short(256) | center(224) | standardize",
-            [f"decode|resize_short({s})|grid(5, 224)|standardize|mirror" for s in (256, 512)],
+            [f"decode|resize_short({s})|grid(5, 224)|standardize|with_flip" for s in (256, 512)],
         ),
     ],
 )
@@ -71,8 +78,12 @@ COLOUR, CROP = "subtract_mean('colour')", "center(24)"
         ("ten_crop(average='logit')", CIFAR, "average is 'logit': choose one of score, softmax"),
         ("ten_crop", "decode|standardize", "there is none: add |center(n)"),
         ("multi_crop(32)", "decode|standardize", "add |center(n)"),
-        ("single", "decode|five(24)|mirror", "data.test_ops has 'five', which is for evaluate.protocol"),
-        ("dense", "decode|resize_short(40)|whole(32)", "data.test_ops has 'whole', which is for evaluate.protocol"),
+        ("single", "decode|five_crop(24)|with_flip", "data.test_ops has 'five', which is for evaluate.protocol"),
+        (
+            "dense",
+            "decode|resize_short(40)|crop_to_multiple(32)",
+            "data.test_ops has 'whole', which is for evaluate.protocol",
+        ),
         ("multi_scale", CIFAR, "give the shorter sides"),
         ("multi_crop", CIFAR, "give the shorter sides"),
         ("multi_scale(24.5)", CIFAR, "sizes must be int"),
@@ -92,7 +103,7 @@ def test_says_what_a_test_string_lacks(protocol, test_ops, message):
     "network, loss, protocol, test_ops, message",
     [
         ("cuda_convnet_13pct", "softmax", "dense", CIFAR, "like 56 x 88, and this network takes 24 x 24 alone"),
-        ("lenet5", "map", "dense", "decode|center(32)", "takes 32 x 32 alone"),
+        ("lenet5", "rbf_map", "dense", "decode|center(32)", "takes 32 x 32 alone"),
         ("lenet5", "mse", "ten_crop", "decode|center(32)", "average='score'"),
         ("lenet5", "mse", "single|ten_crop(average='score')", "decode|center(32)", "average='score'"),
         ("resnet20_cifar", "softmax", "dense", CIFAR, None),
@@ -113,4 +124,9 @@ def test_a_protocol_has_to_suit_the_network(network, loss, protocol, test_ops, m
 def test_a_wrong_pass_is_found_without_data():
     with pytest.raises(UsageError, match="random"):
         evaluator.check(models.create("resnet20_cifar", 10, "float32"), "softmax", "decode|flip|center(24)", "ten_crop")
-    assert pipeline.output_shape(pipeline.parse("decode|five(24)|mirror", True)[1], (32, 32, 3)) == (10, 24, 24, 3)
+    assert pipeline.output_shape(pipeline.parse("decode|five_crop(24)|with_flip", True)[1], (32, 32, 3)) == (
+        10,
+        24,
+        24,
+        3,
+    )

@@ -44,7 +44,7 @@ def archives(tmp_path):
 def config(data_dir, name="imagenet2012", test_split="validation"):
     made = get_config("digits")
     made.data.update(name=name, data_dir=str(data_dir), loader="stream", test_split=test_split,
-                     train_ops="decode|inception_crop(32)|standardize", test_ops="decode|square(32)|standardize")  # fmt: skip
+                     train_ops="decode|inception_crop(32)|standardize", test_ops="decode|resize_center_crop(32)|standardize")  # fmt: skip
     return made
 
 

@@ -77,7 +77,7 @@ def test_random_filters_stay_as_they_are():
     config = ablation.random()
     model = models.create(**{**config.model, "layers": "conv(2, 9)|tanh|average(20)|out"})
     params = quick_jit(model.init)(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
-    factors = parameter_multipliers(config.optim.rates)(params)
+    factors = parameter_multipliers(config.optim.lr_multipliers)(params)
     assert factors == {"conv1": {"kernel": 0, "bias": 0}, "out": {"kernel": 1, "bias": 1}}
 
 

@@ -11,7 +11,7 @@ from convnets.training.schedules import Errors, parse_feedback
 def make(*, steps_per_epoch=1.0, batch_size=128, **changes) -> Recipe:
     """Returns plain gradient descent with learning rate 1, modified by `changes`."""
     plain = {"lr": 1.0, "lr_batch": 0, "schedule": "constant", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0,
-             "decay": "*/kernel", "rates": "", "max_norm": 0.0, "average": ""}  # fmt: skip
+             "decay_multipliers": "*/kernel", "lr_multipliers": "", "max_norm": 0.0, "average": ""}  # fmt: skip
     return make_recipe(**{**plain, **changes}, steps_per_epoch=steps_per_epoch, batch_size=batch_size)
 
 
@@ -173,7 +173,7 @@ def test_multipliers_the_last_rule_that_fits_counts():
 
 
 def test_rates_are_factors_of_the_learning_rate():
-    optimizer = make(lr=0.1, rates="*, */bias=2").optimizer
+    optimizer = make(lr=0.1, lr_multipliers="*, */bias=2").optimizer
     params = {"layer": {"kernel": jnp.array([1.0]), "bias": jnp.array([1.0])}}
     updates, _ = optimizer.update(params, optimizer.init(params), params)
     assert float(updates["layer"]["kernel"][0]) == pytest.approx(-0.1)

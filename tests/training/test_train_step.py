@@ -31,7 +31,7 @@ def network(request):
 
 def train(network, devices, count, per_dispatch=1, monkeypatch=None):
     """Returns the final state and the losses of `count` steps on the first `devices` devices."""
-    loss = "map" if type(network).__name__ == "LeNet5" else "softmax"
+    loss = "rbf_map" if type(network).__name__ == "LeNet5" else "softmax"
     optimizer = optax.sgd(0.01)  # the change of one step is proportional to the gradient
     at = create_state(network, optimizer, network.input_shape, 0)
     step = train_step.train_step(network, optimizer, loss, OPS, 5)
@@ -117,7 +117,7 @@ def test_losses_by_hand():
     scores, labels = jnp.array([[-3.0, -1.0, -7.0]]), jnp.array([1])
     y = np.array([3.0, 1.0, 7.0])
     assert float(loss_functions.softmax(scores, labels)[0]) == pytest.approx(1 + np.log(np.exp(-y).sum()), rel=1e-6)
-    assert float(loss_functions.map(scores, labels)[0]) == pytest.approx(
+    assert float(loss_functions.rbf_map(scores, labels)[0]) == pytest.approx(
         1 + np.log(np.exp(-1) + np.exp(-y).sum()), rel=1e-6
     )
     assert float(loss_functions.mse(scores, labels)[0]) == pytest.approx((4 + 4 + 36) / 3)
