@@ -1,7 +1,10 @@
 import pytest
 
 from convnets import op_string
+from convnets.augment import pipeline
+from convnets.config import list_changes, load_config, rename_config
 from convnets.errors import UsageError
+from tests.conftest import ROOT
 
 
 def crop(image, size: int, fraction: float = 0.5):
@@ -58,3 +61,17 @@ def test_what_is_written_is_parsed_to_the_same_calls(text):
     calls = op_string.parse(text, table, skip=1)
     assert op_string.parse(op_string.write(calls), table, skip=1) == calls
     assert op_string.write(calls) == text.replace("f(1, b", "f(b")
+
+
+def test_a_former_name_is_told_by_its_new_one():
+    with pytest.raises(UsageError, match="'square' in 'decode.square.8.' is now called 'resize_center_crop'"):
+        pipeline.parse("decode|square(8)")
+    assert op_string.rename("decode|square(8)| whole(32)|mirror|standardize") == (
+        "decode|resize_center_crop(8)| crop_to_multiple(32)|with_flip|standardize"
+    )
+    _, problems = load_config(ROOT / "configs/lenet.py:mnist", ["--config.optim.rates=*", "--config.optim.decay=*"])
+    assert problems == ["config key 'optim.rates' is now 'optim.lr_multipliers'",
+                        "config key 'optim.decay' is now 'optim.decay_multipliers'"]  # fmt: skip
+    old = {"loss": "map", "optim": {"rates": "*", "lr": 1.0}, "data": {"test_ops": "decode|five(8)"}}
+    new = {"loss": "rbf_map", "optim": {"lr_multipliers": "*", "lr": 1.0}, "data": {"test_ops": "decode|five_crop(8)"}}
+    assert rename_config(old) == rename_config(new) == new and list_changes(old, new) == []

@@ -78,11 +78,11 @@ COLOUR, CROP = "subtract_mean('colour')", "center(24)"
         ("ten_crop(average='logit')", CIFAR, "average is 'logit': choose one of score, softmax"),
         ("ten_crop", "decode|standardize", "there is none: add |center(n)"),
         ("multi_crop(32)", "decode|standardize", "add |center(n)"),
-        ("single", "decode|five_crop(24)|with_flip", "data.test_ops has 'five', which is for evaluate.protocol"),
+        ("single", "decode|five_crop(24)|with_flip", "data.test_ops has 'five_crop', which is for evaluate.protocol"),
         (
             "dense",
             "decode|resize_short(40)|crop_to_multiple(32)",
-            "data.test_ops has 'whole', which is for evaluate.protocol",
+            "data.test_ops has 'crop_to_multiple', which is for evaluate.protocol",
         ),
         ("multi_scale", CIFAR, "give the shorter sides"),
         ("multi_crop", CIFAR, "give the shorter sides"),
