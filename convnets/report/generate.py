@@ -17,6 +17,7 @@ from typing import Any
 from convnets.errors import UsageError
 from convnets.report import doc_blocks, markdown, results
 from convnets.report.verdicts import Table, TableRow, interval, tables
+from convnets.runtime import drawing
 from convnets.sweep.experiment import ROOT, load_experiments
 
 BEGIN, END = "<!-- results: python run.py --mode=report -->", "<!-- end of results -->"
@@ -308,6 +309,8 @@ def generate(folders: Sequence[Path]) -> None:
     (ROOT / FIGURES).mkdir(parents=True, exist_ok=True)
     for table in made:
         if any(line.values for line in table.lines):
-            draw_figures(table, ROOT / FIGURES / f"{table.name}-{table.size}.png")
+            path = ROOT / FIGURES / f"{table.name}-{table.size}.png"
+            with drawing.guard(path):
+                draw_figures(table, path)
     print(f"{new} new runs recorded in experiments/results.jsonl. {cost(recorded)}")
     print("\n".join(line for t in made for line, v in zip(claim_lines(t), t.verdicts, strict=True) if v.n))

@@ -63,3 +63,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
             (folder / target.name).rename(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def escape_undecodable(name: str) -> str:
+    r"""Returns a file name as text that can be printed and drawn: bytes that are not UTF-8 become \udcXX."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
