@@ -14,12 +14,12 @@ if (package := find_spec("matplotlib")) and package.origin:
 os.environ["MPLBACKEND"] = "Agg"
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs each unknown key of a matplotlibrc
 
-import matplotlib
+import matplotlib  # noqa: E402
 
 matplotlib.rcdefaults()  # a matplotlibrc in the working directory precedes MATPLOTLIBRC
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.ticker import LogFormatter, LogFormatterMathtext
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.ticker import LogFormatter, LogFormatterMathtext  # noqa: E402
 
 INK, QUIET, FIRST, SECOND = "#222222", "#888888", "#1f5fa8", "#c8501e"
 plt.rcParams.update({

@@ -43,7 +43,10 @@ class Passes(NamedTuple):
 
 
 class ParsedOps(NamedTuple):
-    """A parsed test string `decode|resize|before|center(n)|after`; a missing part is '', a missing n is 0."""
+    """A parsed test string `decode|resize|before|center(n)|after`; a missing part is '', a missing n is 0.
+
+    `decode` includes `grey`, wherever it stands.
+    """
 
     text: str
     decode: str
@@ -183,11 +186,11 @@ def _read(text: str) -> ParsedOps:
     at = names.index("center") if "center" in names else len(words)
     resize = next((w for w in words if _name(w) in ("resize_short", "square")), "")
     before, after = (
-        _join(*(w for w in some if _name(w) not in ("resize_short", "square", "center")))
+        _join(*(w for w in some if _name(w) not in ("grey", "resize_short", "square", "center")))
         for some in (words[1:at], words[at:])
     )
     n = int((re.findall(r"\d+", words[at]) or [0])[0]) if at < len(words) else 0
-    return ParsedOps(text, words[0], resize, before, n, after)
+    return ParsedOps(text, _join(words[0], "grey" if "grey" in names else ""), resize, before, n, after)
 
 
 def _name(word: str) -> str:
