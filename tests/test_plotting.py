@@ -16,7 +16,7 @@ from convnets.analysis import network_plots, run_figures, run_plots
 from convnets.errors import DataError
 from convnets.modes import train
 from convnets.modes.output import CONSOLE
-from convnets.runtime.files import escape_undecodable
+from convnets.runtime.files import escape_unprintable
 from convnets.sweep import launcher
 from convnets.training.metric_log import Progress
 from tests.conftest import ROOT
@@ -38,7 +38,7 @@ def no_mathtext(monkeypatch):
 
 @pytest.mark.parametrize("plot", ["confusion", "mistakes", "statistics", "units"])
 def test_any_name_is_drawn_as_it_is(plot, tmp_path, no_mathtext):
-    names, path = [escape_undecodable(name) for name in NAMES], tmp_path / "a.png"
+    names, path = [escape_unprintable(name) for name in NAMES], tmp_path / "a.png"
     labels, guesses, images = np.arange(len(names)), np.roll(np.arange(len(names)), 1), np.zeros((len(names), 4, 4, 1))
     for title in (" ".join(names), *(names[:3] if plot == "units" else ())):
         {
@@ -152,7 +152,7 @@ def test_a_disk_that_is_full_leaves_no_half_a_figure(tmp_path, monkeypatch):
 def test_tables_and_the_progress_bar_read_no_markup(name):
     from rich.table import Table
 
-    name = escape_undecodable(name)
+    name = escape_unprintable(name)
     for console in (CONSOLE, launcher.CONSOLE, Progress(1, 0, 1).console):
         table = Table(name, title=name)
         table.add_row(name)

@@ -21,7 +21,7 @@ from convnets.data import pictures
 from convnets.data.tfrecord import Files, Records
 from convnets.errors import DataError
 from convnets.runtime import distributed
-from convnets.runtime.files import escape_undecodable
+from convnets.runtime.files import escape_unprintable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 LAYOUT = f"PATH/split/class/image, images as {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
@@ -127,13 +127,15 @@ def _folder(root: Path, split: str) -> Source:
                         + f"; {kinds}" * bool(passed))  # fmt: skip
     if passed and distributed.is_main():
         print(f"note: {root / split}: {kinds}", flush=True)
+    shown = [escape_unprintable(name) for name in names]
     number = {name: i for i, name in enumerate(names)}
     labels = np.array([number[path.parent.name] for path in images], np.int32)
-    if (empty := sorted(set(names) - {path.parent.name for path in images})) and distributed.is_main():
+    empty = [shown[i] for i in sorted({*number.values()} - {*labels.tolist()})]
+    if empty and distributed.is_main():
         print(f"note: {root / split}: no images of {len(empty)} of {len(names)} classes: {', '.join(empty[:5])}"
               + ", ..." * (len(empty) > 5), flush=True)  # fmt: skip
-    shown = [escape_undecodable(name) for name in (root.name, *names)]
-    info = Info(f"folder:{shown[0]}", "1.0.0", split, len(images), len(names), shown[1:], (None, None, 3))  # type: ignore
+    name = f"folder:{escape_unprintable(root.name)}"
+    info = Info(name, "1.0.0", split, len(images), len(names), shown, (None, None, 3))  # type: ignore
     files = Pictures([str(root / split / path) for path in images])
     return Source(info, files, lambda index, records: (records, tf.gather(labels, index)))
 

@@ -79,7 +79,7 @@ def visualize(config: ConfigDict, workdir: Path, file: str, images: Sequence[str
 def compare(members: Sequence[Path], overrides: list[str], out: Path) -> None:
     """Visualizes several runs, and plots their statistics side by side into OUT/inside."""
     names = [m.name for m in members] if len({m.name for m in members}) == len(members) else list(map(str, members))
-    names = [files.escape_undecodable(name) for name in names]
+    names = [files.escape_unprintable(name) for name in names]
     configs = [evaluate.member(workdir, overrides) for workdir in members]
     found = [visualize(c, workdir, "", [], False) for c, workdir in zip(configs, members, strict=True)]
     together = {name: each["statistics"] for name, each in zip(names, found, strict=True)}
@@ -175,7 +175,7 @@ def _picture(
         size = subject.split.info.image_shape if subject.split else shape
         pixels = image_files.read(images, {"image_shape": size, "dark_background": False} | facts, config.data.test_ops,
                                invert)  # fmt: skip
-        image, names, what = np.asarray(pipeline.apply(subject.ops, None, pixels)), facts.get("label_names", names), files.escape_undecodable(Path(images[0]).name)  # fmt: skip
+        image, names, what = np.asarray(pipeline.apply(subject.ops, None, pixels)), facts.get("label_names", names), files.escape_unprintable(Path(images[0]).name)  # fmt: skip
         if image.shape[1:] != shape:
             raise UsageError(
                 f"data.test_ops gives images of {image.shape[1:]} of {images[0]}, model {subject.name} takes {shape}"

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def escape_undecodable(name: str) -> str:
-    r"""Returns a file name as text that can be printed and drawn: bytes that are not UTF-8 become \udcXX."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+def escape_unprintable(name: str) -> str:
+    r"""Returns a file name as one line of text: line ends become \n, bytes that are not UTF-8 \udcXX."""
+    controls = ("Cc", "Cs")  # Unicode's categories of control characters and of surrogates
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in controls else c for c in name)
