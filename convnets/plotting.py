@@ -6,6 +6,7 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+from convnets.errors import UsageError
 from convnets.runtime.files import atomic_path
 
 # The import itself reads the user's settings, and fails on some of them: a notebook's backend, or a damaged file.
@@ -14,7 +15,10 @@ if (package := find_spec("matplotlib")) and package.origin:
 os.environ["MPLBACKEND"] = "Agg"
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs each unknown key of a matplotlibrc
 
-import matplotlib  # noqa: E402
+try:
+    import matplotlib
+except UnicodeDecodeError as e:
+    raise UsageError(f"matplotlib reads {Path('matplotlibrc').absolute()}, which is no text: {e}") from None
 
 matplotlib.rcdefaults()  # a matplotlibrc in the working directory precedes MATPLOTLIBRC
 matplotlib.use("Agg")

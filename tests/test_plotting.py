@@ -83,6 +83,10 @@ def test_figures_do_not_depend_on_the_users_settings(tmp_path):
         assert done.returncode == 0 and not done.stderr, (case, done.stderr)
         found[case] = (folder / "a.png").read_bytes()
     assert len(set(found.values())) == 1
+    (folder / "matplotlibrc").write_bytes(b"\xff")
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=folder, capture_output=True, text=True,
+                          env={**os.environ, **environment})  # fmt: skip
+    assert f"UsageError: matplotlib reads {folder / 'matplotlibrc'}, which is no text" in done.stderr
 
 
 @pytest.fixture

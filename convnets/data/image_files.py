@@ -17,7 +17,7 @@ ORIENTATION = 0x0112  # of EXIF; 1 is upright
 
 
 def read(files: Sequence[str], facts: Mapping[str, Any], test_ops: str, invert: bool) -> np.ndarray:
-    """Reads image files and applies the host operations of test images: returns uint8 [n, (views,) h, w, c].
+    """Reads image files and applies the host operations of test images: returns uint8 [n, h, w, c].
 
     Args:
         facts: data set facts from the manifest: 'image_shape' and 'dark_background'.
@@ -44,8 +44,6 @@ def read(files: Sequence[str], facts: Mapping[str, Any], test_ops: str, invert: 
         elif facts["dark_background"] and np.median(edge) > 127:
             print(f"note: {name} has a light background, the training images a dark one; --invert turns it round")
         pixels.append(array if keeps_size else host_ops.show(host, array))
-    if len({array.shape for array in pixels}) > 1:
-        raise UsageError(f"data.test_ops '{test_ops}' leaves the images with different sizes: give one at a time")
     return np.stack(pixels)
 
 

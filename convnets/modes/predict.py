@@ -29,7 +29,6 @@ def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bo
         values, unit = scores, ""
     else:
         values, unit = 100 * np.asarray(jax.nn.softmax(scores, axis=1)), " %"
-    values = values.reshape(len(images), -1, values.shape[1]).mean(1)  # over the views of each image
     names = facts["label_names"]
     table = Table("image", *(f"guess {i + 1}" for i in range(min(3, len(names)))))
     for name, row in zip(images, values, strict=True):
