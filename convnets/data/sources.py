@@ -1,6 +1,6 @@
 """Sources of examples: a TensorFlow Datasets (TFDS) data set by name, or `folder:PATH` with the user's own images.
 
-A folder has the layout of TFDS's ImageFolder: PATH/split/class/image, with a suffix of SUFFIXES in any case.
+A folder has the layout of TFDS's ImageFolder: PATH/split/class/image, with a suffix of folders.SUFFIXES in any case.
 """
 
 import contextlib
@@ -10,24 +10,18 @@ import importlib
 import json
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from convnets.data import pictures
+from convnets.data import folders
 from convnets.data.tfrecord import Files, Records
 from convnets.errors import DataError
 from convnets.runtime import distributed
 from convnets.runtime.files import escape_unprintable
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-LAYOUT = f"PATH/split/class/image, images as {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
-# What programs leave behind, beside names that begin with a dot; never a split, a class or an image.
-JUNK = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db",
-        "ehthumbs.db", "desktop.ini"}  # fmt: skip
 OWN = {"digits": "digits", "stimuli": "fukushima_digits"}  # data sets with a builder in data/builders/, and its module
 
 
@@ -80,8 +74,11 @@ def digest(name: str, data_dir: str, split: str, *made_with: Any) -> str | None:
     """
     if name.startswith("folder:"):
         root = Path(name.removeprefix("folder:")).expanduser().absolute()
-        files = [root / split / path for path in _scan_split(root / split)[0]] if (root / split).is_dir() else []
-        made_with = (*made_with, *(_classes(root) if files else ()))  # those of all splits number the labels
+        files = [root / split / path for path in folders.scan_split(root / split)[0]] if (root / split).is_dir() else []
+        made_with = (
+            *made_with,
+            *(folders.list_classes(root) if files else ()),
+        )  # those of all splits number the labels
     else:
         root = version_dir(directory(data_dir) / name.replace(":", "/")) or Path()
         files = sorted(p for p in root.iterdir() if p.exists()) if root.name else []  # a link may lead nowhere
@@ -115,15 +112,17 @@ def _tensorflow() -> Any:
 def _folder(root: Path, split: str) -> Source:
     tf = _tensorflow()
     if not root.is_dir():
-        raise DataError(f"folder:{root}: there is no such folder; it must hold {LAYOUT}")
-    splits = _folders(root)
+        raise DataError(f"folder:{root}: there is no such folder; it must hold {folders.LAYOUT}")
+    splits = folders.list_folders(root)
     if split not in splits:
-        raise DataError(f"folder:{root} has no split '{split}'; it has {', '.join(splits) or 'none'} ({LAYOUT})")
-    names = _classes(root)
-    images, passed = _scan_split(root / split)
+        raise DataError(
+            f"folder:{root} has no split '{split}'; it has {', '.join(splits) or 'none'} ({folders.LAYOUT})"
+        )
+    names = folders.list_classes(root)
+    images, passed = folders.scan_split(root / split)
     kinds = f"{sum(passed.values())} files passed over: {', '.join(f'{n} {kind}' for kind, n in passed.most_common())}"
     if not images:
-        raise DataError(f"folder:{root}: split '{split}' holds no images; they are expected as {LAYOUT}"
+        raise DataError(f"folder:{root}: split '{split}' holds no images; they are expected as {folders.LAYOUT}"
                         + f"; {kinds}" * bool(passed))  # fmt: skip
     if passed and distributed.is_main():
         print(f"note: {root / split}: {kinds}", flush=True)
@@ -136,63 +135,8 @@ def _folder(root: Path, split: str) -> Source:
               + ", ..." * (len(empty) > 5), flush=True)  # fmt: skip
     name = f"folder:{escape_unprintable(root.name)}"
     info = Info(name, "1.0.0", split, len(images), len(names), shown, (None, None, 3))  # type: ignore
-    files = Pictures([str(root / split / path) for path in images])
+    files = folders.Pictures([str(root / split / path) for path in images])
     return Source(info, files, lambda index, records: (records, tf.gather(labels, index)))
-
-
-class Pictures(Files):
-    """Image files of any format, read as bytes that the pipeline decodes."""
-
-    def read(self, indices: np.ndarray) -> np.ndarray:
-        contents = super().read(indices)
-        contents[:] = [pictures.to_decodable(content) for content in contents]
-        return contents
-
-
-def _entries(folder: Path) -> list[os.DirEntry]:
-    """Returns the content of a folder without JUNK, sorted by name.
-
-    Raises:
-        DataError: the folder cannot be read, or a link in it leads nowhere.
-    """
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted(
-                (e for e in found if e.name[0] != "." and e.name.lower() not in JUNK), key=lambda e: e.name
-            )
-    except OSError as e:
-        raise DataError(f"{folder}: {e.strerror}") from None
-    broken = [Path(e.path) for e in entries if e.is_symlink() and not Path(e.path).exists()]
-    if broken:
-        raise DataError(f"{broken[0]} is a link to {broken[0].readlink()}, which does not exist"
-                        + f" (one of {len(broken)} such links there)" * (len(broken) > 1))  # fmt: skip
-    return entries
-
-
-def _folders(path: Path) -> list[str]:
-    return [e.name for e in _entries(path) if e.is_dir()]
-
-
-def _classes(root: Path) -> list[str]:
-    return sorted({name for split in _folders(root) for name in _folders(root / split)})
-
-
-def _scan_split(split: Path) -> tuple[list[Path], Counter[str]]:
-    """Returns a split's images, as class/image, and the number of other files by kind."""
-    images, passed = [], Counter[str]()
-    for entry in _entries(split):
-        if not entry.is_dir():
-            passed["beside the classes"] += 1
-            continue
-        for file in _entries(Path(entry.path)):
-            suffix = Path(file.name).suffix.lower()
-            if file.is_dir():
-                passed["in deeper folders"] += sum(len(names) for _, _, names in os.walk(file.path))
-            elif file.is_file() and suffix in SUFFIXES:
-                images.append(Path(entry.name, file.name))
-            else:
-                passed[suffix or "without a suffix"] += 1
-    return images, +passed
 
 
 def _prepared(name: str, where: Path, split: str) -> Source:
