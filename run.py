@@ -23,6 +23,7 @@ The same command again resumes a run, or says that it is complete. Exit codes: 0
 4 diverged, 5 checkpoint, 75 preempted and saved.
 """
 
+import io
 import os
 import sys
 import traceback
@@ -181,6 +182,8 @@ def look_inside(config: Any, members: list[Path], overrides: list[str], workdir:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: a file name may be no text
     try:
         code = main(sys.argv)
     except Preempted as e:

@@ -21,7 +21,7 @@ import optax
 from convnets.layers import Conv, normal
 from convnets.layers.pooling import windows
 from convnets.report import figures, results
-from convnets.runtime import environment, provenance
+from convnets.runtime import drawing, environment, provenance
 
 VERTICAL = np.array([[1, 0, -1]] * 3, np.float32)  # the lecture's filter: bright on the left, dark on the right
 FILTERS = {"vertical edges": VERTICAL, "horizontal edges": VERTICAL.T}
@@ -117,13 +117,14 @@ def main() -> None:
             if seed == 0:
                 curves[name], learned[name] = curve, [(str(n), found[n]) for n in SHOWN]
                 learned[name] += [("true", kernel)]
-    path = results.ROOT / "docs" / "edges.png"
-    figures.plot_edges(panels, (images[0, ..., 0], maps[0, ..., 0]), learned, curves, path)
-    print(f"drawn: {path.relative_to(results.ROOT)}")
     if "+" in provenance.commit():
         print("not recorded: the code is not committed")
     else:
         print(f"{results.keep_results(entries)} new results recorded; python run.py --mode=report lists them")
+    path = results.ROOT / "docs" / "edges.png"
+    with drawing.guard(path):
+        figures.plot_edges(panels, (images[0, ..., 0], maps[0, ..., 0]), learned, curves, path)
+        print(f"drawn: {path.relative_to(results.ROOT)}")
 
 
 def entry(name: str, seed: int, curve: list[float], seconds: float) -> dict:

@@ -1,4 +1,4 @@
-"""Rows 11 to 15 and 18 of docs/reliability.md, tested on real run.py processes: damaged data, wrong flags, odd sizes.
+"""Rows 11 to 15, 18, 21, 28 and 29 of docs/reliability.md, tested on real run.py processes: bad data, flags, names, sizes.
 
 The number in a test's name is its row. Kills and full disks are in test_faults.py, runs of several processes in
 test_hosts.py, and sweeps (row 19) in sweep/test_launcher.py.
@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from convnets.data.tfrecord import Records
+from tests.data.test_pictures import UNREADABLE
 from tests.data.test_tf_pipeline import damage, photographs
 from tests.test_faults import TINY, run
 
@@ -229,3 +230,65 @@ def test_18_a_test_counts_each_example_once_around_the_batch(trained, tmp_path, 
     for key in ("num_examples", "top1_error", "top5_error"):
         assert found[8][key] == found[360][key]
     np.testing.assert_allclose(found[8]["loss"], found[360]["loss"], rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    """Trains on classes with names that are mathtext, markup and no UTF-8; the user has settings for matplotlib."""
+    folder = tmp_path_factory.mktemp("named")
+    root = folder / "[b]$$"
+    for split in ("train", "test"):
+        for n, name in enumerate(("ba$$", "[|x]", "[bold]", "caf\udce9")):
+            (root / split / name).mkdir(parents=True)
+            for i in range(4):
+                image = Image.new("L", (20, 24), 60 * n + i)
+                image.save(root / split / name / f"{i}.png")
+    (folder / "matplotlibrc").write_text("text.usetex: True\nno.such.key: 1\n")
+    config = (
+        *PHOTOGRAPHS,
+        "--config.model.num_classes=4",
+        f"--config.data.name=folder:{root}",
+        "--config.model.channels=1",
+    )
+    grey = ("--config.data.train_ops=decode|grey|resize_center_crop(16)|value_range(-1, 1)",
+            "--config.data.test_ops=decode|grey|resize_center_crop(16)|value_range(-1, 1)")  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MATPLOTLIBRC", str(folder))
+        patch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+        out, err = run(*config, *grey, f"--workdir={folder / 'run'}")
+    return folder, config, out, err
+
+
+def test_21_names_and_settings_cost_no_result(named):
+    folder, _, out, err = named
+    assert json.loads((folder / "run" / "result.json").read_text())["num_examples"] == 16
+    for name in ("curves", "filters", "confusion", "mistakes"):
+        assert f"{name}.png" in out.splitlines()[-1] and (folder / "run" / f"{name}.png").exists()
+    assert "folder:[b]$$" in out and "warning" not in out and not err
+
+
+def test_28_pictures_of_any_kind_are_read_or_named_by_predict(named, tmp_path):
+    folder, *_ = named
+    transparent, broken = tmp_path / "[/red] \udce9.png", tmp_path / "broken.png"
+    transparent.parent.mkdir()  # called [
+    Image.new("RGBA", (30, 20)).save(transparent)
+    predict = ("--mode=predict", f"--workdir={folder / 'run'}")
+    out, err = run(*predict, f"--images={transparent}")
+    assert "[/red] \\udce9.png" in out and "has transparent parts" in out and out.count(" %") == 3 and not err
+    assert sum(name in out for name in ("ba$$", "[|x]", "[bold]", "caf\\udce9")) == 3, out
+    broken.write_bytes(UNREADABLE["a broken chunk"])
+    _, err = run(*predict, f"--images={transparent},{broken}", code=2)
+    assert last_line(err).startswith(f"error: {broken} cannot be read as an image: ")
+
+
+def test_29_a_link_to_nothing_and_colours_for_one_channel_are_named(named, tmp_path):
+    folder, config, *_ = named
+    _, err = run(*config, f"--workdir={tmp_path / 'run'}", code=2)
+    assert "gives images of (16, 16, 3), model stack takes (16, 16, 1); 'decode|grey' makes colours grey" in err
+    root = tmp_path / "linked"
+    shutil.copytree(folder / "[b]$$", root)
+    link, resident = root / "train" / "ba$$" / "x.jpg", "--config.data.train_ops=decode|resize_center_crop(16)|value_range(-1, 1)"
+    link.symlink_to("/nowhere")
+    _, err = run(*config, resident, "--config.data.loader=resident", f"--config.data.name=folder:{root}",
+                 f"--workdir={tmp_path / 'run'}", code=3)  # fmt: skip
+    assert last_line(err) == f"error: {link} is a link to /nowhere, which does not exist"

@@ -171,13 +171,14 @@ def plot_statistics(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path,
     palette = (FIRST, SECOND, *plt.get_cmap("Dark2").colors)  # type: ignore[attr-defined]
     for (name, lines), colour in zip(runs.items(), palette, strict=False):
         depth = np.arange(1, len(lines) + 1)
+        label = f" {name}" if name.startswith("_") else name  # a legend leaves out what begins with _
         for axis, key in zip(axes, ("mean", "std"), strict=False):
             low, middle, high = np.array([np.percentile(line[key], (10, 50, 90)) for line in lines]).T
             axis.fill_between(depth, low, high, color=colour, alpha=0.18, lw=0)
-            axis.plot(depth, middle, "o-", ms=3, color=colour, label=name)
+            axis.plot(depth, middle, "o-", ms=3, color=colour, label=label)
         if any(line["norm"] for line in lines):
             axes[1].plot(depth, [np.median(line["raw"]) for line in lines], ":", color=colour, label="before its norm")
-        axes[2].plot(depth, [100 * line["dead"] for line in lines], "o-", ms=3, color=colour, label=name)
+        axes[2].plot(depth, [100 * line["dead"] for line in lines], "o-", ms=3, color=colour, label=label)
     axes[0].set(ylabel="mean of a channel", title=title)
     axes[1].set(ylabel="deviation of a channel", yscale="log")
     axes[2].set(ylabel="inputs that never change (%)", ylim=(-2, 102))

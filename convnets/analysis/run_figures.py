@@ -8,39 +8,55 @@ from convnets.analysis import run_plots
 from convnets.augment import pipeline
 from convnets.evaluation.evaluator import Evaluated
 from convnets.models.summary import capture, summarize
-from convnets.runtime import files
+from convnets.runtime import drawing, files
 from convnets.training.trainer import Run
 
 FILTERS = {"Conv": "kernel", "SCells": "a"}  # layer kind -> parameter that holds the filters of a first layer
 
 
 def draw_run_figures(run: Run, tested: Evaluated) -> list[Path]:
-    """Draws the figures of a finished run into its workdir and returns the paths of those that exist."""
-    info = run.test_split.info
-    labels, guesses = tested.labels, np.argmax(tested.scores, axis=1)
-    wrong = np.flatnonzero(guesses != labels)
-    title = f"{run.config.model.name} on {info.name}"
+    """Draws the figures of a finished run into its workdir; returns their paths. A figure that fails is left out."""
     names = ("curves.png", "filters.png", "confusion.png", "mistakes.png", "answers.png")
     paths = [run.workdir / name for name in names]
-    run_plots.plot_curves(files.read_lines(run.workdir / "metrics.jsonl"), paths[0], title)
+    for path in paths:
+        path.unlink(missing_ok=True)  # of an earlier result
+    title = f"{run.config.model.name} on {run.test_split.info.name}"
+    with drawing.guard(paths[0]):
+        run_plots.plot_curves(files.read_lines(run.workdir / "metrics.jsonl"), paths[0], title)
+    with drawing.guard(paths[1]):
+        _draw_filters(run, paths[1], title)
+    labels, guesses = tested.labels, np.argmax(tested.scores, axis=1)
+    error = f"{np.count_nonzero(guesses != labels)} of {len(labels)} wrong"
+    with drawing.guard(paths[2]):
+        run_plots.plot_confusion(labels, guesses, run.test_split.info.label_names, paths[2], f"{title}: {error}")
+    with drawing.guard(paths[3]):
+        _draw_mistakes(run, labels, guesses, paths[3], f"{title}: {error}, truth > guess")
+    if layer := getattr(run.model, "answers", ""):
+        with drawing.guard(paths[4]):
+            _draw_answers(run, layer, labels, paths[4])
+    return [path for path in paths if path.exists()]
+
+
+def _draw_filters(run: Run, path: Path, title: str) -> None:
     first = next(r for r in summarize(run.model, run.model.input_shape) if r.parameters)
     kernel = run.state.variables["params"]
     for part in first.name.split("/"):
         kernel = kernel[part]
     if first.kind in FILTERS:
-        run_plots.plot_filters(np.asarray(kernel[FILTERS[first.kind]]), paths[1], f"{title}: filters of {first.name}")
-    error = f"{len(wrong)} of {len(labels)} wrong"
-    run_plots.plot_confusion(labels, guesses, info.label_names, paths[2], f"{title}: {error}")
-    shown = wrong[:100]
-    images = run.test_split.images(shown)
-    title = f"{title}: {error}, truth > guess"
-    run_plots.plot_mistakes(images, labels[shown], guesses[shown], info.label_names, paths[3], title)
-    if layer := getattr(run.model, "answers", ""):
-        some = np.sort(np.concatenate([np.flatnonzero(labels == i)[:10] for i in range(info.num_classes)]))
-        images = run.test_split.images(some)
-        pixels = pipeline.apply(run.test_split.device_ops, None, images)
-        outputs = np.asarray(capture(run.model, run.state.variables, pixels)[layer][1])[:, 0, 0]
-        run_plots.plot_answers(
-            images, outputs, labels[some], info.label_names, paths[4], f"{info.name}: answers of {layer}"
-        )
-    return [path for path in paths if path.exists()]
+        run_plots.plot_filters(np.asarray(kernel[FILTERS[first.kind]]), path, f"{title}: filters of {first.name}")
+
+
+def _draw_mistakes(run: Run, labels: np.ndarray, guesses: np.ndarray, path: Path, title: str) -> None:
+    shown = np.flatnonzero(guesses != labels)[:100]
+    run_plots.plot_mistakes(
+        run.test_split.images(shown), labels[shown], guesses[shown], run.test_split.info.label_names, path, title
+    )
+
+
+def _draw_answers(run: Run, layer: str, labels: np.ndarray, path: Path) -> None:
+    info = run.test_split.info
+    some = np.sort(np.concatenate([np.flatnonzero(labels == i)[:10] for i in range(info.num_classes)]))
+    images = run.test_split.images(some)
+    pixels = pipeline.apply(run.test_split.device_ops, None, images)
+    outputs = np.asarray(capture(run.model, run.state.variables, pixels)[layer][1])[:, 0, 0]
+    run_plots.plot_answers(images, outputs, labels[some], info.label_names, path, f"{info.name}: answers of {layer}")

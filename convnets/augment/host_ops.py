@@ -32,6 +32,7 @@ class Image(NamedTuple):
         several: whether the result has an axis of views.
         antialias: whether sampling widens the kernel where the image shrinks.
         whole_pixels: whether window edges lie on pixel boundaries of the source, which allows faster sampling.
+        grey: whether colours become grey after decoding.
     """
 
     encoded: Any
@@ -44,6 +45,7 @@ class Image(NamedTuple):
     several: bool = False
     antialias: bool = False
     whole_pixels: bool = False
+    grey: bool = False
 
 
 def apply(calls: Sequence[Call], seed: Any, encoded: Any, channels: int) -> Any:
@@ -89,13 +91,14 @@ def sample(image: Image) -> Any:
     import tensorflow as tf
 
     def pixels(first, last):
-        return tf.cond(
+        decoded = tf.cond(
             tf.io.is_jpeg(image.encoded),
             lambda: tf.io.decode_and_crop_jpeg(
                 image.encoded, tf.concat([first, last - first], 0), image.channels, dct_method="INTEGER_ACCURATE"
             ),
             lambda: image.pixels[first[0] : last[0], first[1] : last[1]],
         )
+        return _to_grey(decoded) if image.grey else decoded
 
     if image.own_size:
         return pixels(tf.zeros([2], tf.int32), image.source)
@@ -129,6 +132,11 @@ def sample(image: Image) -> Any:
 def decode(seed: Any, image: Image) -> Image:
     """Keeps the image at its own size, pixels 0 to 255; every string begins with this operation."""
     return image
+
+
+def grey(seed: Any, image: Image) -> Image:
+    """Makes colours grey, for a network with one channel: 0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601)."""
+    return image._replace(grey=image.channels == 3)
 
 
 def resize_short(seed: Any, image: Image, a: int, b: int = 0, antialias: bool = False) -> Image:
@@ -253,6 +261,14 @@ def _cut(image: Image, corners: list[Any], size: Any, extents: list[Any] | None 
     return image._replace(windows=tf.reshape(windows, [-1, 4]), size=tf.stack(size), own_size=False, whole_pixels=False)
 
 
+def _to_grey(pixels: Any) -> Any:
+    """Returns uint8 [h, w, 1] of RGB pixels, rounded as Pillow does."""
+    import tensorflow as tf
+
+    weighted = tf.cast(pixels, tf.int32) * [19595, 38470, 7471]
+    return tf.cast((tf.reduce_sum(weighted, -1, keepdims=True) + 2**15) // 2**16, tf.uint8)
+
+
 def _draw(seed: Any, most: Any) -> Any:
     """Draws integers uniformly from 0 to `most`, inclusive."""
     import tensorflow as tf
@@ -268,6 +284,7 @@ def _middle_side(a: int, b: int, antialias: bool) -> Call:
 
 HOST = make_table(
     Op(decode),
+    Op(grey),
     Op(resize_short, size="varies", random=lambda a, b, antialias: b > 0, still=_middle_side),
     Op(resize_center_crop, size="fixed"),
     Op(center, size="fixed"),

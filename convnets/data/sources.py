@@ -1,6 +1,6 @@
 """Sources of examples: a TensorFlow Datasets (TFDS) data set by name, or `folder:PATH` with the user's own images.
 
-A folder has the layout of TFDS's ImageFolder: PATH/split/class/image, with .jpg, .jpeg or .png.
+A folder has the layout of TFDS's ImageFolder: PATH/split/class/image, with a suffix of folders.SUFFIXES in any case.
 """
 
 import contextlib
@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from convnets.data import folders
 from convnets.data.tfrecord import Files, Records
 from convnets.errors import DataError
+from convnets.runtime import distributed
+from convnets.runtime.files import escape_unprintable
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
 OWN = {"digits": "digits", "stimuli": "fukushima_digits"}  # data sets with a builder in data/builders/, and its module
 
 
@@ -65,21 +67,25 @@ def directory(data_dir: str) -> Path:
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser().absolute()
 
 
-def digest(name: str, data_dir: str, *made_with: Any) -> str | None:
-    """Returns a hash of `made_with` and of the data set's files (names, sizes, times), to name cached results.
+def digest(name: str, data_dir: str, split: str, *made_with: Any) -> str | None:
+    """Returns a hash of the arguments and of the data set's files (names, sizes, times), to name cached results.
 
     Returns None if the data set is missing. Does not import TensorFlow.
     """
     if name.startswith("folder:"):
         root = Path(name.removeprefix("folder:")).expanduser().absolute()
-        files = sorted(p for p in root.glob("*/*/*") if p.suffix.lower() in SUFFIXES)
+        files = [root / split / path for path in folders.scan_split(root / split)[0]] if (root / split).is_dir() else []
+        made_with = (
+            *made_with,
+            *(folders.list_classes(root) if files else ()),
+        )  # those of all splits number the labels
     else:
         root = version_dir(directory(data_dir) / name.replace(":", "/")) or Path()
-        files = sorted(root.iterdir()) if root.name else []
+        files = sorted(p for p in root.iterdir() if p.exists()) if root.name else []  # a link may lead nowhere
     if not files:
         return None
     facts = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    return hashlib.sha256(json.dumps([facts, made_with]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([facts, [split, *made_with]]).encode()).hexdigest()[:16]
 
 
 def version_dir(path: Path) -> Path | None:
@@ -105,25 +111,32 @@ def _tensorflow() -> Any:
 
 def _folder(root: Path, split: str) -> Source:
     tf = _tensorflow()
-    layout = "PATH/split/class/image, images as .jpg, .jpeg or .png"
     if not root.is_dir():
-        raise DataError(f"folder:{root}: there is no such folder; it must hold {layout}")
-    folders = lambda path: sorted(p.name for p in path.iterdir() if p.is_dir())  # noqa: E731
-    splits = {s: folders(root / s) for s in folders(root)}
+        raise DataError(f"folder:{root}: there is no such folder; it must hold {folders.LAYOUT}")
+    splits = folders.list_folders(root)
     if split not in splits:
-        raise DataError(f"folder:{root} has no split '{split}'; it has {', '.join(splits) or 'none'} ({layout})")
-    names = sorted({c for classes in splits.values() for c in classes})
+        raise DataError(
+            f"folder:{root} has no split '{split}'; it has {', '.join(splits) or 'none'} ({folders.LAYOUT})"
+        )
+    names = folders.list_classes(root)
+    images, passed = folders.scan_split(root / split)
+    kinds = f"{sum(passed.values())} files passed over: {', '.join(f'{n} {kind}' for kind, n in passed.most_common())}"
+    if not images:
+        raise DataError(f"folder:{root}: split '{split}' holds no images; they are expected as {folders.LAYOUT}"
+                        + f"; {kinds}" * bool(passed))  # fmt: skip
+    if passed and distributed.is_main():
+        print(f"note: {root / split}: {kinds}", flush=True)
+    shown = [escape_unprintable(name) for name in names]
     number = {name: i for i, name in enumerate(names)}
-    found = [
-        (str(p), number[c]) for c in splits[split] for p in sorted((root / split / c).iterdir())
-        if p.suffix.lower() in SUFFIXES
-    ]  # fmt: skip
-    if not found:
-        raise DataError(f"folder:{root}: split '{split}' holds no images; they are expected as {layout}")
-    paths, numbers = zip(*found, strict=True)
-    labels = np.array(numbers, np.int32)
-    info = Info(f"folder:{root.name}", "1.0.0", split, len(paths), len(names), names, (None, None, 3))  # type: ignore
-    return Source(info, Files(paths), lambda index, records: (records, tf.gather(labels, index)))
+    labels = np.array([number[path.parent.name] for path in images], np.int32)
+    empty = [shown[i] for i in sorted({*number.values()} - {*labels.tolist()})]
+    if empty and distributed.is_main():
+        print(f"note: {root / split}: no images of {len(empty)} of {len(names)} classes: {', '.join(empty[:5])}"
+              + ", ..." * (len(empty) > 5), flush=True)  # fmt: skip
+    name = f"folder:{escape_unprintable(root.name)}"
+    info = Info(name, "1.0.0", split, len(images), len(names), shown, (None, None, 3))  # type: ignore
+    files = folders.Pictures([str(root / split / path) for path in images])
+    return Source(info, files, lambda index, records: (records, tf.gather(labels, index)))
 
 
 def _prepared(name: str, where: Path, split: str) -> Source:

@@ -81,7 +81,7 @@ class Stream:
             )
         blank = tf.io.encode_png(tf.zeros([8, 8] if varies else own, tf.uint8)[..., None][..., : self.channels])
         shape = tuple(host_ops.apply(calls, np.zeros(2, np.int64), blank, self.channels).shape)
-        self.shape = (None, None, self.channels) if calls[-1].name == "crop_to_multiple" else shape
+        self.shape = (None, None, shape[-1]) if calls[-1].name == "crop_to_multiple" else shape
 
     def __call__(self, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
         """Yields the batches of a schedule with 'image' (uint8) and 'label' (int32) added.

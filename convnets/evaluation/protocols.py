@@ -43,10 +43,13 @@ class Passes(NamedTuple):
 
 
 class TestOps(NamedTuple):
-    """The operations of a test string, decode|resize|before|center(n)|after; without center(n), n is 0."""
+    """The operations of a test string, start|resize|before|center(n)|after; without center(n), n is 0.
+
+    `start` is decode, and grey, wherever it stands.
+    """
 
     calls: list[Call]
-    decode: Call
+    start: list[Call]
     resize: Call | None
     before: list[Call]
     n: int
@@ -84,7 +87,7 @@ def ten_crop(test: TestOps, average: str = "softmax") -> Passes:
     """
     crops = _op("five_crop", test.crops("ten_crop"))
     resize = [test.resize] if test.resize else []
-    return Passes(average, [[test.decode, *resize, *test.before, crops, *test.after, _op("with_flip")]])
+    return Passes(average, [[*test.start, *resize, *test.before, crops, *test.after, _op("with_flip")]])
 
 
 def crops_144(test: TestOps, average: str = "softmax") -> Passes:
@@ -96,7 +99,7 @@ def crops_144(test: TestOps, average: str = "softmax") -> Passes:
     n = test.crops("crops_144")
     _no_mean_image("crops_144", test.before)
     return Passes(average, [
-        [test.decode, test.resized(side), _op("three_squares"), _op("six_crop", n), *test.pixels, _op("with_flip")]
+        [*test.start, test.resized(side), _op("three_squares"), _op("six_crop", n), *test.pixels, _op("with_flip")]
         for side in (256, 288, 320, 352)
     ])  # fmt: skip
 
@@ -117,7 +120,7 @@ def dense(test: TestOps, size: int = 0, average: str = "softmax", flip: bool = T
         size = size or test.resize.kwargs["n" if test.resize.name == "resize_center_crop" else "a"]
     _no_mean_image("dense", test.pixels if size else test.after)
     look = [test.resized(size), _op("crop_to_multiple", STEP)] if size else []
-    ops = [test.decode, *look, *test.pixels, *([_op("with_flip")] if flip else [])]
+    ops = [*test.start, *look, *test.pixels, *([_op("with_flip")] if flip else [])]
     return Passes(average, [ops], (size,) if size else (0,) if test.n else ())
 
 
@@ -144,7 +147,7 @@ def multi_crop(test: TestOps, *sizes: int, average: str = "softmax") -> Passes:
         raise UsageError("multi_crop: give the shorter sides of the images, like multi_crop(256, 384, 512)")
     _no_mean_image("multi_crop", test.before)
     return Passes(average, [
-        [test.decode, test.resized(side), _op("grid", 5, n), *test.pixels, _op("with_flip")] for side in sizes
+        [*test.start, test.resized(side), _op("grid", 5, n), *test.pixels, _op("with_flip")] for side in sizes
     ])  # fmt: skip
 
 
@@ -186,8 +189,16 @@ def _read(text: str) -> TestOps:
                          "and choose a protocol")  # fmt: skip
     at = names.index("center") if "center" in names else len(calls)
     resize = next((call for call in calls if call.name in RESIZES), None)
-    before, after = ([c for c in some if c.name not in (*RESIZES, "center")] for some in (calls[1:at], calls[at:]))
-    return TestOps(calls, calls[0], resize, before, calls[at].kwargs["n"] if at < len(calls) else 0, after)
+    moved = ("grey", "center", *RESIZES)
+    before, after = ([c for c in some if c.name not in moved] for some in (calls[1:at], calls[at:]))
+    return TestOps(
+        calls,
+        [calls[0], *(c for c in calls if c.name == "grey")],
+        resize,
+        before,
+        calls[at].kwargs["n"] if at < len(calls) else 0,
+        after,
+    )
 
 
 def _op(name: str, *args: int, **kwargs: bool) -> Call:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from convnets.config import list_changes
 from convnets.errors import UsageError
 from convnets.modes.output import print_results
-from convnets.runtime import distributed, files, provenance, run_lock
+from convnets.runtime import distributed, drawing, files, provenance, run_lock
 from convnets.runtime.preemption import Preemption
 
 
@@ -89,12 +89,14 @@ def announce(config: ConfigDict, run: Any) -> None:
 
 
 def finish(workdir: Path, run: Any, result: dict[str, Any], tested: Any) -> None:
-    """Plots the run and writes result.json after the last step."""
-    from convnets.analysis import run_figures
-
-    drawn = run_figures.draw_run_figures(run, tested)
+    """Writes result.json after the last step, and then plots the run."""
     files.write_json(workdir / "result.json", result)
     print_results(result)
+    drawn: list[Path] = []
+    with drawing.guard(f"the figures of {workdir}"):
+        from convnets.analysis import run_figures
+
+        drawn = run_figures.draw_run_figures(run, tested)
     print(f"written to {workdir}:")
     names = ["result.json", "config.json", "manifest.json", "metrics.jsonl", "events", "checkpoints"]
     print("  " + "  ".join([*names, *(f.name for f in drawn)]))

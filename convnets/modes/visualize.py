@@ -27,7 +27,7 @@ from convnets.losses import NO_PROBABILITIES
 from convnets.models.summary import LayerSummary, capture, summarize
 from convnets.modes import evaluate
 from convnets.op_string import Call
-from convnets.runtime import files, provenance
+from convnets.runtime import drawing, files, provenance
 from convnets.training.network import open_network, open_test_split
 
 EXAMPLES = 2000  # number of test images for the statistics, from the first on
@@ -79,14 +79,16 @@ def visualize(config: ConfigDict, workdir: Path, file: str, images: Sequence[str
 def compare(members: Sequence[Path], overrides: list[str], out: Path) -> None:
     """Visualizes several runs, and plots their statistics side by side into OUT/inside."""
     names = [m.name for m in members] if len({m.name for m in members}) == len(members) else list(map(str, members))
+    names = [files.escape_unprintable(name) for name in names]
     configs = [evaluate.member(workdir, overrides) for workdir in members]
     found = [visualize(c, workdir, "", [], False) for c, workdir in zip(configs, members, strict=True)]
     together = {name: each["statistics"] for name, each in zip(names, found, strict=True)}
     folder = out / "inside"
     folder.mkdir(parents=True, exist_ok=True)
-    network_plots.plot_statistics(together, folder / "statistics.png", "through depth")
     files.write_json(folder / "inside.json", {"statistics": together})
-    print(f"written to {folder}:\n  inside.json  statistics.png")
+    with drawing.guard(folder / "statistics.png"):
+        network_plots.plot_statistics(together, folder / "statistics.png", "through depth")
+    print(f"written to {folder}:\n  " + "  ".join(sorted(p.name for p in folder.iterdir())))
 
 
 def _subject(config: ConfigDict, workdir: Path, file: str, with_data: bool) -> tuple[Subject, int]:
@@ -109,7 +111,8 @@ def _filters(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
         return {}
     name, kernel = first
     kernel = kernel[..., :FITTED]
-    run_plots.plot_filters(kernel, folder / "filters.png", f"{title}: filters of {name}")
+    with drawing.guard(folder / "filters.png"):
+        run_plots.plot_filters(kernel, folder / "filters.png", f"{title}: filters of {name}")
     if min(kernel.shape[:2]) < gabor.SMALLEST:
         size = " x ".join(map(str, kernel.shape[:2]))
         print(f"filters of {name} are {size}: too small to tell a Gabor function from anything else")
@@ -117,7 +120,8 @@ def _filters(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
     projected, shares = gabor.grey(kernel)
     fits = [gabor.fit(f) for f in projected]
     chance = gabor.noise(projected.shape[1:], NOISE)
-    network_plots.plot_gabors(projected, fits, chance, folder / "gabors.png", f"{title}: {name}")
+    with drawing.guard(folder / "gabors.png"):
+        network_plots.plot_gabors(projected, fits, chance, folder / "gabors.png", f"{title}: {name}")
     middle, by_chance = (float(np.median(v)) for v in ([f.explained for f in fits], chance))
     print(f"filters of {name}: a Gabor function explains {middle:.0%} of the median filter, {by_chance:.0%} of noise;"
           f" {sum(f.striped for f in fits)} of {len(fits)} have stripes")  # fmt: skip
@@ -137,7 +141,8 @@ def _survey(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
     batch = min(max(400 * 32 * 32 // pixels, 1), 200, count)
     found = activations.collect_statistics(subject.model, subject.variables, _inputs(split, count, batch))
     lines = activations.statistics(subject.layers, found)
-    network_plots.plot_statistics({subject.name: lines}, folder / "statistics.png", title)
+    with drawing.guard(folder / "statistics.png"):
+        network_plots.plot_statistics({subject.name: lines}, folder / "statistics.png", title)
     units = []
     for level, layer in zip(("low", "middle", "high"), activations.levels(subject.layers), strict=False):
         channels = found[layer.name]
@@ -150,9 +155,10 @@ def _survey(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
         wanted = sorted({i for row in rows for i in row["images"]})
         shown = dict(zip(wanted, _pick(split, wanted), strict=True))
         drawn = [(r["channel"], [(shown[i], s) for i, s in zip(r["images"], r["squares"], strict=True)]) for r in rows]
-        network_plots.plot_units(
-            drawn, folder / f"units-{level}.png", f"{title}: what excites channels of {layer.name} most"
-        )
+        with drawing.guard(folder / f"units-{level}.png"):
+            network_plots.plot_units(
+                drawn, folder / f"units-{level}.png", f"{title}: what excites channels of {layer.name} most"
+            )
         units.append({"level": level, "layer": layer.name, "receptive_field": layer.receptive_field, "rows": rows})
     return {"split": split.info.split, "examples": count, "units": _short(units), "statistics": _short(lines)}
 
@@ -169,7 +175,7 @@ def _picture(
         size = subject.split.info.image_shape if subject.split else shape
         pixels = image_files.read(images, {"image_shape": size, "dark_background": False} | facts, config.data.test_ops,
                                invert)  # fmt: skip
-        image, names, what = np.asarray(pipeline.apply(subject.ops, None, pixels)), facts.get("label_names", names), Path(images[0]).name  # fmt: skip
+        image, names, what = np.asarray(pipeline.apply(subject.ops, None, pixels)), facts.get("label_names", names), files.escape_unprintable(Path(images[0]).name)  # fmt: skip
         if image.shape[1:] != shape:
             raise UsageError(
                 f"data.test_ops gives images of {image.shape[1:]} of {images[0]}, model {subject.name} takes {shape}"
@@ -187,12 +193,14 @@ def _picture(
     folder = workdir / "inside"
     if drawn:
         maps = [(r.name, np.asarray(found[r.name][1][0])) for r in drawn]
-        network_plots.plot_maps(image[0], maps, folder / "maps.png", f"{title}: {what}, taken for {name}")
+        with drawing.guard(folder / "maps.png"):
+            network_plots.plot_maps(image[0], maps, folder / "maps.png", f"{title}: {what}, taken for {name}")
     side, stride = (max(min(shape[:2]) // n, 1) for n in (4, 16))
     occlusion = activations.occlude(lambda v: score(v)[:, guess], image[0], side, stride)
     quantity = "output" if subject.loss in NO_PROBABILITIES else "probability"
-    network_plots.plot_occlusion(image[0], occlusion, float(whole[guess]), folder / "occlusion.png", f"{title}: {what}",
-                           f"{quantity} of {name}")  # fmt: skip
+    with drawing.guard(folder / "occlusion.png"):
+        network_plots.plot_occlusion(image[0], occlusion, float(whole[guess]), folder / "occlusion.png",
+                                     f"{title}: {what}", f"{quantity} of {name}")  # fmt: skip
     lowest = float(occlusion.values.min())
     print(
         f"{what} is taken for {name}: {quantity} {whole[guess]:.3g}, with a square of {side} over it {lowest:.3g} at least"

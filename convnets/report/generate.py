@@ -14,6 +14,7 @@ from convnets.report import doc_blocks, pages, results
 from convnets.report.pages import FIGURES
 from convnets.report.tables import claim_lines, cost, unit
 from convnets.report.verdicts import Table, interval, tables
+from convnets.runtime import drawing
 from convnets.sweep.experiment import ROOT, load_experiments
 
 
@@ -74,6 +75,8 @@ def generate(folders: Sequence[Path]) -> None:
     (ROOT / FIGURES).mkdir(parents=True, exist_ok=True)
     for table in made:
         if any(line.values for line in table.lines):
-            draw_figures(table, ROOT / FIGURES / f"{table.name}-{table.size}.png")
+            path = ROOT / FIGURES / f"{table.name}-{table.size}.png"
+            with drawing.guard(path):
+                draw_figures(table, path)
     print(f"{new} new runs recorded in experiments/results.jsonl. {cost(recorded)}")
     print("\n".join(line for t in made for line in claim_lines(t)))

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,3 +64,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
             (folder / target.name).rename(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def escape_unprintable(name: str) -> str:
+    r"""Returns a file name as one line of text: line ends become \n, bytes that are not UTF-8 \udcXX."""
+    controls = ("Cc", "Cs")  # Unicode's categories of control characters and of surrogates
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in controls else c for c in name)

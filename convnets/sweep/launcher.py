@@ -31,7 +31,7 @@ from convnets.sweep.trials import FINAL, ROOT
 LAUNCHERS = ("local", "slurm", "print")
 POLL = 0.2  # seconds
 MEMORY = 0.9  # fraction of an accelerator's memory, divided among the parallel trials
-CONSOLE = Console(width=None if sys.stdout.isatty() else 160)
+CONSOLE = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)  # names are no markup
 
 
 def run_sweep(

@@ -84,7 +84,7 @@ class Progress:
         from rich import progress
         from rich.console import Console
 
-        self.console, self.total, self.batch_size = Console(), total, batch_size
+        self.console, self.total, self.batch_size = Console(markup=False, emoji=False), total, batch_size
         self.started, self.first, self.last = time.monotonic(), done, time.monotonic()
         columns = ("step {task.completed}/{task.total}", progress.BarColumn(24), "{task.fields[text]}",
                    progress.TimeRemainingColumn(), progress.TextColumn("left"))  # fmt: skip

@@ -88,7 +88,10 @@ def split_problems(config: ConfigDict, model: nn.Module, split: dataset.Split, k
     found = []
     shape = pipeline.output_shape(split.device_ops, split.info.image_shape)[1:]
     if shape != model.input_shape:
-        found.append(f"data.{key} gives images of {shape}, model {config.model.name} takes {model.input_shape}")
+        found.append(
+            f"data.{key} gives images of {shape}, model {config.model.name} takes {model.input_shape}"
+            + ("; 'decode|grey' makes colours grey" if shape[-1] == 3 and model.input_shape[-1] == 1 else "")
+        )
     if split.info.num_classes != config.model.num_classes:
         found.append(
             f"model.num_classes is {config.model.num_classes}, {split.info.name} has {split.info.num_classes} classes"

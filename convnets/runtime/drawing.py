@@ -1,0 +1,19 @@
+"""Keeps a picture that cannot be drawn from costing the numbers of a run."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from convnets.errors import Preempted
+
+
+@contextlib.contextmanager
+def guard(what: Path | str) -> Iterator[None]:
+    """Turns any failure to draw `what` into one line of warning."""
+    try:
+        yield
+    except Preempted:
+        raise
+    except Exception as e:
+        reason = next((line for line in str(e).splitlines() if line.strip()), "").strip()
+        print(f"warning: {what} could not be drawn: {type(e).__name__}{': ' * bool(reason)}{reason[:200]}", flush=True)
