@@ -14,7 +14,7 @@ from convnets import op_string
 from convnets.errors import UsageError
 
 # Keys until 2026-11; the configs of runs recorded before have them.
-RENAMED = {"optim.lr_multipliers": "optim.lr_multipliers", "optim.decay_multipliers": "optim.decay_multipliers"}
+RENAMED = {"optim.rates": "optim.lr_multipliers", "optim.decay": "optim.decay_multipliers"}
 
 
 def split_arguments(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -287,7 +287,10 @@ def test_29_a_link_to_nothing_and_colours_for_one_channel_are_named(named, tmp_p
     assert "gives images of (16, 16, 3), model stack takes (16, 16, 1); 'decode|grey' makes colours grey" in err
     root = tmp_path / "linked"
     shutil.copytree(folder / "[b]$$", root)
-    link, resident = root / "train" / "ba$$" / "x.jpg", "--config.data.train_ops=decode|resize_center_crop(16)|value_range(-1, 1)"
+    link, resident = (
+        root / "train" / "ba$$" / "x.jpg",
+        "--config.data.train_ops=decode|resize_center_crop(16)|value_range(-1, 1)",
+    )
     link.symlink_to("/nowhere")
     _, err = run(*config, resident, "--config.data.loader=resident", f"--config.data.name=folder:{root}",
                  f"--workdir={tmp_path / 'run'}", code=3)  # fmt: skip

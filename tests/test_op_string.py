@@ -65,13 +65,13 @@ def test_what_is_written_is_parsed_to_the_same_calls(text):
 
 def test_a_former_name_is_told_by_its_new_one():
     with pytest.raises(UsageError, match=r"'square' in 'decode.square.8.' is now called 'resize_center_crop'"):
-        pipeline.parse("decode|resize_center_crop(8)")
-    assert op_string.rename("decode|resize_center_crop(8)| crop_to_multiple(32)|with_flip|standardize") == (
+        pipeline.parse("decode|square(8)")
+    assert op_string.rename("decode|square(8)| whole(32)|mirror|standardize") == (
         "decode|resize_center_crop(8)| crop_to_multiple(32)|with_flip|standardize"
     )
-    _, problems = load_config(ROOT / "configs/lenet.py:mnist", ["--config.optim.lr_multipliers=*", "--config.optim.decay_multipliers=*"])
-    assert problems == ["config key 'optim.lr_multipliers' is now 'optim.lr_multipliers'",
-                        "config key 'optim.decay_multipliers' is now 'optim.decay_multipliers'"]  # fmt: skip
-    old = {"loss": "map", "optim": {"rates": "*", "lr": 1.0}, "data": {"test_ops": "decode|five_crop(8)"}}
+    _, problems = load_config(ROOT / "configs/lenet.py:mnist", ["--config.optim.rates=*", "--config.optim.decay=*"])
+    assert problems == ["config key 'optim.rates' is now 'optim.lr_multipliers'",
+                        "config key 'optim.decay' is now 'optim.decay_multipliers'"]  # fmt: skip
+    old = {"loss": "map", "optim": {"rates": "*", "lr": 1.0}, "data": {"test_ops": "decode|five(8)"}}
     new = {"loss": "rbf_map", "optim": {"lr_multipliers": "*", "lr": 1.0}, "data": {"test_ops": "decode|five_crop(8)"}}
     assert rename_config(old) == rename_config(new) == new and list_changes(old, new) == []

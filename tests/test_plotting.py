@@ -14,6 +14,7 @@ from PIL import Image
 
 from convnets.analysis import network_plots, run_figures, run_plots
 from convnets.errors import DataError
+from convnets.evaluation.evaluator import Evaluated
 from convnets.modes import train
 from convnets.modes.output import CONSOLE
 from convnets.runtime.files import escape_unprintable
@@ -91,9 +92,7 @@ def test_figures_do_not_depend_on_the_users_settings(tmp_path):
 
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
-    """Returns a stand-in for a finished run with three test images, and its scores."""
-    monkeypatch.setattr(run_figures.evaluator, "images_and_labels", lambda split, wanted=None: (
-        np.zeros((3, 4, 4, 1), np.uint8)[wanted], np.array([0, 1, 1])))  # fmt: skip
+    """Returns a stand-in for a finished run with three test images, and the outcome of its test."""
     monkeypatch.setattr(
         run_figures,
         "_draw_filters",
@@ -101,9 +100,9 @@ def finished(tmp_path, monkeypatch):
     )
     info = SimpleNamespace(name="folder:$", label_names=NAMES[:2], num_classes=2)
     run = SimpleNamespace(workdir=tmp_path, config=SimpleNamespace(model=SimpleNamespace(name="m")), model=None,
-                          test_split=SimpleNamespace(info=info))  # fmt: skip
+                          test_split=SimpleNamespace(info=info, images=lambda index: np.zeros((3, 4, 4, 1), np.uint8)[index]))  # fmt: skip
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
-    return run, np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    return run, Evaluated({}, np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), np.array([0, 1, 1]))
 
 
 RESULT = {"dataset": "[/d]", "split": "s", "num_examples": 3, "protocol": "single", "top1_error": 1.0, "top5_error": 0.0,
@@ -112,16 +111,16 @@ FIGURES = {"curves", "filters", "confusion", "mistakes"}
 
 
 @pytest.mark.parametrize("broken, error", [
-    ("curves", ValueError("one\ntwo")), ("filters", MemoryError()), ("confusion", KeyError("k")), ("labels", DataError("a.jpg")),
+    ("curves", ValueError("one\ntwo")), ("filters", MemoryError()), ("confusion", KeyError("k")), ("images", DataError("a.jpg")),
     ("mistakes", OSError(28, "No space left on device")), ("all", RuntimeError("tex")), ("import", ImportError("no"))
 ])  # fmt: skip
 def test_a_figure_that_fails_costs_one_line_and_no_number(finished, tmp_path, monkeypatch, capsys, broken, error):
-    run, scores = finished
+    run, tested = finished
 
     def fail(*args, **kwargs):
         raise error
 
-    where = {"labels": (run_figures.evaluator, "images_and_labels"), "all": (run_figures, "draw_run_figures"),
+    where = {"images": (run.test_split, "images"), "all": (run_figures, "draw_run_figures"),
              "filters": (run_figures, "_draw_filters")}.get(broken, (run_plots, f"plot_{broken}"))  # fmt: skip
     if broken == "import":
         monkeypatch.setitem(sys.modules, "convnets.analysis.run_figures", None)
@@ -129,9 +128,9 @@ def test_a_figure_that_fails_costs_one_line_and_no_number(finished, tmp_path, mo
     else:
         monkeypatch.setattr(*where, fail)
     (tmp_path / "curves.png").write_text("of an earlier result")
-    train.finish(tmp_path, run, RESULT, scores)
+    train.finish(tmp_path, run, RESULT, tested)
     assert json.loads((tmp_path / "result.json").read_text()) == RESULT
-    lost = {"labels": {"confusion", "mistakes"}, "all": FIGURES, "import": FIGURES}.get(broken, {broken})
+    lost = {"images": {"mistakes"}, "all": FIGURES, "import": FIGURES}.get(broken, {broken})
     if broken not in ("all", "import"):
         assert {p.stem for p in tmp_path.glob("*.png")} == FIGURES - lost
     out = capsys.readouterr().out

@@ -12,7 +12,7 @@ import optax
 import pytest
 from PIL import Image
 
-from convnets import models
+from convnets import models, op_string
 from convnets.augment import host_ops, pipeline
 from convnets.data import dataset, sampler, sources
 from convnets.evaluation import feature_change, metrics, protocols
@@ -129,7 +129,7 @@ def test_144_views_of_a_drawn_image_are_where_the_paper_says():
     assert len(part.passes) == 4
     count = 0
     for side, ops in zip((256, 288, 320, 352), part.passes, strict=True):
-        shown = seen(ops, buffer.getvalue())
+        shown = seen(op_string.write(ops), buffer.getvalue())
         assert shown.shape == (36, 224, 224, 3)
         count += len(shown)
         place = np.stack([shown[..., 0], shown[..., 1] + shown[..., 2]], -1)
@@ -168,7 +168,7 @@ def test_photographs_of_every_size_count_once(shared_data, protocol, ops, count)
     for i, image in zip(index, encoded, strict=True):
         parts = []
         for part in protocols.parts(protocol, ops):
-            found = [np.asarray(model.apply(at, seen(p, image))) for p in part.passes]
+            found = [np.asarray(model.apply(at, seen(op_string.write(p), image))) for p in part.passes]
             found = [f.mean((1, 2)) if f.ndim == 4 else f for f in found]
             parts.append(probabilities(np.concatenate(found)).mean(0))
         np.testing.assert_allclose(probabilities(scores[i]), np.mean(parts, 0), rtol=2e-3, atol=1e-6)
