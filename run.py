@@ -42,21 +42,22 @@ MODES = ("train", "evaluate", "predict", "export", "describe", "visualize", "pre
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
-flags.DEFINE_string("config", None, f"Config file and variant, FILE.py:VARIANT; {DEFAULT_CONFIG} where nothing says "
+flags.DEFINE(usage.PathParser(), "config", None, f"Config file and variant, FILE.py:VARIANT; {DEFAULT_CONFIG} where nothing says "
                     "otherwise. --config.KEY=VALUE overrides a leaf.")  # fmt: skip
-flags.DEFINE_string("workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given.")
+flags.DEFINE(usage.PathParser(), "workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given.")
 flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
-flags.DEFINE_string("weights", "", "For evaluate and visualize: a file of weights (.safetensors, .pth) in place of a run. "
+flags.DEFINE_bool("restart", False, "Train a finished run again whose checkpoints are gone, and replace its result.")
+flags.DEFINE(usage.PathParser(), "weights", "", "For evaluate and visualize: a file of weights (.safetensors, .pth) in place of a run. "
                     "For export: the .safetensors file to write.")  # fmt: skip
 flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests.")
-flags.DEFINE_list("images", [], "For predict: image files. For visualize: one, in place of the first test image.")
+flags.DEFINE(usage.PathListParser(), "images", [], "For predict: image files. For visualize: one, in place of the first test image.")
 flags.DEFINE_bool(
     "invert", False, "For predict and visualize: the images are dark on light and the training set is light on dark."
 )
-flags.DEFINE_string("manual_dir", "", "For prepare: the folder of archives that were downloaded by hand.")
-flags.DEFINE_list("workdirs", [], "For report: folders of finished runs and of sweeps to record. "
+flags.DEFINE(usage.PathParser(), "manual_dir", "", "For prepare: the folder of archives that were downloaded by hand.")
+flags.DEFINE(usage.PathListParser(), "workdirs", [], "For report: folders of finished runs and of sweeps to record. "
                   "For evaluate: an ensemble of runs. For visualize: runs side by side, drawn into --workdir.")  # fmt: skip
-flags.DEFINE_string("experiment", None, "For sweep: a file of experiments/.")
+flags.DEFINE(usage.PathParser(), "experiment", None, "For sweep: a file of experiments/.")
 flags.DEFINE_enum("size", "cpu", ("cpu", "full"), "For sweep: minutes on two cores, or the paper's own size.")
 flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given. For "
                      "train: so many runs as one program, with the seeds from train.seed on, in WORKDIR/seed0, ...", 1)  # fmt: skip
@@ -83,6 +84,10 @@ flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
 
 def main(argv: list[str]) -> int:
+    try:
+        sys.argv = argv = [argv[0], *FLAGS.read_flags_from_files(argv[1:])]  # the manifest names all arguments
+    except (flags.Error, OSError, UnicodeDecodeError) as e:
+        raise UsageError(f"--flagfile: {e}") from None
     overrides, others = split_arguments(argv)
     if {"--help", "-h", "-help", "--helpfull"} & set(others):
         print(__doc__ + "\nFlags:\n" + FLAGS.main_module_help())
@@ -95,8 +100,8 @@ def main(argv: list[str]) -> int:
     source, problems = usage.usage(FLAGS, stray, DEFAULT_CONFIG)
     if source is None or (problems and FLAGS.mode in ("report", "sweep")):
         raise UsageError("\n".join(problems))
-    given = Path(FLAGS.workdir).expanduser().absolute() if FLAGS.workdir else None
-    members = [Path(name).expanduser().absolute() for name in FLAGS.workdirs]
+    given = Path(FLAGS.workdir).absolute() if FLAGS.workdir else None
+    members = [Path(name).absolute() for name in FLAGS.workdirs]
 
     if FLAGS.mode == "report":
         from convnets.report import generate
@@ -152,9 +157,9 @@ def main(argv: list[str]) -> int:
             raise UsageError(problem)
     run_mode = {
         "train": lambda: (
-            train_seeds.train(configs, workdir, FLAGS.allow_config_change, FLAGS.step_timeout)
+            train_seeds.train(configs, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.restart)
             if several
-            else train.train(config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.profile)
+            else train.train(config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.profile, FLAGS.restart)
         ),
         "evaluate": lambda: (
             evaluate.ensemble(members, overrides, given, FLAGS.name)

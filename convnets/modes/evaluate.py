@@ -1,6 +1,5 @@
 """--mode=evaluate: tests a run, a weights file, or an ensemble of runs."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,7 @@ def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[st
     split = network.open_test_split(config, opened.model, workdir)
     evaluator = Evaluator(opened.model, config.loss, split, **config.evaluate)
     result, scores = network.test_network(config, opened, evaluator)
-    own = json.loads((workdir / "config.json").read_text())["data"]["test_ops"] if not file else config.data.test_ops
+    own = files.read_json(workdir / "config.json")["data"]["test_ops"] if not file else config.data.test_ops
     if own != config.data.test_ops and config.evaluate.protocol == "single" and distributed.process_count() == 1:
         variables = parallel.replicate(opened.variables)
         result["feature_change"] = feature_change.feature_change(

@@ -9,7 +9,6 @@ statistics.png  mean and standard deviation of every channel, and dead inputs, a
 """
 
 import functools
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -165,7 +164,7 @@ def _picture(
     names: Sequence[str] = subject.split.info.label_names if subject.split else ()
     if images:
         kept = workdir / "manifest.json"
-        facts = json.loads(kept.read_text())["dataset"] if kept.exists() else {}
+        facts = files.read_json(kept)["dataset"] if kept.exists() else {}
         size = subject.split.info.image_shape if subject.split else shape
         pixels = image_files.read(images, {"image_shape": size, "dark_background": False} | facts, config.data.test_ops,
                                invert)  # fmt: skip
