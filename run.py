@@ -34,7 +34,7 @@ from absl import flags
 from convnets.config import configs_of_seeds, load_config, split_arguments
 from convnets.errors import Error, Preempted, UsageError
 from convnets.modes import usage
-from convnets.runtime import distributed, environment, watchdog
+from convnets.runtime import distributed, environment, streams, watchdog
 from convnets.training import validation
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
@@ -44,13 +44,20 @@ FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 flags.DEFINE(usage.PathParser(), "config", None, f"Config file and variant, FILE.py:VARIANT; {DEFAULT_CONFIG} where nothing says "
                     "otherwise. --config.KEY=VALUE overrides a leaf.")  # fmt: skip
-flags.DEFINE(usage.PathParser(), "workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given.")
+flags.DEFINE(
+    usage.PathParser(), "workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given."
+)
 flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
 flags.DEFINE_bool("restart", False, "Train a finished run again whose checkpoints are gone, and replace its result.")
 flags.DEFINE(usage.PathParser(), "weights", "", "For evaluate and visualize: a file of weights (.safetensors, .pth) in place of a run. "
                     "For export: the .safetensors file to write.")  # fmt: skip
 flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests.")
-flags.DEFINE(usage.PathListParser(), "images", [], "For predict: image files. For visualize: one, in place of the first test image.")
+flags.DEFINE(
+    usage.PathListParser(),
+    "images",
+    [],
+    "For predict: image files. For visualize: one, in place of the first test image.",
+)
 flags.DEFINE_bool(
     "invert", False, "For predict and visualize: the images are dark on light and the training set is light on dark."
 )
@@ -84,6 +91,10 @@ flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
 
 def main(argv: list[str]) -> int:
+    try:
+        Path.cwd()
+    except OSError:
+        raise UsageError("the working directory does not exist any more; change to another one") from None
     try:
         sys.argv = argv = [argv[0], *FLAGS.read_flags_from_files(argv[1:])]  # the manifest names all arguments
     except (flags.Error, OSError, UnicodeDecodeError) as e:
@@ -132,6 +143,7 @@ def main(argv: list[str]) -> int:
             "--profile traces the steps of one run that trains step by step: not several seeds, not loss=svm"
         )
     if config is not None:
+        environment.start_jax(devices=False)
         problems += validation.problems(config, devices=FLAGS.mode == "train" and not meets)
     workdir = given or Path("runs", str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")).absolute()
     if FLAGS.mode in ("train", "visualize") or (FLAGS.mode == "evaluate" and members and given):
@@ -141,13 +153,16 @@ def main(argv: list[str]) -> int:
 
     import jax
 
-    from convnets.data.cache import cache_dir
+    from convnets.data import cache
     from convnets.modes import describe, evaluate, export, predict, prepare, train, train_seeds
 
     jax.config.update("jax_default_prng_impl", "threefry2x32")
     jax.config.update("jax_threefry_partitionable", True)
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):  # what was compiled once is not compiled again
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+    probed = cache.cache_dir() / "writable"
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and cache.keep(
+        probed, lambda file: file.write_bytes(bytes(4096))
+    ):
+        jax.config.update("jax_compilation_cache_dir", str(probed.with_name("xla")))  # compile once for all runs
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if meets:
         distributed.start(*group, FLAGS.local_device_ids, FLAGS.peer_timeout)
@@ -155,11 +170,14 @@ def main(argv: list[str]) -> int:
         distributed.check_same_folder(workdir)
         if FLAGS.mode == "train" and (problem := validation.divisible(config)):
             raise UsageError(problem)
+    environment.start_jax(devices=FLAGS.mode not in ("describe", "prepare"))
     run_mode = {
         "train": lambda: (
             train_seeds.train(configs, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.restart)
             if several
-            else train.train(config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.profile, FLAGS.restart)
+            else train.train(
+                config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.profile, FLAGS.restart
+            )
         ),
         "evaluate": lambda: (
             evaluate.ensemble(members, overrides, given, FLAGS.name)
@@ -186,6 +204,7 @@ def look_inside(config: Any, members: list[Path], overrides: list[str], workdir:
 
 
 if __name__ == "__main__":
+    streams.open_streams()
     try:
         code = main(sys.argv)
     except Preempted as e:

@@ -55,7 +55,9 @@ def load_config(source: str | Path, overrides: list[str]) -> tuple[ConfigDict | 
     try:
         if file.suffix == ".json":
             config = ConfigDict(files.read_json(file))
-            problems = [f"it holds no config: '{key}' is missing" for key in _call_config(BASE, None) if key not in config][:1]
+            problems = [
+                f"it holds no config: '{key}' is missing" for key in _call_config(BASE, None) if key not in config
+            ][:1]
         else:
             config = _call_config(file, argument)
             problems = compare_with_base(config)

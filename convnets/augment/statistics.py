@@ -36,7 +36,9 @@ def load_statistics(path: Path) -> Statistics:
     try:
         return Statistics(**np.load(path))
     except Exception as e:  # NumPy and zipfile raise many exception types
-        raise CheckpointError(f"{path} is damaged: {e}; remove it, and the command that wrote it writes it anew") from None
+        raise CheckpointError(
+            f"{path} is damaged: {e}; remove it, and the command that wrote it writes it anew"
+        ) from None
 
 
 UNKNOWN = Statistics(*[np.zeros(0, np.float32)] * 5)  # for operations whose numbers are given as arguments

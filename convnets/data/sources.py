@@ -18,6 +18,8 @@ import numpy as np
 
 from convnets.data.tfrecord import Files, Records
 from convnets.errors import DataError
+from convnets.runtime.environment import NO_HOME
+from convnets.runtime.files import local_path
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 OWN = {"digits": "digits", "stimuli": "fukushima_digits"}  # data sets with a builder in data/builders/, and its module
@@ -56,13 +58,19 @@ def find(name: str, data_dir: str, split: str) -> Source:
         DataError: the data set is missing or damaged, has no labelled images, or cannot be prepared.
     """
     if name.startswith("folder:"):
-        return _folder(Path(name.removeprefix("folder:")).expanduser().absolute(), split)
+        return _folder(local_path(name.removeprefix("folder:")), split)
     return _prepared(name, directory(data_dir), split)
 
 
 def directory(data_dir: str) -> Path:
-    """Returns the folder that holds prepared data sets."""
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser().absolute()
+    """Returns the folder that holds prepared data sets.
+
+    Raises:
+        DataError: none is given, and the user has no home folder.
+    """
+    if not data_dir and not os.environ.get("TFDS_DATA_DIR") and os.environ.get("HOME") == NO_HOME:
+        raise DataError("there is no home folder to hold data sets: give --config.data.data_dir=DIR or TFDS_DATA_DIR")
+    return local_path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def digest(name: str, data_dir: str, *made_with: Any) -> str | None:
@@ -71,7 +79,7 @@ def digest(name: str, data_dir: str, *made_with: Any) -> str | None:
     Returns None if the data set is missing. Does not import TensorFlow.
     """
     if name.startswith("folder:"):
-        root = Path(name.removeprefix("folder:")).expanduser().absolute()
+        root = local_path(name.removeprefix("folder:"))
         files = sorted(p for p in root.glob("*/*/*") if p.suffix.lower() in SUFFIXES)
     else:
         root = version_dir(directory(data_dir) / name.replace(":", "/")) or Path()

@@ -24,7 +24,9 @@ def local_path(text: str | Path) -> Path:
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError:
-        raise UsageError(f"{text}: there is no such home folder; write the path in full, or ./~ for that name") from None
+        raise UsageError(
+            f"{text}: there is no such home folder; write the path in full, or ./~ for that name"
+        ) from None
 
 
 def is_file(path: str | Path) -> bool:

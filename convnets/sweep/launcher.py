@@ -24,6 +24,7 @@ from rich.table import Table
 
 from convnets.errors import UsageError
 from convnets.runtime import files, provenance
+from convnets.runtime.distributed import signals_to_handle
 from convnets.sweep import trials
 from convnets.sweep.trials import FINAL, ROOT
 
@@ -161,7 +162,7 @@ def _local(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
         "SLURM_NTASKS": "1",
     }  # a trial is one process, even inside a multi-task allocation
     queue, running = list(todo), dict[int, subprocess.Popen]()
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    before = {number: signal.signal(number, lambda *_: sys.exit(143)) for number in signals_to_handle()}
     try:
         while queue or running:
             for slot in range(jobs):
@@ -181,7 +182,8 @@ def _local(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
             worker.terminate()
         for worker in running.values():
             worker.wait()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class SlurmJob:

@@ -25,12 +25,13 @@ from convnets import errors
 from convnets.config import list_overrides, load_config, run_file
 from convnets.errors import CheckpointError, UsageError
 from convnets.runtime import files
+from convnets.runtime.distributed import SIGNALS
 from convnets.sweep.experiment import check_experiment
 from convnets.training import validation
 
 ROOT = Path(__file__).parent.parent.parent
 FINAL = ("done", "diverged")  # not rerun: the same command would give the same result
-STOPPED = (-signal.SIGTERM, -signal.SIGINT, 130, errors.Preempted.code)  # stopped from outside, not a failure
+STOPPED = (*(-s for s in SIGNALS), -signal.SIGINT, 130, errors.Preempted.code)  # stopped from outside, not a failure
 
 
 class Trial(NamedTuple):

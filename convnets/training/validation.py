@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from convnets.config import LAST_SEED, get_leaf
 from convnets.errors import UsageError
+from convnets.runtime import environment
 from convnets.runtime.files import is_file
 
 POSITIVE = ("optim.lr", "train.epochs", "train.batch_size", "train.log_every_steps", "checkpoint.every_steps",
@@ -86,6 +87,7 @@ def divisible(config: ConfigDict) -> str | None:
     """Returns the problem if the batch size is not divisible by the devices of all processes; otherwise None."""
     import jax
 
+    environment.start_jax(devices=True)
     devices, batch = jax.device_count(), config.train.batch_size
     if batch % devices == 0:
         return None
