@@ -147,7 +147,7 @@ def main(argv: list[str]) -> int:
         problems += validation.problems(config, devices=FLAGS.mode == "train" and not meets)
     workdir = given or Path("runs", str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")).absolute()
     if FLAGS.mode in ("train", "visualize") or (FLAGS.mode == "evaluate" and members and given):
-        problems += usage.workdir(workdir)
+        problems += usage.check_workdir(workdir, FLAGS.mode)
     if problems:
         raise UsageError("\n".join(problems))
 

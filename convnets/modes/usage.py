@@ -94,7 +94,7 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
     return found + ([f"--images: {', '.join(missing)} does not exist"] if missing else [])
 
 
-def workdir(path: Path) -> list[str]:
+def check_workdir(path: Path, mode: str) -> list[str]:
     """Returns the problems with a workdir; creates it if it does not exist."""
     if path.exists() and not path.is_dir():
         return [f"--workdir={path} is a file; give a folder"]
@@ -104,5 +104,8 @@ def workdir(path: Path) -> list[str]:
         probe.touch()
         probe.unlink(missing_ok=True)  # another process may have removed it
     except OSError as e:
-        return [f"--workdir={path} cannot be written: {e.strerror}"]
+        hint = (
+            f"; draw elsewhere with --workdirs={path} --workdir=FOLDER" if mode == "visualize" and path.exists() else ""
+        )
+        return [f"--workdir={path} cannot be written: {e.strerror}{hint}"]
     return []
