@@ -34,7 +34,8 @@ def load_statistics(path: Path) -> Statistics:
         CheckpointError: the file is damaged.
     """
     try:
-        return Statistics(**np.load(path))
+        with path.open("rb") as file:
+            return Statistics(**np.load(file))
     except Exception as e:  # NumPy and zipfile raise many exception types
         raise CheckpointError(
             f"{path} is damaged: {e}; remove it, and the command that wrote it writes it anew"

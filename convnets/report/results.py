@@ -46,6 +46,10 @@ def record(workdir: Path) -> dict[str, Any]:
     overrides = list_overrides(_config(source, (f"--config.train.seed={result['seed']}",)), result["config"])
     kept = {k: v for k, v in result.items() if k not in ("config", "planned")}
     lines = files.read_lines(workdir / "metrics.jsonl")
+    if lines and len(lines) < result.get("steps", 0):
+        raise UsageError(
+            f"{workdir}: metrics.jsonl holds {len(lines):,} of the {result['steps']:,} steps; train it again"
+        )
     entry = {
         "config": source,
         "overrides": overrides,
