@@ -37,7 +37,7 @@ def test_a_comma_within_the_name_of_a_path_does_not_split_it(text, wanted, tmp_p
 @pytest.mark.parametrize("text", ["gs://bucket/run", "file:///tmp/a", "~nobody-has-this-name/a"])
 @pytest.mark.parametrize("parser", [usage.PathParser(), usage.PathListParser()])
 def test_a_path_that_cannot_be_is_a_wrong_value(parser, text):
-    with pytest.raises(ValueError, match="is a URL|no such home folder"):
+    with pytest.raises(ValueError, match=r"is a URL|no such home folder"):
         parser.parse(text)
 
 

@@ -90,7 +90,7 @@ def test_a_user_without_a_home_has_one_where_nothing_is_written(monkeypatch):
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
     environment.correct_variables()
     assert cache.cache_dir().is_relative_to(os.devnull)
-    with pytest.raises(DataError, match="no home folder to hold data sets: give --config.data.data_dir=DIR"):
+    with pytest.raises(DataError, match="no home folder to hold data sets"):
         sources.directory("")
     assert sources.directory("/sets") == Path("/sets")
 
