@@ -63,7 +63,8 @@ flags.DEFINE_bool(
 )
 flags.DEFINE(usage.PathParser(), "manual_dir", "", "For prepare: the folder of archives that were downloaded by hand.")
 flags.DEFINE(usage.PathListParser(), "workdirs", [], "For report: folders of finished runs and of sweeps to record. "
-                  "For evaluate: an ensemble of runs. For visualize: runs side by side, drawn into --workdir.")  # fmt: skip
+                  "For evaluate: an ensemble of runs. For visualize: runs side by side, drawn into --workdir. "
+                  "A comma within the name of an existing path does not split it.")  # fmt: skip
 flags.DEFINE(usage.PathParser(), "experiment", None, "For sweep: a file of experiments/.")
 flags.DEFINE_enum("size", "cpu", ("cpu", "full"), "For sweep: minutes on two cores, or the paper's own size.")
 flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given. For "
