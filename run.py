@@ -23,7 +23,6 @@ The same command again resumes a run, or says that it is complete. Exit codes: 0
 4 diverged, 5 checkpoint, 75 preempted and saved.
 """
 
-import io
 import os
 import sys
 import traceback
@@ -35,7 +34,7 @@ from absl import flags
 from convnets.config import configs_of_seeds, load_config, split_arguments
 from convnets.errors import Error, Preempted, UsageError
 from convnets.modes import usage
-from convnets.runtime import distributed, environment, watchdog
+from convnets.runtime import distributed, environment, streams, watchdog
 from convnets.training import validation
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
@@ -43,21 +42,30 @@ MODES = ("train", "evaluate", "predict", "export", "describe", "visualize", "pre
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
-flags.DEFINE_string("config", None, f"Config file and variant, FILE.py:VARIANT; {DEFAULT_CONFIG} where nothing says "
+flags.DEFINE(usage.PathParser(), "config", None, f"Config file and variant, FILE.py:VARIANT; {DEFAULT_CONFIG} where nothing says "
                     "otherwise. --config.KEY=VALUE overrides a leaf.")  # fmt: skip
-flags.DEFINE_string("workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given.")
+flags.DEFINE(
+    usage.PathParser(), "workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given."
+)
 flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
-flags.DEFINE_string("weights", "", "For evaluate and visualize: a file of weights (.safetensors, .pth) in place of a run. "
+flags.DEFINE_bool("restart", False, "Train a finished run again whose checkpoints are gone, and replace its result.")
+flags.DEFINE(usage.PathParser(), "weights", "", "For evaluate and visualize: a file of weights (.safetensors, .pth) in place of a run. "
                     "For export: the .safetensors file to write.")  # fmt: skip
 flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests.")
-flags.DEFINE_list("images", [], "For predict: image files. For visualize: one, in place of the first test image.")
+flags.DEFINE(
+    usage.PathListParser(),
+    "images",
+    [],
+    "For predict: image files. For visualize: one, in place of the first test image.",
+)
 flags.DEFINE_bool(
     "invert", False, "For predict and visualize: the images are dark on light and the training set is light on dark."
 )
-flags.DEFINE_string("manual_dir", "", "For prepare: the folder of archives that were downloaded by hand.")
-flags.DEFINE_list("workdirs", [], "For report: folders of finished runs and of sweeps to record. "
-                  "For evaluate: an ensemble of runs. For visualize: runs side by side, drawn into --workdir.")  # fmt: skip
-flags.DEFINE_string("experiment", None, "For sweep: a file of experiments/.")
+flags.DEFINE(usage.PathParser(), "manual_dir", "", "For prepare: the folder of archives that were downloaded by hand.")
+flags.DEFINE(usage.PathListParser(), "workdirs", [], "For report: folders of finished runs and of sweeps to record. "
+                  "For evaluate: an ensemble of runs. For visualize: runs side by side, drawn into --workdir. "
+                  "A comma within the name of an existing path does not split it.")  # fmt: skip
+flags.DEFINE(usage.PathParser(), "experiment", None, "For sweep: a file of experiments/.")
 flags.DEFINE_enum("size", "cpu", ("cpu", "full"), "For sweep: minutes on two cores, or the paper's own size.")
 flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given. For "
                      "train: so many runs as one program, with the seeds from train.seed on, in WORKDIR/seed0, ...", 1)  # fmt: skip
@@ -84,6 +92,14 @@ flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
 
 def main(argv: list[str]) -> int:
+    try:
+        Path.cwd()
+    except OSError:
+        raise UsageError("the working directory does not exist any more; change to another one") from None
+    try:
+        sys.argv = argv = [argv[0], *FLAGS.read_flags_from_files(argv[1:])]  # the manifest names all arguments
+    except (flags.Error, OSError, UnicodeDecodeError) as e:
+        raise UsageError(f"--flagfile: {e}") from None
     overrides, others = split_arguments(argv)
     if {"--help", "-h", "-help", "--helpfull"} & set(others):
         print(__doc__ + "\nFlags:\n" + FLAGS.main_module_help())
@@ -96,8 +112,8 @@ def main(argv: list[str]) -> int:
     source, problems = usage.usage(FLAGS, stray, DEFAULT_CONFIG)
     if source is None or (problems and FLAGS.mode in ("report", "sweep")):
         raise UsageError("\n".join(problems))
-    given = Path(FLAGS.workdir).expanduser().absolute() if FLAGS.workdir else None
-    members = [Path(name).expanduser().absolute() for name in FLAGS.workdirs]
+    given = Path(FLAGS.workdir).absolute() if FLAGS.workdir else None
+    members = [Path(name).absolute() for name in FLAGS.workdirs]
 
     if FLAGS.mode == "report":
         from convnets.report import generate
@@ -128,22 +144,26 @@ def main(argv: list[str]) -> int:
             "--profile traces the steps of one run that trains step by step: not several seeds, not loss=svm"
         )
     if config is not None:
+        environment.start_jax(devices=False)
         problems += validation.problems(config, devices=FLAGS.mode == "train" and not meets)
     workdir = given or Path("runs", str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")).absolute()
     if FLAGS.mode in ("train", "visualize") or (FLAGS.mode == "evaluate" and members and given):
-        problems += usage.workdir(workdir)
+        problems += usage.check_workdir(workdir, FLAGS.mode)
     if problems:
         raise UsageError("\n".join(problems))
 
     import jax
 
-    from convnets.data.cache import cache_dir
+    from convnets.data import cache
     from convnets.modes import describe, evaluate, export, predict, prepare, train, train_seeds
 
     jax.config.update("jax_default_prng_impl", "threefry2x32")
     jax.config.update("jax_threefry_partitionable", True)
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):  # what was compiled once is not compiled again
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+    probed = cache.cache_dir() / "writable"
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and cache.keep(
+        probed, lambda file: file.write_bytes(bytes(4096))
+    ):
+        jax.config.update("jax_compilation_cache_dir", str(probed.with_name("xla")))  # compile once for all runs
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if meets:
         distributed.start(*group, FLAGS.local_device_ids, FLAGS.peer_timeout)
@@ -151,11 +171,14 @@ def main(argv: list[str]) -> int:
         distributed.check_same_folder(workdir)
         if FLAGS.mode == "train" and (problem := validation.divisible(config)):
             raise UsageError(problem)
+    environment.start_jax(devices=FLAGS.mode not in ("describe", "prepare"))
     run_mode = {
         "train": lambda: (
-            train_seeds.train(configs, workdir, FLAGS.allow_config_change, FLAGS.step_timeout)
+            train_seeds.train(configs, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.restart)
             if several
-            else train.train(config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.profile)
+            else train.train(
+                config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.profile, FLAGS.restart
+            )
         ),
         "evaluate": lambda: (
             evaluate.ensemble(members, overrides, given, FLAGS.name)
@@ -182,8 +205,7 @@ def look_inside(config: Any, members: list[Path], overrides: list[str], workdir:
 
 
 if __name__ == "__main__":
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: a file name may be no text
+    streams.open_streams()
     try:
         code = main(sys.argv)
     except Preempted as e:

@@ -8,15 +8,17 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from convnets.errors import UsageError
+
 
 def pick(variants: dict[str, Callable], name: str) -> Callable:
     """Returns the variant that the config's argument names.
 
     Raises:
-        ValueError: there is no such variant; the message lists all.
+        UsageError: there is no such variant; the message lists all.
     """
     if name not in variants:
-        raise ValueError(f"unknown variant '{name}': choose one of {', '.join(variants)}")
+        raise UsageError(f"unknown variant '{name}': choose one of {', '.join(variants)}")
     return variants[name]
 
 

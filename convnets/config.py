@@ -1,9 +1,11 @@
 """Config utilities: loads configs, overrides their leaves from the command line, and compares them."""
 
 import difflib
-import json
+import itertools
 import re
 import sys
+import traceback
+import types
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,12 @@ from ml_collections import ConfigDict, config_flags
 
 from convnets import op_string
 from convnets.errors import UsageError
+from convnets.runtime import files
+
+BASE = Path(__file__).parent.parent / "configs" / "base.py"
+LAST_SEED = 2**32 - 1  # JAX and NumPy take seeds of 32 bits; a larger one would give the numbers of another seed
+PATHS = ("model.init_from", "data.data_dir")  # leaves that are paths; data.name is one too if it begins with FOLDER
+FOLDER = "folder:"
 
 # Keys until 2026-11; the configs of runs recorded before have them.
 RENAMED = {"optim.rates": "optim.lr_multipliers", "optim.decay": "optim.decay_multipliers"}
@@ -35,33 +43,119 @@ def split_arguments(argv: list[str]) -> tuple[list[str], list[str]]:
 def load_config(source: str | Path, overrides: list[str]) -> tuple[ConfigDict | None, list[str]]:
     """Returns the config of `source` with overrides applied, and a list of problems, one line each.
 
-    The config is None if the file does not exist or cannot be loaded.
+    The config is None if the file does not exist or cannot be loaded. Its paths are absolute.
 
     Args:
         source: 'path.py' or 'path.py:argument', or the config.json of a run.
         overrides: `--config.key=value` arguments.
     """
-    path = str(source)
-    file = path.split(":")[0]
-    if not Path(file).is_file():
-        near = difflib.get_close_matches(file, [str(p) for p in Path(file).parent.glob("*.py")], n=1)
+    file, argument = Path(source), None
+    if not file.is_file() and ".py:" in str(source):  # a path may contain colons too
+        name, _, argument = str(source).partition(".py:")
+        file = Path(f"{name}.py")
+    if not file.is_file():
+        near = difflib.get_close_matches(str(file), [str(p) for p in file.parent.glob("*.py")], n=1)
         return None, [f"config file {file} does not exist" + (f"; did you mean {near[0]}?" if near else "")]
-    if path.endswith(".json"):
-        config = ConfigDict(rename_config(json.loads(Path(path).read_text())))
+    try:
+        if file.suffix == ".json":
+            config = ConfigDict(rename_config(files.read_json(file)))
+            problems = [
+                f"it holds no config: '{key}' is missing" for key in _call_config(BASE, None) if key not in config
+            ][:1]
+        else:
+            config = _call_config(file, argument)
+            problems = compare_with_base(config)
+    except UsageError as e:
+        return None, [str(e)]
+    if problems:
+        return None, [f"{source}: {problem}" for problem in problems]
+    problems = [problem for override in overrides if (problem := _override(config, override))]
+    return config, problems + _make_absolute(config)
+
+
+def run_file(file: Path, name: str) -> types.ModuleType:
+    """Runs a Python file of the user as the module `name`.
+
+    Raises:
+        UsageError: the file fails; the message has file, line and error.
+    """
+    module = sys.modules[name] = types.ModuleType(name)
+    module.__file__ = str(file)
+    sys.path.insert(0, str(file.absolute().parent.parent))  # configs import configs.base
+    try:
+        exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as e:
+        raise UsageError(describe_failure(e, file)) from None
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def describe_failure(e: BaseException, file: Path, line: int = 1) -> str:
+    """Returns 'FILE, line N: ERROR' for an exception that code in `file` raised.
+
+    Args:
+        line: the line to name if no frame of `file` raised it.
+    """
+    where = str(file)
+    if isinstance(e, SyntaxError) and e.lineno:
+        where, line = e.filename or where, e.lineno
     else:
-        sys.path.insert(0, str(Path(file).parent.parent.absolute()))  # configs import configs.base
+        line = [line, *(f.lineno or line for f in traceback.extract_tb(e.__traceback__) if f.filename == where)][-1]
+    text = " ".join((e.msg if isinstance(e, SyntaxError) else str(e)).split())[:300]
+    return f"{where}, line {line}: {type(e).__name__}" + (f": {text}" if text else "")
+
+
+def _call_config(file: Path, argument: str | None) -> ConfigDict:
+    """Returns what the `get_config` of a config file returns; raises UsageError with file and line if it fails."""
+    function = getattr(run_file(file, "config_file"), "get_config", None)
+    if not isinstance(function, types.FunctionType):
+        raise UsageError(f"{file} defines no function get_config, which returns the config")
+    line = function.__code__.co_firstlineno
+    try:
+        config = function() if argument is None else function(argument)
+    except UsageError as e:
+        raise UsageError(f"{file}{f':{argument}' if argument else ''}: {e}") from None
+    except (Exception, SystemExit) as e:
+        raise UsageError(describe_failure(e, file, line)) from None
+    if not isinstance(config, ConfigDict):
+        raise UsageError(f"{file}, line {line}: get_config returns {type(config).__name__}, not a ConfigDict")
+    return config
+
+
+def compare_with_base(config: ConfigDict) -> list[str]:
+    """Returns the leaves that a config lacks, or has beyond those of configs/base.py, or with another type.
+
+    The section 'model' may have more leaves: they are the options of its network.
+    """
+    base, found = _call_config(BASE, None), []
+    wanted, given = leaf_keys(base), leaf_keys(config)
+    for key in itertools.chain(wanted, (k for k in given if k not in wanted and not k.startswith("model."))):
+        if key not in wanted:
+            found.append(f"unknown config key '{key}'{_suggest(key, wanted)}")
+        elif key not in given:
+            found.append(f"config key '{key}' is missing")
+        elif not isinstance(get_leaf(config, key), (kind := type(get_leaf(base, key)), int if kind is float else kind)):
+            found.append(f"{key} is {get_leaf(config, key)!r}: it must be of type {kind.__name__}")
+    return found
+
+
+def _make_absolute(config: ConfigDict) -> list[str]:
+    """Makes the paths in a config absolute, so that they hold from any working directory; returns the problems."""
+    found = []
+    for key in (*PATHS, "data.name"):
+        value = get_leaf(config, key) if key in leaf_keys(config) else ""
+        prefix = FOLDER if key == "data.name" else ""
+        if not value or not value.startswith(prefix):
+            continue
+        section, leaf = key.split(".")
         try:
-            config = config_flags.config_flags.ConfigFileFlagParser("config").parse(path)
-        except (UsageError, AttributeError, KeyError, ValueError, TypeError) as e:
-            text = str(e).strip().splitlines()
-            return None, [f"{path}: {text[-1] if text else type(e).__name__}"]
-        finally:
-            sys.path.pop(0)
-    problems = []
-    for override in overrides:
-        problem = _override(config, override)
-        problems += [problem] if problem else []
-    return config, problems
+            config[section][leaf] = f"{prefix}{files.local_path(value.removeprefix(prefix))}"
+        except UsageError as e:
+            found.append(f"{key}: {e}")
+    return found
 
 
 def rename_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -81,6 +175,8 @@ def configs_of_seeds(source: str | Path, overrides: list[str], count: int) -> tu
     config = load_config(source, overrides)[0]
     assert config is not None
     seed = config.train.seed
+    if seed + count - 1 > LAST_SEED:
+        return [], [f"--seeds: the last seed would be {seed + count - 1}, above {LAST_SEED}"]
     loaded = [load_config(source, [*overrides, f"--config.train.seed={seed + n}"])[0] for n in range(count)]
     configs = [config for config in loaded if config is not None]
     found, first = [], configs[0].to_dict()
@@ -101,10 +197,7 @@ def _override(config: ConfigDict, override: str) -> str | None:
     if key in RENAMED:
         return f"config key '{key}' is now '{RENAMED[key]}'"
     if key not in leaves:
-        near = difflib.get_close_matches(key, leaves, n=1, cutoff=0.4)
-        last = key.split(".")[-1]
-        near = [k for k in leaves if k.split(".")[-1] == last] or near
-        return f"unknown config key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
+        return f"unknown config key '{key}'{_suggest(key, leaves)}"
     values = flags.FlagValues()
     command = ["run.py", override]
     config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=command)
@@ -112,7 +205,15 @@ def _override(config: ConfigDict, override: str) -> str | None:
         values(command)  # updates `config` in place, with the leaves that its file derives from this one
     except (flags.Error, ValueError, TypeError):
         return f"{key}: cannot read '{value}' as {type(get_leaf(config, key)).__name__}"
+    except Exception as e:  # from a leaf that the config derives from this one
+        return f"{key}: {value} gives {type(e).__name__}: {e}"
     return None
+
+
+def _suggest(key: str, leaves: list[str]) -> str:
+    last = key.split(".")[-1]
+    near = [k for k in leaves if k.split(".")[-1] == last] or difflib.get_close_matches(key, leaves, n=1, cutoff=0.4)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def leaf_keys(config: ConfigDict, prefix: str = "") -> list[str]:

@@ -1,9 +1,12 @@
 """Training-set statistics: mean, standard deviation and principal components of the colours."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from convnets.errors import CheckpointError
 
 
 class Statistics(NamedTuple):
@@ -21,6 +24,21 @@ class Statistics(NamedTuple):
     std: np.ndarray
     eigenvalues: np.ndarray
     eigenvectors: np.ndarray
+
+
+def load_statistics(path: Path) -> Statistics:
+    """Reads the statistics that a run keeps in its workdir.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            return Statistics(**np.load(file))
+    except Exception as e:  # NumPy and zipfile raise many exception types
+        raise CheckpointError(
+            f"{path} is damaged: {e}; remove it, and the command that wrote it writes it anew"
+        ) from None
 
 
 UNKNOWN = Statistics(*[np.zeros(0, np.float32)] * 5)  # for operations whose numbers are given as arguments

@@ -1,7 +1,8 @@
-"""The on-disk cache of decoded data sets."""
+"""The on-disk cache of decoded data sets. A cache that is damaged is made anew; one that cannot be written is not used."""
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,15 +11,36 @@ import numpy as np
 
 from convnets.data import sources
 from convnets.data.sampler import evaluation_schedule
+from convnets.data.sources import Info
 from convnets.data.tf_pipeline import Batch, Stream
 from convnets.op_string import Call
-from convnets.runtime.files import atomic_path
+from convnets.runtime.files import atomic_path, local_path
+
+NOTED = set[Path]()  # cache folders that were reported as not writable
 
 
 def cache_dir() -> Path:
     """Returns the cache folder: CONVNETS_CACHE, or convnets/ in the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "convnets"
-    return Path(os.environ.get("CONVNETS_CACHE", default)).expanduser().absolute()
+    if own := os.environ.get("CONVNETS_CACHE"):
+        return local_path(own)
+    return local_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "convnets"
+
+
+def keep(target: Path, write: Callable[[Path], object]) -> bool:
+    """Calls `write` to create a file or folder of the cache; a cache that cannot be written costs one line.
+
+    Returns whether it was written.
+    """
+    try:
+        with atomic_path(target) as scratch:
+            write(scratch)
+    except OSError as e:
+        if (folder := cache_dir()) not in NOTED:
+            NOTED.add(folder)
+            print(f"note: nothing is kept in the cache {folder}: {e.strerror or e}; CONVNETS_CACHE names another folder",
+                  flush=True)  # fmt: skip
+        return False
+    return True
 
 
 def describe_calls(calls: list[Call]) -> list:
@@ -31,16 +53,32 @@ def cached_path(name: str, data_dir: str, split: str, host: list[Call], on_error
     Does not import TensorFlow.
     """
     digest = sources.digest(name, data_dir, split, describe_calls(host), on_error)
-    words = [Path(name).name if name.startswith("folder:") else name, split, digest]
-    return (
-        digest
-        if digest is None
-        else cache_dir() / "data" / "-".join(map(str, words)).replace("/", "-").replace(":", "-")
-    )
+    if digest is None:
+        return None
+    words = f"{Path(name).name if name.startswith('folder:') else name}-{split}"[:50]  # a file name has 255 bytes
+    return cache_dir() / "data" / f"{words}-{digest}".replace("/", "-").replace(":", "-")
 
 
-def decode_all(stream: Stream, target: Path) -> None:
-    """Decodes a whole split into .npy files; the target folder appears atomically, once complete."""
+def load_decoded(folder: Path) -> tuple[Info, dict[str, np.ndarray]] | None:
+    """Returns the facts and the arrays of a decoded split; None if the cache does not hold it intact."""
+    if not folder.exists():
+        return None
+    try:
+        facts = json.loads((folder / "info.json").read_bytes())
+        info = Info(**{**facts, "image_shape": tuple(facts["image_shape"])})
+        images, labels = (np.load(folder / f"{key}.npy") for key in ("images", "labels"))
+        if images.shape != (info.num_examples, *info.image_shape) or labels.shape != (info.num_examples,):
+            raise ValueError("the arrays do not have the shapes that info.json has")
+    except Exception as e:  # NumPy raises many exception types
+        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        print(f"{folder} is damaged ({reason}); the images are decoded again", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return info, {"images": images, "labels": labels}
+
+
+def decode_all(stream: Stream, target: Path) -> tuple[Info, dict[str, np.ndarray]]:
+    """Decodes a whole split; keeps it in the cache as the folder `target`, which appears once it is complete."""
     info = stream.source.info._replace(image_shape=stream.shape)
     images = np.empty((info.num_examples, *stream.shape), np.uint8)
     labels = np.empty(info.num_examples, np.int32)
@@ -48,11 +86,15 @@ def decode_all(stream: Stream, target: Path) -> None:
     for image, label in iterate_all(stream, "decoding", lambda batch: (batch["image"], batch["label"])):
         images[done : done + len(label)], labels[done : done + len(label)] = image, label
         done += len(label)
-    with atomic_path(target) as scratch:
-        scratch.mkdir()
-        np.save(scratch / "images.npy", images)
-        np.save(scratch / "labels.npy", labels)
-        (scratch / "info.json").write_text(json.dumps(info._asdict()))
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        np.save(folder / "images.npy", images)
+        np.save(folder / "labels.npy", labels)
+        (folder / "info.json").write_text(json.dumps(info._asdict()))
+
+    keep(target, write)
+    return info, {"images": images, "labels": labels}
 
 
 def iterate_all(stream: Stream, doing: str, part: Callable[[Batch], object]) -> Iterator:

@@ -7,7 +7,6 @@ the same order: the examples in a batch are a pure function of (seed, step).
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,14 +14,21 @@ import jax
 import numpy as np
 
 from convnets.augment import host_ops, pipeline
-from convnets.augment.statistics import Statistics, measure_statistics
+from convnets.augment.statistics import Statistics, load_statistics, measure_statistics
 from convnets.data import sources
-from convnets.data.cache import cache_dir, cached_path, decode_all, describe_calls, iterate_all
+from convnets.data.cache import (
+    cache_dir,
+    cached_path,
+    decode_all,
+    describe_calls,
+    iterate_all,
+    keep,
+    load_decoded,
+)
 from convnets.data.sources import Info, Source
 from convnets.data.tf_pipeline import AHEAD, POLICIES, Batch, Stream
-from convnets.errors import UsageError
+from convnets.errors import CheckpointError, UsageError
 from convnets.op_string import Call
-from convnets.runtime.files import atomic_path
 
 LOADERS = ("resident", "stream")
 __all__ = ["LOADERS", "POLICIES", "Batch", "Info", "Split", "load_splits"]
@@ -158,14 +164,16 @@ def statistics(train: Split, digest: str | None, host: list[Call]) -> Statistics
     """Returns the statistics of a training split, measured without random operations and cached on disk."""
     kept = cache_dir() / "statistics" / f"{digest}.npz"
     if kept.exists():
-        return Statistics(**np.load(kept))
+        try:
+            return load_statistics(kept)
+        except CheckpointError as e:
+            print(f"{str(e).partition(';')[0]}; measured again", flush=True)
     if train.stream is None:
         found = measure_statistics([train.constants["images"]])
     else:
         stream = Stream(train.stream.source, host, train.stream.on_error)
         found = measure_statistics(iterate_all(stream, "statistics", lambda batch: batch["image"]))
-    with atomic_path(kept) as scratch:
-        np.savez(scratch, **found._asdict())
+    keep(kept, lambda scratch: np.savez(scratch, **found._asdict()))
     return found
 
 
@@ -178,14 +186,13 @@ def _split(name: str, data_dir: str, loader: str, split: str, ops: str, test: bo
         stream = Stream(sources.find(name, data_dir, split), host, on_error)
         return Split(stream.source.info._replace(image_shape=stream.shape), device, {}, stream, ops=ops)
     cached = cached_path(name, data_dir, split, host, on_error)
-    if cached is None or not cached.exists():
+    found = load_decoded(cached) if cached else None
+    if found is None:
         source = sources.find(name, data_dir, split)  # may prepare the data set first
         cached = cached_path(name, data_dir, split, host, on_error)
         assert cached is not None
-        decode_all(Stream(source, host, on_error), cached)
-    facts = json.loads((cached / "info.json").read_text())
-    info = Info(**{**facts, "image_shape": tuple(facts["image_shape"])})
-    constants = {key: np.load(cached / f"{key}.npy") for key in ("images", "labels")}
+        found = decode_all(Stream(source, host, on_error), cached)
+    info, constants = found
     return Split(info, device, constants, ops=ops, find=functools.partial(sources.find, name, data_dir, split))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from convnets.augment import host_ops, pipeline
-from convnets.augment.statistics import Statistics
+from convnets.augment.statistics import load_statistics
 from convnets.data import pictures
 from convnets.errors import UsageError
 from convnets.op_string import Call
@@ -76,4 +76,4 @@ def operations(test_ops: str, workdir: Path) -> list[Call]:
             f"data.test_ops '{test_ops}' needs the training set's statistics, and {workdir} holds none:"
             " give numbers in their place, such as subtract_mean(124, 116, 104)"
         )
-    return pipeline.bind(ops, Statistics(**np.load(kept)))
+    return pipeline.bind(ops, load_statistics(kept))

@@ -20,7 +20,8 @@ from convnets.data import folders
 from convnets.data.tfrecord import Files, Records
 from convnets.errors import DataError
 from convnets.runtime import distributed
-from convnets.runtime.files import escape_unprintable
+from convnets.runtime.environment import NO_HOME
+from convnets.runtime.files import escape_unprintable, local_path
 
 OWN = {"digits": "digits", "stimuli": "fukushima_digits"}  # data sets with a builder in data/builders/, and its module
 
@@ -58,13 +59,19 @@ def find(name: str, data_dir: str, split: str) -> Source:
         DataError: the data set is missing or damaged, has no labelled images, or cannot be prepared.
     """
     if name.startswith("folder:"):
-        return _folder(Path(name.removeprefix("folder:")).expanduser().absolute(), split)
+        return _folder(local_path(name.removeprefix("folder:")), split)
     return _prepared(name, directory(data_dir), split)
 
 
 def directory(data_dir: str) -> Path:
-    """Returns the folder that holds prepared data sets."""
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser().absolute()
+    """Returns the folder that holds prepared data sets.
+
+    Raises:
+        DataError: none is given, and the user has no home folder.
+    """
+    if not data_dir and not os.environ.get("TFDS_DATA_DIR") and os.environ.get("HOME") == NO_HOME:
+        raise DataError("there is no home folder to hold data sets: give --config.data.data_dir=DIR or TFDS_DATA_DIR")
+    return local_path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def digest(name: str, data_dir: str, split: str, *made_with: Any) -> str | None:
@@ -73,7 +80,7 @@ def digest(name: str, data_dir: str, split: str, *made_with: Any) -> str | None:
     Returns None if the data set is missing. Does not import TensorFlow.
     """
     if name.startswith("folder:"):
-        root = Path(name.removeprefix("folder:")).expanduser().absolute()
+        root = local_path(name.removeprefix("folder:"))
         files = [root / split / path for path in folders.scan_split(root / split)[0]] if (root / split).is_dir() else []
         made_with = (
             *made_with,

@@ -1,5 +1,6 @@
 """--mode=export: writes the weights of a run as .safetensors."""
 
+import shlex
 from pathlib import Path
 
 import jax
@@ -22,4 +23,5 @@ def export(config: ConfigDict, workdir: Path, file: Path) -> None:
     print(f"{name} of step {network.step:,}: {count['params']:,} parameters"
           + (f" and {count['batch_stats']:,} running statistics" if count["batch_stats"] else "")
           + (f", under our own names ({own})" if own else ", under their published names"))  # fmt: skip
-    print(f"written to {file}; to test it: python run.py --mode=evaluate --workdir={workdir} --weights={file}")
+    print(f"written to {file}; to test it: python run.py --mode=evaluate "
+          + shlex.join([f"--workdir={workdir}", f"--weights={file}"]))  # fmt: skip

@@ -1,6 +1,5 @@
 """--mode=predict: the most probable classes of image files."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,12 +12,13 @@ from convnets.augment import pipeline
 from convnets.data import image_files
 from convnets.losses import NO_PROBABILITIES
 from convnets.modes.output import CONSOLE
+from convnets.runtime import files
 from convnets.training.network import open_network
 
 
 def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bool) -> None:
     """Prints the most probable classes of image files."""
-    facts = json.loads((workdir / "manifest.json").read_text())["dataset"]
+    facts = files.read_json(workdir / "manifest.json")["dataset"]
     pixels = image_files.read(images, facts, config.data.test_ops, invert)
     network = open_network(config, workdir)
     ops = image_files.operations(config.data.test_ops, workdir)

@@ -24,8 +24,8 @@ def prepare(config: ConfigDict, manual_dir: str) -> None:
     name, where = config.data.name, sources.directory(config.data.data_dir)
     if not name.startswith("folder:"):
         if manual_dir and sources.version_dir(where / name.replace(":", "/")) is None:
-            check_archives(name, Path(manual_dir).expanduser().absolute())
-        made = sources.builder(name, where, str(Path(manual_dir).expanduser().absolute()) if manual_dir else None)
+            check_archives(name, Path(manual_dir).absolute())
+        made = sources.builder(name, where, str(Path(manual_dir).absolute()) if manual_dir else None)
         sources.complete(made, name)
         print(f"{name}:{made.version} is in {made.data_path}")
     splits = dict.fromkeys([config.data.train_split, config.data.test_split])

@@ -1,7 +1,6 @@
 """--mode=train: trains, tests and plots one run, or resumes it."""
 
 import contextlib
-import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,21 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from convnets.config import list_changes
-from convnets.errors import UsageError
+from convnets.config import list_changes, load_config
+from convnets.errors import CheckpointError, UsageError
 from convnets.modes.output import print_results
 from convnets.runtime import distributed, drawing, files, provenance, run_lock
 from convnets.runtime.preemption import Preemption
 
 
 def train(
-    config: ConfigDict, workdir: Path, allow_config_change: bool, step_timeout: float = 0, profile: int = 0
-) -> None:
+    config: ConfigDict, workdir: Path, allow_config_change: bool, step_timeout: float = 0, profile: int = 0,
+    restart: bool = False,
+) -> None:  # fmt: skip
     """Trains, tests and plots a run; resumes an unfinished run, and only prints the result of a complete one."""
     with contextlib.ExitStack() as stack, Preemption() as preemption:
         distributed.run_on_main(lambda: stack.enter_context(run_lock.hold(workdir)))
-        _train(config, workdir, allow_config_change, step_timeout, profile, preemption)
+        _train(config, workdir, allow_config_change, step_timeout, profile, restart, preemption)
 
 
 def _train(
@@ -32,18 +32,17 @@ def _train(
     allow_config_change: bool,
     step_timeout: float,
     profile: int,
+    restart: bool,
     preemption: Preemption,
 ) -> None:
     from convnets.training.trainer import Run
 
-    distributed.run_on_main(lambda: compare(config, workdir, allow_config_change))
+    distributed.run_on_main(lambda: compare(config, workdir, allow_config_change, restart))
     run = Run(config, workdir)
-    complete = run.done and (workdir / "result.json").exists()
-    if distributed.run_on_main(lambda: complete):
+    if result := distributed.run_on_main(lambda: begin(config, workdir, run)):
         print(f"already complete: {workdir}, step {run.total}")
-        print_results(json.loads((workdir / "result.json").read_text()))
+        print_results(result)
         return
-    distributed.run_on_main(lambda: begin(config, workdir, run))
     announce(config, run)
     if not run.done:
         run.train(preemption, step_timeout, profile)
@@ -51,14 +50,25 @@ def _train(
     distributed.run_on_main(lambda: finish(workdir, run, result, tested))
 
 
-def compare(config: ConfigDict, workdir: Path, allow_config_change: bool) -> None:
-    """Raises UsageError if the workdir holds a run of another config.
+def compare(config: ConfigDict, workdir: Path, allow_config_change: bool, restart: bool) -> None:
+    """Raises UsageError if the workdir holds a run of another config, or a finished run without its checkpoints.
 
-    With `allow_config_change`, removes the outdated result.json instead.
+    With `allow_config_change` or `restart`, removes the outdated result.json instead.
     """
-    kept = workdir / "config.json"
-    if kept.exists():
-        differ = list_changes(json.loads(kept.read_text()), config.to_dict())
+    from convnets.training.checkpoint import Checkpoints
+
+    if (workdir / "result.json").exists() and not Checkpoints(workdir / "checkpoints").steps():
+        if not restart:
+            raise UsageError(
+                f"{workdir} holds the result of a finished run, and no checkpoint is left in its folder 'checkpoints':"
+                " put them back, take another --workdir, or replace the result by a new training with --restart"
+            )
+        (workdir / "result.json").unlink()
+    kept, problems = load_config(workdir / "config.json", []) if (workdir / "config.json").exists() else (None, [])
+    if problems:
+        raise UsageError("\n".join(problems))
+    if kept is not None:
+        differ = list_changes(kept.to_dict(), config.to_dict())
         if differ and not allow_config_change:
             raise UsageError(
                 f"{workdir} holds a run of another config ({'; '.join(differ)}); take another --workdir, or resume it"
@@ -68,12 +78,30 @@ def compare(config: ConfigDict, workdir: Path, allow_config_change: bool) -> Non
             (workdir / "result.json").unlink(missing_ok=True)
 
 
-def begin(config: ConfigDict, workdir: Path, run: Any) -> None:
-    """Writes the files of a run that exist before its first step."""
+def read_result(workdir: Path) -> dict[str, Any] | None:
+    """Returns the content of result.json; None if it is missing or damaged, so that the network is tested again."""
+    try:
+        return files.read_json(workdir / "result.json")
+    except FileNotFoundError:
+        return None
+    except CheckpointError as e:
+        print(f"{str(e).partition(';')[0]}; the network is tested again", flush=True)
+        return None
+
+
+def begin(config: ConfigDict, workdir: Path, run: Any) -> dict[str, Any] | None:
+    """Writes the files of a run that exist before its first step; returns the result if the run is complete.
+
+    Of a complete run only missing files are written.
+    """
+    result = read_result(workdir) if run.done else None
+    if result and all((workdir / name).exists() for name in ("config.json", "manifest.json")):
+        return result
     files.write_json(workdir / "config.json", config.to_dict())
     if run.train_split.statistics:  # predict has no training set to compute them from
         np.savez(workdir / "statistics.npz", **run.train_split.statistics._asdict())
     _manifest(workdir, run)
+    return result
 
 
 def announce(config: ConfigDict, run: Any) -> None:
@@ -114,7 +142,7 @@ def _manifest(workdir: Path, run: Any) -> None:
         dataset={**info._asdict(), "dark_background": bool(dark)},
     )
     if path.exists():  # keeps the first session's facts and lists later sessions
-        first = json.loads(path.read_text())
+        first = files.read_json(path)
         session = {k: facts[k] for k in ("command", "commit", "started")}
         facts = {**first, "resumed": [*first.get("resumed", []), session]}
     files.write_json(path, facts)

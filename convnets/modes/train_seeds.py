@@ -1,7 +1,6 @@
 """--mode=train --seeds=N: trains several seeds of a run as one program."""
 
 import contextlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,12 +9,13 @@ from ml_collections import ConfigDict
 from convnets.errors import DivergedError
 from convnets.modes.output import print_results
 from convnets.modes.train import announce, begin, compare, finish
-from convnets.runtime import run_lock
+from convnets.runtime import files, run_lock
 from convnets.runtime.preemption import Preemption
 from convnets.training.multi_seed import Population
 
 
-def train(configs: Sequence[ConfigDict], workdir: Path, allow_config_change: bool, step_timeout: float = 0) -> None:
+def train(configs: Sequence[ConfigDict], workdir: Path, allow_config_change: bool, step_timeout: float = 0,
+          restart: bool = False) -> None:  # fmt: skip
     """Trains runs that differ only by seed as one program, each in its own folder; then tests and plots them.
 
     Unfinished runs are resumed.
@@ -28,11 +28,9 @@ def train(configs: Sequence[ConfigDict], workdir: Path, allow_config_change: boo
         for config, folder in zip(configs, folders, strict=True):
             folder.mkdir(exist_ok=True)
             stack.enter_context(run_lock.hold(folder))
-            compare(config, folder, allow_config_change)
+            compare(config, folder, allow_config_change, restart)
         population = Population(configs, folders)
-        left = [m for m in population.members if not (m.done and (m.workdir / "result.json").exists())]
-        for run in left:
-            begin(run.config, run.workdir, run)
+        left = [m for m in population.members if not begin(m.config, m.workdir, m)]
         if left:
             print(f"{len(left)} of {len(configs)} runs to finish, as one program", flush=True)
             announce(left[0].config, left[0])
@@ -40,7 +38,7 @@ def train(configs: Sequence[ConfigDict], workdir: Path, allow_config_change: boo
         for run in left:
             if run not in population.diverged:
                 finish(run.workdir, run, *run.test())
-    print_results(*({"workdir": m.workdir, **json.loads((m.workdir / "result.json").read_text())}
+    print_results(*({"workdir": m.workdir, **files.read_json(m.workdir / "result.json")}
               for m in population.members if m not in population.diverged))  # fmt: skip
     if population.diverged:
         raise DivergedError("\n".join(population.diverged.values()))

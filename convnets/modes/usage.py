@@ -1,8 +1,45 @@
 """Checks the flags of run.py, the files that they name, and the workdir."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from absl import flags
+
+from convnets.errors import UsageError
+from convnets.runtime.files import is_file, local_path
+
+
+class PathParser(flags.ArgumentParser):
+    """Reads a flag that is a local path: expands `~`, refuses a URL."""
+
+    def parse(self, argument: str) -> str:
+        try:
+            return str(local_path(argument)) if argument.startswith("~") or "://" in argument else argument
+        except UsageError as e:
+            raise ValueError(str(e)) from None
+
+
+class PathListParser(PathParser):
+    """Reads a flag of paths with commas between them; a comma within the name of an existing path does not split it."""
+
+    def parse(self, argument: str | list[str]) -> list[str]:  # type: ignore[override]
+        if isinstance(argument, list):  # the default
+            return argument
+        words, found = argument.split(","), list[str]()
+        while words:
+            names = [",".join(words[:n]) for n in range(len(words), 0, -1)]
+            name = next(filter(_exists, names), words[0].strip())
+            words = words[name.count(",") + 1 :]
+            found += [super().parse(name)] if name else []
+        return found
+
+
+def _exists(name: str) -> bool:
+    with contextlib.suppress(OSError, RuntimeError):  # a name that is too long, an unknown home folder
+        return bool(name) and Path(name).expanduser().exists()
+    return False
 
 
 def usage(given: Any, stray: Sequence[str], default: str) -> tuple[str | Path | None, list[str]]:
@@ -15,8 +52,8 @@ def usage(given: Any, stray: Sequence[str], default: str) -> tuple[str | Path | 
     """
     found = [f"stray argument '{word}': every argument is a flag, --name=value" for word in stray]
     found += ["--workdir is empty; give a folder"] if given.workdir == "" else []
-    mode, source, members = given.mode, given.config or default, [Path(name).expanduser() for name in given.workdirs]
-    kept = Path(given.workdir).expanduser().absolute() / "config.json" if given.workdir else None
+    mode, source, members = given.mode, given.config or default, [Path(name) for name in given.workdirs]
+    kept = Path(given.workdir).absolute() / "config.json" if given.workdir else None
     tests = mode in ("evaluate", "visualize")
     if tests and members:
         if given.config or given.weights:
@@ -36,7 +73,7 @@ def usage(given: Any, stray: Sequence[str], default: str) -> tuple[str | Path | 
 
 def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
     """Returns the problems with the files that the flags name."""
-    found, missing = [], [name for name in given.images if not Path(name).is_file()]
+    found, missing = [], [name for name in given.images if not is_file(name)]
     if mode == "export":
         if not given.weights.endswith(".safetensors"):
             found.append("--mode=export needs --weights=FILE.safetensors, the file to write")
@@ -44,7 +81,7 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
             found.append(f"--weights={given.weights} exists already; export writes a new file")
         elif not Path(given.weights).absolute().parent.is_dir():
             found.append(f"--weights={given.weights}: there is no such folder")
-    elif given.weights and not Path(given.weights).is_file():
+    elif given.weights and not is_file(given.weights):
         found.append(f"--weights={given.weights} does not exist")
     if mode == "predict" and not given.images:
         found.append("--mode=predict needs --images=FILE[,FILE...]")
@@ -57,7 +94,7 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
     return found + ([f"--images: {', '.join(missing)} does not exist"] if missing else [])
 
 
-def workdir(path: Path) -> list[str]:
+def check_workdir(path: Path, mode: str) -> list[str]:
     """Returns the problems with a workdir; creates it if it does not exist."""
     if path.exists() and not path.is_dir():
         return [f"--workdir={path} is a file; give a folder"]
@@ -67,5 +104,8 @@ def workdir(path: Path) -> list[str]:
         probe.touch()
         probe.unlink(missing_ok=True)  # another process may have removed it
     except OSError as e:
-        return [f"--workdir={path} cannot be written: {e.strerror}"]
+        hint = (
+            f"; draw elsewhere with --workdirs={path} --workdir=FOLDER" if mode == "visualize" and path.exists() else ""
+        )
+        return [f"--workdir={path} cannot be written: {e.strerror}{hint}"]
     return []

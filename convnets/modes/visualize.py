@@ -9,7 +9,7 @@ statistics.png  mean and standard deviation of every channel, and dead inputs, a
 """
 
 import functools
-import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,34 +54,41 @@ class Subject(NamedTuple):
     layers: list[LayerSummary]
 
 
-def visualize(config: ConfigDict, workdir: Path, file: str, images: Sequence[str], invert: bool) -> dict[str, Any]:
+def visualize(
+    config: ConfigDict, workdir: Path, file: str, images: Sequence[str], invert: bool, out: Path | None = None
+) -> dict[str, Any]:
     """Plots all figures for a run's newest checkpoint, or for a weights file; returns the content of inside.json.
 
     Args:
         file: weights file. With `images` it needs no data set, and figures over test images are left out.
         images: one image file for maps and occlusion, in place of the first test image; or empty.
         invert: inverts the brightness of the image file.
+        out: the folder to draw into, in place of the workdir.
     """
     subject, step = _subject(config, workdir, file, not (file and images))
-    folder = workdir / "inside"
+    folder = (out or workdir) / "inside"
     folder.mkdir(parents=True, exist_ok=True)
     title = subject.name + (f" on {subject.split.info.name}" if subject.split else "")
     found: dict[str, Any] = {"model": subject.name, "weights": file, "step": step, "commit": provenance.commit()}
     found |= _filters(subject, folder, title)
     if subject.split:
         found |= _survey(subject, folder, title)
-    found |= _picture(config, subject, workdir, images, invert, title)
+    found |= _picture(config, subject, workdir, folder, images, invert, title)
     files.write_json(folder / "inside.json", found)
     print(f"written to {folder}:\n  " + "  ".join(sorted(p.name for p in folder.iterdir())))
     return found
 
 
 def compare(members: Sequence[Path], overrides: list[str], out: Path) -> None:
-    """Visualizes several runs, and plots their statistics side by side into OUT/inside."""
+    """Visualizes several runs, and plots their statistics side by side into OUT/inside.
+
+    A run in a read-only folder is drawn into OUT/NUMBER-NAME.
+    """
     names = [m.name for m in members] if len({m.name for m in members}) == len(members) else list(map(str, members))
     names = [files.escape_unprintable(name) for name in names]
     configs = [evaluate.member(workdir, overrides) for workdir in members]
-    found = [visualize(c, workdir, "", [], False) for c, workdir in zip(configs, members, strict=True)]
+    drawn = [None if os.access(m, os.W_OK) else out / f"{n}-{m.name}" for n, m in enumerate(members)]
+    found = [visualize(c, m, "", [], False, to) for c, m, to in zip(configs, members, drawn, strict=True)]
     together = {name: each["statistics"] for name, each in zip(names, found, strict=True)}
     folder = out / "inside"
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,14 +171,14 @@ def _survey(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
 
 
 def _picture(
-    config: ConfigDict, subject: Subject, workdir: Path, images: Sequence[str], invert: bool, title: str
+    config: ConfigDict, subject: Subject, workdir: Path, folder: Path, images: Sequence[str], invert: bool, title: str
 ) -> dict[str, Any]:
     """Plots the feature maps and the occlusion map of one image; returns their numbers."""
     shape = subject.model.input_shape
     names: Sequence[str] = subject.split.info.label_names if subject.split else ()
     if images:
         kept = workdir / "manifest.json"
-        facts = json.loads(kept.read_text())["dataset"] if kept.exists() else {}
+        facts = files.read_json(kept)["dataset"] if kept.exists() else {}
         size = subject.split.info.image_shape if subject.split else shape
         pixels = image_files.read(images, {"image_shape": size, "dark_background": False} | facts, config.data.test_ops,
                                invert)  # fmt: skip
@@ -190,7 +197,6 @@ def _picture(
     found = jax.jit(functools.partial(capture, subject.model))(subject.variables, image)
     drawn = [r for r in subject.layers if len(r.output) == 3 and max(r.output[:2]) > 1]
     drawn = [drawn[i] for i in np.unique(np.linspace(0, len(drawn) - 1, LAYERS).astype(int))] if drawn else []
-    folder = workdir / "inside"
     if drawn:
         maps = [(r.name, np.asarray(found[r.name][1][0])) for r in drawn]
         with drawing.guard(folder / "maps.png"):

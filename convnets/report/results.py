@@ -28,11 +28,11 @@ def record(workdir: Path) -> dict[str, Any]:
     Raises:
         UsageError: the run is not finished, its code was not committed, or a test did not count its whole split.
     """
-    status = json.loads((workdir / "status.json").read_text()) if (workdir / "status.json").exists() else {}
+    status = files.read_json(workdir / "status.json") if (workdir / "status.json").exists() else {}
     diverged = _diverged(workdir, status) if status.get("state") == "diverged" else None
     try:
-        manifest = json.loads((workdir / "manifest.json").read_text())
-        result = diverged or json.loads((workdir / "result.json").read_text())
+        manifest = files.read_json(workdir / "manifest.json")
+        result = diverged or files.read_json(workdir / "result.json")
     except FileNotFoundError as e:
         raise UsageError(f"{workdir} holds no finished run: {Path(e.filename).name} is missing") from None
     _check_count(workdir, result)
@@ -46,6 +46,10 @@ def record(workdir: Path) -> dict[str, Any]:
     overrides = list_overrides(_config(source, (f"--config.train.seed={result['seed']}",)), result["config"])
     kept = {k: v for k, v in result.items() if k not in ("config", "planned")}
     lines = files.read_lines(workdir / "metrics.jsonl")
+    if lines and len(lines) < result.get("steps", 0):
+        raise UsageError(
+            f"{workdir}: metrics.jsonl holds {len(lines):,} of the {result['steps']:,} steps; train it again"
+        )
     entry = {
         "config": source,
         "overrides": overrides,
@@ -62,7 +66,7 @@ def record(workdir: Path) -> dict[str, Any]:
 
 def _diverged(workdir: Path, status: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the result of a diverged trial, in the format of result.json."""
-    config, manifest = (json.loads((workdir / f"{name}.json").read_text()) for name in ("config", "manifest"))
+    config, manifest = (files.read_json(workdir / f"{name}.json") for name in ("config", "manifest"))
     info, classes, train = manifest["dataset"], config["model"]["num_classes"], config["train"]
     return {
         "config": config, "dataset": f"{info['name']}:{info['version']}", "split": config["data"]["test_split"],
@@ -111,7 +115,7 @@ def _tests(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the content of evaluation-NAME.json by NAME, if it has the steps and commit of the result."""
     found = {}
     for path in sorted(workdir.glob("evaluation-*.json")):
-        test = json.loads(path.read_text())
+        test = files.read_json(path)
         _check_count(path, test)
         if test["steps"] == result.get("steps") and test["commit"] == result["commit"]:
             kept = {k: test[k] for k in ("protocol", "num_examples", "top1_error", "top5_error", "loss")}
@@ -129,7 +133,7 @@ def finished(folders: Sequence[Path]) -> list[Path]:
             found.append(folder)
             continue
         for path in sorted(folder.glob("*/status.json")):
-            if json.loads(path.read_text())["state"] in ("done", "diverged"):
+            if files.read_json(path)["state"] in ("done", "diverged"):
                 found.append(path.parent)
     return found
 

@@ -24,8 +24,11 @@ import numpy as np
 
 from convnets import errors
 from convnets.errors import Error, UsageError
+from convnets.runtime import environment
 
 MODES = ("auto", "off", "manual")
+# What schedulers, submitit and closed terminals send before they kill; the default action of each ends the process.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU)
 GRACE = 5.0  # seconds within which every process must see a new file
 LONG = 7 * 24 * 3600 * 1000  # timeout in milliseconds; if a peer dies, JAX ends the waiting process
 SHUTDOWN = 120  # max seconds between the first and the last process that finishes
@@ -131,9 +134,10 @@ def _launched() -> Any:
     Raises:
         UsageError: the Slurm allocation has several tasks, but srun did not start this process; it would train alone.
     """
+    environment.start_jax(devices=False)
     from jax._src import clusters
 
-    tasks = os.environ.get("SLURM_NTASKS", "1")
+    tasks = os.environ.get("SLURM_NTASKS") or "1"
     if "SLURM_JOB_ID" in os.environ and "SLURM_STEP_NODELIST" not in os.environ and tasks != "1":
         raise UsageError(f"this Slurm allocation is for {tasks} tasks and here only one was started: write srun before"
                          " the command, or --distributed=off behind it")  # fmt: skip
@@ -268,6 +272,11 @@ def preempted(step: int) -> bool:
     return any(multihost_utils.reached_preemption_sync_point(s) for s in range(before + 1, step + 1))
 
 
+def signals_to_handle() -> list[signal.Signals]:
+    """Returns SIGNALS without those that the program was told to ignore, as nohup does with SIGHUP."""
+    return [s for s in SIGNALS if s is signal.SIGTERM or signal.getsignal(s) is not signal.SIG_IGN]
+
+
 def exit_together(code: int) -> None:
     """Waits at a shutdown barrier for all processes, then exits with `code`.
 
@@ -275,7 +284,8 @@ def exit_together(code: int) -> None:
     """
     import jax
 
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     sys.stdout.flush()
     sys.stderr.flush()
     jax.distributed.shutdown()  # barrier

@@ -7,6 +7,8 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from convnets.errors import UsageError
+
 # XLA flags for CPUs. XLA aborts on an unknown flag, so each is set only for the jaxlib versions it was measured on.
 CPU_FLAGS = (
     # (first jaxlib version, first excluded version, required processor flag, XLA flag)
@@ -14,6 +16,9 @@ CPU_FLAGS = (
     # tests/runtime/test_environment.py, tests/training/test_multi_seed.py). XLA's own convolution is also faster.
     ((0, 10), (0, 13), "", "--xla_cpu_experimental_ynn_fusion_type="),
 )
+
+
+NO_HOME = os.devnull  # home of a user without one: nothing can be written there
 
 
 def processor_flags() -> list[str]:
@@ -25,11 +30,42 @@ def processor_flags() -> list[str]:
 
 def tune(deterministic: bool = False) -> None:
     """Applies the settings that were measured to help, before JAX starts; settings of the user take precedence."""
+    correct_variables()
     set_xla_flags(deterministic)
     if os.environ.get("JAX_PLATFORMS") == "cpu" or not (
         metadata.entry_points(group="jax_plugins") or find_spec("libtpu")
     ):
         keep_memory()
+
+
+def correct_variables() -> None:
+    """Corrects environment variables that libraries take literally, with folders in the working directory as result."""
+    if platforms := os.environ.get("JAX_PLATFORMS"):
+        os.environ["JAX_PLATFORMS"] = platforms.strip().lower()  # JAX knows no CPU, only cpu
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):  # an empty or relative one is to be ignored, says their standard
+        if not Path(os.environ.get(name, "/")).is_absolute():
+            del os.environ[name]
+    try:
+        Path.home()
+    except RuntimeError:  # a user id without an entry in /etc/passwd
+        os.environ["HOME"] = NO_HOME
+
+
+def start_jax(devices: bool) -> None:
+    """Imports JAX; with `devices`, also initialises its devices.
+
+    Raises:
+        UsageError: the environment asks for what JAX does not have, such as JAX_PLATFORMS=cuda on a machine without.
+    """
+    try:
+        import jax
+
+        _ = devices and jax.devices()
+    except Exception as e:  # RuntimeError, ValueError, AssertionError
+        asked = {k: v for k, v in os.environ.items() if k.startswith("JAX_") and k != "JAX_COMPILATION_CACHE_DIR"}
+        said = " ".join((str(e) or "there is no such device").split())[:200]
+        settings = " ".join(f"{k}={v}" for k, v in asked.items())
+        raise UsageError(f"JAX does not start with {settings or 'this environment'}: {said}") from None
 
 
 def set_xla_flags(deterministic: bool = False) -> None:

@@ -1,7 +1,9 @@
-"""Atomic file writes, and a reader of JSON lines."""
+"""Paths of the user, atomic file writes, and readers of JSON files that a power cut may have damaged."""
 
 import contextlib
 import json
+import os
+import re
 import shutil
 import tempfile
 import unicodedata
@@ -9,7 +11,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convnets.errors import CheckpointError
+from convnets.errors import CheckpointError, UsageError
+
+
+def local_path(text: str | Path) -> Path:
+    """Returns a path of the user as an absolute path, with the home folder in place of a leading `~`.
+
+    Raises:
+        UsageError: it is a URL, or there is no such home folder.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(text)):
+        raise UsageError(f"{text} is a URL: give a path on this machine, such as a folder where the bucket is mounted")
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise UsageError(
+            f"{text}: there is no such home folder; write the path in full, or ./~ for that name"
+        ) from None
+
+
+def is_file(path: str | Path) -> bool:
+    with contextlib.suppress(OSError):  # a name that is too long, a folder that may not be read
+        return Path(path).is_file()
+    return False
 
 
 @contextlib.contextmanager
@@ -18,7 +42,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        raise CheckpointError(f"{path} could not be written: {e.strerror}; {room(path)}") from e
+        raise CheckpointError(f"{path} could not be written: {e.strerror or e}; {room(path)}") from e
 
 
 def room(path: Path) -> str:
@@ -38,19 +62,45 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically; raises as `write_json` does."""
     scratch = path.with_name(path.name + ".tmp")
     with writing(path):
-        scratch.write_text(text)
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the new name with no content
         scratch.replace(path)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the content of a run's JSON file.
+
+    Raises:
+        CheckpointError: the file is damaged, as a power cut may leave it; the message says what to do.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict):
+            return content
+        reason = "it holds no JSON object"
+    except FileNotFoundError:
+        raise
+    except OSError as e:
+        raise CheckpointError(f"{path} cannot be read: {e.strerror}") from None
+    except ValueError as e:
+        reason = f"{e}" if path.stat().st_size else "it is empty"
+    raise CheckpointError(f"{path} is damaged: {reason}; remove it, and the command that wrote it writes it anew")
+
+
 def read_lines(path: Path) -> list[dict[str, float]]:
-    """Returns the lines of a metrics.jsonl, up to a line truncated by a crash; empty if the file is missing."""
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return lines
+    """Returns the lines of a metrics.jsonl in the order of their steps; empty if the file is missing.
+
+    Leaves out lines that a crash has damaged or truncated.
+    """
+    lines: dict[float, dict[str, float]] = {}
+    for text in path.read_bytes().splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # no JSON, no object, no step
+            line = json.loads(text)
+            lines[line["step"]] = line
+    return [lines[step] for step in sorted(lines)]
 
 
 @contextlib.contextmanager
@@ -60,6 +110,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir=target.parent))
     try:
         yield folder / target.name
+        for path in folder.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())  # a power cut must not leave a complete name with half a content
         with contextlib.suppress(OSError):  # another run has created it first
             (folder / target.name).rename(target)
     finally:

@@ -1,4 +1,4 @@
-"""Preemption by SIGTERM: saves a checkpoint and exits; the same command resumes."""
+"""Preemption by a signal: saves a checkpoint and exits; the same command resumes."""
 
 import contextlib
 import os
@@ -11,20 +11,21 @@ from typing import Any
 
 from convnets.errors import Preempted
 from convnets.runtime import distributed
+from convnets.runtime.distributed import signals_to_handle
 
 ECHO = 1.0  # seconds; a second SIGTERM within this time may be a launcher forwarding the first
 
 
 class Preemption:
-    """Context manager within which SIGTERM ends the process with exit code 75.
+    """Context manager within which a signal of SIGNALS ends the process with exit code 75.
 
     Single process: within `steps`, the signal sets a flag; the training loop stops after this dispatch and saves.
-    Outside `steps` there is nothing to save, so the process exits. A second signal ends it at once, even during
-    compilation or while waiting for data. Python runs no signal handler then, but its signal module writes to a pipe
+    Outside `steps` there is nothing to save, so the process exits. A second SIGTERM ends it at once, even during
+    compilation or while waiting for data; a SIGTERM after another signal, as at a time limit, does not. Python runs no signal handler then, but its signal module writes to a pipe
     that a thread reads.
 
-    Several processes: JAX receives the signal on one of them, and all stop at the same step. A Python handler would
-    take the signal from JAX, so none is installed; outside `steps` the signal has no effect.
+    Several processes: JAX receives SIGTERM on one of them, and all stop at the same step. A Python handler would take
+    SIGTERM from JAX, so only the other signals have one, which sends SIGTERM; outside `steps` it has no effect.
     """
 
     def __init__(self) -> None:
@@ -32,8 +33,12 @@ class Preemption:
 
     def __enter__(self) -> "Preemption":
         self.handles = distributed.process_count() == 1
+        self.before = {}
+        handler = self._handle if self.handles else lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+        for number in signals_to_handle():
+            if self.handles or number != signal.SIGTERM:
+                self.before[number] = signal.signal(number, handler) or signal.SIG_DFL
         if self.handles:
-            self.before = signal.signal(signal.SIGTERM, self._handle)
             reader, self.pipe = os.pipe()
             os.set_blocking(self.pipe, False)
             signal.set_wakeup_fd(self.pipe, warn_on_full_buffer=False)
@@ -44,7 +49,8 @@ class Preemption:
         if self.handles:
             signal.set_wakeup_fd(-1)
             os.close(self.pipe)
-            signal.signal(signal.SIGTERM, self.before)
+        for number, before in self.before.items():
+            signal.signal(number, before)
 
     @contextlib.contextmanager
     def steps(self) -> Iterator[None]:
@@ -64,17 +70,18 @@ class Preemption:
         return self.noted > 0
 
     def leave(self) -> None:
-        """Raises Preempted if SIGTERM was received; call it once everything is saved."""
+        """Raises Preempted if a signal was received; call it once everything is saved."""
         if self.noted:
             raise Preempted("preempted and saved; the same command resumes")
 
-    def _handle(self, *_: Any) -> None:
+    def _handle(self, number: int, _: Any) -> None:
         if not self.stepping:
             _say("preempted; all that was done is saved, the same command resumes")
             sys.exit(Preempted.code)  # SystemExit is no Exception, so no caller's `except Exception` catches it
         if not self.noted:
             self.noted = time.monotonic()
-            _say("SIGTERM: the step is finished and saved; another one ends the run at once")
+            again = "; another one ends the run at once" if number == signal.SIGTERM else ""
+            _say(f"{signal.Signals(number).name}: the step is finished and saved{again}")
 
     def _listen(self, reader: int) -> None:
         first = 0.0

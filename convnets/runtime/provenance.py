@@ -1,6 +1,7 @@
 """The commit, the package versions and the command of a run."""
 
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -33,5 +34,5 @@ def commit() -> str:
 def manifest(**facts: Any) -> dict[str, Any]:
     """Returns a run's provenance: command, commit, versions, start time, and the given facts."""
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    command = " ".join(["python", *sys.argv])
+    command = shlex.join(["python", *sys.argv])
     return {"command": command, "commit": commit(), "versions": versions(), "started": now, **facts}

@@ -96,6 +96,7 @@ def _write(file: int, content: dict[str, Any]) -> None:
 def _read(file: int) -> dict[str, Any]:
     """Returns the content of the lock file; {} if nobody holds the lock."""
     try:
-        return json.loads(os.pread(file, 1000, 0))
+        content = json.loads(os.pread(file, 1000, 0))
     except (OSError, ValueError):
         return {}
+    return content if isinstance(content, dict) and "began" in content else {}

@@ -6,7 +6,6 @@ restarted at any time. A restarted launcher skips finished trials, waits for run
 """
 
 import concurrent.futures
-import json
 import multiprocessing
 import os
 import shlex
@@ -25,6 +24,7 @@ from rich.table import Table
 
 from convnets.errors import UsageError
 from convnets.runtime import files, provenance
+from convnets.runtime.distributed import signals_to_handle
 from convnets.sweep import trials
 from convnets.sweep.trials import FINAL, ROOT
 
@@ -128,7 +128,7 @@ def _says(folder: Path, status: dict[str, Any]) -> str:
         said = log.read_bytes()[-1000:].decode(errors="replace").split("\n") if log.exists() else []
         return next((line for line in reversed(said) if line.strip(" ┃│└┘┴━─")), "")[:120]
     if status["state"] == "done":
-        return f"test error {json.loads((folder / 'result.json').read_text())['top1_error']:.2f} %"
+        return f"test error {files.read_json(folder / 'result.json')['top1_error']:.2f} %"
     if status["state"] == "failed":
         return f"rc {status['rc']}: " + (status["last"][-1] if status["last"] else "") + f" ({folder / 'log.txt'})"
     return status["last"][-1] if status["state"] == "diverged" and status["last"] else ""
@@ -137,7 +137,7 @@ def _says(folder: Path, status: dict[str, Any]) -> str:
 def _note(workdir: Path, facts: dict[str, Any]) -> None:
     """Writes sweep.json; prints a note if the sweep was begun at another commit, and keeps that commit."""
     path = workdir / "sweep.json"
-    before = json.loads(path.read_text()) if path.exists() else facts
+    before = files.read_json(path) if path.exists() else facts
     if before["commit"] != facts["commit"]:
         print(f"note: trials of this sweep were begun at commit {before['commit'][:7]}, the code is {facts['commit'][:7]}"
               " now; a row's results are taken from one commit")  # fmt: skip
@@ -162,7 +162,7 @@ def _local(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
         "SLURM_NTASKS": "1",
     }  # a trial is one process, even inside a multi-task allocation
     queue, running = list(todo), dict[int, subprocess.Popen]()
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    before = {number: signal.signal(number, lambda *_: sys.exit(143)) for number in signals_to_handle()}
     try:
         while queue or running:
             for slot in range(jobs):
@@ -182,7 +182,8 @@ def _local(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
             worker.terminate()
         for worker in running.values():
             worker.wait()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class SlurmJob:
@@ -210,7 +211,7 @@ def _slurm(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
     if wrong:
         raise UsageError(f"--slurm={wrong[0]}: give KEY=VALUE, as in #SBATCH --KEY=VALUE")
     kept = workdir / "slurm.json"
-    known = json.loads(kept.read_text()) if kept.exists() else {}
+    known = files.read_json(kept) if kept.exists() else {}
     alive = _queue()
     known = {name: job for name, job in known.items() if job in alive}
     new = [f for f in todo if f.name not in known]

@@ -15,7 +15,6 @@ killed. The next worker resumes it as run.py resumes.
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import json
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,15 +22,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convnets import errors
-from convnets.config import list_overrides, load_config
-from convnets.errors import UsageError
+from convnets.config import list_overrides, load_config, run_file
+from convnets.errors import CheckpointError, UsageError
 from convnets.runtime import files
+from convnets.runtime.distributed import SIGNALS
 from convnets.sweep.experiment import check_experiment
 from convnets.training import validation
 
 ROOT = Path(__file__).parent.parent.parent
 FINAL = ("done", "diverged")  # not rerun: the same command would give the same result
-STOPPED = (-signal.SIGTERM, -signal.SIGINT, 130, errors.Preempted.code)  # stopped from outside, not a failure
+STOPPED = (*(-s for s in SIGNALS), -signal.SIGINT, 130, errors.Preempted.code)  # stopped from outside, not a failure
 
 
 class Trial(NamedTuple):
@@ -60,10 +60,7 @@ def plan_trials(path: str, size: str, seeds: int | None, extra: Sequence[str]) -
     """
     if not Path(path).is_file():
         raise UsageError(f"--experiment={path} does not exist; give a file such as experiments/lenet.py")
-    spec = importlib.util.spec_from_file_location(f"experiments.{Path(path).stem}", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = run_file(Path(path), f"experiments.{Path(path).stem}")
     if not hasattr(module, "EXPERIMENT"):
         raise UsageError(
             f"{path} has no EXPERIMENT; a demonstration is run by: python -m experiments.{Path(path).stem}"
@@ -133,7 +130,10 @@ def write_trials(workdir: Path, trials: Mapping[str, Trial]) -> list[Path]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
+    """Returns the content of a trial's file; {} if it is missing or damaged, so that the trial runs again."""
+    with contextlib.suppress(FileNotFoundError, CheckpointError):
+        return files.read_json(path)
+    return {}
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from convnets import errors
 from convnets.runtime import files
+from convnets.runtime.distributed import signals_to_handle
 from convnets.sweep.trials import FINAL, ROOT, STOPPED, commands, hold_trial, read_json, read_trial
 
 
@@ -48,7 +49,8 @@ def run_trial(folder: Path) -> int:
 
 if __name__ == "__main__":
     # python -m convnets.sweep.worker FOLDER [CORE,CORE,...]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in signals_to_handle():
+        signal.signal(number, lambda *_: sys.exit(143))
     if len(sys.argv) > 2 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, map(int, sys.argv[2].split(",")))
     sys.exit(run_trial(Path(sys.argv[1])))

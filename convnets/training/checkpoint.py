@@ -3,8 +3,12 @@
 Names, shapes and types are checked against the program that restores them.
 """
 
+import contextlib
 import json
+import re
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +54,7 @@ class Checkpoints:
         facts = {**facts, CHECKSUMS: {name: checksum(array) for name, array in arrays.items()}}
         try:
             self._set_aside(self.directory / str(int(state.step)))
+            self.directory.mkdir(parents=True, exist_ok=True)
             with self._open(writing=True) as files:
                 files.save(int(state.step), arrays, force=True, custom_metadata=facts)
         except Exception as e:
@@ -115,10 +120,29 @@ class Checkpoints:
                 raise ValueError(f"{name} is not what was saved: its checksum differs")
         return arrays, facts
 
-    def _open(self, writing: bool = False):
+    @contextlib.contextmanager
+    def _open(self, writing: bool = False) -> Iterator[Any]:
         """Opens orbax's checkpointer; only a run that saves may remove the temporary folders of an interrupted save."""
         latest = ocp.training.preservation_policies.LatestN(self.keep)
-        return ocp.training.Checkpointer(self.directory, preservation_policy=latest, cleanup_tmp_directories=writing)
+        with plain_path(self.directory) as path, ocp.training.Checkpointer(
+            path, preservation_policy=latest, cleanup_tmp_directories=writing
+        ) as files:  # fmt: skip
+            yield files
+
+
+@contextlib.contextmanager
+def plain_path(folder: Path) -> Iterator[Path]:
+    """Yields a path to a folder that orbax and TensorStore take literally: a link to it if its own path is not plain.
+
+    They read `[` as a pattern, `gs:` as a URL, a backslash as a separator, and fail for names that are not UTF-8.
+    """
+    if re.fullmatch(r"[\w ./=,+@-]*", str(folder), re.ASCII):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="convnets-") as scratch:
+        link = Path(scratch, "checkpoints")
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
 
 
 def checksum(array: Any) -> int:

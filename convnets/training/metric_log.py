@@ -39,6 +39,10 @@ class Metrics:
 
         self.path = workdir / "metrics.jsonl"
         kept = [line for line in read_lines(self.path) if line["step"] <= step]
+        if len(kept) < step:
+            print(
+                f"note: {self.path} holds {len(kept):,} of the {step:,} steps so far; the curves leave out the others"
+            )
         if self.path.exists():
             write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         (workdir / "events").mkdir(exist_ok=True)

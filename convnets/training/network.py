@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
 from convnets import models
 from convnets.augment import pipeline
-from convnets.augment.statistics import Statistics
+from convnets.augment.statistics import load_statistics
 from convnets.data import dataset
 from convnets.errors import CheckpointError, UsageError
 from convnets.evaluation.evaluator import Evaluated, Evaluator
@@ -72,7 +71,7 @@ def open_test_split(config: ConfigDict, model: nn.Module, workdir: Path) -> data
         UsageError: the split does not fit the model.
     """
     kept = workdir / "statistics.npz"
-    statistics = Statistics(**np.load(kept)) if kept.exists() else None
+    statistics = load_statistics(kept) if kept.exists() else None
     split = distributed.main_first(lambda: dataset.load_test_split(**config.data, statistics=statistics))
     if problems := split_problems(config, model, split, "test_ops"):
         raise UsageError("\n".join(problems))

@@ -255,7 +255,7 @@ class Run:
         lines = [line for line in files.read_lines(path) if line["step"] <= start]
         if len(lines) != start:
             raise CheckpointError(f"{path} holds {len(lines)} of the {start} steps up to the checkpoint; the schedule"
-                                  f" '{self.config.optim.schedule}' needs all of them")  # fmt: skip
+                                  f" '{self.config.optim.schedule}' needs all of them: begin again in another --workdir")  # fmt: skip
         return lines
 
     def _react(self, state: TrainState, rows: list[dict[str, float]]) -> TrainState:

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from convnets.config import get_leaf
+from convnets.config import LAST_SEED, get_leaf
 from convnets.errors import UsageError
+from convnets.runtime import environment
+from convnets.runtime.files import is_file
 
 POSITIVE = ("optim.lr", "train.epochs", "train.batch_size", "train.log_every_steps", "checkpoint.every_steps",
             "checkpoint.keep", "evaluate.batch_size", "model.num_classes")  # fmt: skip
@@ -32,6 +33,8 @@ def problems(config: ConfigDict, devices: bool = True) -> list[str]:
         value = get_leaf(config, key)
         if not (math.isfinite(value) and value >= 0):
             found.append(f"{key} is {value}: it must be 0 or more")
+    if config.train.seed > LAST_SEED:
+        found.append(f"train.seed is {config.train.seed}: it must be at most {LAST_SEED}")
     if not 0 <= config.optim.momentum < 1:
         found.append(f"optim.momentum is {config.optim.momentum}: it must be at least 0 and less than 1")
 
@@ -53,7 +56,7 @@ def problems(config: ConfigDict, devices: bool = True) -> list[str]:
             found.append(f"{key} is '{get_leaf(config, key)}': choose one of {', '.join(sorted(choices))}")
 
     attempt("model", models.create, **config.model)
-    if config.model.init_from and not Path(config.model.init_from).is_file():
+    if config.model.init_from and not is_file(config.model.init_from):
         found.append(f"model.init_from: {config.model.init_from} does not exist")
     if config.model.get("init_layers") and not config.model.init_from:
         found.append("model.init_layers: give the file that they come from, model.init_from")
@@ -84,6 +87,7 @@ def divisible(config: ConfigDict) -> str | None:
     """Returns the problem if the batch size is not divisible by the devices of all processes; otherwise None."""
     import jax
 
+    environment.start_jax(devices=True)
     devices, batch = jax.device_count(), config.train.batch_size
     if batch % devices == 0:
         return None

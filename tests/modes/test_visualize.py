@@ -62,3 +62,13 @@ def test_figures_of_one_run_are_the_same_file(tmp_path):
         network_plots.plot_statistics({"x": lines, "y": lines[:1]}, tmp_path / name, "title")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert jax.tree.leaves(visualize._short({"a": [1.23456789, 7, "b"]})) == [1.23457, 7, "b"]
+
+
+def test_runs_in_read_only_folders_are_drawn_elsewhere(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(visualize.evaluate, "member", lambda workdir, overrides: None)
+    monkeypatch.setattr(visualize, "visualize", lambda *arguments: drawn.append(arguments[-1]) or {"statistics": []})
+    monkeypatch.setattr(visualize.network_plots, "plot_statistics", lambda *arguments: None)
+    monkeypatch.setattr(visualize.os, "access", lambda path, mode: path.name == "a")
+    visualize.compare([tmp_path / "a", tmp_path / "b"], [], tmp_path / "out")
+    assert drawn == [None, tmp_path / "out" / "1-b"]

@@ -2,14 +2,19 @@
 
 import ctypes
 import os
+import pwd
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from convnets.data import cache, sources
+from convnets.errors import DataError
 from convnets.runtime import environment
 from tests.conftest import ROOT
 
@@ -59,3 +64,58 @@ def test_a_buffer_of_more_than_2_GiB_is_kept_too():
     environment["NUMPY_MADVISE_HUGEPAGE"] = "0"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert int(done.stdout) < 100, done.stderr  # page faults, for more than half a million pages
+
+
+@pytest.mark.parametrize("given, wanted", [("CPU", "cpu"), (" cpu ", "cpu"), ("Cuda,CPU", "cuda,cpu"), ("", "")])
+def test_platforms_are_read_without_regard_to_case(given, wanted, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", given)
+    environment.correct_variables()
+    assert os.environ["JAX_PLATFORMS"] == wanted
+
+
+def test_variables_that_would_make_folders_here_are_dropped(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
+    monkeypatch.setenv("HOME", "/somewhere")
+    environment.correct_variables()
+    assert not {"XDG_CACHE_HOME", "XDG_CONFIG_HOME"} & set(os.environ) and os.environ["HOME"] == "/somewhere"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/absolute")
+    environment.correct_variables()
+    assert os.environ["XDG_CACHE_HOME"] == "/absolute"
+
+
+def test_a_user_without_a_home_has_one_where_nothing_is_written(monkeypatch):
+    for name in ("HOME", "CONVNETS_CACHE", "TFDS_DATA_DIR"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
+    environment.correct_variables()
+    assert cache.cache_dir().is_relative_to(os.devnull)
+    with pytest.raises(DataError, match="no home folder to hold data sets"):
+        sources.directory("")
+    assert sources.directory("/sets") == Path("/sets")
+
+
+def test_an_empty_variable_names_no_folder_of_data_sets(monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", "")
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert sources.directory("") == Path("/somewhere/tensorflow_datasets")
+
+
+@pytest.mark.parametrize(
+    "variable, said",
+    [("JAX_PLATFORMS=cuda", ""), ("JAX_PLATFORMS=gpu", "backend"), ("JAX_PLATFORMS=tpux", "tpux"),
+     ("JAX_ENABLE_X64=maybe", "invalid truth value 'maybe'")],
+)  # fmt: skip
+def test_what_jax_does_not_have_is_one_line(variable, said):
+    code = "from convnets.runtime import environment as e; e.start_jax(devices=True)"
+    name, _, value = variable.partition("=")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, name: value}, capture_output=True, text=True
+    )
+    if done.returncode:  # a machine may have the accelerator
+        line = done.stderr.splitlines()[-1]
+        assert (
+            line.startswith("convnets.errors.UsageError: JAX does not start with ")
+            and variable in line
+            and said in line
+        )

@@ -23,6 +23,35 @@ def make(name="lenet1", step=3, seed=0, momentum: float | None = 0.9):
     return at.replace(step=at.step + np.int32(step))
 
 
+ODD = [
+    "run [lr=0.1], #1 50% ü",
+    "a[b]*?",
+    "a\\b",
+    "gs:",
+    "file:",
+    "a%20b",
+    "caf\udce9",
+    "a:b",
+    "x\ny",
+    "~",
+    "{a}",
+    " ",
+    "-",
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_folder_may_have_any_name(name, tmp_path, capsys):
+    """Orbax, etils and TensorStore would read some of these names as patterns or URLs."""
+    folder = tmp_path / name / "checkpoints"
+    for step in (1, 2, 3):
+        Checkpoints(folder).save(make(step=step), seconds=1.5)
+    restored, facts = Checkpoints(folder).restore(make(seed=1, step=0))
+    assert facts == {"seconds": 1.5} and sorted(p.name for p in folder.iterdir()) == ["2", "3"]
+    assert all(np.array_equal(a, b) for a, b in zip(flatten(make()).values(), flatten(restored).values(), strict=True))
+    assert capsys.readouterr().out == ""
+
+
 def test_round_trip_is_exact(tmp_path):
     saved = make()
     Checkpoints(tmp_path).save(saved, seconds=1.5)

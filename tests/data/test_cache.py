@@ -1,0 +1,122 @@
+"""The cache of decoded images: damaged, it is made anew; where it cannot be written, it is not used."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from convnets.data import cache, dataset
+from tests.data.test_tf_pipeline import photographs
+
+
+def load(name):
+    ops = "decode|square(8)|subtract_mean()"
+    return dataset.load_splits(name, "", "resident", "train", "test", ops, ops, "error")
+
+
+@pytest.fixture(scope="module")
+def birds(tmp_path_factory):
+    return photographs(tmp_path_factory.mktemp("set") / "birds", {"train": 6, "test": 4})
+
+
+@pytest.fixture(scope="module")
+def whole(birds, tmp_path_factory):
+    """Returns a cache with both splits and the statistics, and the splits."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVNETS_CACHE", str(folder))
+        return folder, load(birds)
+
+
+def assert_equal(found, wanted):
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.info == theirs.info
+        for key in ("images", "labels"):
+            np.testing.assert_array_equal(ours.constants[key], theirs.constants[key])
+            assert ours.constants[key].dtype == theirs.constants[key].dtype
+        for key, value in ours.statistics._asdict().items():
+            np.testing.assert_array_equal(value, getattr(theirs.statistics, key))
+
+
+def damage(path, how):
+    content = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    else:
+        half = content[: len(content) // 2]
+        path.write_bytes({"empty": b"", "half": half, "zeros": bytes(len(content)), "text": b"no array"}[how])
+
+
+@pytest.mark.parametrize(
+    "file, how",
+    [("images.npy", "half"), ("images.npy", "empty"), ("images.npy", "zeros"), ("images.npy", "gone"), ("labels.npy", "gone"),
+     ("labels.npy", "half"), ("info.json", "empty"), ("info.json", "half"), ("info.json", "text"), ("info.json", "gone"),
+     ("statistics", "half"), ("statistics", "empty"), ("statistics", "zeros")],
+)  # fmt: skip
+def test_a_damaged_cache_is_made_anew(file, how, birds, whole, tmp_path, monkeypatch, capfd):
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("CONVNETS_CACHE", str(tmp_path))
+    wanted = whole[1]
+    folders = {p.name.split("-")[1]: p for p in (tmp_path / "data").iterdir()}
+    path = next((tmp_path / "statistics").iterdir()) if file == "statistics" else folders["train"] / file
+    damage(path, how)
+    assert_equal(load(birds), wanted)
+    said = capfd.readouterr().out
+    again = "measured again" if file == "statistics" else "the images are decoded again"
+    assert said.count("\n") == 1 and " is damaged" in said and said.endswith(f"{again}\n"), said
+    assert str(path if file == "statistics" else path.parent) in said
+    assert_equal(load(birds), wanted)
+    assert capfd.readouterr().out == ""
+
+
+def test_arrays_of_another_set_are_noticed(birds, whole, tmp_path, monkeypatch, capfd):
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("CONVNETS_CACHE", str(tmp_path))
+    for folder in (tmp_path / "data").iterdir():
+        np.save(folder / "labels.npy", np.zeros(3, np.int32))
+    assert_equal(load(birds), whole[1])
+    assert capfd.readouterr().out.count("do not have the shapes") == 2
+
+
+@pytest.mark.parametrize("where", ["/dev/null/cache", "/proc/cache", "a file"])
+def test_without_a_cache_it_goes_on(where, birds, tmp_path, monkeypatch, capfd):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CONVNETS_CACHE", where.replace("a file", str(tmp_path / "file")))
+    monkeypatch.setattr(cache, "NOTED", set())
+    train, test = load(birds)
+    assert train.constants["images"].shape == (6, 8, 8, 3) and test.info.num_examples == 4 and train.statistics
+    said = capfd.readouterr().out
+    assert said.count("\n") == 1 and said.startswith("note: nothing is kept in the cache "), said
+
+
+def test_a_full_disk_leaves_no_half_of_a_cache(birds, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("CONVNETS_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "NOTED", set())
+    save = np.save
+
+    def full(path, array):
+        save(path, array)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    load(birds)
+    assert "No space left on device" in capfd.readouterr().out and not list((tmp_path / "data").iterdir())
+
+
+@pytest.mark.parametrize("name", ["CONVNETS_CACHE", "XDG_CACHE_HOME"])
+def test_an_empty_variable_names_no_folder(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("CONVNETS_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv(name, "")
+    assert cache.cache_dir() == tmp_path / ".cache" / "convnets"
+
+
+def test_a_cache_has_a_name_that_every_file_system_takes(tmp_path):
+    root = tmp_path / ("ü" * 100 + "[1] #2:%")
+    photographs(root, {"train": 1})
+    path = cache.cached_path(f"folder:{root}", "", "train[:50%]+" * 50, [], "error")
+    assert len(os.fsencode(path.name)) <= 255 and path.parent == cache.cache_dir() / "data"
+    assert json.dumps(path.name)

@@ -1,0 +1,74 @@
+"""What a training finds in its folder before it begins."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from configs import base
+from convnets.augment.statistics import load_statistics
+from convnets.errors import CheckpointError, UsageError
+from convnets.modes import train
+
+
+def finished(workdir, checkpoint=True):
+    """Writes the files of a finished run that are looked at before training."""
+    (workdir / "config.json").write_text(json.dumps(base.get_config().to_dict()))
+    (workdir / "result.json").write_text('{"top1_error": 1.0}')
+    if checkpoint:
+        step = workdir / "checkpoints" / "30"
+        step.mkdir(parents=True)
+        (step / "_CHECKPOINT_METADATA").write_text("{}")
+    return base.get_config()
+
+
+@pytest.mark.parametrize("left", ["no folder", "an empty folder", "a half-written one", "a damaged one set aside"])
+def test_a_finished_run_without_its_checkpoints_is_trained_again_only_when_asked(left, tmp_path):
+    config = finished(tmp_path, checkpoint=False)
+    if left != "no folder":
+        (tmp_path / "checkpoints").mkdir()
+    if left == "a half-written one":
+        (tmp_path / "checkpoints" / "30.orbax-checkpoint-tmp").mkdir()
+    if left == "a damaged one set aside":
+        (tmp_path / "checkpoints" / "30.damaged").mkdir()
+    for allow in (False, True):
+        with pytest.raises(
+            UsageError, match=r"holds the result of a finished run, and no checkpoint .* with --restart$"
+        ):
+            train.compare(config, tmp_path, allow, False)
+    assert (tmp_path / "result.json").exists()
+    train.compare(config, tmp_path, False, True)
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_with_its_checkpoints_a_finished_run_needs_no_flag(tmp_path):
+    config = finished(tmp_path)
+    train.compare(config, tmp_path, False, False)
+    train.compare(config, tmp_path, False, True)  # nothing to restart
+    assert train.read_result(tmp_path) == {"top1_error": 1.0}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", bytes(50), b"[]"])
+def test_damaged_state_files_are_one_line(content, tmp_path, capsys):
+    config = finished(tmp_path)
+    for name in ("config.json", "result.json", "statistics.npz"):
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=re.escape(f"{tmp_path / 'config.json'} is damaged: ")):
+        train.compare(config, tmp_path, False, False)
+    with pytest.raises(
+        CheckpointError, match=re.escape(f"{tmp_path / 'statistics.npz'} is damaged: ") + ".*; remove it"
+    ):
+        load_statistics(tmp_path / "statistics.npz")
+    assert train.read_result(tmp_path) is None
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and said.endswith("; the network is tested again\n")
+
+
+def test_statistics_are_read(tmp_path):
+    wanted = {key: np.ones(3, np.float32) for key in ("mean_image", "mean", "std", "eigenvalues", "eigenvectors")}
+    np.savez(tmp_path / "statistics.npz", **wanted)
+    assert all(
+        np.array_equal(value, wanted[key])
+        for key, value in load_statistics(tmp_path / "statistics.npz")._asdict().items()
+    )
