@@ -1,7 +1,6 @@
 """The training loop, and `Run`, which trains and tests the network of a config in a workdir."""
 
 import functools
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from convnets.runtime import distributed, files, parallel
 from convnets.runtime.preemption import Preemption
 from convnets.runtime.profiler import Trace
 from convnets.runtime.watchdog import Watchdog
-from convnets.training import divergence, metric_log, svm, train_step
+from convnets.training import divergence, intervals, metric_log, svm, train_step
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.network import Network, check_same_step, split_problems, test_network
 from convnets.training.optimizer import make_recipe
@@ -76,7 +75,9 @@ class Run:
         self._check()
         self.batch_size = config.train.batch_size
         self.steps_per_epoch = self.train_split.info.num_examples / self.batch_size
-        self.total = math.ceil(config.train.epochs * self.steps_per_epoch)
+        length = self.train_split.info.num_examples, self.batch_size
+        self.total = intervals.count_steps(config.train.epochs, *length)
+        self.test_interval = intervals.interval(config.train.eval_every_epochs, *length)
         self.recipe = make_recipe(**config.optim, steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size)
         test = functools.partial(Evaluator, self.model, config.loss, self.test_split)
         self.evaluator = test(**config.evaluate)
@@ -235,18 +236,14 @@ class Run:
         self.checkpoints.save(self.state, seconds=self.seconds)
 
     def _evaluates(self, step: int) -> bool:
-        every = self.config.train.eval_every_epochs * self.steps_per_epoch
-        return step == self.total or (every > 0 and math.floor(step / every) > math.floor((step - 1) / every))
+        return step == self.total or intervals.is_due(step, self.test_interval)
 
     def _saves(self, step: int) -> bool:
-        return step == self.total or step % self.config.checkpoint.every_steps == 0
+        return step == self.total or intervals.is_due(step, self.config.checkpoint.every_steps)
 
     def next_pause(self, step: int) -> int:
-        every = self.config.train.eval_every_epochs * self.steps_per_epoch
-        log = (step // self.config.train.log_every_steps + 1) * self.config.train.log_every_steps
-        save = (step // self.config.checkpoint.every_steps + 1) * self.config.checkpoint.every_steps
-        test = math.ceil((math.floor(step / every) + 1) * every) if every > 0 else self.total
-        return min(log, save, test)
+        every = (self.config.train.log_every_steps, self.config.checkpoint.every_steps, self.test_interval)
+        return min(self.total, *(intervals.next_due(step, n) for n in every if n))
 
     def _logged(self, start: int) -> list[dict[str, float]]:
         """Returns the metrics.jsonl lines of the steps up to `start`, from which feedback schedules resume."""
