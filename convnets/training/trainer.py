@@ -20,11 +20,10 @@ from convnets.runtime import distributed, files, parallel
 from convnets.runtime.preemption import Preemption
 from convnets.runtime.profiler import Trace
 from convnets.runtime.watchdog import Watchdog
-from convnets.training import divergence, intervals, metric_log, svm, train_step
+from convnets.training import divergence, intervals, metric_log, schedules, svm, train_step
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.network import Network, check_same_step, split_problems, test_network
 from convnets.training.optimizer import make_recipe
-from convnets.training.schedules import Errors
 from convnets.training.state import TrainState, create_state
 
 
@@ -106,10 +105,21 @@ class Run:
                                    average=bool(self.recipe.average))  # fmt: skip
         restored = self.checkpoints.restore(self.state)
         check_same_step(workdir, int(restored[0].step) if restored else 0)
+        self.notes = schedules.list_mismatches(config.optim.schedule, config.train.epochs, 1 / self.steps_per_epoch)
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
+            self.notes += self._list_jumps(restored[1].get("epoch"))
         elif config.model.init_from:
             self.begin_from(config.model.init_from, config.model.get("init_layers", ""))
+
+    def _list_jumps(self, saved: float | None) -> list[str]:
+        """Returns a line if the restored step was in another epoch when it was saved; older checkpoints do not say it."""
+        step = int(self.state.step)
+        now = step / self.steps_per_epoch
+        if saved is None or abs(now - saved) < 1e-4 * max(1, now):
+            return []
+        return [f"step {step:,} was epoch {saved:.2f} when it was saved and is epoch {now:.2f} now, because"
+                f" train.batch_size or the number of training images changed; the schedule goes on at epoch {now:.2f}"]  # fmt: skip
 
     def begin_from(self, path: str, layers: str = "") -> None:
         """Loads parameters and running statistics from a weights file.
@@ -262,7 +272,7 @@ class Run:
         assert self.recipe.reaction
         self.training_errors += [r["error"] for r in rows]
         self.test_errors += [r["test_error"] for r in rows if "test_error" in r]
-        scale = self.recipe.reaction(Errors(self.training_errors, self.test_errors))
+        scale = self.recipe.reaction(schedules.Errors(self.training_errors, self.test_errors))
         return state.replace(scale=parallel.replicate(np.float32(scale)))
 
     def visit(self, step: int, state: TrainState, sums: list) -> TrainState:
@@ -309,7 +319,7 @@ class Run:
     def _save(self, state: TrainState) -> None:
         arrays = jax.device_get(state)
         divergence.check_state(arrays, self.checkpoints.steps())
-        self.checkpoints.save(arrays, seconds=self._spent())
+        self.checkpoints.save(arrays, seconds=self._spent(), epoch=int(arrays.step) / self.steps_per_epoch)
 
     def test(self) -> tuple[dict[str, Any], np.ndarray]:
         """Tests the network; returns the content of result.json and the scores [examples, classes]."""

@@ -107,6 +107,17 @@ def test_what_is_wrong_with_a_recipe_is_a_line_each():
     assert any("the plateau of optim.schedule needs tests on the way" in line for line in validation.problems(blind))
 
 
+def test_another_batch_size_does_not_jump_the_epoch_in_silence(tmp_path):
+    short = config(steps=4)
+    run(short, tmp_path)
+    assert Run(short, tmp_path).notes == []
+    short.train.batch_size = 24
+    (line,) = Run(short, tmp_path).notes
+    assert line.startswith("step 4 was epoch 0.13 when it was saved and is epoch 0.07 now, because train.batch_size or ")
+    short.train.batch_size, short.optim.schedule = 48, "cosine(3)"
+    assert Run(short, tmp_path).notes[0].startswith("cosine(3) of optim.schedule changes the rate until epoch 3")
+
+
 def test_a_schedule_that_looks_back_needs_the_log(whole, tmp_path):
     done = Run(config(**REACTING), whole[1])
     done.workdir = tmp_path
