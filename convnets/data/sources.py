@@ -128,7 +128,6 @@ def _folder(root: Path, split: str) -> Source:
 
 def _prepared(name: str, where: Path, split: str) -> Source:
     tf = _tensorflow()
-    import tensorflow_datasets as tfds
 
     made = builder(name, where)
     complete(made, name)

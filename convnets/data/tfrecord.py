@@ -42,14 +42,14 @@ class _File:
 
 
 class OpenFiles:
-    """Files open for reading: the most recently used, at most an eighth of the process's limit of open files.
+    """Files open for reading: the most recently used, at most a quarter of the process's limit of open files.
 
     Training and test set have one each; the rest is for the program, its libraries and the checkpoints.
     """
 
     def __init__(self, paths: Sequence[str]):
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self.most = max(2, MOST_OPEN if soft == resource.RLIM_INFINITY else min(MOST_OPEN, soft // 8))
+        self.most = max(2, MOST_OPEN if soft == resource.RLIM_INFINITY else min(MOST_OPEN, soft // 4))
         self.paths, self._files, self._lock = paths, dict[int, _File](), threading.Lock()
 
     def get(self, number: int) -> _File:

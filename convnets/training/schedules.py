@@ -172,6 +172,7 @@ def parse_schedule(text: str) -> Callable[[jax.Array], jax.Array]:
 
 # Schedule and length of training --------------------------------------------------------------------------------------
 
+
 def list_mismatches(text: str, epochs: float, step: float) -> list[str]:
     """Returns a line for each factor that reaches 0 before the training ends, or that changes after its end.
 

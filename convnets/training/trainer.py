@@ -15,14 +15,13 @@ from convnets.data import dataset, sampler, tf_pipeline
 from convnets.errors import CheckpointError, UsageError
 from convnets.evaluation import metrics
 from convnets.evaluation.evaluator import Evaluator
-from convnets.models.pretrained import weights
 from convnets.runtime import distributed, files, parallel
 from convnets.runtime.preemption import Preemption
 from convnets.runtime.profiler import Trace
 from convnets.runtime.watchdog import Watchdog
 from convnets.training import divergence, intervals, metric_log, schedules, svm, train_step
 from convnets.training.checkpoint import Checkpoints
-from convnets.training.network import Network, check_same_step, split_problems, test_network
+from convnets.training.network import Network, check_same_step, load_initial, split_problems, test_network
 from convnets.training.optimizer import make_recipe
 from convnets.training.state import TrainState, create_state
 
@@ -70,6 +69,8 @@ class Run:
     def __init__(self, config: ConfigDict, workdir: Path):
         self.config = config
         self.model = models.create(**config.model)
+        resumes = Checkpoints(workdir / "checkpoints").steps()
+        self.initial = None if resumes else load_initial(config, self.model)  # before the data are decoded or measured
         self.train_split, self.test_split = distributed.main_first(lambda: dataset.load_splits(**config.data))
         self._check()
         self.batch_size = config.train.batch_size
@@ -109,8 +110,11 @@ class Run:
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
             self.notes += self._list_jumps(restored[1].get("epoch"))
-        elif config.model.init_from:
-            self.begin_from(config.model.init_from, config.model.get("init_layers", ""))
+        elif initial := self.initial or load_initial(config, self.model):
+            own = lambda given, drawn: drawn if isinstance(given, jax.ShapeDtypeStruct) else given  # noqa: E731
+            given = jax.tree.map(own, initial, self.state.variables)
+            average = given["params"] if self.state.average else {}
+            self.state = self.state.replace(params=given["params"], batch_stats=given["batch_stats"], average=average)
 
     def _list_jumps(self, saved: float | None) -> list[str]:
         """Returns a line if the restored step was in another epoch when it was saved; older checkpoints do not say it."""
@@ -120,21 +124,6 @@ class Run:
             return []
         return [f"step {step:,} was epoch {saved:.2f} when it was saved and is epoch {now:.2f} now, because"
                 f" train.batch_size or the number of training images changed; the schedule goes on at epoch {now:.2f}"]  # fmt: skip
-
-    def begin_from(self, path: str, layers: str = "") -> None:
-        """Loads parameters and running statistics from a weights file.
-
-        Args:
-            path: the weights file.
-            layers: comma-separated names of the layers to load; '' = all.
-        """
-        state, name = self.state, self.config.model.name
-        if chosen := [layer.strip() for layer in layers.split(",") if layer.strip()]:
-            found = weights.load_layers(path, name, state.variables, chosen)
-        else:
-            found = weights.load(path, name, state.variables, self.model)
-        average = found["params"] if state.average else {}
-        self.state = state.replace(params=found["params"], batch_stats=found["batch_stats"], average=average)
 
     def _check(self) -> None:
         found = split_problems(self.config, self.model, self.train_split, "train_ops")

