@@ -25,7 +25,6 @@ pytestmark = [pytest.mark.scale, pytest.mark.timeout(3600)]
 
 WRITER = SHARED / "scale" / "imagenet_sized.py"
 LIMIT, BATCH, STEPS = 256, 256, 100
-# The labels of the set follow its order, so that a wrong order of the examples changes the loss.
 TINY = ("--config=configs/ablation.py:mnist10k", "--config.model.layers=conv(4, 3)|relu|max(2)|out",
         "--config.model.num_classes=1000", "--config.model.side=16", "--config.model.channels=3",
         "--config.data.name=imagenet2012", "--config.data.loader=stream", "--config.data.train_split=train",
@@ -63,7 +62,7 @@ def watch(process: subprocess.Popen, workdir: Path, until: int | None) -> dict[s
             need["peak MB"] = int(status["VmHWM"].split()[0]) // 1000
         except (OSError, KeyError):  # it ends while it is looked at
             continue
-        if not need["seconds to the first step"] and logged(workdir):
+        if not need["seconds to the first step"] and logged(workdir):  # of a new run
             need["seconds to the first step"] = round(time.monotonic() - began, 1)
         time.sleep(0.05)
     assert until is None or process.poll() is None, process.communicate()
@@ -78,13 +77,13 @@ def kill(process: subprocess.Popen) -> None:
 def test_imagenets_size_is_trained_killed_resumed_and_counted(imagenet, tmp_path):
     whole, workdir = tmp_path / "whole", tmp_path / "killed"
     process = limited(imagenet, whole)
-    watch(process, whole, until=80)
+    first = watch(process, whole, until=80)["seconds to the first step"]
     kill(process)  # it is only needed up to here, the test of 50,000 images takes longer
     process = limited(imagenet, workdir)
     watch(process, workdir, until=40)
     kill(process)
     process = limited(imagenet, workdir)
-    need = watch(process, workdir, until=None)
+    need = {**watch(process, workdir, until=None), "seconds to the first step": first}
     out, _ = end(process)
     print("; ".join(f"{key} {value:g}" for key, value in need.items()))
     assert "resumed at step " in out

@@ -190,7 +190,7 @@ def list_mismatches(text: str, epochs: float, step: float) -> list[str]:
                          " the training ends before the schedule")  # fmt: skip
         elif factor == 0 and last < epochs - step:
             found.append(f"{part} of optim.schedule is 0 from epoch {last:g} on, train.epochs is {epochs:g}:"
-                         f" the last {epochs - last:g} epochs train at a rate of 0")  # fmt: skip
+                         " the rest of the training has a rate of 0")  # fmt: skip
     return found
 
 

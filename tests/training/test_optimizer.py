@@ -67,9 +67,9 @@ def test_a_schedule_that_would_divide_by_zero_or_turn_the_rate_round_is_refused(
 
 
 @pytest.mark.parametrize("text, epochs, wanted", [
-    ("cosine(10)", 20, "cosine(10) of optim.schedule is 0 from epoch 10 on, train.epochs is 20: the last 10 epochs train at a rate of 0"),
+    ("cosine(10)", 20, "cosine(10) of optim.schedule is 0 from epoch 10 on, train.epochs is 20: the rest of the training has a rate of 0"),
     ("warmup(1)|linear(end=10)", 12, "linear(end=10) of optim.schedule is 0 from epoch 10 on"),
-    ("poly(60, 0.5)", 61, "the last 1 epochs train at a rate of 0"),
+    ("poly(60, 0.5)", 61, "the rest of the training has a rate of 0"),
     ("table((2, 0.4), (5, 0))", 8, "table((2, 0.4), (5, 0)) of optim.schedule is 0 from epoch 5 on"),
     ("steps(0, 5)", 8, "steps(0, 5) of optim.schedule is 0 from epoch 5 on"),
     ("cosine(10)", 5, "cosine(10) of optim.schedule changes the rate until epoch 10, train.epochs is 5: the training ends before the schedule"),
