@@ -178,15 +178,16 @@ def _find_keys(name: str, info: Any) -> tuple[str, str]:
     pair = []
     for kind, what in ((tfds.features.Image, "image"), (tfds.features.ClassLabel, "class label")):
         fitting = [k for k, f in features.items()
-                   if isinstance(f, kind) and not isinstance(f, tfds.features.LabeledImage)]  # fmt: skip
+                   if isinstance(f, kind) and not isinstance(f, tfds.features.LabeledImage)
+                   and getattr(f, "num_classes", True)]  # fmt: skip
         chosen = [key for key in fitting if key in meant] or fitting
         if len(chosen) != 1:
             found = f"several: {', '.join(sorted(chosen))}" if chosen else f"none among {', '.join(sorted(features))}"
             raise DataError(f"{name} is not a classification data set: it needs one {what} and has {found}")
         pair.append(chosen[0])
     kind, channels = np.dtype(features[pair[0]].np_dtype), features[pair[0]].shape[-1]
-    if kind != np.uint8 or channels is None:
-        has = f"{kind} images" if kind != np.uint8 else "images of an unknown number of channels"
+    if kind != np.uint8 or channels not in (1, 3, 4):
+        has = f"{kind} images" if kind != np.uint8 else f"images of {channels or 'an unknown number of'} channels"
         raise DataError(f"{name} has {has}; only 8-bit grey or colour images can be read, convert it to those")
     return pair[0], pair[1]
 

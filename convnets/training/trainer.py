@@ -19,10 +19,11 @@ from convnets.runtime import distributed, files, parallel
 from convnets.runtime.preemption import Preemption
 from convnets.runtime.profiler import Trace
 from convnets.runtime.watchdog import Watchdog
-from convnets.training import divergence, intervals, metric_log, schedules, svm, train_step
+from convnets.training import divergence, intervals, metric_log, svm, train_step
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.network import Network, check_same_step, load_initial, split_problems, test_network
-from convnets.training.optimizer import make_recipe
+from convnets.training.optimizer import list_mismatches, make_recipe
+from convnets.training.schedules import Errors
 from convnets.training.state import TrainState, create_state
 
 
@@ -106,7 +107,8 @@ class Run:
                                    average=bool(self.recipe.average))  # fmt: skip
         restored = self.checkpoints.restore(self.state)
         check_same_step(workdir, int(restored[0].step) if restored else 0)
-        self.notes = schedules.list_mismatches(config.optim.schedule, config.train.epochs, 1 / self.steps_per_epoch)
+        self.notes = list_mismatches(config.optim.schedule, config.optim.average, config.train.epochs,
+                                     1 / self.steps_per_epoch)  # fmt: skip
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
             self.notes += self._list_jumps(restored[1].get("epoch"))
@@ -261,7 +263,7 @@ class Run:
         assert self.recipe.reaction
         self.training_errors += [r["error"] for r in rows]
         self.test_errors += [r["test_error"] for r in rows if "test_error" in r]
-        scale = self.recipe.reaction(schedules.Errors(self.training_errors, self.test_errors))
+        scale = self.recipe.reaction(Errors(self.training_errors, self.test_errors))
         return state.replace(scale=parallel.replicate(np.float32(scale)))
 
     def visit(self, step: int, state: TrainState, sums: list) -> TrainState:

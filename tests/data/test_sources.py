@@ -88,6 +88,7 @@ def test_other_key_names_are_read(features, supervised, tmp_path):
         ({"a": IMAGE, "b": IMAGE, "label": LABEL}, "it needs one image and has several: a, b"),
         ({"image": IMAGE, "coarse": LABEL, "fine": LABEL}, "it needs one class label and has several: coarse, fine"),
         ({"image": IMAGE, "id": np.int64}, "it needs one class label and has none among id, image"),
+        ({"image": tfds.features.Image(shape=(8, 8, 2)), "label": LABEL}, "has images of 2 channels; only 8-bit"),
         ({"id": np.int64, "label": LABEL}, "it needs one image and has none among id, label"),
         ({"image": tfds.features.Image(shape=(8, 8, 1), dtype=np.uint16), "label": LABEL}, "has uint16 images; only 8-bit"),
         ({"image": tfds.features.Image(shape=(8, 8, 1), dtype=np.float32), "label": LABEL}, "has float32 images; only 8-bit"),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from convnets.errors import UsageError
-from convnets.training.optimizer import Recipe, make_recipe, parameter_multipliers, parse_average
-from convnets.training.schedules import Errors, list_mismatches, parse_feedback
+from convnets.training.optimizer import Recipe, list_mismatches, make_recipe, parameter_multipliers, parse_average
+from convnets.training.schedules import Errors, parse_feedback
 
 
 def make(*, steps_per_epoch=1.0, batch_size=128, **changes) -> Recipe:
@@ -78,7 +78,7 @@ def test_a_schedule_that_would_divide_by_zero_or_turn_the_rate_round_is_refused(
     ("exponential(0.96, 8)", 5, "exponential(0.96, 8) of optim.schedule changes the rate until epoch 8"),
 ])  # fmt: skip
 def test_a_schedule_of_another_length_than_the_training_is_one_line(text, epochs, wanted):
-    (line,) = list_mismatches(text, epochs, 0.1)
+    (line,) = list_mismatches(text, "", epochs, 0.1)
     assert wanted in line
 
 
@@ -86,7 +86,20 @@ def test_a_schedule_of_another_length_than_the_training_is_one_line(text, epochs
     ("steps(0.1, 30, 60)", 90), ("warmup(5)|steps(0.1, 30)", 40), ("plateau(0.1, 3, 3)|until_error(0.1, 80)", 1),
     ("exponential(0.9, 1)", 20), ("steps(0.1)|table()", 1), ("", 1)])  # fmt: skip
 def test_a_schedule_of_the_trainings_length_is_no_line(text, epochs):
-    assert list_mismatches(text, epochs, 0.1) == []
+    assert list_mismatches(text, "", epochs, 0.1) == []
+
+
+@pytest.mark.parametrize("text", ["ema(1)", "ema(-0.1)", "ema(1e999)", "polyak(-1)", "polyak(1e999)"])
+def test_an_average_that_weighs_wrongly_is_refused(text):
+    with pytest.raises(UsageError, match="it must be"):
+        parse_average(text, 10.0)
+
+
+def test_an_average_that_begins_after_the_training_is_one_line():
+    assert list_mismatches("constant", "polyak(5)", 6, 0.1) == list_mismatches("constant", "ema(0.9)", 6, 0.1) == []
+    assert list_mismatches("constant", "polyak(200)", 100, 0.1) == [
+        "polyak(200) of optim.average begins at epoch 200, train.epochs is 100: nothing is averaged"
+    ]
 
 
 def test_the_rate_drops_whenever_the_validation_error_stops_improving():

@@ -32,7 +32,10 @@ def explain_file(arrays: dict[str, np.ndarray]) -> str:
             return f"it holds {what}"
     found = find_network(arrays)
     if not found:
-        return f"its names, {', '.join(list(arrays)[:4])}, ..., are those of no published network that is known here"
+        return (
+            f"its names, {', '.join(list(arrays)[:4])}, ..., are those of no published network known here;"
+            " the state_dict of the network alone is wanted"
+        )
     classes = next((v.shape[0] for k, v in reversed(arrays.items()) if k.endswith("weight") and v.ndim == 2), 0)
     return f"it fits model.name={found} with {classes:,} classes" if classes and _fits(arrays, found, classes) else ""
 

@@ -98,8 +98,10 @@ class _Unpickler(pickle.Unpickler):
         other = type("_Placeholder", (_Placeholder,), {"__slots__": (), "asks": f"{module}.{name}"})
         return self.ALLOWED.get((module, name), other)
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Any) -> Any:
         kind, dtype, key, _, length, *view = pid
+        if getattr(dtype, "asks", ""):  # a type that no weights have; other entries of the file may
+            return dtype()
         if kind != "storage" or dtype not in STORAGES.values() or any(view):
             raise CheckpointError("it holds a kind of storage that is not known here")
         return self.storages.setdefault(str(key), _Storage(str(key), dtype, int(length)))
@@ -120,7 +122,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
 def _read_zip(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         files = set(archive.namelist())
-        (index,) = (f for f in files if f.split("/", 1)[-1] == "data.pkl")
+        index = next((f for f in files if f.split("/", 1)[-1] == "data.pkl"), "")
+        if not index:
+            raise CheckpointError("it is a zip file, and none that PyTorch wrote")
         folder = index.removesuffix("data.pkl")
         if f"{folder}byteorder" in files and archive.read(f"{folder}byteorder") != b"little":
             raise CheckpointError("it was written on a big-endian machine")

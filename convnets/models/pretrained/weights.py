@@ -271,9 +271,10 @@ def _check(
         return
     more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
     shown = _printable("; ".join(differences[:SHOWN]))
-    layers, hint = {layer_of(k) for k in wanted if theirs[k] in other}, ""
-    if len(other) == len(differences) and len(layers) == 1:  # another number of classes
-        hint = f"all other layers fit: model.init_from with model.init_layers='!{layers.pop()}' begins with them"
+    layers, hint = sorted({layer_of(k) for k in wanted if theirs[k] in other}), ""
+    if len(other) == len(differences) and len(layers) <= 1 + len(HEADS):  # another number of classes
+        others = ",".join(f"!{layer}" for layer in layers)
+        hint = f"all other layers fit: model.init_from with model.init_layers='{others}' begins with them"
     elif published:
         hint = _printable(identify.explain_file(arrays))
     raise CheckpointError(f"{path}{f' ({hint})' if hint else ''} does not fit this model: {shown}{more}")

@@ -246,6 +246,13 @@ def test_most_layers_of_another_function_are_refused(head, layers, monkeypatch):
     take("resnet50_v1_5", like, layers, same_function)
 
 
+def test_the_exclusions_include_the_heads_of_the_classes(tmp_path):
+    file = tmp_path / "a.safetensors"
+    weights.save(file, "googlenet", random(shapes_of("googlenet")), own_names=True)
+    other = shapes(models.create("googlenet", 7, "float32"))
+    refused(lambda: weights.load(file, "googlenet", other), "model.init_layers='!linear,!loss1,!loss2'")
+
+
 def test_layers_of_a_deeper_network_may_be_taken(monkeypatch):
     arrays, model = stub("resnet34"), create("resnet18")
     monkeypatch.setattr(weights, "read", lambda path: (arrays, {}))
