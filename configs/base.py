@@ -29,7 +29,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "name": network,
             "num_classes": 10,
             "init_from": "",  # initial weights, .safetensors or .pth (convnets/models/pretrained/weights.py); '' = none
-            "init_layers": "",  # comma-separated layers to copy from it; '' = all, from the same network
+            "init_layers": "",  # layers to copy from it: 'conv1, res*', '!fc*' = all but fc*; '' = all, from the same network
             "dtype": "float32",  # compute dtype of the layers: float32 or bfloat16; parameters are float32
         },
         "data": {  # convnets.data.dataset.load_splits

@@ -1,4 +1,4 @@
-"""Rows 11 to 15, 18, 21, 28 and 29 of docs/reliability.md, tested on real run.py processes: bad data, flags, names, sizes.
+"""Rows 11 to 15, 18, 21 and 28 to 30 of docs/reliability.md, tested on real run.py processes: bad data, flags, names, sizes.
 
 The number in a test's name is its row. Kills and full disks are in test_faults.py, runs of several processes in
 test_hosts.py, and sweeps (row 19) in sweep/test_launcher.py.
@@ -7,6 +7,7 @@ test_hosts.py, and sweeps (row 19) in sweep/test_launcher.py.
 import json
 import os
 import re
+import resource
 import shutil
 import time
 
@@ -17,7 +18,7 @@ from PIL import Image
 from convnets.data.tfrecord import Records
 from tests.data.test_pictures import UNREADABLE
 from tests.data.test_tf_pipeline import damage, photographs
-from tests.test_faults import TINY, run
+from tests.test_faults import TINY, end, run, start
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -112,6 +113,29 @@ def test_12_a_damaged_file_of_records_ends_the_run_by_name(digits, tmp_path, how
     wanted = {"a byte": f"record 1436 at byte {last} is damaged", "in a record": f"the record at byte {first} is cut short",
               "between two": "holds 1436 records, 1437 expected; it was cut short"}  # fmt: skip
     assert f"{shard}: {wanted[how]}" in last_line(err)
+
+
+def test_30_a_set_of_many_shards_is_trained_with_64_descriptors(digits, tmp_path):
+    """120 shards; a set of ImageNet's size is in test_scale.py."""
+    import tensorflow as tf
+
+    shard, config = digits
+    records, count = [r.numpy() for r in tf.data.TFRecordDataset(str(shard))], 120
+    lengths = [len(records) // count + (i < len(records) % count) for i in range(count)]
+    rest = iter(records)
+    for i, length in enumerate(lengths):
+        with tf.io.TFRecordWriter(str(shard.with_name(f"digits-train.tfrecord-{i:05d}-of-{count:05d}"))) as writer:
+            for _ in range(length):
+                writer.write(next(rest))
+    shard.unlink()
+    path = shard.with_name("dataset_info.json")
+    facts = json.loads(path.read_text())
+    next(s for s in facts["splits"] if s["name"] == "train")["shardLengths"] = [str(n) for n in lengths]
+    path.write_text(json.dumps(facts))
+    process = start(*config, f"--workdir={tmp_path / 'run'}")
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (64, 64))
+    end(process)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["num_examples"] == 360
 
 
 def test_13_missing_data_are_named_with_the_command_that_prepares_them(tmp_path):

@@ -372,3 +372,13 @@ def test_20_a_long_run_needs_no_more_in_the_end_than_in_the_beginning(tmp_path):
     assert descriptors < 0.25 and threads < 0.25, f"{descriptors:.2f} descriptors, {threads:.2f} threads per 100 steps"
     assert steps(tmp_path) == [1900, 2000] and logged(tmp_path) == 2000
     assert len(list((tmp_path / "events").iterdir())) == 1
+
+
+def test_24_any_test_interval_ends_and_another_batch_size_is_said_to_move_the_epoch(tmp_path):
+    """These intervals are no whole number of steps; the first one stopped after a step, the second never ended one."""
+    steps_of = (*NET, "--config.train.eval_every_epochs=0.01", "--config.checkpoint.every_steps=3")
+    for number, change in ((5, ("30", "0.1")), (10, ("60", "0.4"))):
+        batch, epochs = (f"--config.train.{k}={v}" for k, v in zip(("batch_size", "epochs"), change, strict=True))
+        out, _ = run(*steps_of, batch, epochs, f"--workdir={tmp_path}", "--allow_config_change")
+        assert logged(tmp_path) == number == json.loads((tmp_path / "result.json").read_text())["steps"]
+    assert "note: step 5 was epoch 0.10 when it was saved and is epoch 0.21 now, because train.batch_size or" in out

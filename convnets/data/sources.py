@@ -148,21 +148,21 @@ def _folder(root: Path, split: str) -> Source:
 
 def _prepared(name: str, where: Path, split: str) -> Source:
     tf = _tensorflow()
-    import tensorflow_datasets as tfds
 
     made = builder(name, where)
     complete(made, name)
+    sliced = "[" in split
+    whole = ", ".join(f"{k} of {s.num_examples:,} examples" if sliced else k for k, s in made.info.splits.items())
     try:
         facts = made.info.splits[split]
     except (KeyError, ValueError):
-        raise DataError(f"{name} has no split '{split}'; it has {', '.join(made.info.splits)}") from None
+        raise DataError(f"{name} has no split '{split}'; it has {whole}") from None
+    if facts.num_examples < 1:
+        raise DataError(f"{name}: split '{split}' holds no examples; it has {whole}")
     if made.info.file_format.value != "tfrecord":
         raise DataError(f"{name} is stored as {made.info.file_format.value}; only tfrecord can be read")
-    features, keys = made.info.features, made.info.supervised_keys
-    fits = keys and isinstance(features[keys[0]], tfds.features.Image) and hasattr(features[keys[1]], "num_classes")
-    if not fits:
-        raise DataError(f"{name} is not a classification data set: it has no (image, label) pair")
-    image, label = keys
+    image, label = _find_keys(name, made.info)
+    features = made.info.features
     records = Records(
         (f.filename, f.take if f.take >= 0 else f.examples_in_shard - f.skip, f.skip) for f in facts.file_instructions
     )
@@ -176,7 +176,51 @@ def _prepared(name: str, where: Path, split: str) -> Source:
 
     info = Info(made.name, str(made.version), split, facts.num_examples, features[label].num_classes,
                 list(features[label].names), tuple(features[image].shape))  # fmt: skip
-    return Source(info, records, parse)
+    source, first = Source(info, records, parse), np.zeros(1, int)
+    try:
+        check_labels(source, first, parse(first, records.read(first))[1].numpy())  # a split without labels ends here
+    except tf.errors.OpError as e:
+        reason = e.message.splitlines()[0]
+        raise DataError(f"{name}: {records.name(0)} holds no '{image}' and '{label}': {reason}") from None
+    return source
+
+
+def _find_keys(name: str, info: Any) -> tuple[str, str]:
+    """Returns the names of a data set's image and label: those meant for training, else the only ones.
+
+    Raises:
+        DataError: there is no such pair, or its images are not read as 8-bit grey or colour.
+    """
+    import tensorflow_datasets as tfds
+
+    features = dict(info.features.items()) if hasattr(info.features, "items") else {}
+    meant = [key for key in info.supervised_keys or () if isinstance(key, str)]
+    pair = []
+    for kind, what in ((tfds.features.Image, "image"), (tfds.features.ClassLabel, "class label")):
+        fitting = [k for k, f in features.items()
+                   if isinstance(f, kind) and not isinstance(f, tfds.features.LabeledImage)
+                   and getattr(f, "num_classes", True)]  # fmt: skip
+        chosen = [key for key in fitting if key in meant] or fitting
+        if len(chosen) != 1:
+            found = f"several: {', '.join(sorted(chosen))}" if chosen else f"none among {', '.join(sorted(features))}"
+            raise DataError(f"{name} is not a classification data set: it needs one {what} and has {found}")
+        pair.append(chosen[0])
+    kind, channels = np.dtype(features[pair[0]].np_dtype), features[pair[0]].shape[-1]
+    if kind != np.uint8 or channels not in (1, 3, 4):
+        has = f"{kind} images" if kind != np.uint8 else f"images of {channels or 'an unknown number of'} channels"
+        raise DataError(f"{name} has {has}; only 8-bit grey or colour images can be read, convert it to those")
+    return pair[0], pair[1]
+
+
+def check_labels(source: Source, index: np.ndarray, labels: np.ndarray) -> None:
+    """Raises DataError if a label is not the number of a class, such as the -1 of a split without labels."""
+    classes = source.info.num_classes
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        raise DataError(
+            f"{source.info.split}, {source.reader.name(int(index[wrong[0]]))}: label {labels[wrong[0]]} is none of the"
+            f" {classes} classes; take a split with labels"
+        )
 
 
 def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:

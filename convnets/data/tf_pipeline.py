@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from convnets.augment import host_ops
-from convnets.data.sources import Source
+from convnets.data.sources import Source, check_labels
 from convnets.errors import DataError, UsageError
 from convnets.op_string import Call
 from convnets.runtime import distributed
@@ -99,6 +99,7 @@ class Stream:
             try:
                 for batch in self._pipeline(first, ahead, seed, failure):
                     ahead.waiting.popleft()
+                    check_labels(self.source, batch["index"], batch["label"])
                     seen += len(batch["index"])
                     yield batch
                 return
@@ -112,6 +113,7 @@ class Stream:
                 batch = self._repair(broken, seed, seen, skipped)
                 if len(skipped) == known:  # no example caused the error
                     raise DataError(f"{self.source.info.name}: {e.message.splitlines()[0]}") from None
+            check_labels(self.source, batch["index"], batch["label"])
             yield batch
             rest = itertools.chain(later, rest)
 

@@ -9,7 +9,9 @@ CRC-32C.
 """
 
 import os
+import resource
 import struct
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,11 +21,54 @@ import numpy as np
 from convnets.errors import DataError
 
 HEADER, FOOTER = 12, 4
+MOST_OPEN = 1024  # files of one split, as many as ImageNet's training set has
 
 
 def _checksum(data: bytes) -> int:
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+class _File:
+    """An open file. It closes with its last reference, since a thread may still read it after another has evicted it."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int):
+        self.descriptor = descriptor
+
+    def __del__(self, close=os.close) -> None:  # bound early: at the end of the program `os` may be gone
+        close(self.descriptor)
+
+
+class OpenFiles:
+    """Files open for reading: the most recently used, at most a quarter of the process's limit of open files.
+
+    Training and test set have one each; the rest is for the program, its libraries and the checkpoints.
+    """
+
+    def __init__(self, paths: Sequence[str]):
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self.most = max(2, MOST_OPEN if soft == resource.RLIM_INFINITY else min(MOST_OPEN, soft // 4))
+        self.paths, self._files, self._lock = paths, dict[int, _File](), threading.Lock()
+
+    def get(self, number: int) -> _File:
+        """Returns the file `number`, opened if needed; it stays open while the caller holds it.
+
+        Raises:
+            DataError: the file cannot be opened.
+        """
+        with self._lock:
+            file = self._files.pop(number, None)
+        try:
+            file = file or _File(os.open(self.paths[number], os.O_RDONLY))
+        except OSError as e:
+            raise DataError(f"{self.paths[number]}: {e.strerror}") from None
+        with self._lock:
+            self._files[number] = file  # the most recent is the last
+            if len(self._files) > self.most:
+                del self._files[next(iter(self._files))]
+        return file
 
 
 class Records:
@@ -41,7 +86,6 @@ class Records:
         self.paths: list[str] = []
         self.skips: list[int] = []
         offsets, lengths, owners = [], [], []
-        self._files: dict[int, int] = {}
         for number, (path, wanted, skip) in enumerate(parts):
             self.paths.append(path)
             self.skips.append(skip)
@@ -53,6 +97,7 @@ class Records:
             owners.append(np.full(wanted, number, np.int32))
         self.offsets, self.lengths = np.concatenate(offsets), np.concatenate(lengths)
         self.owners = np.concatenate(owners)
+        self.files = OpenFiles(self.paths)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -66,9 +111,11 @@ class Records:
         records = np.empty(len(indices), object)
         for i, index in enumerate(indices):
             owner, length = int(self.owners[index]), int(self.lengths[index])
-            if owner not in self._files:
-                self._files[owner] = os.open(self.paths[owner], os.O_RDONLY)
-            raw = os.pread(self._files[owner], length + FOOTER, int(self.offsets[index]))
+            file = self.files.get(owner)
+            try:
+                raw = os.pread(file.descriptor, length + FOOTER, int(self.offsets[index]))
+            except OSError as e:
+                raise DataError(f"{self.name(index)}: {e.strerror}") from None
             data = raw[:length]
             if len(raw) < length + FOOTER or _checksum(data) != struct.unpack("<I", raw[length:])[0]:
                 raise DataError(f"{self.name(index)} at byte {self.offsets[index]} is damaged")
@@ -79,11 +126,6 @@ class Records:
         """Returns the location of an example: its file and its position in the file, counted from 0."""
         first = int(np.searchsorted(self.owners, self.owners[index]))
         return f"{self.paths[self.owners[index]]}: record {self.skips[self.owners[index]] + index - first}"
-
-    def close(self) -> None:
-        for descriptor in self._files.values():
-            os.close(descriptor)
-        self._files.clear()
 
 
 class Files:

@@ -110,6 +110,8 @@ def announce(config: ConfigDict, run: Any) -> None:
     print(f"{config.model.name} on {info.name}: {info.num_examples:,} images, {config.train.epochs:g} epochs of batch"
           f" {run.batch_size} = {run.total:,} steps on {jax.device_count()} x {jax.devices()[0].device_kind}"
           + (f", resumed at step {start:,}" if start else ""), flush=True)  # fmt: skip
+    for line in run.notes:
+        print(f"note: {line}", flush=True)
     if len(places) > 1:
         print("\n".join(f"process {n}: {host}, devices {own}" for n, (host, own) in enumerate(places)), flush=True)
     batches = ((run.train_split, run.batch_size), (run.test_split, run.evaluator.batch_size))

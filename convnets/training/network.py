@@ -1,5 +1,6 @@
 """Opens and tests a trained network. Needs no optimizer, no training split and no writable folder."""
 
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from convnets.evaluation.evaluator import Evaluated, Evaluator
 from convnets.models.pretrained import weights
 from convnets.runtime import distributed, parallel, provenance
 from convnets.training.checkpoint import Checkpoints
-from convnets.training.state import create_state
+from convnets.training.state import create_state, initial_state
 
 
 class Network(NamedTuple):
@@ -51,6 +52,24 @@ def open_network(config: ConfigDict, workdir: Path, file: str = "") -> Network:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
     state, facts = restored
     return Network(model, state.variables, int(state.step), facts.get("seconds", 0.0))
+
+
+def load_initial(config: ConfigDict, model: nn.Module) -> dict[str, Any] | None:
+    """Loads the weights file that a training begins with, `model.init_from`; None if there is none.
+
+    Returns variables; those that the file does not give (`model.init_layers`) are shapes.
+
+    Raises:
+        CheckpointError, UsageError: from `weights.load` and `weights.load_layers`.
+    """
+    path, name = config.model.init_from, config.model.name
+    if not path:
+        return None
+    init = functools.partial(initial_state, model, optax.identity(), model.input_shape, 0)
+    like = jax.eval_shape(init).variables
+    if chosen := [layer.strip() for layer in config.model.get("init_layers", "").split(",") if layer.strip()]:
+        return weights.load_layers(path, name, like, chosen, model)
+    return weights.load(path, name, like, model)
 
 
 def check_same_step(workdir: Path, step: int) -> None:

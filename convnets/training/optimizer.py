@@ -11,6 +11,7 @@ import optax
 
 from convnets import op_string
 from convnets.errors import UsageError
+from convnets.training import schedules
 from convnets.training.schedules import Errors, parse_feedback, parse_schedule
 
 
@@ -101,6 +102,8 @@ def ema(step: jax.Array, steps_per_epoch: float, decay: float) -> jax.Array:
 
     The average starts as the plain mean, so that the initial weights leave no trace.
     """
+    if not 0 <= decay < 1:
+        raise UsageError(f"ema: decay is {decay:g}, it must be at least 0 and less than 1")
     return jnp.maximum(1 - decay, 1 / step)
 
 
@@ -109,6 +112,8 @@ def polyak(step: jax.Array, steps_per_epoch: float, start: float) -> jax.Array:
 
     Polyak, Juditsky 1992.
     """
+    if not 0 <= start < math.inf:
+        raise UsageError(f"polyak: start is {start:g}, it must be 0 or more")
     return 1 / jnp.maximum(step - math.floor(start * steps_per_epoch), 1)
 
 
@@ -124,7 +129,19 @@ def parse_average(text: str, steps_per_epoch: float) -> Callable[[jax.Array], ja
     calls = op_string.parse(text, AVERAGES, skip=2)
     if len(calls) > 1:
         raise UsageError(f"'{text}': give one of {', '.join(AVERAGES)}")
-    return (lambda step: calls[0](step.astype(jnp.float32), steps_per_epoch)) if calls else None
+    if not calls:
+        return None
+    weight = lambda step: calls[0](step.astype(jnp.float32), steps_per_epoch)  # noqa: E731
+    jax.eval_shape(weight, jax.ShapeDtypeStruct((), jnp.int32))  # so that wrong arguments raise here
+    return weight
+
+
+def list_mismatches(schedule: str, average: str, epochs: float, step: float) -> list[str]:
+    """Returns a line for each factor of the rate, and for an average, that does not fit the length of the training."""
+    late = [call.kwargs["start"] for call in op_string.parse(average, AVERAGES, skip=2) if call.name == "polyak"]
+    found = [f"{average} of optim.average begins at epoch {start:g}, train.epochs is {epochs:g}: nothing is averaged"
+             for start in late if start >= epochs]  # fmt: skip
+    return schedules.list_mismatches(schedule, epochs, step) + found
 
 
 class Recipe(NamedTuple):

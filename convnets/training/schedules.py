@@ -25,12 +25,15 @@ def constant(epoch: jax.Array) -> jax.Array:
 
 def steps(epoch: jax.Array, factor: float, *epochs: float) -> jax.Array:
     """Multiplies the rate by `factor` at each of `epochs`: 'steps(0.1, 82, 123)'."""
+    _check_positive("steps", zero=True, factor=factor)
     _check_rising("steps", epochs)
     return jnp.power(factor, jnp.sum(epoch[..., None] >= jnp.array(epochs, jnp.float32), axis=-1, dtype=jnp.float32))
 
 
 def table(epoch: jax.Array, *rows: tuple[float, float]) -> jax.Array:
     """Returns the factor of the last (epoch, factor) row reached; 1 before the first: 'table((2, 0.4), (5, 0.2))'."""
+    for row in rows:
+        _check_positive("table", zero=True, factor=row[1])
     _check_rising("table", [r[0] for r in rows])
     starts, factors = jnp.array([r[0] for r in rows], jnp.float32), jnp.array([1, *(r[1] for r in rows)], jnp.float32)
     return factors[jnp.sum(epoch[..., None] >= starts, axis=-1)]
@@ -41,28 +44,40 @@ def _check_rising(name: str, epochs: Sequence[float]) -> None:
         raise UsageError(f"{name}: the epochs {', '.join(f'{e:g}' for e in epochs)} must rise")
 
 
+def _check_positive(name: str, zero: bool = False, **values: float) -> None:
+    for key, value in values.items():
+        if not 0 <= value < math.inf or (value == 0 and not zero):
+            raise UsageError(f"{name}: {key} is {value:g}, it must be {'0 or more' if zero else 'above 0'}")
+
+
 def exponential(epoch: jax.Array, factor: float, every: float) -> jax.Array:
     """Multiplies the rate by `factor` after every `every` epochs, in jumps: GoogLeNet's 'exponential(0.96, 8)'."""
+    _check_positive("exponential", factor=factor, every=every)
     return jnp.power(factor, jnp.floor(epoch / every))
 
 
 def linear(epoch: jax.Array, end: float) -> jax.Array:
     """Falls linearly from 1 to 0 at epoch `end`."""
+    _check_positive("linear", end=end)
     return jnp.clip(1 - epoch / end, 0, 1)
 
 
 def poly(epoch: jax.Array, end: float, power: float) -> jax.Array:
     """Returns (1 - epoch / end) ** power; 'poly(60, 0.5)' is Caffe's quick GoogLeNet."""
+    _check_positive("poly", end=end)
+    _check_positive("poly", zero=True, power=power)
     return jnp.power(jnp.clip(1 - epoch / end, 0, 1), power)
 
 
 def cosine(epoch: jax.Array, end: float) -> jax.Array:
     """Falls along half a cosine from 1 to 0 at epoch `end`."""
+    _check_positive("cosine", end=end)
     return 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(epoch / end, 0, 1)))
 
 
 def warmup(epoch: jax.Array, end: float) -> jax.Array:
     """Rises linearly from 0 to 1 at epoch `end`; returns 1 afterwards."""
+    _check_positive("warmup", end=end)
     return jnp.clip(epoch / end, 0, 1)
 
 
@@ -97,6 +112,8 @@ def plateau(errors: Errors, factor: float, patience: int, times: int) -> float:
     """
     if patience < 1:
         raise UsageError(f"plateau: patience is {patience}, at least one test is needed")
+    _check_positive("plateau", factor=factor)
+    _check_positive("plateau", zero=True, times=times)
     best, waited, drops = math.inf, 0, 0
     for error in errors.test:
         waited = 0 if error < best else waited + 1
@@ -114,6 +131,7 @@ def until_error(errors: Errors, factor: float, error: float, steps: int = 100) -
     """
     if steps < 1:
         raise UsageError(f"until_error: steps is {steps}, at least one is needed")
+    _check_positive("until_error", factor=factor)
     total = np.cumsum([0.0, *errors.training])
     return 1.0 if np.any(total[steps:] - total[:-steps] < error * steps) else factor
 
@@ -150,3 +168,44 @@ def parse_schedule(text: str) -> Callable[[jax.Array], jax.Array]:
             f"'{text}': wrong kind of argument; convnets/training/schedules.py has an example of each"
         ) from None
     return of_epoch
+
+
+# Schedule and length of training --------------------------------------------------------------------------------------
+
+
+def list_mismatches(text: str, epochs: float, step: float) -> list[str]:
+    """Returns a line for each factor that reaches 0 before the training ends, or that changes after its end.
+
+    Args:
+        epochs: length of the training.
+        step: length of a step in epochs; shorter differences are rounding.
+    """
+    found = []
+    for part in filter(None, (p.strip() for p in text.split("|"))):
+        (call,) = op_string.parse(part, {**SCHEDULES, **FEEDBACK}, skip=1)
+        changes = _changes(call)
+        last, factor = changes[-1] if changes else (0.0, 1.0)
+        if last > epochs + step:
+            found.append(f"{part} of optim.schedule changes the rate until epoch {last:g}, train.epochs is {epochs:g}:"
+                         " the training ends before the schedule")  # fmt: skip
+        elif factor == 0 and last < epochs - step:
+            found.append(f"{part} of optim.schedule is 0 from epoch {last:g} on, train.epochs is {epochs:g}:"
+                         " the rest of the training has a rate of 0")  # fmt: skip
+    return found
+
+
+def _changes(call: op_string.Call) -> list[tuple[float, float]]:
+    """Returns the (epoch, factor) pairs between which a schedule changes, as far as the schedule names them."""
+    values = call.kwargs
+    match call.name:
+        case "steps":
+            return [(epoch, values["factor"]) for epoch in values.get("epochs", ())]
+        case "table":
+            return list(values.get("rows", ()))
+        case "exponential":
+            return [(values["every"], values["factor"])]
+        case "linear" | "poly" | "cosine":
+            return [(values["end"], 0.0)]
+        case "warmup":
+            return [(values["end"], 1.0)]
+    return []

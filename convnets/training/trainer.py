@@ -1,7 +1,6 @@
 """The training loop, and `Run`, which trains and tests the network of a config in a workdir."""
 
 import functools
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,15 +15,14 @@ from convnets.data import dataset, sampler, tf_pipeline
 from convnets.errors import CheckpointError, UsageError
 from convnets.evaluation import metrics
 from convnets.evaluation.evaluator import Evaluated, Evaluator
-from convnets.models.pretrained import weights
 from convnets.runtime import distributed, files, parallel
 from convnets.runtime.preemption import Preemption
 from convnets.runtime.profiler import Trace
 from convnets.runtime.watchdog import Watchdog
-from convnets.training import divergence, metric_log, svm, train_step
+from convnets.training import divergence, intervals, metric_log, svm, train_step
 from convnets.training.checkpoint import Checkpoints
-from convnets.training.network import Network, check_same_step, result_of, split_problems
-from convnets.training.optimizer import make_recipe
+from convnets.training.network import Network, check_same_step, load_initial, result_of, split_problems
+from convnets.training.optimizer import list_mismatches, make_recipe
 from convnets.training.schedules import Errors
 from convnets.training.state import TrainState, create_state
 
@@ -72,11 +70,15 @@ class Run:
     def __init__(self, config: ConfigDict, workdir: Path):
         self.config = config
         self.model = models.create(**config.model)
+        resumes = Checkpoints(workdir / "checkpoints").steps()
+        self.initial = None if resumes else load_initial(config, self.model)  # before the data are decoded or measured
         self.train_split, self.test_split = distributed.main_first(lambda: dataset.load_splits(**config.data))
         self._check()
         self.batch_size = config.train.batch_size
         self.steps_per_epoch = self.train_split.info.num_examples / self.batch_size
-        self.total = math.ceil(config.train.epochs * self.steps_per_epoch)
+        length = self.train_split.info.num_examples, self.batch_size
+        self.total = intervals.count_steps(config.train.epochs, *length)
+        self.test_interval = intervals.interval(config.train.eval_every_epochs, *length)
         self.recipe = make_recipe(**config.optim, steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size)
         test = functools.partial(Evaluator, self.model, config.loss, self.test_split)
         self.evaluator = test(**config.evaluate)
@@ -106,25 +108,25 @@ class Run:
                                    average=bool(self.recipe.average))  # fmt: skip
         restored = self.checkpoints.restore(self.state)
         check_same_step(workdir, int(restored[0].step) if restored else 0)
+        self.notes = list_mismatches(config.optim.schedule, config.optim.average, config.train.epochs,
+                                     1 / self.steps_per_epoch)  # fmt: skip
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
-        elif config.model.init_from:
-            self.begin_from(config.model.init_from, config.model.get("init_layers", ""))
+            self.notes += self._list_jumps(restored[1].get("epoch"))
+        elif initial := self.initial or load_initial(config, self.model):
+            own = lambda given, drawn: drawn if isinstance(given, jax.ShapeDtypeStruct) else given  # noqa: E731
+            given = jax.tree.map(own, initial, self.state.variables)
+            average = given["params"] if self.state.average else {}
+            self.state = self.state.replace(params=given["params"], batch_stats=given["batch_stats"], average=average)
 
-    def begin_from(self, path: str, layers: str = "") -> None:
-        """Loads parameters and running statistics from a weights file.
-
-        Args:
-            path: the weights file.
-            layers: comma-separated names of the layers to load; '' = all.
-        """
-        state, name = self.state, self.config.model.name
-        if chosen := [layer.strip() for layer in layers.split(",") if layer.strip()]:
-            found = weights.load_layers(path, name, state.variables, chosen)
-        else:
-            found = weights.load(path, name, state.variables, self.model)
-        average = found["params"] if state.average else {}
-        self.state = state.replace(params=found["params"], batch_stats=found["batch_stats"], average=average)
+    def _list_jumps(self, saved: float | None) -> list[str]:
+        """Returns a line if the restored step was in another epoch when it was saved; older checkpoints do not say it."""
+        step = int(self.state.step)
+        now = step / self.steps_per_epoch
+        if saved is None or abs(now - saved) < 1e-4 * max(1, now):
+            return []
+        return [f"step {step:,} was epoch {saved:.2f} when it was saved and is epoch {now:.2f} now, because"
+                f" train.batch_size or the number of training images changed; the schedule goes on at epoch {now:.2f}"]  # fmt: skip
 
     def _check(self) -> None:
         found = split_problems(self.config, self.model, self.train_split, "train_ops")
@@ -236,18 +238,14 @@ class Run:
         self.checkpoints.save(self.state, seconds=self.seconds)
 
     def _evaluates(self, step: int) -> bool:
-        every = self.config.train.eval_every_epochs * self.steps_per_epoch
-        return step == self.total or (every > 0 and math.floor(step / every) > math.floor((step - 1) / every))
+        return step == self.total or intervals.is_due(step, self.test_interval)
 
     def _saves(self, step: int) -> bool:
-        return step == self.total or step % self.config.checkpoint.every_steps == 0
+        return step == self.total or intervals.is_due(step, self.config.checkpoint.every_steps)
 
     def next_pause(self, step: int) -> int:
-        every = self.config.train.eval_every_epochs * self.steps_per_epoch
-        log = (step // self.config.train.log_every_steps + 1) * self.config.train.log_every_steps
-        save = (step // self.config.checkpoint.every_steps + 1) * self.config.checkpoint.every_steps
-        test = math.ceil((math.floor(step / every) + 1) * every) if every > 0 else self.total
-        return min(log, save, test)
+        every = (self.config.train.log_every_steps, self.config.checkpoint.every_steps, self.test_interval)
+        return min(self.total, *(intervals.next_due(step, n) for n in every if n))
 
     def _logged(self, start: int) -> list[dict[str, float]]:
         """Returns the metrics.jsonl lines of the steps up to `start`, from which feedback schedules resume."""
@@ -314,7 +312,7 @@ class Run:
     def _save(self, state: TrainState) -> None:
         arrays = jax.device_get(state)
         divergence.check_state(arrays, self.checkpoints.steps())
-        self.checkpoints.save(arrays, seconds=self._spent())
+        self.checkpoints.save(arrays, seconds=self._spent(), epoch=int(arrays.step) / self.steps_per_epoch)
 
     def test(self) -> tuple[dict[str, Any], Evaluated]:
         """Tests the trained network, unless the last step did; returns the content of result.json and the outcome."""

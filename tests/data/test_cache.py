@@ -12,7 +12,7 @@ from tests.data.test_tf_pipeline import photographs
 
 
 def load(name):
-    ops = "decode|square(8)|subtract_mean()"
+    ops = "decode|resize_center_crop(8)|subtract_mean()"
     return dataset.load_splits(name, "", "resident", "train", "test", ops, ops, "error")
 
 

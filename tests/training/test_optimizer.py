@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from convnets.errors import UsageError
-from convnets.training.optimizer import Recipe, make_recipe, parameter_multipliers, parse_average
+from convnets.training.optimizer import Recipe, list_mismatches, make_recipe, parameter_multipliers, parse_average
 from convnets.training.schedules import Errors, parse_feedback
 
 
@@ -38,10 +38,68 @@ def test_schedules(text, factors):
 
 
 @pytest.mark.parametrize("text", ["step(0.1, 3)", "table(3)", "linear", "linear(1, 2)", "steps(0.1, 'a')",
-                                  "plateau(0.1)", "plateau(0.1, 0, 3)", "until_error(0.1, 80, 0)"])  # fmt: skip
+                                  "plateau(0.1)", "plateau(0.1, 0, 3)", "until_error(0.1, 80, 0)", "warmup('a')"])  # fmt: skip
 def test_wrong_schedules_are_refused(text):
     with pytest.raises(UsageError):
         make(schedule=text)
+
+
+@pytest.mark.parametrize("text, message", [
+    ("warmup(0)", "warmup: end is 0, it must be above 0"),
+    ("warmup(-1)|steps(0.1, 3)", "warmup: end is -1, it must be above 0"),
+    ("cosine(0)", "cosine: end is 0, it must be above 0"),
+    ("steps(0.1, 3)|linear(0.0)", "linear: end is 0, it must be above 0"),
+    ("linear(1e999)", "linear: end is inf, it must be above 0"),
+    ("poly(0, 2)", "poly: end is 0, it must be above 0"),
+    ("poly(5, -1)", "poly: power is -1, it must be 0 or more"),
+    ("exponential(0.9, 0)", "exponential: every is 0, it must be above 0"),
+    ("exponential(0, 3)", "exponential: factor is 0, it must be above 0"),
+    ("steps(-0.1, 3)", "steps: factor is -0.1, it must be 0 or more"),
+    ("table((3, -1))", "table: factor is -1, it must be 0 or more"),
+    ("plateau(0, 3, 3)", "plateau: factor is 0, it must be above 0"),
+    ("plateau(0.1, 3, -1)", "plateau: times is -1, it must be 0 or more"),
+    ("until_error(0, 80)", "until_error: factor is 0, it must be above 0"),
+])  # fmt: skip
+def test_a_schedule_that_would_divide_by_zero_or_turn_the_rate_round_is_refused(text, message):
+    with pytest.raises(UsageError) as caught:
+        make(schedule=text)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("text, epochs, wanted", [
+    ("cosine(10)", 20, "cosine(10) of optim.schedule is 0 from epoch 10 on, train.epochs is 20: the rest of the training has a rate of 0"),
+    ("warmup(1)|linear(end=10)", 12, "linear(end=10) of optim.schedule is 0 from epoch 10 on"),
+    ("poly(60, 0.5)", 61, "the rest of the training has a rate of 0"),
+    ("table((2, 0.4), (5, 0))", 8, "table((2, 0.4), (5, 0)) of optim.schedule is 0 from epoch 5 on"),
+    ("steps(0, 5)", 8, "steps(0, 5) of optim.schedule is 0 from epoch 5 on"),
+    ("cosine(10)", 5, "cosine(10) of optim.schedule changes the rate until epoch 10, train.epochs is 5: the training ends before the schedule"),
+    ("steps(0.1, 30, 60)", 50, "steps(0.1, 30, 60) of optim.schedule changes the rate until epoch 60"),
+    ("warmup(5)", 3, "warmup(5) of optim.schedule changes the rate until epoch 5"),
+    ("exponential(0.96, 8)", 5, "exponential(0.96, 8) of optim.schedule changes the rate until epoch 8"),
+])  # fmt: skip
+def test_a_schedule_of_another_length_than_the_training_is_one_line(text, epochs, wanted):
+    (line,) = list_mismatches(text, "", epochs, 0.1)
+    assert wanted in line
+
+
+@pytest.mark.parametrize("text, epochs", [("cosine(10)", 10), ("linear(10)", 10.05), ("cosine(10)", 9.95), ("constant", 3),
+    ("steps(0.1, 30, 60)", 90), ("warmup(5)|steps(0.1, 30)", 40), ("plateau(0.1, 3, 3)|until_error(0.1, 80)", 1),
+    ("exponential(0.9, 1)", 20), ("steps(0.1)|table()", 1), ("", 1)])  # fmt: skip
+def test_a_schedule_of_the_trainings_length_is_no_line(text, epochs):
+    assert list_mismatches(text, "", epochs, 0.1) == []
+
+
+@pytest.mark.parametrize("text", ["ema(1)", "ema(-0.1)", "ema(1e999)", "polyak(-1)", "polyak(1e999)"])
+def test_an_average_that_weighs_wrongly_is_refused(text):
+    with pytest.raises(UsageError, match="it must be"):
+        parse_average(text, 10.0)
+
+
+def test_an_average_that_begins_after_the_training_is_one_line():
+    assert list_mismatches("constant", "polyak(5)", 6, 0.1) == list_mismatches("constant", "ema(0.9)", 6, 0.1) == []
+    assert list_mismatches("constant", "polyak(200)", 100, 0.1) == [
+        "polyak(200) of optim.average begins at epoch 200, train.epochs is 100: nothing is averaged"
+    ]
 
 
 def test_the_rate_drops_whenever_the_validation_error_stops_improving():

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import time
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,10 @@ import pytest
 from configs import base
 from convnets import models
 from convnets.config import load_config
+from convnets.data import dataset
 from convnets.errors import CheckpointError
 from convnets.evaluation.evaluator import Evaluator
+from convnets.models.pretrained import weights
 from convnets.runtime import parallel
 from convnets.runtime.preemption import Preemption
 from convnets.training import train_step, validation
@@ -106,6 +109,51 @@ def test_what_is_wrong_with_a_recipe_is_a_line_each():
     blind = config(schedule="plateau(0.1, 1, 3)")
     blind.train.eval_every_epochs = 0.0
     assert any("the plateau of optim.schedule needs tests on the way" in line for line in validation.problems(blind))
+
+
+def test_another_batch_size_does_not_jump_the_epoch_in_silence(tmp_path):
+    short = config(steps=4)
+    saved = Run(short, tmp_path)
+    saved.earlier, saved.began = 0.0, time.monotonic()
+    saved._save(saved.state.replace(step=jnp.int32(4)))
+    assert Run(short, tmp_path).notes == []
+    short.train.batch_size = 24
+    (line,) = Run(short, tmp_path).notes
+    assert line.startswith(
+        "step 4 was epoch 0.13 when it was saved and is epoch 0.07 now, because train.batch_size or "
+    )
+    short.train.batch_size, short.optim.schedule = 48, "cosine(3)"
+    assert Run(short, tmp_path).notes[0].startswith("cosine(3) of optim.schedule changes the rate until epoch 3")
+
+
+@pytest.mark.parametrize(
+    "content, message", [(b"", "cannot be read"), (b"PK\x03\x04", "cannot be read"), (None, "is no file")]
+)
+@pytest.mark.parametrize("layers", ["", "!fc*"])
+def test_weights_are_read_before_the_data(tmp_path, monkeypatch, content, message, layers):
+    """A pass over ImageNet for its statistics, or decoding it, must not precede what a wrong file says."""
+    monkeypatch.setattr(dataset, "load_splits", lambda **_: pytest.fail("the data were loaded first"))
+    file = tmp_path / "a.pth"
+    if content is not None:
+        file.write_bytes(content)
+    wrong = config()
+    wrong.model.update(init_from=str(file), init_layers=layers)
+    with pytest.raises(CheckpointError, match=f"{file} {message}"):
+        Run(wrong, tmp_path)
+
+
+def test_some_layers_of_a_file_are_the_first_weights(tmp_path):
+    short = config(steps=1, average="ema(0.8)")
+    fresh, file = Run(short, tmp_path), tmp_path / "a.safetensors"
+    given = jax.tree.map(lambda v: np.full(v.shape, 0.5, np.float32), fresh.state.variables)
+    weights.save(file, short.model.name, given, own_names=True)
+    short.model.update(init_from=str(file), init_layers="!C*")
+    state = Run(short, tmp_path).state
+    for layer, values in state.params.items():
+        for name, value in values.items():
+            wanted = fresh.state.params[layer][name] if layer.startswith("C") else 0.5
+            assert np.array_equal(value, np.broadcast_to(wanted, value.shape)), (layer, name)
+            assert np.array_equal(value, state.average[layer][name])
 
 
 def test_a_schedule_that_looks_back_needs_the_log(whole, tmp_path):

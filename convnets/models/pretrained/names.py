@@ -13,6 +13,9 @@ from convnets.models import resnet, vgg
 # A published name is PUBLISHED_LAYERS[model]()[our layer] + "." + LEAVES[our leaf].
 LEAVES = {"kernel": "weight", "bias": "bias", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 IGNORED = "num_batches_tracked"  # PyTorch's count of training steps, in every batch norm
+COUNT = "n_averaged"  # the count of torch.optim.swa_utils.AveragedModel, beside the names under module.
+# What wrappers put before every name: DataParallel, Lightning and other trainers, torch.compile.
+WRAPPERS = ("module.", "model.", "_orig_mod.", "net.", "network.", "backbone.")
 
 
 def _alexnet() -> dict[str, str]:
@@ -67,6 +70,14 @@ PUBLISHED_LAYERS: dict[str, Callable[[], dict[str, str]]] = {
     "resnet110_cifar": partial(_resnet, resnet.cifar(110), "shortcut", fc="linear"),
     "resnet1202_cifar": partial(_resnet, resnet.cifar(1202), "shortcut", fc="linear"),
 }
+
+
+def unwrapped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Removes the prefixes that all names of a file have from wrappers around the network."""
+    arrays = {k.replace("_orig_mod.", ""): v for k, v in arrays.items() if k != COUNT}
+    while prefix := next((p for p in WRAPPERS if arrays and all(k.startswith(p) for k in arrays)), ""):
+        arrays = {k.removeprefix(prefix): v for k, v in arrays.items()}
+    return arrays
 
 
 def published_names(model_name: str, ours: list[str]) -> dict[str, str]:

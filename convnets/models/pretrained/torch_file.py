@@ -1,6 +1,7 @@
 """Reads PyTorch's weight files without PyTorch: the zip format, and the format before version 1.6.
 
-The unpickler can build tensors and nothing else.
+The unpickler can build tensors and nothing else. Every other object of a file becomes a placeholder that does nothing, so
+that a training script's checkpoint can be read, in which an argparse.Namespace stands beside the tensors.
 """
 
 import collections
@@ -15,7 +16,12 @@ import numpy as np
 from convnets.errors import CheckpointError
 
 STORAGES = {"FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16",
-            "BFloat16Storage": "bfloat16", "LongStorage": "int64"}  # fmt: skip
+            "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16",
+            "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool"}  # fmt: skip
+# Entries of a checkpoint that hold the tensors by name; the first one present is read.
+ENTRIES = ("state_dict", "model", "model_state", "model_state_dict", "network", "net", "weights", "params", "model_ema",
+           "state_dict_ema", "ema")  # fmt: skip
+ADVICE = "save it again by torch.save(model.state_dict(), FILE)"
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # header of the format before 1.6
 
 
@@ -54,6 +60,27 @@ class _Parameter:
         return tensor
 
 
+class _Placeholder:
+    """Stands for an object of any other class: takes what the pickle gives it and keeps nothing."""
+
+    __slots__ = ()
+    asks = ""  # the class that the file asks for
+
+    def __new__(cls, *_, **__):
+        return super().__new__(cls)
+
+    def __init__(self, *_, **__):
+        pass
+
+    def _ignore(self, *_):
+        pass
+
+    __setstate__ = __setitem__ = append = extend = add = _ignore
+
+    def __call__(self, *_, **__):
+        return self
+
+
 class _Unpickler(pickle.Unpickler):
     ALLOWED: dict[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): collections.OrderedDict,
@@ -68,22 +95,23 @@ class _Unpickler(pickle.Unpickler):
         self.storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.ALLOWED:
-            raise CheckpointError(f"refused: it asks for {module}.{name}, a file of weights holds only tensors")
-        return self.ALLOWED[module, name]
+        other = type("_Placeholder", (_Placeholder,), {"__slots__": (), "asks": f"{module}.{name}"})
+        return self.ALLOWED.get((module, name), other)
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Any) -> Any:
         kind, dtype, key, _, length, *view = pid
+        if getattr(dtype, "asks", ""):  # a type that no weights have; other entries of the file may
+            return dtype()
         if kind != "storage" or dtype not in STORAGES.values() or any(view):
             raise CheckpointError("it holds a kind of storage that is not known here")
         return self.storages.setdefault(str(key), _Storage(str(key), dtype, int(length)))
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a file by name; if there is a 'state_dict' entry, reads that dictionary.
+    """Reads the tensors of a file by name: those of the file itself, or of one of its ENTRIES.
 
     Raises:
-        CheckpointError: the file holds anything other than tensors. A damaged file can raise any other exception.
+        CheckpointError: the file holds no dictionary of tensors alone, or several of them. A damaged file can raise any other exception.
     """
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
@@ -94,7 +122,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
 def _read_zip(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         files = set(archive.namelist())
-        (index,) = (f for f in files if f.split("/", 1)[-1] == "data.pkl")
+        index = next((f for f in files if f.split("/", 1)[-1] == "data.pkl"), "")
+        if not index:
+            raise CheckpointError("it is a zip file, and none that PyTorch wrote")
         folder = index.removesuffix("data.pkl")
         if f"{folder}byteorder" in files and archive.read(f"{folder}byteorder") != b"little":
             raise CheckpointError("it was written on a big-endian machine")
@@ -105,7 +135,10 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
-    magic, protocol, system = (_Unpickler(file).load() for _ in range(3))
+    magic = _Unpickler(file).load()
+    if asks := _asks(magic):
+        raise CheckpointError(asks)
+    protocol, system = (_Unpickler(file).load() for _ in range(2))
     if (magic, protocol) != (MAGIC, PROTOCOL) or not system["little_endian"]:
         raise CheckpointError("it is neither .safetensors nor a file that PyTorch wrote")
     unpickler = _Unpickler(file)
@@ -119,14 +152,42 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def _tensors(found: Any) -> dict[str, _Tensor]:
-    if isinstance(found, dict) and "state_dict" in found:
-        found = found["state_dict"]
-    if not isinstance(found, dict) or not all(isinstance(k, str) for k in found):
-        raise CheckpointError("it holds no dictionary of tensors by name")
-    for name, value in found.items():
-        if not isinstance(value, _Tensor) or not isinstance(value.storage, _Storage):
-            raise CheckpointError(f"'{name}' in it is no tensor")
-    return dict(found)
+    """Returns the dictionary of tensors in an unpickled object: itself, an entry of it, or an entry of an entry."""
+    level, mixed = {"": found}, dict[str, Any]()
+    for _ in range(3):
+        level = {
+            path: v for path, v in level.items() if isinstance(v, dict) and v and all(isinstance(k, str) for k in v)
+        }
+        full = {path: v for path, v in level.items() if all(_is_tensor(t) for t in v.values())}
+        named = [path for entry in ENTRIES for path in full if path.split(".")[-1] == entry]
+        if named or len(full) == 1:
+            return dict(full[named[0] if named else next(iter(full))])
+        if full:
+            raise CheckpointError(f"it holds several sets of tensors: {', '.join(full)}; save one of them alone")
+        mixed = mixed or next((v for v in level.values() if any(_is_tensor(t) for t in v.values())), {})
+        level = {f"{path}.{k}".lstrip("."): inner for path, v in level.items() for k, inner in v.items()}
+    raise CheckpointError(_explain(mixed or found))
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, _Tensor) and isinstance(value.storage, _Storage)
+
+
+def _explain(found: Any) -> str:
+    """Returns why an unpickled object is no dictionary of tensors."""
+    if asks := _asks(found):
+        return asks
+    if not isinstance(found, dict) or not found or not all(isinstance(k, str) for k in found):
+        return f"it holds no dictionary of tensors by name; {ADVICE}"
+    wrong = next(k for k, v in found.items() if not _is_tensor(v))
+    return f"'{wrong}' in it is no tensor; it holds {', '.join(list(found)[:8])}; {ADVICE}"
+
+
+def _asks(found: Any) -> str:
+    """Returns the refusal of an object that is of another class, or holds one; '' if none."""
+    values = [found, *found.values()] if isinstance(found, dict) else [found]
+    asks = next((v.asks for v in values if getattr(v, "asks", "")), "")
+    return f"refused: it asks for {asks}, a file of weights holds only tensors; {ADVICE}" if asks else ""
 
 
 def _array(tensor: _Tensor, block: bytes) -> np.ndarray:

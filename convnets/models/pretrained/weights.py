@@ -29,9 +29,8 @@ import safetensors
 import safetensors.numpy
 
 from convnets import models
-from convnets.errors import CheckpointError, UsageError
-from convnets.models import googlenet
-from convnets.models.pretrained import torch_file
+from convnets.errors import CheckpointError
+from convnets.models.pretrained import identify, torch_file
 from convnets.models.pretrained.names import (
     IGNORED,
     LEAVES,
@@ -40,8 +39,9 @@ from convnets.models.pretrained.names import (
     published_names,
     published_shape,
     to_published,
+    unwrapped,
 )
-from convnets.op_string import suggest
+from convnets.models.pretrained.selection import HEADS, layer_of, select_layers, without_missing_heads
 
 SHOWN = 5  # maximum number of differences listed in an error
 OURS = ("params/", "batch_stats/")
@@ -72,9 +72,6 @@ def unpublished(model_name: str, model: nn.Module) -> str:
 def without_heads(variables: Any) -> Any:
     """Removes the auxiliary heads, which only training uses, from the variables."""
     return {k: {layer: v for layer, v in tree.items() if layer not in HEADS} for k, tree in variables.items()}
-
-
-HEADS = tuple(googlenet.HEADS.values())
 
 
 def _as_named(model_name: str) -> dict[str, Any]:
@@ -109,45 +106,60 @@ def load(path: Path | str, model_name: str, variables_like: Any, model: nn.Modul
     made_for = notes.get("model", model_name)
     if made_for.removesuffix("_main") != model_name.removesuffix("_main"):
         raise CheckpointError(f"{path} holds weights of model '{made_for}', not of '{model_name}'")
-    wanted = _named(variables_like)
-    if not any(_layer(k) in HEADS for k in arrays):
-        wanted = {k: v for k, v in wanted.items() if _layer(k) not in HEADS}
+    wanted = without_missing_heads(_named(variables_like), arrays)
     own = any(k.startswith(OURS) for k in arrays)
-    theirs = {k: k for k in wanted} if own else published_names(model_name, list(wanted))
-    if model is not None and ("options" in notes or not own):
-        options = json.loads(notes["options"]) if "options" in notes else _as_named(model_name)
-        if other := _other(options, function(model)):
-            raise CheckpointError(f"{path} holds weights of another function: its '{made_for}' has {other}")
+    try:
+        theirs = {k: k for k in wanted} if own else published_names(model_name, list(wanted))
+    except CheckpointError as e:
+        raise CheckpointError(_printable(f"{path}: {e}; {identify.explain_file(arrays)}".rstrip("; "))) from None
+    if not own or "options" in notes:
+        _check_function(path, notes, model_name, model)
     ignored = {f"{v.removesuffix('.running_var')}.{IGNORED}" for v in theirs.values() if v.endswith(".running_var")}
-    return _take(path, {k: v for k, v in arrays.items() if k not in ignored}, theirs, wanted, variables_like)
+    arrays = {k: v for k, v in arrays.items() if k not in ignored}
+    return _take(path, arrays, theirs, wanted, variables_like, whole=True)
 
 
-def load_layers(path: Path | str, model_name: str, variables: Any, layers: list[str]) -> Any:
+def load_layers(
+    path: Path | str, model_name: str, variables: Any, layers: list[str], model: nn.Module | None = None
+) -> Any:
     """Returns `variables` with some layers loaded from a file of any network that has them in the same shape.
 
     Args:
         path: as in `load`. Published names are mapped by the table of the model stored in the file. Without a known
             model, the smallest table that contains all layers of the file is used.
-        layers: our layer names; 'inception_3a' selects all layers inside it. Other layers of the file are ignored.
+        layers: patterns of our layer names, and exclusions: 'conv*', '!fc*'; exclusions alone select all other layers.
+            'inception_3a' selects all layers inside it. Other layers of the file are ignored.
+        model: as in `load`, for a file that has the model's layers, if most of them are taken.
 
     Raises:
-        UsageError: the model has no such layer.
+        UsageError: a pattern fits no layer of the model, or nothing is selected.
         CheckpointError: as in `load`, or a tensor of these layers is missing or has another shape.
     """
     arrays, notes = read(path)
-    named = _named(variables)
-    inside = lambda k, layer: f"{k.partition('/')[2]}/".startswith(f"{layer}/")  # noqa: E731
-    known = list(dict.fromkeys(_layer(k) for k in named))
-    for layer in layers:
-        if not any(inside(k, layer) for k in named):
-            raise UsageError(f"model.init_layers: '{layer}' is no layer of '{model_name}'{suggest(layer, known)}")
-    wanted = {k: v for k, v in named.items() if any(inside(k, layer) for layer in layers)}
-    theirs = {k: k for k in wanted}
+    named = without_missing_heads(_named(variables), arrays)
+    wanted = {k: named[k] for k in select_layers(layers, list(named), model_name)}
+    theirs = {k: k for k in named}
     if not any(k.startswith(OURS) for k in arrays):
-        table = PUBLISHED_LAYERS[notes["model"]]() if notes.get("model") in PUBLISHED_LAYERS else _table(path, arrays)
-        parts = {k: k.split("/")[-2:] for k in wanted}
+        if notes.get("model") not in PUBLISHED_LAYERS:
+            notes = {**notes, "model": _network(path, arrays)}
+        table, parts = PUBLISHED_LAYERS[notes["model"]](), {k: k.split("/")[-2:] for k in named}
         theirs = {k: f"{table.get(layer, layer)}.{LEAVES.get(leaf, leaf)}" for k, (layer, leaf) in parts.items()}
+    known = set(theirs.values())
+    missing = {layer_of(k) for k in named if theirs[k] not in arrays}
+    same_layers = len(missing) <= 1 and all(k in known or k.endswith(IGNORED) for k in arrays)
+    if same_layers and 2 * len(wanted) > len(named) and "model" in notes:
+        _check_function(path, notes, notes["model"], model)
+    theirs = {k: theirs[k] for k in wanted}
     return _take(path, {k: v for k, v in arrays.items() if k in theirs.values()}, theirs, wanted, variables)
+
+
+def _check_function(path: Path | str, notes: dict[str, str], made_for: str, model: nn.Module | None) -> None:
+    """Raises CheckpointError if the model's options differ from those of the file's network."""
+    if model is None or made_for not in models.MODELS:
+        return
+    options = json.loads(notes["options"]) if "options" in notes else _as_named(made_for)
+    if other := _other(options, function(model)):
+        raise CheckpointError(f"{path} holds weights of another function: its '{made_for}' has {other}")
 
 
 def save(
@@ -181,7 +193,8 @@ def save(
 def read(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Reads the tensors of a file by name, and its metadata ('model' and 'options' in files that we wrote).
 
-    If there is a 'state_dict' entry, that dictionary is read. A prefix 'module.' of all names is removed.
+    Of a training script's checkpoint, the entry with the tensors is read (`torch_file.ENTRIES`). What wrappers put before
+    all names is removed (`names.WRAPPERS`).
 
     Raises:
         CheckpointError: the file cannot be read, holds anything other than tensors, or asks the unpickler for anything
@@ -201,9 +214,7 @@ def read(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise CheckpointError(f"{path}: {_line(e)}") from None
     except Exception as e:  # a damaged file can raise any exception in any reader
         raise CheckpointError(f"{path} cannot be read, it may be damaged or no file of weights: {_line(e)}") from e
-    if arrays and all(k.startswith("module.") for k in arrays):
-        arrays = {k.removeprefix("module."): v for k, v in arrays.items()}
-    return arrays, notes
+    return unwrapped(arrays), notes
 
 
 def _named(variables: Any) -> dict[str, Any]:
@@ -211,51 +222,66 @@ def _named(variables: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def _layer(name: str) -> str:
-    """Returns 'conv1' for 'params/conv1/kernel', 'inception_3a' for 'params/inception_3a/1x1/kernel'."""
-    return name.split("/")[1] if "/" in name else ""
-
-
-def _table(path: Path | str, arrays: dict[str, np.ndarray]) -> dict[str, str]:
-    layers = {k.rpartition(".")[0] for k in arrays}
-    fitting = [table for table in (make() for make in PUBLISHED_LAYERS.values()) if layers <= set(table.values())]
-    if not fitting:
-        raise CheckpointError(f"{path}: its names are those of no published network that we know")
-    return min(fitting, key=len)
+def _network(path: Path | str, arrays: dict[str, np.ndarray]) -> str:
+    if found := identify.find_network(arrays):
+        return found
+    raise CheckpointError(_printable(f"{path}: {identify.explain_file(arrays) or 'it holds no tensors'}"))
 
 
 def _take(
-    path: Path | str, arrays: dict[str, np.ndarray], theirs: dict[str, str], wanted: dict[str, Any], variables_like: Any
-) -> Any:
-    """Returns `variables_like` with its `wanted` arrays taken from a file; `theirs` is {our name: name in the file}."""
+    path: Path | str, arrays: dict[str, np.ndarray], theirs: dict[str, str], wanted: dict[str, Any], variables_like: Any,
+    whole: bool = False,
+) -> Any:  # fmt: skip
+    """Returns `variables_like` with its `wanted` arrays taken from a file.
+
+    Args:
+        theirs: {our name: name in the file}.
+        whole: whether `arrays` are all of the file.
+    """
     own = all(k == v for k, v in theirs.items())
-    _check(path, arrays, {theirs[k]: tuple(v.shape) if own else published_shape(k, v.shape) for k, v in wanted.items()})
+    _check(path, arrays, theirs, wanted, whole and not own)
     values = []
     for name, like in _named(variables_like).items():
         if name in wanted:
-            array = arrays[theirs[name]].astype(like.dtype)
+            with np.errstate(over="ignore"):  # found below
+                array = arrays[theirs[name]].astype(like.dtype)
+            if not np.isfinite(array).all():
+                raise CheckpointError(f"{path}: {_printable(theirs[name])} holds NaN or infinity")
             values.append(array if own else from_published(array, like.shape))
         else:
             values.append(like)
     return jax.tree.unflatten(jax.tree.structure(variables_like), values)
 
 
-def _check(path: Path | str, arrays: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:
+def _check(
+    path: Path | str, arrays: dict[str, np.ndarray], theirs: dict[str, str], wanted: dict[str, Any], published: bool
+) -> None:
+    """Raises CheckpointError if the file has not exactly the wanted tensors, and says what would fit."""
+    own = all(k == v for k, v in theirs.items())
+    shapes = {theirs[k]: tuple(v.shape) if own else published_shape(k, v.shape) for k, v in wanted.items()}
+    other = {k: v for k, v in shapes.items() if k in arrays and arrays[k].shape != v}
     differences = [f"{k} is missing" for k in shapes if k not in arrays]
     differences += [f"{k} is not wanted" for k in arrays if k not in shapes]
     differences += [
         f"{k} is {arrays[k].dtype}{list(arrays[k].shape)}, {list(v)} of a floating type wanted"
         for k, v in shapes.items()
-        if k in arrays and (arrays[k].shape != v or not jnp.issubdtype(arrays[k].dtype, jnp.floating))
+        if k in other or (k in arrays and not jnp.issubdtype(arrays[k].dtype, jnp.floating))
     ]
-    if differences:
-        more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
-        shown = _printable("; ".join(differences[:SHOWN]))
-        raise CheckpointError(f"{path} does not fit this model: {shown}{more}")
+    if not differences:
+        return
+    more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
+    shown = _printable("; ".join(differences[:SHOWN]))
+    layers, hint = sorted({layer_of(k) for k in wanted if theirs[k] in other}), ""
+    if len(other) == len(differences) and len(layers) <= 1 + len(HEADS):  # another number of classes
+        others = ",".join(f"!{layer}" for layer in layers)
+        hint = f"all other layers fit: model.init_from with model.init_layers='{others}' begins with them"
+    elif published:
+        hint = _printable(identify.explain_file(arrays))
+    raise CheckpointError(f"{path}{f' ({hint})' if hint else ''} does not fit this model: {shown}{more}")
 
 
 def _line(e: Exception) -> str:
-    return _printable(str(e).strip().split("\n")[0])[:200] or type(e).__name__
+    return _printable(str(e).strip().split("\n")[0])[:300] or type(e).__name__
 
 
 def _printable(text: str) -> str:

@@ -1,6 +1,8 @@
 """Published weights compared with PyTorch reference networks (`make test-torch`); skipped without PyTorch."""
 
+import argparse
 import io
+import pathlib
 import sys
 
 import jax
@@ -84,6 +86,22 @@ def written(state, file, form):
 
     if form == "safetensors":
         safetensors.torch.save_file(state, file)
+    elif form == "torchvision":  # as torchvision's references/classification/train.py saves
+        model = torch.nn.Linear(2, 2)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        average = {f"module.{k}": v * 0 for k, v in state.items()} | {"n_averaged": torch.tensor(3)}
+        steps = torch.optim.lr_scheduler.MultiStepLR(optimizer, [30, 60])
+        torch.save({"model": state, "optimizer": optimizer.state_dict(), "lr_scheduler": steps.state_dict(), "epoch": 3,
+                    "args": argparse.Namespace(lr=0.1, data=pathlib.Path()), "model_ema": average, "rng": torch.get_rng_state(),
+                    "device": torch.device("cpu"), "dtype": torch.float32}, file)  # fmt: skip
+    elif form == "lightning":
+        wrapped = {f"model._orig_mod.{k}": v for k, v in state.items()}
+        torch.save(
+            {"epoch": 3, "global_step": 9, "state_dict": wrapped, "optimizer_states": [{}], "hyper_parameters": {}},
+            file,
+        )
     elif form == "checkpoint":  # as saved by a multi-device training script
         torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "best_prec1": 91.5, "epoch": 200}, file)
     else:
@@ -95,6 +113,8 @@ def written(state, file, form):
     [
         ("resnet20_cifar", "checkpoint"),
         ("resnet20_cifar", "safetensors"),
+        ("resnet20_cifar", "torchvision"),
+        ("resnet20_cifar", "lightning"),
         ("resnet18", "legacy"),
         ("resnet50_v1_5", "zip"),
         ("alexnet_owt", "zip"),
@@ -175,6 +195,19 @@ def test_a_truncated_pytorch_file_is_refused(new, tmp_path):
         (tmp_path / "a.pth").write_bytes(content[:length])
         with pytest.raises(CheckpointError, match="damaged"):
             weights.read(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_tensors_beside_other_objects_are_read(new, tmp_path):
+    class_of_its_own = argparse.Namespace(a=[torch.ones(2)])
+    content = {
+        "args": class_of_its_own,
+        "model": {"a": torch.ones(3)},
+        "rng": torch.get_rng_state(),
+        "mask": torch.ones(2) > 0,
+    }
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
+    assert {k: v.tolist() for k, v in weights.read(tmp_path / "a.pth")[0].items()} == {"a": [1, 1, 1]}
 
 
 def test_a_whole_pickled_network_is_refused(tmp_path):
