@@ -27,11 +27,10 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
-from convnets.config import configs_of_seeds, load_config, split_arguments
+from convnets.config import split_arguments
 from convnets.errors import Error, Preempted, UsageError
 from convnets.modes import usage
 from convnets.runtime import distributed, environment, streams, watchdog
@@ -92,122 +91,85 @@ flags.DEFINE_bool("json", False, "For describe: print JSON.")
 
 
 def main(argv: list[str]) -> int:
-    try:
-        Path.cwd()
-    except OSError:
-        raise UsageError("the working directory does not exist any more; change to another one") from None
-    try:
-        sys.argv = argv = [argv[0], *FLAGS.read_flags_from_files(argv[1:])]  # the manifest names all arguments
-    except (flags.Error, OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"--flagfile: {e}") from None
-    overrides, others = split_arguments(argv)
+    overrides, others = split_arguments(usage.expand_flagfiles(FLAGS, argv))
     if {"--help", "-h", "-help", "--helpfull"} & set(others):
         print(__doc__ + "\nFlags:\n" + FLAGS.main_module_help())
         return 0
-    try:
-        stray = FLAGS(others)[1:]
-    except flags.Error as e:
-        raise UsageError(str(e).replace("\n", " ")) from None
+    stray = usage.parse_flags(FLAGS, others)
     environment.tune(FLAGS.deterministic)
-    source, problems = usage.usage(FLAGS, stray, DEFAULT_CONFIG)
-    if source is None or (problems and FLAGS.mode in ("report", "sweep")):
-        raise UsageError("\n".join(problems))
-    given = Path(FLAGS.workdir).absolute() if FLAGS.workdir else None
-    members = [Path(name).absolute() for name in FLAGS.workdirs]
-
+    command = usage.check_command(FLAGS, stray, overrides, DEFAULT_CONFIG)
     if FLAGS.mode == "report":
         from convnets.report import generate
 
-        generate.generate(members)
+        generate.generate(command.members)
         return 0
-
     if FLAGS.mode == "sweep":
         from convnets.sweep import launcher
 
-        folder = given or Path("runs", f"{Path(FLAGS.experiment).stem}-{FLAGS.size}").absolute()
-        return launcher.run_sweep(FLAGS.experiment, FLAGS.size, folder, FLAGS.seeds, overrides, FLAGS.launcher, FLAGS.jobs,
-                           FLAGS.slurm)  # fmt: skip
+        return launcher.run_sweep(FLAGS.experiment, FLAGS.size, command.workdir, FLAGS.seeds, overrides, FLAGS.launcher,
+                                  FLAGS.jobs, FLAGS.slurm)  # fmt: skip
+    start_program(command)
+    run_mode(command)
+    return 0
 
-    config, wrong = load_config(source, overrides)
-    problems += wrong
-    several = FLAGS.mode == "train" and FLAGS.seeds is not None
-    configs, wrong = configs_of_seeds(source, overrides, FLAGS.seeds) if several and not problems else ([], [])
-    problems += wrong
-    group = (FLAGS.distributed, FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
-    meets = FLAGS.mode in ("train", "evaluate")
-    problems += distributed.problems(*group, FLAGS.local_device_ids) if meets else []
-    meets = meets and not problems and distributed.is_wanted(FLAGS.distributed)
-    if several and meets:
-        problems.append("--seeds: these runs are trained by one process: take --distributed=off")
-    if FLAGS.profile and (FLAGS.mode != "train" or several or (config is not None and config.loss == "svm")):
-        problems.append(
-            "--profile traces the steps of one run that trains step by step: not several seeds, not loss=svm"
-        )
-    if config is not None:
-        environment.start_jax(devices=False)
-        problems += validation.problems(config, devices=FLAGS.mode == "train" and not meets)
-    workdir = given or Path("runs", str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")).absolute()
-    if FLAGS.mode in ("train", "visualize") or (FLAGS.mode == "evaluate" and members and given):
-        problems += usage.check_workdir(workdir, FLAGS.mode)
-    if problems:
-        raise UsageError("\n".join(problems))
 
+def start_program(command: usage.Command) -> None:
+    """Sets up JAX, its compilation cache and, if wanted, the process group."""
     import jax
 
     from convnets.data import cache
-    from convnets.modes import describe, evaluate, export, predict, prepare, train, train_seeds
 
     jax.config.update("jax_default_prng_impl", "threefry2x32")
     jax.config.update("jax_threefry_partitionable", True)
     probed = cache.cache_dir() / "writable"
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and cache.keep(
-        probed, lambda file: file.write_bytes(bytes(4096))
-    ):
+    given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if not given and cache.keep(probed, lambda file: file.write_bytes(bytes(4096))):
         jax.config.update("jax_compilation_cache_dir", str(probed.with_name("xla")))  # compile once for all runs
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    if meets:
-        distributed.start(*group, FLAGS.local_device_ids, FLAGS.peer_timeout)
+    if command.distributed:
+        distributed.start(*usage.process_group(FLAGS), FLAGS.local_device_ids, FLAGS.peer_timeout)
         watchdog.listen()
-        distributed.check_same_folder(workdir)
-        if FLAGS.mode == "train" and (problem := validation.divisible(config)):
+        distributed.check_same_folder(command.workdir)
+        if FLAGS.mode == "train" and (problem := validation.divisible(command.config)):
             raise UsageError(problem)
     environment.start_jax(devices=FLAGS.mode not in ("describe", "prepare"))
-    run_mode = {
-        "train": lambda: (
-            train_seeds.train(configs, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.restart)
-            if several
-            else train.train(
-                config, workdir, FLAGS.allow_config_change, FLAGS.step_timeout, FLAGS.profile, FLAGS.restart
-            )
-        ),
-        "evaluate": lambda: (
-            evaluate.ensemble(members, overrides, given, FLAGS.name)
-            if members
-            else evaluate.evaluate(config, workdir, FLAGS.weights, FLAGS.name)
-        ),
-        "predict": lambda: predict.predict(config, workdir, FLAGS.images, FLAGS.invert),
-        "export": lambda: export.export(config, workdir, Path(FLAGS.weights)),
-        "visualize": lambda: look_inside(config, members, overrides, workdir),
-        "describe": lambda: describe.describe(config, FLAGS.json),
-        "prepare": lambda: prepare.prepare(config, FLAGS.manual_dir),
-    }[FLAGS.mode]
-    run_mode()
-    return 0
 
 
-def look_inside(config: Any, members: list[Path], overrides: list[str], workdir: Path) -> None:
-    from convnets.modes import visualize  # with all that draws and fits, for which no other mode should wait
+def run_mode(command: usage.Command) -> None:
+    from convnets.modes import describe, evaluate, export, predict, prepare, train, train_seeds
 
-    if members:
-        visualize.compare(members, overrides, workdir)
-    else:
-        visualize.visualize(config, workdir, FLAGS.weights, FLAGS.images, FLAGS.invert)
+    config, workdir, members, overrides = command.config, command.workdir, command.members, command.overrides
+    resume, origin = (FLAGS.allow_config_change, FLAGS.step_timeout), {"config": command.source, "overrides": overrides}
+    if FLAGS.mode == "train" and command.configs:
+        train_seeds.train(command.configs, workdir, *resume, FLAGS.restart, origin)
+    elif FLAGS.mode == "train":
+        train.train(config, workdir, *resume, FLAGS.profile, FLAGS.restart, origin)
+    elif FLAGS.mode == "evaluate" and members:
+        evaluate.ensemble(members, overrides, workdir if FLAGS.workdir else None, FLAGS.name)
+    elif FLAGS.mode == "evaluate":
+        evaluate.evaluate(config, workdir, FLAGS.weights, FLAGS.name)
+    elif FLAGS.mode == "predict":
+        predict.predict(config, workdir, FLAGS.images, FLAGS.invert)
+    elif FLAGS.mode == "export":
+        export.export(config, workdir, Path(FLAGS.weights))
+    elif FLAGS.mode == "describe":
+        describe.describe(config, FLAGS.json)
+    elif FLAGS.mode == "prepare":
+        prepare.prepare(config, FLAGS.manual_dir)
+    elif FLAGS.mode == "visualize":
+        from convnets.modes import visualize  # with all that draws and fits, for which no other mode should wait
+
+        if members:
+            visualize.compare(members, overrides, workdir)
+        else:
+            visualize.visualize(config, workdir, FLAGS.weights, FLAGS.images, FLAGS.invert)
 
 
 if __name__ == "__main__":
     streams.open_streams()
     try:
         code = main(sys.argv)
+        sys.stdout.flush()  # a reader that has left is noticed here, not at the end of Python
     except Preempted as e:
         code = e.code
         if distributed.is_main():

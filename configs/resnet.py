@@ -52,7 +52,9 @@ def get_config(variant: str = "50"):
         "decode|resize_short(256)|center(224)|subtract_mean('colour')",
     )
     config.model.update(model)
-    config.optim.update(lr=0.1, schedule="plateau(0.1, 5, 3)", momentum=0.9, weight_decay=1e-4, decay="*/kernel")
+    config.optim.update(
+        lr=0.1, schedule="plateau(0.1, 5, 3)", momentum=0.9, weight_decay=1e-4, decay_multipliers="*/kernel"
+    )
     config.train.update(epochs=600_000 * 256 / base.IMAGENET_TRAIN, batch_size=256)
     change(config)
     return config

@@ -37,7 +37,7 @@ def get_config(variant: str = "20"):
     config.data.update(name="cifar10", train_ops="decode|subtract_mean|pad_crop(4)|flip",
                        test_ops="decode|subtract_mean")  # fmt: skip
     config.optim.update(lr=0.1, schedule=f"steps(0.1, {32_000 * EPOCHS}, {48_000 * EPOCHS})", momentum=0.9,
-                        weight_decay=1e-4, decay="*/kernel")  # fmt: skip
+                        weight_decay=1e-4, decay_multipliers="*/kernel")  # fmt: skip
     config.train.update(epochs=64_000 * EPOCHS, batch_size=128)
     if depth >= 110:
         config.optim.schedule = f"until_error(0.1, 80)|{config.optim.schedule}"

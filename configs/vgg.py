@@ -56,7 +56,7 @@ def get_config(variant: str = "D"):
         f"decode|resize_short({test})|center(224)|subtract_mean('colour')",
     )
     config.optim.update(lr=0.01 if test == 256 else 0.001, schedule="plateau(0.1, 5, 3)", momentum=0.9,
-                        weight_decay=5e-4, decay="*/kernel")  # fmt: skip
+                        weight_decay=5e-4, decay_multipliers="*/kernel")  # fmt: skip
     config.train.update(epochs=370_000 * 256 / base.IMAGENET_TRAIN, batch_size=256)
     return config
 

@@ -29,7 +29,7 @@ from convnets.data import dataset, sources
 from convnets.evaluation.evaluator import Evaluator
 from convnets.layers import Conv, Dense
 from convnets.modes import train
-from convnets.training import trainer
+from convnets.training import components, network, trainer
 from convnets.training.optimizer import make_recipe
 from tests.conftest import ROOT
 
@@ -141,8 +141,8 @@ def test_a_leaf_that_nobody_reads_is_noticed():
 
 
 def test_what_a_section_hands_over_is_used():
-    """Every config leaf passed to a function is used there or read by the trainer."""
-    source = re.sub(r'\.get\("(\w+)"', r".\1", inspect.getsource(trainer))
+    """Every config leaf passed to a function is used there or read by the run."""
+    source = re.sub(r'\.get\("(\w+)"', r".\1", "".join(map(inspect.getsource, (trainer, components, network))))
     by_run = set(re.findall(r"config\.(\w+\.\w+)", source))
     for section, function in [
         ("model", models.create), ("data", dataset.load_splits), ("optim", make_recipe), ("evaluate", Evaluator.__init__),

@@ -153,7 +153,7 @@ def test_row_5_a_stuck_process_sets_off_the_watchdog_of_the_other(tmp_path, laun
     reach(both[0], tmp_path, 14)
     both[1].send_signal(signal.SIGSTOP)
     _, err = end(both[0], 1)
-    assert "Thread 0x" in err and "in fit" in err  # the stack shows where it waited
+    assert "Thread 0x" in err and "in train_loop" in err  # the stack shows where it waited
     assert re.search(r"error: process 0 of 2, on \S+: no step was finished for 40 s after step \d+", err)
     assert "error: process 1 of 2 does not answer" in err
 

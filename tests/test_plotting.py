@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 # What a class, a run or a picture may be called: a file name is any bytes without / and \0.
 NAMES = ["ba$$", "$x$", r"\$5$", "$\\frac{$", r"\alpha_1^2", "[red]", "[/red]", "[/]", ":smile:", "{x}", "%s", "a\nb",
          "caf\udce9", "日本", "\u05d0\u0628", "_a", " ", "#1", "x" * 255]  # fmt: skip
-LINES = [{"epoch": n / 4, "loss": 10.0 ** (2 - n), "error": 100.0 / 4**n, "test_loss": 1.0, "test_error": 9.0}
+LINES = [{"step": n + 1, "epoch": n / 4, "loss": 10.0 ** (2 - n), "error": 100.0 / 4**n, "test_loss": 1.0, "test_error": 9.0}
          for n in range(5)]  # fmt: skip
 LAYER = {"layer": "a", "norm": "n", "mean": [0.0, 1.0], "std": [1e-3, 2.0], "raw": [3.0, 1.0], "dead": 0.0}
 
@@ -99,8 +99,8 @@ def finished(tmp_path, monkeypatch):
         lambda run, path, title: run_plots.plot_filters(np.ones((3, 3, 1, 2)), path, title),
     )
     info = SimpleNamespace(name="folder:$", label_names=NAMES[:2], num_classes=2)
-    run = SimpleNamespace(workdir=tmp_path, config=SimpleNamespace(model=SimpleNamespace(name="m")), model=None,
-                          test_split=SimpleNamespace(info=info, images=lambda index: np.zeros((3, 4, 4, 1), np.uint8)[index]))  # fmt: skip
+    run = SimpleNamespace(workdir=tmp_path, config=SimpleNamespace(model=SimpleNamespace(name="m")), components=SimpleNamespace(
+        model=None, test_split=SimpleNamespace(info=info, images=lambda index: np.zeros((3, 4, 4, 1), np.uint8)[index])))  # fmt: skip
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
     return run, Evaluated({}, np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), np.array([0, 1, 1]))
 
@@ -120,7 +120,7 @@ def test_a_figure_that_fails_costs_one_line_and_no_number(finished, tmp_path, mo
     def fail(*args, **kwargs):
         raise error
 
-    where = {"images": (run.test_split, "images"), "all": (run_figures, "draw_run_figures"),
+    where = {"images": (run.components.test_split, "images"), "all": (run_figures, "draw_run_figures"),
              "filters": (run_figures, "_draw_filters")}.get(broken, (run_plots, f"plot_{broken}"))  # fmt: skip
     if broken == "import":
         monkeypatch.setitem(sys.modules, "convnets.analysis.run_figures", None)

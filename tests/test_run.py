@@ -58,7 +58,7 @@ def test_a_run_leaves_what_it_promises(finished):
     assert (result["num_examples"], result["steps"], result["parameters"]) == (360, 45, 60000)
     assert 0 <= result["top5_error"] <= result["top1_error"] < 60
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert {"command", "commit", "versions", "device", "prng", "dataset"} <= set(manifest)
+    assert {"command", "config", "overrides", "commit", "versions", "device", "prng", "dataset"} <= set(manifest)
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 46))
     assert lines[-1]["test_error"] == pytest.approx(result["top1_error"])
@@ -102,7 +102,7 @@ def test_the_same_command_again_says_complete(finished):
 
 def test_a_changed_config_is_refused_unless_allowed(finished, tmp_path):
     _, err = run(*SMALL, f"--workdir={finished}", "--config.optim.lr=0.02", "--config.loss=mse", code=2)
-    assert "loss: map -> mse; optim.lr: 0.003 -> 0.02" in err and err.count("\n") == 1
+    assert "loss: rbf_map -> mse; optim.lr: 0.003 -> 0.02" in err and err.count("\n") == 1
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
     out, _ = run(*SMALL, f"--workdir={copy}", "--config.train.epochs=1.6", "--allow_config_change")
@@ -141,8 +141,8 @@ def test_an_ensemble_of_one_is_its_member_and_of_two_their_average(finished, tmp
         found.append(json.loads((tmp_path / str(n) / "evaluation.json").read_text()))
         assert f"average of {n + 1}" in out and all(w.name in out for w in workdirs)
     runs = [Run(ConfigDict(r["config"]), w) for r, w in zip(results, (finished, other), strict=True)]
-    scores = np.stack([r.test()[1] for r in runs]).astype(np.float64)
-    labels = runs[0].test_split.constants["labels"]
+    scores = np.stack([r.test()[1].scores for r in runs]).astype(np.float64)
+    labels = runs[0].components.test_split.constants["labels"]
     each = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
     for ensemble, expected, members in zip(found, (each[0], each.mean(0)), (results[:1], results), strict=True):
         assert ensemble["num_examples"] == 360 and len(ensemble["members"]) == len(members)

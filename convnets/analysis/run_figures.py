@@ -20,7 +20,7 @@ def draw_run_figures(run: Run, tested: Evaluated) -> list[Path]:
     paths = [run.workdir / name for name in names]
     for path in paths:
         path.unlink(missing_ok=True)  # of an earlier result
-    title = f"{run.config.model.name} on {run.test_split.info.name}"
+    title = f"{run.config.model.name} on {run.components.test_split.info.name}"
     with drawing.guard(paths[0]):
         run_plots.plot_curves(files.read_lines(run.workdir / "metrics.jsonl"), paths[0], title)
     with drawing.guard(paths[1]):
@@ -28,17 +28,19 @@ def draw_run_figures(run: Run, tested: Evaluated) -> list[Path]:
     labels, guesses = tested.labels, np.argmax(tested.scores, axis=1)
     error = f"{np.count_nonzero(guesses != labels)} of {len(labels)} wrong"
     with drawing.guard(paths[2]):
-        run_plots.plot_confusion(labels, guesses, run.test_split.info.label_names, paths[2], f"{title}: {error}")
+        run_plots.plot_confusion(
+            labels, guesses, run.components.test_split.info.label_names, paths[2], f"{title}: {error}"
+        )
     with drawing.guard(paths[3]):
         _draw_mistakes(run, labels, guesses, paths[3], f"{title}: {error}, truth > guess")
-    if layer := getattr(run.model, "answers", ""):
+    if layer := getattr(run.components.model, "answers", ""):
         with drawing.guard(paths[4]):
             _draw_answers(run, layer, labels, paths[4])
     return [path for path in paths if path.exists()]
 
 
 def _draw_filters(run: Run, path: Path, title: str) -> None:
-    first = next(r for r in summarize(run.model, run.model.input_shape) if r.parameters)
+    first = next(r for r in summarize(run.components.model, run.components.model.input_shape) if r.parameters)
     kernel = run.state.variables["params"]
     for part in first.name.split("/"):
         kernel = kernel[part]
@@ -49,14 +51,19 @@ def _draw_filters(run: Run, path: Path, title: str) -> None:
 def _draw_mistakes(run: Run, labels: np.ndarray, guesses: np.ndarray, path: Path, title: str) -> None:
     shown = np.flatnonzero(guesses != labels)[:100]
     run_plots.plot_mistakes(
-        run.test_split.images(shown), labels[shown], guesses[shown], run.test_split.info.label_names, path, title
+        run.components.test_split.images(shown),
+        labels[shown],
+        guesses[shown],
+        run.components.test_split.info.label_names,
+        path,
+        title,
     )
 
 
 def _draw_answers(run: Run, layer: str, labels: np.ndarray, path: Path) -> None:
-    info = run.test_split.info
+    info = run.components.test_split.info
     some = np.sort(np.concatenate([np.flatnonzero(labels == i)[:10] for i in range(info.num_classes)]))
-    images = run.test_split.images(some)
-    pixels = pipeline.apply(run.test_split.device_ops, None, images)
-    outputs = np.asarray(capture(run.model, run.state.variables, pixels)[layer][1])[:, 0, 0]
+    images = run.components.test_split.images(some)
+    pixels = pipeline.apply(run.components.test_split.device_ops, None, images)
+    outputs = np.asarray(capture(run.components.model, run.state.variables, pixels)[layer][1])[:, 0, 0]
     run_plots.plot_answers(images, outputs, labels[some], info.label_names, path, f"{info.name}: answers of {layer}")

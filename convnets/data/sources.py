@@ -81,7 +81,9 @@ def digest(name: str, data_dir: str, split: str, *made_with: Any) -> str | None:
     """
     if name.startswith("folder:"):
         root = local_path(name.removeprefix("folder:"))
-        files = [root / split / path for path in folders.scan_split(root / split)[0]] if (root / split).is_dir() else []
+        files = (
+            [root / split / path for path in folders.scan_split(root / split)[0]] if os.path.isdir(root / split) else []
+        )
         made_with = (
             *made_with,
             *(folders.list_classes(root) if files else ()),

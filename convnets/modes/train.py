@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ from convnets.runtime.preemption import Preemption
 
 def train(
     config: ConfigDict, workdir: Path, allow_config_change: bool, step_timeout: float = 0, profile: int = 0,
-    restart: bool = False,
+    restart: bool = False, origin: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
-    """Trains, tests and plots a run; resumes an unfinished run, and only prints the result of a complete one."""
+    """Trains, tests and plots a run; resumes an unfinished run, and only prints the result of a complete one.
+
+    Args:
+        origin: {'config', 'overrides'} of the command, for the manifest.
+    """
     with contextlib.ExitStack() as stack, Preemption() as preemption:
         distributed.run_on_main(lambda: stack.enter_context(run_lock.hold(workdir)))
-        _train(config, workdir, allow_config_change, step_timeout, profile, restart, preemption)
+        _train(config, workdir, allow_config_change, step_timeout, profile, restart, origin, preemption)
 
 
 def _train(
@@ -33,14 +38,15 @@ def _train(
     step_timeout: float,
     profile: int,
     restart: bool,
+    origin: Mapping[str, Any] | None,
     preemption: Preemption,
 ) -> None:
     from convnets.training.trainer import Run
 
     distributed.run_on_main(lambda: compare(config, workdir, allow_config_change, restart))
     run = Run(config, workdir)
-    if result := distributed.run_on_main(lambda: begin(config, workdir, run)):
-        print(f"already complete: {workdir}, step {run.total}")
+    if result := distributed.run_on_main(lambda: begin(config, workdir, run, origin)):
+        print(f"already complete: {workdir}, step {run.components.total}")
         print_results(result)
         return
     announce(config, run)
@@ -89,7 +95,9 @@ def read_result(workdir: Path) -> dict[str, Any] | None:
         return None
 
 
-def begin(config: ConfigDict, workdir: Path, run: Any) -> dict[str, Any] | None:
+def begin(
+    config: ConfigDict, workdir: Path, run: Any, origin: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
     """Writes the files of a run that exist before its first step; returns the result if the run is complete.
 
     Of a complete run only missing files are written.
@@ -98,23 +106,26 @@ def begin(config: ConfigDict, workdir: Path, run: Any) -> dict[str, Any] | None:
     if result and all((workdir / name).exists() for name in ("config.json", "manifest.json")):
         return result
     files.write_json(workdir / "config.json", config.to_dict())
-    if run.train_split.statistics:  # predict has no training set to compute them from
-        np.savez(workdir / "statistics.npz", **run.train_split.statistics._asdict())
-    _manifest(workdir, run)
+    if run.components.train_split.statistics:  # predict has no training set to compute them from
+        np.savez(workdir / "statistics.npz", **run.components.train_split.statistics._asdict())
+    _manifest(workdir, run, origin or {})
     return result
 
 
 def announce(config: ConfigDict, run: Any) -> None:
-    start, info = int(run.state.step), run.train_split.info
+    start, info = int(run.state.step), run.components.train_split.info
     places = distributed.all_gather_json([socket.gethostname(), [d.id for d in jax.local_devices()]])
     print(f"{config.model.name} on {info.name}: {info.num_examples:,} images, {config.train.epochs:g} epochs of batch"
-          f" {run.batch_size} = {run.total:,} steps on {jax.device_count()} x {jax.devices()[0].device_kind}"
+          f" {run.components.batch_size} = {run.components.total:,} steps on {jax.device_count()} x {jax.devices()[0].device_kind}"
           + (f", resumed at step {start:,}" if start else ""), flush=True)  # fmt: skip
     for line in run.notes:
         print(f"note: {line}", flush=True)
     if len(places) > 1:
         print("\n".join(f"process {n}: {host}, devices {own}" for n, (host, own) in enumerate(places)), flush=True)
-    batches = ((run.train_split, run.batch_size), (run.test_split, run.evaluator.batch_size))
+    batches = (
+        (run.components.train_split, run.components.batch_size),
+        (run.components.test_split, run.components.evaluator.batch_size),
+    )
     print(f"data: {'; '.join(split.memory(size // len(places)) for split, size in batches)}", flush=True)
 
 
@@ -132,13 +143,14 @@ def finish(workdir: Path, run: Any, result: dict[str, Any], tested: Any) -> None
     print("  " + "  ".join([*names, *(f.name for f in drawn)]))
 
 
-def _manifest(workdir: Path, run: Any) -> None:
+def _manifest(workdir: Path, run: Any, origin: Mapping[str, Any]) -> None:
     path = workdir / "manifest.json"
-    info = run.train_split.info
+    info = run.components.train_split.info
     device = jax.devices()[0]
-    sample = run.test_split.constants.get("images", np.full((1, 1, 1, 1), 255, np.uint8))[:256]
+    sample = run.components.test_split.constants.get("images", np.full((1, 1, 1, 1), 255, np.uint8))[:256]
     dark = info.image_shape[2] == 1 and np.median(sample[:, :, [0, -1]]) < 64
     facts = provenance.manifest(
+        **origin,
         device={"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
         prng={key: getattr(jax.config, key) for key in ("jax_default_prng_impl", "jax_threefry_partitionable")},
         dataset={**info._asdict(), "dark_background": bool(dark)},

@@ -1,8 +1,9 @@
 """--mode=train --seeds=N: trains several seeds of a run as one program."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -15,7 +16,7 @@ from convnets.training.multi_seed import Population
 
 
 def train(configs: Sequence[ConfigDict], workdir: Path, allow_config_change: bool, step_timeout: float = 0,
-          restart: bool = False) -> None:  # fmt: skip
+          restart: bool = False, origin: Mapping[str, Any] | None = None) -> None:  # fmt: skip
     """Trains runs that differ only by seed as one program, each in its own folder; then tests and plots them.
 
     Unfinished runs are resumed.
@@ -30,7 +31,7 @@ def train(configs: Sequence[ConfigDict], workdir: Path, allow_config_change: boo
             stack.enter_context(run_lock.hold(folder))
             compare(config, folder, allow_config_change, restart)
         population = Population(configs, folders)
-        left = [m for m in population.members if not begin(m.config, m.workdir, m)]
+        left = [m for m in population.members if not begin(m.config, m.workdir, m, origin)]
         if left:
             print(f"{len(left)} of {len(configs)} runs to finish, as one program", flush=True)
             announce(left[0].config, left[0])

@@ -1,14 +1,19 @@
 """Checks the flags of run.py, the files that they name, and the workdir."""
 
 import contextlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
+from ml_collections import ConfigDict
 
+from convnets.config import configs_of_seeds, load_config
 from convnets.errors import UsageError
+from convnets.runtime import distributed, environment
 from convnets.runtime.files import is_file, local_path
+from convnets.training import validation
 
 
 class PathParser(flags.ArgumentParser):
@@ -42,7 +47,104 @@ def _exists(name: str) -> bool:
     return False
 
 
-def usage(given: Any, stray: Sequence[str], default: str) -> tuple[str | Path | None, list[str]]:
+class Command(NamedTuple):
+    """What a command asks for, checked.
+
+    Attributes:
+        source: FILE.py:VARIANT, or the config.json of a run.
+        config: None for --mode=report and --mode=sweep.
+        configs: the configs of several seeds that are trained as one program; [] for a single run.
+        workdir: the folder of the run or of the sweep.
+        members: the folders of --workdirs.
+        overrides: the `--config.KEY=VALUE` arguments.
+        distributed: whether this process joins a process group.
+    """
+
+    source: str
+    config: Any
+    configs: list[ConfigDict]
+    workdir: Path
+    members: list[Path]
+    overrides: list[str]
+    distributed: bool = False
+
+
+def expand_flagfiles(values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """Returns the arguments with those of every --flagfile in its place; sys.argv too, which the manifest names.
+
+    Raises:
+        UsageError: a file cannot be read, or the working directory is gone.
+    """
+    try:
+        Path.cwd()
+    except OSError:
+        raise UsageError("the working directory does not exist any more; change to another one") from None
+    try:
+        sys.argv = [argv[0], *values.read_flags_from_files(argv[1:])]
+    except (flags.Error, OSError, UnicodeDecodeError) as e:
+        raise UsageError(f"--flagfile: {e}") from None
+    return sys.argv
+
+
+def parse_flags(values: flags.FlagValues, arguments: list[str]) -> list[str]:
+    """Parses the flags and returns the arguments that are none; raises UsageError."""
+    try:
+        return values(arguments)[1:]
+    except flags.Error as e:
+        raise UsageError(str(e).replace("\n", " ")) from None
+
+
+def process_group(given: Any) -> tuple[str, str, int | None, int | None]:
+    """Returns the flags that say how the processes of a group find each other."""
+    return given.distributed, given.coordinator_address, given.num_processes, given.process_id
+
+
+def check_command(given: Any, stray: Sequence[str], overrides: list[str], default: str) -> Command:
+    """Checks flags, config and workdir together.
+
+    Args:
+        given: the flags of run.py, as attributes.
+        stray: arguments that are not flags.
+        overrides: `--config.KEY=VALUE` arguments.
+        default: the config if none is given.
+
+    Raises:
+        UsageError: all problems, one line each.
+    """
+    source, problems = find_config(given, stray, default)
+    if source is None or (problems and given.mode in ("report", "sweep")):
+        raise UsageError("\n".join(problems))
+    members = [Path(name).absolute() for name in given.workdirs]
+    own = str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")
+    own = f"{Path(given.experiment).stem}-{given.size}" if given.mode == "sweep" else own
+    workdir = Path(given.workdir or Path("runs", own)).absolute()
+    if given.mode in ("report", "sweep"):
+        return Command(str(source), None, [], workdir, members, overrides)
+    config, wrong = load_config(source, overrides)
+    problems += wrong
+    several = given.mode == "train" and given.seeds is not None
+    configs, wrong = configs_of_seeds(source, overrides, given.seeds) if several and not problems else ([], [])
+    problems += wrong
+    meets = given.mode in ("train", "evaluate")
+    problems += distributed.problems(*process_group(given), given.local_device_ids) if meets else []
+    meets = meets and not problems and distributed.is_wanted(given.distributed)
+    if several and meets:
+        problems.append("--seeds: these runs are trained by one process: take --distributed=off")
+    if given.profile and (given.mode != "train" or several or (config is not None and config.loss == "svm")):
+        problems.append(
+            "--profile traces the steps of one run that trains step by step: not several seeds, not loss=svm"
+        )
+    if config is not None:
+        environment.start_jax(devices=False)
+        problems += validation.problems(config, devices=given.mode == "train" and not meets)
+    if given.mode in ("train", "visualize") or (given.mode == "evaluate" and members and given.workdir):
+        problems += check_workdir(workdir, given.mode)
+    if problems:
+        raise UsageError("\n".join(problems))
+    return Command(str(source), config, configs, workdir, members, overrides, meets)
+
+
+def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | Path | None, list[str]]:
     """Returns the config that a command uses, None if unknown, and the problems with its flags, one line each.
 
     Args:

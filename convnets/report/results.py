@@ -39,8 +39,9 @@ def record(workdir: Path) -> dict[str, Any]:
     commits = {manifest["commit"], result["commit"], *(r["commit"] for r in manifest.get("resumed", []))}
     if len(commits) > 1 or not re.fullmatch("[0-9a-f]{40}", result["commit"]):
         raise UsageError(f"{workdir} was made by {', '.join(sorted(commits))}: only runs of one commit are recorded")
-    found = re.search(r"--config[= ](\S+)", manifest["command"])
-    source = (found[1] if found else "configs/lenet.py:digits").removeprefix(f"{ROOT}/")
+    found = re.search(r"--config[= ](\S+)", manifest["command"])  # of runs before the manifest had the source
+    source = manifest.get("config") or (found[1] if found else "configs/lenet.py:digits")
+    source = source.removeprefix(f"{ROOT}/")
     changed = list_overrides(_config(source), result["config"])
     # Values that the config derives from the seed, such as a data subset per seed, are not overrides.
     overrides = list_overrides(_config(source, (f"--config.train.seed={result['seed']}",)), result["config"])

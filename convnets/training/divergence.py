@@ -43,10 +43,10 @@ def _last(saved: Sequence[int]) -> str:
 
 
 def hint_at_stall(before: int, step: int, steps_per_epoch: float, loss: float, kind: str, classes: int) -> str | None:
-    """Returns a hint if the loss is still at chance level at the visit that passes PATIENCE; otherwise None.
+    """Returns a hint if the loss is still at chance level at the event that passes PATIENCE; otherwise None.
 
     Args:
-        before, step: steps of the previous and the current visit.
+        before, step: steps of the previous and the current event.
         loss: mean training loss of the steps between them.
         kind: the config's `loss`; only the softmax loss is ln(classes) at chance level.
     """

@@ -5,7 +5,6 @@ initial weights, order of examples, augmentation and dropout are its own. The me
 the seed: the images in device memory, the compiled programs, and every dispatch. Common time is divided equally.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,14 @@ from convnets.runtime.preemption import Preemption
 from convnets.runtime.watchdog import Watchdog
 from convnets.training import metric_log
 from convnets.training.state import TrainState
-from convnets.training.trainer import Run, fit
+from convnets.training.trainer import Run, train_loop
 
 
 class Population:
     """Runs whose configs differ only by seed, each in its own workdir.
 
     Attributes:
-        diverged: error message of each member whose training diverged. It is no longer visited; its last good
+        diverged: error message of each member whose training diverged. Its events are no longer handled; its last good
             checkpoint stays, and the others continue.
     """
 
@@ -36,9 +35,7 @@ class Population:
         first = Run(configs[0], folders[0])
         self.members, self.diverged = [first], dict[Run, str]()
         for config, folder in zip(configs[1:], folders[1:], strict=True):
-            member = copy.copy(first)
-            member.open(config, folder)
-            self.members.append(member)
+            self.members.append(Run(config, folder, first.components))
 
     def train(self, preemption: Preemption, step_timeout: float = 0) -> None:
         """Trains all members to the end; members that are behind first catch up with the others.
@@ -50,7 +47,7 @@ class Population:
         while left := [m for m in self.members if not m.done and m not in self.diverged]:
             at = min(int(m.state.step) for m in left)
             group = [m for m in left if int(m.state.step) == at]
-            stop = min([int(m.state.step) for m in left if m not in group], default=group[0].total)
+            stop = min([int(m.state.step) for m in left if m not in group], default=group[0].components.total)
             self._train(group, stop, preemption, step_timeout)
 
     def _meet(self) -> None:
@@ -67,32 +64,36 @@ class Population:
 
     def _train(self, group: list[Run], stop: int, preemption: Preemption, step_timeout: float) -> None:
         first, start = group[0], int(group[0].state.step)
-        progress, watchdog = metric_log.Progress(stop, start, first.batch_size), Watchdog(step_timeout, start)
+        progress, watchdog = (
+            metric_log.Progress(stop, start, first.components.batch_size),
+            Watchdog(step_timeout, start),
+        )
         apart = jax.jit(lambda state: [jax.tree.map(lambda v, i=i: v[i], state) for i in range(len(group))])
 
-        def visit(step: int, state: TrainState, sums: list) -> TrainState:
+        def on_event(step: int, state: TrainState, sums: list) -> TrainState:
             parts, states = jax.device_get(sums), apart(state)
             for i, member in enumerate(group):
                 own = [{key: value[:, i] for key, value in part.items()} for part in parts]
-                states[i] = self._ask(member, member.visit, step, states[i], own) or states[i]
+                states[i] = self._ask(member, member.on_event, step, states[i], own) or states[i]
             voices = [m.progress.last for m in group if m not in self.diverged]
             if not voices:
                 raise DivergedError("all members diverged")
             progress.update(step, *np.mean(voices, axis=0)[1:])
-            if not first.recipe.reaction:
+            if not first.components.recipe.reaction:
                 return state
             return state.replace(scale=parallel.replicate(np.stack([np.asarray(s.scale) for s in states])))
 
         for member in group:
             member.sharing = len(group)
-            member.begin(MemberProgress(progress, f"seed {member.seed}: "))
+            member.start_logging(MemberProgress(progress, f"seed {member.seed}: "))
         together = jax.tree.map(lambda *v: np.stack(v), *(jax.device_get(m.state) for m in group))
         try:
             with preemption.steps():
-                together = fit(
-                    first.compile([m.seed for m in group]), parallel.replicate(together), _batches(group, start),
-                    first.constants(), start=start, stop=stop, pauses=first.next_pause, visit=visit,
-                    asked=preemption.asked, watch=watchdog.watch,
+                components = first.components
+                together = train_loop(
+                    components.compile(first.seed, [m.seed for m in group]), parallel.replicate(together), _batches(group, start),
+                    components.resident_arrays(), start=start, stop=stop, next_event=first.next_event, on_event=on_event,
+                    should_stop=preemption.asked, on_dispatch=watchdog.watch,
                 )  # fmt: skip
                 for member, state in zip(group, apart(together), strict=True):
                     member.state = state
@@ -101,7 +102,7 @@ class Population:
         finally:
             watchdog.close()
             for member in group:
-                member.end()
+                member.stop_logging()
             progress.close()
 
     def _ask(self, member: Run, what: Callable[..., Any], *arguments: Any) -> Any:

@@ -86,7 +86,7 @@ SCHEDULES: dict[str, Callable[..., jax.Array]] = {
 }
 
 
-# Feedback schedules: functions of the run's errors so far. They are evaluated at each host visit (each test, checkpoint
+# Feedback schedules: functions of the run's errors so far. They are evaluated at each event (each test, checkpoint
 # and `train.log_every_steps`), and their factor holds from the next step on. Their only state is the errors, which are
 # in metrics.jsonl, so a resumed run continues as the uninterrupted run would have.
 

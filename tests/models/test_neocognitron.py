@@ -126,7 +126,7 @@ RATES = "US1/*, US2/*=16, US3/*=16, readout/*=0.5"
 def one_step(images, labels, rates=RATES):
     """Returns the parameters before and after one ordinary training step."""
     model = models.create("neocognitron", 5, "float32")
-    recipe = make_recipe(lr=1.0, lr_batch=0, schedule="constant", momentum=0.0, nesterov=False, weight_decay=0.0, decay="*",
+    recipe = make_recipe(lr=1.0, lr_batch=0, schedule="constant", momentum=0.0, nesterov=False, weight_decay=0.0, decay_multipliers="*",
                         lr_multipliers=rates, max_norm=0.0, average="", steps_per_epoch=5.0, batch_size=1)  # fmt: skip
     before = create_state(model, recipe.optimizer, model.input_shape, 0)
     step = parallel.parallel(

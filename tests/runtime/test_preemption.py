@@ -11,6 +11,13 @@ from convnets.runtime import distributed
 from convnets.runtime.preemption import Preemption
 
 
+@pytest.fixture(autouse=True)
+def _without_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", distributed.SIGNALS, ids=lambda s: s.name)
 def test_every_signal_stops_a_run_at_its_next_step_and_leaves_no_handler(number, capfd):
     before = signal.getsignal(number)

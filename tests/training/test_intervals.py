@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from convnets.training import intervals
-from convnets.training.trainer import Run, fit
+from convnets.training.trainer import Run, train_loop
 
 EPOCHS = st.one_of(
     st.decimals(min_value="0.0001", max_value=300, places=4).map(float),
@@ -23,8 +24,8 @@ def schedule(examples, batch, epochs, every, log=100, save=1000):
     run = object.__new__(Run)
     train = {"epochs": epochs, "eval_every_epochs": every, "log_every_steps": log}
     run.config = ConfigDict({"train": train, "checkpoint": {"every_steps": save}})
-    run.total = intervals.count_steps(epochs, examples, batch)
-    run.test_interval = intervals.interval(every, examples, batch)
+    total, every = intervals.count_steps(epochs, examples, batch), intervals.interval(every, examples, batch)
+    run.components = SimpleNamespace(total=total, test_interval=every)
     return run
 
 
@@ -38,9 +39,9 @@ def schedule(examples, batch, epochs, every, log=100, save=1000):
 def test_pauses_rise_and_miss_nothing(examples, batch, every, start, log, save):
     """Every pause comes later than the one before, has a reason, and no due step lies between two pauses."""
     run, step = schedule(examples, batch, 10**6, every, log, save), start
-    run.total = start + 10**9
+    run.components.total = start + 10**9
     for _ in range(5):
-        pause = run.next_pause(step)
+        pause = run.next_event(step)
         due = [n for n in range(step + 1, pause + 1) if n % log == 0 or run._saves(n) or run._evaluates(n)]
         assert due == [pause]
         step = pause
@@ -52,8 +53,8 @@ def test_test_number_k_is_in_the_first_step_that_has_shown_k_intervals(examples,
     run = schedule(examples, batch, 10**6, every)
     exact = number * max(1, Fraction(every).limit_denominator(10**7) * Fraction(examples, batch))
     step = math.ceil(exact)
-    run.total = step + 10**9
-    assert run._evaluates(step) and run.next_pause(step - 1) == step
+    run.components.total = step + 10**9
+    assert run._evaluates(step) and run.next_event(step - 1) == step
 
 
 @settings(deadline=None, database=None)
@@ -73,10 +74,10 @@ def test_steps_by_hand(examples, batch, epochs, steps):
 @pytest.mark.parametrize("examples, batch, every", [(1000, 15, 0.04), (1000, 30, 0.01), (60_000, 144, 0.01)])
 def test_the_loop_takes_every_step_once(examples, batch, every):
     """The loop itself with these pauses; a seed's run and several seeds as one program share both."""
-    run, visits = schedule(examples, batch, 500 * batch / examples, every), []
+    run, events = schedule(examples, batch, 500 * batch / examples, every), []
     step = lambda state, batch, constants: (state + 1, {"count": 1})  # noqa: E731
-    visit = lambda step, state, sums: (visits.append((step, len(sums))), state)[1]  # noqa: E731
-    end = fit({1: step}, 0, iter([{}] * 1000), {}, start=0, stop=run.total, pauses=run.next_pause, visit=visit,
-              asked=lambda step: False, watch=lambda step, count: None)  # fmt: skip
-    assert end == run.total == 500 and sum(n for _, n in visits) == 500 and min(n for _, n in visits) > 0
-    assert [s for s, _ in visits] == sorted({s for s, _ in visits}) and visits[-1][0] == 500
+    visit = lambda step, state, sums: (events.append((step, len(sums))), state)[1]  # noqa: E731
+    end = train_loop({1: step}, 0, iter([{}] * 1000), {}, start=0, stop=run.components.total, next_event=run.next_event, on_event=visit,
+              should_stop=lambda step: False, on_dispatch=lambda step, count: None)  # fmt: skip
+    assert end == run.components.total == 500 and sum(n for _, n in events) == 500 and min(n for _, n in events) > 0
+    assert [s for s, _ in events] == sorted({s for s, _ in events}) and events[-1][0] == 500

@@ -214,7 +214,7 @@ def test_momentum_is_the_papers_across_a_change_of_rate(nesterov):
 
 
 def test_decay_on_all_reaches_biases():
-    optimizer = make(weight_decay=0.1, decay="*").optimizer
+    optimizer = make(weight_decay=0.1, decay_multipliers="*").optimizer
     params = {"layer": {"bias": jnp.array([2.0])}}
     updates, _ = optimizer.update({"layer": {"bias": jnp.array([0.0])}}, optimizer.init(params), params)
     assert float(updates["layer"]["bias"][0]) == pytest.approx(-0.2)

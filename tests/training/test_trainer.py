@@ -81,17 +81,17 @@ def test_the_rate_follows_the_logged_errors(whole):
 
 @pytest.mark.parametrize("stop", [5, 12])
 def test_stopped_and_resumed_is_never_stopped(whole, tmp_path, monkeypatch, stop):
-    visit = Run.visit
+    visit = Run.on_event
 
     def dies(self, step, *rest):
         if step > stop:
             raise KeyboardInterrupt
         return visit(self, step, *rest)
 
-    monkeypatch.setattr(Run, "visit", dies)
+    monkeypatch.setattr(Run, "on_event", dies)
     with pytest.raises(KeyboardInterrupt):
         run(config(**REACTING), tmp_path)
-    monkeypatch.setattr(Run, "visit", visit)
+    monkeypatch.setattr(Run, "on_event", visit)
     assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == stop // 2 * 2
     again = run(config(**REACTING), tmp_path)
     for (name, a), b in zip(flatten(again.state).items(), flatten(whole[0].state).values(), strict=True):
@@ -185,8 +185,8 @@ def test_the_average_is_numpys_and_is_what_is_tested(tmp_path):
     for name in (k for k in kept[0] if k.startswith("params/")):
         mean = np.mean([k[name] for k in kept], axis=0, dtype=np.float64)
         np.testing.assert_allclose(kept[-1][name.replace("params", "average")], mean, rtol=1e-5, atol=1e-6)
-    tested = done.evaluator(parallel.replicate(done.state.variables)).summary
-    plain = done.evaluator(parallel.replicate(done.state.replace(average={}).variables)).summary
+    tested = done.components.evaluator(parallel.replicate(done.state.variables)).summary
+    plain = done.components.evaluator(parallel.replicate(done.state.replace(average={}).variables)).summary
     assert tested["loss"] != plain["loss"] and lines(tmp_path)[-1]["test_loss"] == tested["loss"]
 
 

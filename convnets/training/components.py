@@ -1,0 +1,86 @@
+"""What a config builds: the model, the data, the recipe and the evaluators."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from convnets import models
+from convnets.data import dataset, sampler, tf_pipeline
+from convnets.errors import UsageError
+from convnets.evaluation.evaluator import Evaluator
+from convnets.runtime import distributed, parallel
+from convnets.training import intervals, train_step
+from convnets.training.network import load_initial, split_problems
+from convnets.training.optimizer import make_recipe
+
+
+class Components:
+    """What a config builds. Runs whose configs differ only by seed share it.
+
+    Args:
+        resumes: whether the run continues from a checkpoint, so that `model.init_from` is not read.
+
+    Attributes:
+        initial: variables from `model.init_from`, or None.
+        total: number of training steps.
+        test_interval: steps between tests during training; 0 = only at the end.
+        evaluator: tests by `evaluate.protocol`.
+        quick: tests during training, with a single view; the same object as `evaluator` if that has one too.
+
+    Raises:
+        DataError, UsageError: raised by the components that the config names.
+    """
+
+    def __init__(self, config: ConfigDict, resumes: bool = False):
+        self.config = config
+        self.model = models.create(**config.model)
+        self.initial = None if resumes else load_initial(config, self.model)  # before the data are decoded or measured
+        self.train_split, self.test_split = distributed.main_first(lambda: dataset.load_splits(**config.data))
+        self._check()
+        self.batch_size = config.train.batch_size
+        length = self.train_split.info.num_examples, self.batch_size
+        self.steps_per_epoch = length[0] / length[1]
+        self.total = intervals.count_steps(config.train.epochs, *length)
+        self.test_interval = intervals.interval(config.train.eval_every_epochs, *length)
+        self.recipe = make_recipe(**config.optim, steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size)
+        test = functools.partial(Evaluator, self.model, config.loss, self.test_split)
+        self.evaluator = test(**config.evaluate)
+        single = config.evaluate.protocol == "single"
+        self.quick = self.evaluator if single else test(**{**config.evaluate, "protocol": "single"})
+
+    def _check(self) -> None:
+        found = split_problems(self.config, self.model, self.train_split, "train_ops")
+        found += split_problems(self.config, self.model, self.test_split, "test_ops")
+        if self.config.train.batch_size > self.train_split.info.num_examples:
+            found.append(
+                f"train.batch_size is {self.config.train.batch_size}, "
+                f"{self.train_split.info.name} has {self.train_split.info.num_examples} examples"
+            )
+        if found:
+            raise UsageError("\n".join(dict.fromkeys(found)))
+
+    def compile(self, seed: int, together: Sequence[int] = ()) -> dict[int, Callable[..., Any]]:
+        """Returns the compiled training step, keyed by the number of steps per dispatch.
+
+        Args:
+            together: the seeds of runs that are trained as one program; empty for a single run.
+        """
+        config = self.config
+        step = train_step.train_step(self.model, self.recipe.optimizer, config.loss, self.train_split.device_ops, seed,
+                                     self.recipe.average)  # fmt: skip
+        counts = {1, parallel.steps_per_dispatch(config.train.steps_per_dispatch)}
+        return {n: parallel.parallel(step, train=True, steps=n, seeds=together) for n in counts}
+
+    def feed(self, seed: int, start: int) -> Iterator[tf_pipeline.Batch]:
+        """Returns the batches of the run of a seed, from step `start` to the end."""
+        schedule = sampler.training_schedule(
+            self.train_split.info.num_examples, self.batch_size, seed, start, self.total, distributed.process_index(),
+            distributed.process_count(), self.config.train.reshuffle,
+        )  # fmt: skip
+        return self.train_split.feed(schedule, seed)
+
+    def resident_arrays(self) -> Any:
+        """Returns the training images and labels on every device; {} if they are streamed."""
+        return parallel.replicate(self.train_split.constants)
