@@ -104,7 +104,7 @@ def test_the_state_is_donated_and_has_no_device_axis(network):
 def test_evaluation_counts_exactly_n_for_any_batch(batch_size):
     network = models.create("lenet5_modern", 10, "float32")
     at = parallel.replicate(create_state(network, optax.identity(), network.input_shape, 0).variables)
-    split = dataset.Split(INFO, PLAIN, CONSTANTS)
+    split = dataset.Split(INFO, PLAIN, CONSTANTS, ops="decode")
     summary, scores, _ = Evaluator(network, "softmax", split, protocol="single", batch_size=batch_size)(at)
     assert summary["num_examples"] == N and scores.shape == (N, 10)
     expected = network.apply(at, pipeline.apply(PLAIN, None, CONSTANTS["images"]), train=False)
