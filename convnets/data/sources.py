@@ -81,12 +81,10 @@ def digest(name: str, data_dir: str, split: str, *made_with: Any) -> str | None:
     """
     if name.startswith("folder:"):
         root = local_path(name.removeprefix("folder:"))
-        found = folders.scan_split(root / split)[0] if os.path.isdir(root / split) else []
-        files = [root / split / path for path in found]
-        made_with = (
-            *made_with,
-            *(folders.list_classes(root) if files else ()),
-        )  # of all splits, which number the labels
+        there = os.path.isdir(root / split)  # noqa: PTH112 - Path.is_dir fails on a name that is too long
+        files = [root / split / path for path in folders.scan_split(root / split)[0]] if there else []
+        classes = folders.list_classes(root) if files else []  # of all splits, since they number the labels
+        made_with = (*made_with, *classes)
     else:
         root = version_dir(directory(data_dir) / name.replace(":", "/")) or Path()
         files = sorted(p for p in root.iterdir() if p.exists()) if root.name else []  # a link may lead nowhere
