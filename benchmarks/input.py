@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import sides
+from benchmarks import compare
 
 OPS = {
     "imagenet": "decode|resize_short(256, 480)|crop(224)",
@@ -48,7 +48,7 @@ def ours(task):
     test = "decode|resize_center_crop(224)" if task == "imagenet" else "decode"
     loader = "stream" if task == "imagenet" else "resident"
     name, test_split = NAMES[task], "validation" if task == "imagenet" else "test"
-    split, _ = dataset.load_splits(name, str(sides.SHARED), loader, "train", test_split, OPS[task], test, "error")
+    split, _ = dataset.load_splits(name, str(compare.SHARED), loader, "train", test_split, OPS[task], test, "error")
     batches = split.feed(sampler.training_schedule(split.info.num_examples, BATCH[task], 0, 0, 1 << 40), 0)
     if task == "imagenet":
         yield from (batch["image"] for batch in batches)
@@ -69,12 +69,12 @@ def torch_loader(task, kind):
     from convnets.data import dataset, sources
 
     if task == "imagenet":
-        source = sources.find(NAMES[task], str(sides.SHARED), "train")
+        source = sources.find(NAMES[task], str(compare.SHARED), "train")
         encoded, _ = source.parse(np.arange(192), source.reader.read(np.arange(192)))
         examples = list(encoded.numpy())
     else:
         split, _ = dataset.load_splits(
-            NAMES[task], str(sides.SHARED), "resident", "train", "test", "decode", "decode", "error"
+            NAMES[task], str(compare.SHARED), "resident", "train", "test", "decode", "decode", "error"
         )
         examples = split.constants["images"]
     loader = torch.utils.data.DataLoader(
@@ -135,7 +135,7 @@ def serve(task, side):
         took = time.perf_counter() - began
         return {"images_per_second": IMAGES[task] / took, "cpu_ms": 1000 * (cpu_seconds() - cpu) / IMAGES[task]}
 
-    sides.serve(measure)
+    compare.serve(measure)
 
 
 def cpu_seconds():
@@ -149,23 +149,23 @@ def cpu_seconds():
 
 
 def main():
-    parser = sides.parser(__doc__, 7)
+    parser = compare.parser(__doc__, 7)
     parser.add_argument("--tasks", default=",".join(SIDES))
     parser.add_argument("--serve", default="", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     if flags.serve:
         return serve(*flags.serve.split(":"))
-    for task in sides.chosen(parser, "tasks", flags.tasks, SIDES):
+    for task in compare.chosen(parser, "tasks", flags.tasks, SIDES):
         load = round(os.getloadavg()[0], 1)
-        found = sides.race({side: [__file__, f"--serve={task}:{side}"] for side in SIDES[task]}, flags.rounds)
+        found = compare.race({side: [__file__, f"--serve={task}:{side}"] for side in SIDES[task]}, flags.rounds)
         speeds = {side: np.array([a["images_per_second"] for a in v]) for side, v in found.items()}
-        ratios = {side: sides.spread(speeds["ours"] / v, 2) for side, v in speeds.items() if side != "ours"}
-        facts = {side: {"images_per_second": sides.spread(speeds[side]),
+        ratios = {side: compare.spread(speeds["ours"] / v, 2) for side, v in speeds.items() if side != "ours"}
+        facts = {side: {"images_per_second": compare.spread(speeds[side]),
                         "cpu_ms": round(float(np.median([a["cpu_ms"] for a in v])), 3)} for side, v in found.items()}  # fmt: skip
         print(f"{task:9} " + ", ".join(f"{s} {np.median(v):,.0f}" for s, v in speeds.items()) + " images/s; ours "
               + ", ".join(f"{r['median']:.2f} x {s}" for s, r in ratios.items()), flush=True)  # fmt: skip
-        sides.record("input", task=task, **facts, ratios=ratios, images_a_round=IMAGES[task], rounds=flags.rounds,
+        compare.record("input", task=task, **facts, ratios=ratios, images_a_round=IMAGES[task], rounds=flags.rounds,
                      load_before=load, note=flags.note)  # fmt: skip
 
 

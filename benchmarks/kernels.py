@@ -18,7 +18,7 @@ from unittest import mock
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import sides
+from benchmarks import compare
 
 KEPT = 1.1
 # form: {layer: (image side, channels, features, kernel, stride, padding, groups, batch)}
@@ -217,7 +217,7 @@ def measure(both, arguments, rounds):
 
 
 def main():
-    parser = sides.parser(__doc__, 9)
+    parser = compare.parser(__doc__, 9)
     flags = parser.parse_args()
     from convnets.runtime import environment
 
@@ -235,7 +235,7 @@ def main():
     for form, shapes in found.items():
         middle = float(np.median([v["ratio_of_cpu"] for v in shapes.values()]))
         print(f"{form:20} {'kept' if middle >= KEPT else 'NOT WORTH IT'}: {middle:.2f} in the middle of its shapes")
-    sides.record("kernels", forms=found, rounds=flags.rounds, load_before=load, note=flags.note)
+    compare.record("kernels", forms=found, rounds=flags.rounds, load_before=load, note=flags.note)
 
 
 if __name__ == "__main__":

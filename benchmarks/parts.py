@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import sides, train
+from benchmarks import compare, train
 
 STEP = "ours:train"
 WHOLE = {"the step with jax.nn.relu": "ours_plain_relu:train",
@@ -95,12 +95,12 @@ def part(dtype, x_shape, features, kernel, stride, padding, groups, wants_input)
 
 
 def main():
-    parser = sides.parser(__doc__, 5)
+    parser = compare.parser(__doc__, 5)
     parser.add_argument("--nets", default="resnet20_cifar,resnet50_v1_5")
     parser.add_argument("--dtypes", default=",".join(train.DTYPES))
     flags = parser.parse_args()
-    nets = sides.chosen(parser, "nets", flags.nets, train.NETS)
-    dtypes = sides.chosen(parser, "dtypes", flags.dtypes, train.DTYPES)
+    nets = compare.chosen(parser, "nets", flags.nets, train.NETS)
+    dtypes = compare.chosen(parser, "dtypes", flags.dtypes, train.DTYPES)
     from convnets.runtime import environment
 
     environment.tune()
@@ -114,12 +114,12 @@ def take_apart(net, dtype, flags, **facts):
     load, batch = round(os.getloadavg()[0], 1), train.NETS[net][0]
     commands = {side: [train.__file__, f"--serve={side}:{net}:{dtype}"] for side in (STEP, *WHOLE.values())}
     whole = {side: batch * float(np.median([a["cpu_ms"] for a in answers]))
-             for side, answers in sides.race(commands, flags.rounds).items()}  # fmt: skip
+             for side, answers in compare.race(commands, flags.rounds).items()}  # fmt: skip
     step, macs, times = whole[STEP], 0, 0
     for (x, *rest), count in convolutions(net, batch).items():
         own, took = part(dtype, x, *rest, wants_input=x[3] > 3)
         macs, times = macs + count * own, times + count * took
-    found = {f"convolutions, {name}": {"cpu_ms": round(float(t), 1), "gflops": round(2 * m / t / 1e6 * sides.cores())}
+    found = {f"convolutions, {name}": {"cpu_ms": round(float(t), 1), "gflops": round(2 * m / t / 1e6 * compare.cores())}
              for name, m, t in zip(PARTS, macs, times, strict=True)}  # fmt: skip
     found["all else"] = {"cpu_ms": round(step - float(times.sum()), 1)}
     found |= {name: {"cpu_ms": round(whole[side], 1)} for name, side in WHOLE.items()}
@@ -127,7 +127,7 @@ def take_apart(net, dtype, flags, **facts):
     for name, p in found.items():
         rate = f", {p['gflops']} GFLOP/s" if "gflops" in p else ""
         print(f"    {name:45} {p['cpu_ms']:8,.0f} ms{rate}", flush=True)
-    sides.record("parts", net=net, dtype=dtype, batch=batch, step_cpu_ms=round(step, 1), parts=found, rounds=flags.rounds,
+    compare.record("parts", net=net, dtype=dtype, batch=batch, step_cpu_ms=round(step, 1), parts=found, rounds=flags.rounds,
                  load_before=load, note=flags.note, **facts)  # fmt: skip
 
 

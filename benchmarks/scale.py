@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import sides
+from benchmarks import compare
 
 TRAIN = str(Path(__file__).parent / "train.py")
 # (network, batch, devices) of each case
@@ -26,24 +26,24 @@ CASES = {
 
 
 def main():
-    parser = sides.parser(__doc__, 3)
+    parser = compare.parser(__doc__, 3)
     parser.add_argument("--what", default=",".join(CASES))
     flags = parser.parse_args()
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
-    for what in sides.chosen(parser, "what", flags.what, CASES):
+    for what in compare.chosen(parser, "what", flags.what, CASES):
         for net, batch, devices in CASES[what]:
             load = round(os.getloadavg()[0], 1)
             case = f"train:{net}:float32:{batch}"
             other = f"torch:{case}" if what != "devices" else f"ours:{case}:1"
             commands = {"ours": [TRAIN, f"--serve=ours:{case}:{devices}"], "other": [TRAIN, f"--serve={other}"]}
-            found = sides.race(commands, flags.rounds)
+            found = compare.race(commands, flags.rounds)
             speeds = {side: np.array([a["images_per_second"] for a in v]) for side, v in found.items()}
-            ratio = sides.spread(speeds["ours"] / speeds["other"], 2)
+            ratio = compare.spread(speeds["ours"] / speeds["other"], 2)
             beside = "torch" if what != "devices" else "one device"
             print(f"{what:8} {net:16} batch {batch:4}, {devices} devices: {np.median(speeds['ours']):8,.1f} images/s, "
                   f"{ratio['median']:.2f} of {beside}", flush=True)  # fmt: skip
-            sides.record("scale", what=what, net=net, batch=batch, devices=devices, beside=beside,
-                         images_per_second=sides.spread(speeds["ours"]), ratio=ratio,
+            compare.record("scale", what=what, net=net, batch=batch, devices=devices, beside=beside,
+                         images_per_second=compare.spread(speeds["ours"]), ratio=ratio,
                          cpu_ms=round(float(np.median([a["cpu_ms"] for a in found["ours"]])), 3), rounds=flags.rounds,
                          load_before=load, note=flags.note)  # fmt: skip
 

@@ -20,7 +20,7 @@ from convnets.training.optimizer import make_recipe
 from convnets.training.state import create_state
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import sides
+from benchmarks import compare
 
 BATCH, IMAGES = 128, 10_000
 SIDES = ("together", "one_by_one")
@@ -64,11 +64,11 @@ def serve(side, net, seeds, length):
         return {"seeds_per_second": seeds / (time.perf_counter() - began), "device": device[0].device_kind}
 
     measure()  # compiles
-    sides.serve(measure)
+    compare.serve(measure)
 
 
 def main():
-    parser = sides.parser(__doc__, 5)
+    parser = compare.parser(__doc__, 5)
     parser.add_argument("--nets", default="lenet5_modern")
     parser.add_argument("--seeds", default="1,4,8,16")
     parser.add_argument("--steps", type=int, default=64)
@@ -80,15 +80,15 @@ def main():
     for net in flags.nets.split(","):
         for seeds in flags.seeds.split(","):
             load, common = os.getloadavg()[0], (f"--seeds={seeds}", f"--steps={flags.steps}")
-            answers = sides.race({side: (__file__, "--serve", side, net, *common) for side in SIDES}, flags.rounds)
+            answers = compare.race({side: (__file__, "--serve", side, net, *common) for side in SIDES}, flags.rounds)
             rates = {side: np.array([a["seeds_per_second"] for a in answers[side]]) for side in SIDES}
             ratio = rates["together"] / rates["one_by_one"]
             device = answers["together"][0]["device"]
             print(f"{net}, {seeds} seeds on {device}: {np.median(rates['together']):.3g} seeds/s together,"
                   f" {np.median(rates['one_by_one']):.3g} one by one: {np.median(ratio):.2f} times as fast")  # fmt: skip
-            sides.record("seeds", net=net, seeds=int(seeds), steps=flags.steps, rounds=flags.rounds, device=device,
-                         **{side: sides.spread(rate, 3) for side, rate in rates.items()},
-                         ratio=sides.spread(ratio, 2), load_before=round(load, 1), note=flags.note)  # fmt: skip
+            compare.record("seeds", net=net, seeds=int(seeds), steps=flags.steps, rounds=flags.rounds, device=device,
+                         **{side: compare.spread(rate, 3) for side, rate in rates.items()},
+                         ratio=compare.spread(ratio, 2), load_before=round(load, 1), note=flags.note)  # fmt: skip
 
 
 if __name__ == "__main__":

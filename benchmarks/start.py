@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import sides
+from benchmarks import compare
 
 ROOT = Path(__file__).parent.parent
 # arguments of run.py; for PyTorch the name of the network, the batch size and the image shape
@@ -55,7 +55,7 @@ def seconds(net, side, caches):
     workdir = Path(tempfile.mkdtemp(dir=caches["folder"]))
     if side.startswith("ours"):
         lines = workdir / "metrics.jsonl"
-        command = ["run.py", *NETS[net][0], f"--config.data.data_dir={sides.SHARED}", "--config.train.log_every_steps=1",
+        command = ["run.py", *NETS[net][0], f"--config.data.data_dir={compare.SHARED}", "--config.train.log_every_steps=1",
                    f"--workdir={workdir}"]  # fmt: skip
     else:
         lines = workdir / "out"
@@ -75,14 +75,14 @@ def seconds(net, side, caches):
 
 
 def main():
-    parser = sides.parser(__doc__, 3)
+    parser = compare.parser(__doc__, 3)
     parser.add_argument("--nets", default=",".join(NETS))
     parser.add_argument("--first", default="", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.first:
         net, side = flags.first.split(":")
         return first_step_of_torch(net, "compiled" in side)
-    for net in sides.chosen(parser, "nets", flags.nets, NETS):
+    for net in compare.chosen(parser, "nets", flags.nets, NETS):
         load = round(os.getloadavg()[0], 1)
         with tempfile.TemporaryDirectory() as folder:
             caches = {"folder": folder, **dict.fromkeys(("ours", "torch", "torch_compiled"), folder)}
@@ -91,8 +91,8 @@ def main():
             for _ in range(flags.rounds):
                 for side in SIDES:
                     found[side].append(seconds(net, side, caches))
-        print(f"{net:10} " + ", ".join(f"{s} {sides.spread(v)['median']} s" for s, v in found.items()), flush=True)
-        sides.record("start", net=net, seconds={side: sides.spread(v) for side, v in found.items()}, rounds=flags.rounds,
+        print(f"{net:10} " + ", ".join(f"{s} {compare.spread(v)['median']} s" for s, v in found.items()), flush=True)
+        compare.record("start", net=net, seconds={side: compare.spread(v) for side, v in found.items()}, rounds=flags.rounds,
                      load_before=load, note=flags.note)  # fmt: skip
 
 

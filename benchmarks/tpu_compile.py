@@ -16,7 +16,7 @@ from convnets.training.state import initial_state
 
 os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", TPU_WORKER_HOSTNAMES="localhost")
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import sides, train
+from benchmarks import compare, train
 
 TOPOLOGY = "v5e:2x2"
 PEAK, BANDWIDTH = 197e12, 819e9  # one v5e chip, by Google's specification: FLOP/s in bfloat16, bytes/s
@@ -45,12 +45,12 @@ def step_for(net, dtype, device):
 
 
 def main():
-    parser = sides.parser(__doc__, 1)
+    parser = compare.parser(__doc__, 1)
     parser.add_argument("--nets", default=",".join(train.NETS))
     parser.add_argument("--dtypes", default="bfloat16")
     flags = parser.parse_args()
-    nets = sides.chosen(parser, "nets", flags.nets, train.NETS)
-    dtypes = sides.chosen(parser, "dtypes", flags.dtypes, train.DTYPES)
+    nets = compare.chosen(parser, "nets", flags.nets, train.NETS)
+    dtypes = compare.chosen(parser, "dtypes", flags.dtypes, train.DTYPES)
     from jax.experimental import topologies
 
     device = topologies.get_topology_desc(TOPOLOGY, "tpu").devices[0]
@@ -68,7 +68,7 @@ def main():
                    for name, size in (("argument_mib", "argument"), ("temporary_mib", "temp"))}  # fmt: skip
             print(f"{net:16} {dtype:9} traced in {lower:5.1f} s, compiled in {took:6.1f} s, estimated {1e3 * estimated:.2f} ms a"
                   f" step, {sum(mib.values()):,.0f} MiB", flush=True)  # fmt: skip
-            sides.record("compile", topology=TOPOLOGY, net=net, dtype=dtype, batch=BATCH, lower_s=round(lower, 1),
+            compare.record("compile", topology=TOPOLOGY, net=net, dtype=dtype, batch=BATCH, lower_s=round(lower, 1),
                          compile_s=round(took, 1), **mib, estimated_s=round(estimated, 6), flops=costs["flops"],
                          bytes_accessed=costs["bytes accessed"], note=flags.note)  # fmt: skip
 

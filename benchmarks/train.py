@@ -27,7 +27,7 @@ from convnets.training.optimizer import make_recipe
 from convnets.training.state import create_state
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import sides
+from benchmarks import compare
 
 # (batch on CPUs, batch on GPUs)
 NETS = {
@@ -186,7 +186,7 @@ def serve(side, kind, net, dtype, batch="0", devices="1"):
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         return {"images_per_second": images * count / took, "cpu_ms": 1e3 * cpu / (images * count), "peak_mib": peak()}
 
-    sides.serve(measure)
+    compare.serve(measure)
 
 
 def limit(dtype):
@@ -206,7 +206,7 @@ def limit(dtype):
 
 
 def main():
-    parser = sides.parser(__doc__, 5)
+    parser = compare.parser(__doc__, 5)
     parser.add_argument("--nets", default=",".join(NETS))
     parser.add_argument("--dtypes", default=",".join(DTYPES))
     parser.add_argument("--kinds", default=",".join(KINDS))
@@ -214,7 +214,7 @@ def main():
     flags = parser.parse_args()
     if flags.serve:
         return serve(*flags.serve.split(":"))
-    nets, dtypes, kinds = (sides.chosen(parser, option, getattr(flags, option), known) for option, known in
+    nets, dtypes, kinds = (compare.chosen(parser, option, getattr(flags, option), known) for option, known in
                            (("nets", NETS), ("dtypes", DTYPES), ("kinds", KINDS)))  # fmt: skip
     from convnets import models
 
@@ -227,18 +227,18 @@ def main():
             for kind in kinds:
                 load = round(os.getloadavg()[0], 1)
                 commands = {side: [__file__, f"--serve={side}:{kind}:{net}:{dtype}"] for side in SIDES}
-                found = sides.race(commands, flags.rounds)
+                found = compare.race(commands, flags.rounds)
                 speeds = {side: np.array([a["images_per_second"] for a in v]) for side, v in found.items()}
                 best = max((s for s in speeds if s != "ours"), key=lambda s: np.median(speeds[s]))
                 ratio = speeds["ours"] / speeds[best]
                 share = 2 * macs * (3 if kind == "train" else 1) * np.median(speeds["ours"]) / (rate * 1e9)
                 print(f"{net:16} {dtype:9} {kind:10} " + ", ".join(f"{s} {np.median(v):,.1f}" for s, v in speeds.items())
                       + f" images/s; {np.median(ratio):.2f} of {best}, {100 * share:.0f} % of the products' rate", flush=True)  # fmt: skip
-                facts = {side: {"images_per_second": sides.spread(speeds[side]),
+                facts = {side: {"images_per_second": compare.spread(speeds[side]),
                                 **{k: round(float(np.median([a[k] for a in v])), 3) for k in ("cpu_ms", "peak_mib")}}
                          for side, v in found.items()}  # fmt: skip
-                sides.record(kind, net=net, dtype=dtype, batch=NETS[net][device != "cpu"], device=device, **facts,
-                             ratio=sides.spread(ratio, 2), beside=best, gflops_of_products=round(rate),
+                compare.record(kind, net=net, dtype=dtype, batch=NETS[net][device != "cpu"], device=device, **facts,
+                             ratio=compare.spread(ratio, 2), beside=best, gflops_of_products=round(rate),
                              share_of_products=round(float(share), 3), rounds=flags.rounds, load_before=load,
                              note=flags.note)  # fmt: skip
 

@@ -88,6 +88,16 @@ def test_some_words_have_one_home(word, home):
     assert users == {home}
 
 
+def test_functions_and_files_are_short():
+    """Guides are 60 and 230 lines; these are the limits."""
+    for path in [*FILES, ROOT / "run.py"]:
+        text = path.read_text()
+        assert text.count("\n") <= 340, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 65, f"{path}: {node.name}"
+
+
 def test_tensorflow_is_imported_only_inside_functions():
     for path in FILES:
         if path.parent.name == "builders":  # TFDS builders are imported only to prepare a data set

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import sides
+from benchmarks import compare
 from convnets.errors import UsageError
 from convnets.report import benchmarks, doc_blocks
 
@@ -66,8 +66,8 @@ def test_the_parts_of_a_step_are_a_row(recorded):
 
 
 def test_a_line_tells_the_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr(sides, "RESULTS", tmp_path / "results.jsonl")
-    sides.record("seeds")
+    monkeypatch.setattr(compare, "RESULTS", tmp_path / "results.jsonl")
+    compare.record("seeds")
     (line,) = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
     assert line["processor"] and line["cores"] >= 1 and {"commit", "versions"} <= line.keys()
 
