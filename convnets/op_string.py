@@ -84,18 +84,19 @@ def bind(
     given = [p for p in list(signature.parameters.values())[skip:]
              if p.kind is not p.KEYWORD_ONLY or p.annotation in LITERALS]  # fmt: skip
     free = signature.replace(parameters=given)
-    text = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
+    given_text = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
+    call = f"{name}({given_text})" if given_text else name
     try:
         bound = free.bind(*args, **kwargs)
     except TypeError as e:
-        raise UsageError(f"operation '{name}({text})': {e}; it takes {name}{free}") from None
+        raise UsageError(f"operation '{call}': {e}; it takes {name}{free}") from None
     bound.apply_defaults()
     for key, value in bound.arguments.items():
         kind = free.parameters[key].annotation
         several = free.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL
         for v in value if several else [value]:
             if kind in (int, float) and (isinstance(v, bool) or not isinstance(v, (int, kind))):
-                raise UsageError(f"operation '{name}({text})': {key} must be {kind.__name__}, not {v!r}")
+                raise UsageError(f"operation '{call}': {key} must be {kind.__name__}, not {v!r}")
     return Call(name, table[name], dict(bound.arguments))
 
 

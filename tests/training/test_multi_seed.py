@@ -143,7 +143,7 @@ def test_those_behind_come_up_to_the_others(tmp_path):
     """Members at different steps, as after adding seeds to a stopped run, resume; those behind catch up first."""
     found = folders(tmp_path)
     ahead = Run(config(SEEDS[0]), found[0])
-    ahead.total = 5
+    ahead.components.total = 5
     ahead.train(Preemption())
     whole = Population([config(seed) for seed in SEEDS], found)
     groups, train = [], whole._train
