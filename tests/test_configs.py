@@ -120,8 +120,7 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
         f"--config.train.batch_size={batch}", f"--config.train.epochs={2 * batch / images}", "--config.evaluate.batch_size=4",
         f"--config.data.data_dir={directory}", *(f"--config.data.{k}={v}" for k, v in size.items()),
     ]) == 0  # fmt: skip
-    at_once = {"train.reshuffle", "train.log_every_steps", "train.eval_every_epochs", "train.steps_per_dispatch",
-               "checkpoint.every_steps"}  # fmt: skip
+    at_once = {"train.reshuffle", "train.log_every_steps", "train.steps_per_dispatch", "checkpoint.every_steps"}
     assert set(unread) == (at_once if config.loss == "svm" else set())  # an SVM is fitted in one go, without steps
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["steps"], result["num_examples"]) == (2, 6) and 0 <= result["top1_error"] <= 100
