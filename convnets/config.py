@@ -134,7 +134,7 @@ def compare_with_base(config: ConfigDict) -> list[str]:
     wanted, given = leaf_keys(base), leaf_keys(config)
     for key in itertools.chain(wanted, (k for k in given if k not in wanted and not k.startswith("model."))):
         if key not in wanted:
-            found.append(f"unknown config key '{key}'{_suggest(key, wanted)}")
+            found.append(_explain_key(key, wanted))
         elif key not in given:
             found.append(f"config key '{key}' is missing")
         elif not isinstance(get_leaf(config, key), (kind := type(get_leaf(base, key)), int if kind is float else kind)):
@@ -160,11 +160,15 @@ def _make_absolute(config: ConfigDict) -> list[str]:
 
 def rename_config(config: dict[str, Any]) -> dict[str, Any]:
     """Returns a recorded config with today's names."""
-    data, optim = config.get("data", {}), config.get("optim", {})
-    data = {key: op_string.rename(value) if key.endswith("_ops") else value for key, value in data.items()}
-    optim = {RENAMED.get(f"optim.{key}", f".{key}").rpartition(".")[2]: value for key, value in optim.items()}
-    loss = {"loss": "rbf_map"} if config.get("loss") == "map" else {}
-    return {**config, **({"data": data} if data else {}), **({"optim": optim} if optim else {}), **loss}
+    found = dict(config)
+    if "data" in config:
+        found["data"] = {k: op_string.rename(v) if k.endswith("_ops") else v for k, v in config["data"].items()}
+    if "optim" in config:
+        names = {key.removeprefix("optim."): new.removeprefix("optim.") for key, new in RENAMED.items()}
+        found["optim"] = {names.get(key, key): value for key, value in config["optim"].items()}
+    if config.get("loss") == "map":
+        found["loss"] = "rbf_map"
+    return found
 
 
 def configs_of_seeds(source: str | Path, overrides: list[str], count: int) -> tuple[list[ConfigDict], list[str]]:
@@ -194,10 +198,8 @@ def _override(config: ConfigDict, override: str) -> str | None:
     word, _, value = override.partition("=")
     key = word.lstrip("-").removeprefix("no").removeprefix("config.")
     leaves = leaf_keys(config)
-    if key in RENAMED:
-        return f"config key '{key}' is now '{RENAMED[key]}'"
     if key not in leaves:
-        return f"unknown config key '{key}'{_suggest(key, leaves)}"
+        return _explain_key(key, leaves)
     values = flags.FlagValues()
     command = ["run.py", override]
     config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=command)
@@ -210,10 +212,12 @@ def _override(config: ConfigDict, override: str) -> str | None:
     return None
 
 
-def _suggest(key: str, leaves: list[str]) -> str:
+def _explain_key(key: str, leaves: list[str]) -> str:
+    if key in RENAMED:
+        return f"config key '{key}' is now '{RENAMED[key]}'"
     last = key.split(".")[-1]
     near = [k for k in leaves if k.split(".")[-1] == last] or difflib.get_close_matches(key, leaves, n=1, cutoff=0.4)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    return f"unknown config key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
 
 
 def leaf_keys(config: ConfigDict, prefix: str = "") -> list[str]:

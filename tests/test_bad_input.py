@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from convnets.data.tfrecord import Records
-from tests.data.test_pictures import UNREADABLE
+from tests.data.test_image_formats import UNREADABLE
 from tests.data.test_tf_pipeline import damage, photographs
 from tests.test_faults import TINY, end, run, start
 
@@ -205,7 +205,7 @@ def import_seconds():
     ],
 )  # fmt: skip
 def test_14_and_15_a_wrong_flag_key_or_value_is_one_clear_line_each(arguments, messages, monkeypatch, import_seconds):
-    """Errors come within twice the time of importing JAX, Flax and optax; no slow package is imported."""
+    """Errors come within 2 s, or 1.5 times the imports of JAX, Flax and optax on a slow machine; nothing slow is imported."""
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
     began = time.monotonic()
     out, err = run(*arguments, code=2, devices=2)
@@ -224,7 +224,9 @@ def test_14_and_15_a_wrong_flag_key_or_value_is_one_clear_line_each(arguments, m
     assert not out and len(lines) == len(messages) and all(line.startswith("error: ") for line in lines), lines
     for message in messages:
         assert message in "\n".join(lines)
-    assert seconds < 2 * import_seconds or os.getloadavg()[0] > 2, f"{seconds:.1f} s, {import_seconds:.1f} s of imports"
+    assert seconds < max(2, 1.5 * import_seconds) or os.getloadavg()[0] > 2, (
+        f"{seconds:.1f} s, {import_seconds:.1f} s of imports"
+    )
 
 
 def test_15_all_that_does_not_fit_the_data_is_said_at_once(tmp_path):

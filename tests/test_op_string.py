@@ -2,7 +2,7 @@ import pytest
 
 from convnets import op_string
 from convnets.augment import pipeline
-from convnets.config import list_changes, load_config, rename_config
+from convnets.config import compare_with_base, list_changes, load_config, rename_config
 from convnets.errors import UsageError
 from tests.conftest import ROOT
 
@@ -72,6 +72,10 @@ def test_a_former_name_is_told_by_its_new_one():
     _, problems = load_config(ROOT / "configs/lenet.py:mnist", ["--config.optim.rates=*", "--config.optim.decay=*"])
     assert problems == ["config key 'optim.rates' is now 'optim.lr_multipliers'",
                         "config key 'optim.decay' is now 'optim.decay_multipliers'"]  # fmt: skip
+    config = load_config(ROOT / "configs/lenet.py:mnist", [])[0]
+    with config.unlocked():
+        config.optim.rates = "*"  # as a config of one's own may still have it
+    assert compare_with_base(config) == ["config key 'optim.rates' is now 'optim.lr_multipliers'"]
     old = {"loss": "map", "optim": {"rates": "*", "lr": 1.0}, "data": {"test_ops": "decode|five(8)"}}
     new = {"loss": "rbf_map", "optim": {"lr_multipliers": "*", "lr": 1.0}, "data": {"test_ops": "decode|five_crop(8)"}}
     assert rename_config(old) == rename_config(new) == new and list_changes(old, new) == []

@@ -291,7 +291,7 @@ HOST = make_table(
     Op(crop, size="fixed", random=True, still=lambda n: Call("center", center, {"n": n})),
     Op(inception_crop, size="fixed", random=True,
        still=lambda n, area, aspect, antialias: Call("resize_center_crop", resize_center_crop, {"n": n, "antialias": antialias})),
-    Op(crop_to_multiple, size="varies"),
+    Op(crop_to_multiple, size="dense"),
     Op(five_crop, size="fixed", views=True),
     Op(six_crop, size="fixed", views=True),
     Op(three_squares, size="fixed", views=True),

@@ -15,7 +15,7 @@ class Op(NamedTuple):
         function: on the host (seed, image, arguments), on the device (keys, images, arguments).
         random: whether the operation draws at random.
         size: 'fixed' if all images leave a host operation with the same size, 'varies' if they leave with sizes of their
-            own, '' if it changes no size.
+            own, 'dense' if these suit dense evaluation as they are, '' if it changes no size.
         views: whether the operation makes several views of an image, as test protocols do.
         statistics: whether the operation needs training-set statistics that its arguments do not give.
         still: maps the arguments of a random host operation to an operation like it without chance, by which

@@ -42,7 +42,7 @@ def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
         if call.name not in HOST or (call.name in DEVICE and not varies):
             break
         host.append(call)
-        varies = HOST[call.name].size == "varies" or (varies and HOST[call.name].size != "fixed")
+        varies = HOST[call.name].size in ("varies", "dense") or (varies and HOST[call.name].size != "fixed")
     device = calls[len(host) :]
     late = next((c.name for c in device if c.name not in DEVICE), None)
     if late:
@@ -51,7 +51,7 @@ def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
         host_ops.check(host)
     except UsageError as e:
         raise UsageError(f"augmentation '{text}': {e}") from None
-    if varies and not (test and host[-1].name == "crop_to_multiple"):
+    if varies and not (test and HOST[host[-1].name].size == "dense"):
         example = "center(224)" if test else "crop(224)"
         raise UsageError(
             f"augmentation '{text}': the images keep different sizes after '{host[-1].name}'; add {example}"
@@ -79,7 +79,8 @@ def parse_calls(text: str) -> list[Call]:
 
 def only_for_protocols(name: str) -> bool:
     """Returns whether an operation gives several views or a varying size, so that only a test protocol may add it."""
-    return name == "crop_to_multiple" or (DEVICE | HOST)[name].views
+    op = (DEVICE | HOST)[name]
+    return op.views or op.size == "dense"
 
 
 def is_random(call: Call, table: Mapping[str, Op]) -> bool:

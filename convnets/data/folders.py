@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convnets.data import pictures
+from convnets.data import image_formats
 from convnets.data.tfrecord import Files
 from convnets.errors import DataError
 
@@ -22,7 +22,7 @@ class Pictures(Files):
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         contents = super().read(indices)
-        contents[:] = [pictures.to_decodable(content) for content in contents]
+        contents[:] = [image_formats.to_decodable(content) for content in contents]
         return contents
 
 

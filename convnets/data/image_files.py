@@ -9,7 +9,7 @@ from PIL import Image
 
 from convnets.augment import host_ops, pipeline
 from convnets.augment.statistics import load_statistics
-from convnets.data import pictures
+from convnets.data import image_formats
 from convnets.errors import UsageError
 from convnets.op_string import Call
 
@@ -55,7 +55,7 @@ def _open(name: str) -> Image.Image:
                 print(f"note: {name} is stored rotated (EXIF); it is read as stored, as training images are")
             if image.has_transparency_data:
                 print(f"note: {name} has transparent parts; they are white, as in training images")
-            return pictures.to_rgb(image)
+            return image_formats.to_rgb(image)
     except Exception as e:  # Pillow raises many kinds of errors
         reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
         raise UsageError(f"{name} cannot be read as an image: {reason}") from None

@@ -74,14 +74,14 @@ class Stream:
         self.source, self.calls, self.on_error = source, calls, on_error
         *own, self.channels = source.info.image_shape
         varies = None in own
-        if varies and not any(host_ops.HOST[c.name].size == "fixed" or c.name == "crop_to_multiple" for c in calls):
+        if varies and not any(host_ops.HOST[c.name].size in ("fixed", "dense") for c in calls):
             raise UsageError(
                 f"the images of {source.info.name} have different sizes; make them alike behind decode, for example with"
                 " resize_short(256)|center(224)"
             )
         blank = tf.io.encode_png(tf.zeros([8, 8] if varies else own, tf.uint8)[..., None][..., : self.channels])
         shape = tuple(host_ops.apply(calls, np.zeros(2, np.int64), blank, self.channels).shape)
-        self.shape = (None, None, shape[-1]) if calls[-1].name == "crop_to_multiple" else shape
+        self.shape = (None, None, shape[-1]) if host_ops.HOST[calls[-1].name].size == "dense" else shape
 
     def __call__(self, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
         """Yields the batches of a schedule with 'image' (uint8) and 'label' (int32) added.

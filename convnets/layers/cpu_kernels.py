@@ -56,7 +56,7 @@ DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 # Smallest number of channels and features for which `rows` wins; up to 64 the patches cost more than the product saves.
 MIN_ROW_CHANNELS = 96
 MAX_BAND_WIDTH = 96  # largest width x channels of an image for which `bands` wins
-MAX_SLICES = 8  # largest number of slices that `channel_sums` adds in one pass; 16 are up to twice as slow
+MAX_SLICES = 8  # largest number of slices that `channel_sums` adds in one pass; more were slower
 TILES = range(4, 9)  # candidate numbers of output pixels per row that one product of `bands` computes
 
 

@@ -87,7 +87,9 @@ def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[st
     split = network.open_test_split(config, opened.model, workdir)
     evaluator = Evaluator(opened.model, config.loss, split, **config.evaluate)
     result, tested = network.test_network(config, opened, evaluator)
-    own = member(workdir, []).data.test_ops if not file else config.data.test_ops
+    recorded = config if file else load_config(workdir / "config.json", [])[0]
+    assert recorded is not None
+    own = recorded.data.test_ops
     if own != config.data.test_ops and config.evaluate.protocol == "single" and distributed.process_count() == 1:
         variables = parallel.replicate(opened.variables)
         result["feature_change"] = feature_change.feature_change(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convnets.config import list_overrides, load_config
+from convnets.config import list_changes, list_overrides, load_config
 from convnets.errors import UsageError
 from convnets.runtime import files
 from convnets.sweep import metrics
@@ -179,8 +179,9 @@ def key(row: Row) -> tuple[str, tuple[str, ...]]:
 
 def images_follow_seed(row: Row) -> bool:
     """Returns whether the seed of a run chooses its training images, so that runs of one seed are paired."""
-    parts = [_config(row.config, (*row.overrides, f"--config.train.seed={seed}"))["data"] for seed in (0, 1)]
-    return parts[0] != parts[1]
+    first, second = (_config(row.config, (f"--config.train.seed={seed}",)) for seed in (0, 1))
+    follow = {line.split(":")[0] for line in list_changes(first, second)} - {"train.seed"}
+    return bool(follow - {word.removeprefix("--config.").partition("=")[0] for word in row.overrides})
 
 
 @functools.cache

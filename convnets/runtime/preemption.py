@@ -21,8 +21,8 @@ class Preemption:
 
     Single process: within `steps`, the signal sets a flag; the training loop stops after this dispatch and saves.
     Outside `steps` there is nothing to save, so the process exits. A second SIGTERM ends it at once, even during
-    compilation or while waiting for data; a SIGTERM after another signal, as at a time limit, does not. Python runs no signal handler then, but its signal module writes to a pipe
-    that a thread reads.
+    compilation or while waiting for data; a SIGTERM after another signal, as at a time limit, does not. Python runs no
+    signal handler then, but its signal module writes to a pipe that a thread reads.
 
     Several processes: JAX receives SIGTERM on one of them, and all stop at the same step. A Python handler would take
     SIGTERM from JAX, so only the other signals have one, which sends SIGTERM; outside `steps` it has no effect.

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from convnets.augment import host_ops, pipeline
-from convnets.data import dataset, image_files, pictures, sampler
+from convnets.data import dataset, image_files, image_formats, sampler
 from convnets.errors import UsageError
 
 HEIGHT, WIDTH = 27, 33
@@ -39,7 +39,7 @@ def png16(channels: int) -> bytes:
     pixels = np.random.default_rng(1).integers(0, 2**16, (HEIGHT, WIDTH * channels)).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
     head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
-    return pictures.PNG + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return image_formats.PNG + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -143,7 +143,7 @@ def test_a_rotation_by_exif_is_said(tmp_path, capsys):
 
 def huge(side: int) -> bytes:
     head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    return pictures.PNG + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    return image_formats.PNG + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
 PNG = ENCODED["png, RGB"]
@@ -166,7 +166,7 @@ for name, dtype in (("32 bits", np.int32), ("floats", np.float32)):
 def test_a_picture_that_cannot_be_read_is_one_line(tmp_path, name):
     with pytest.raises(UsageError, match=r"^.*/a\.png cannot be read as an image: [^\n]+$"):
         pixels_of(tmp_path, UNREADABLE[name])
-    assert pictures.to_decodable(UNREADABLE[name]) == UNREADABLE[name]  # the decoder of training rejects it
+    assert image_formats.to_decodable(UNREADABLE[name]) == UNREADABLE[name]  # the decoder of training rejects it
 
 
 @pytest.mark.parametrize("what", ["missing", "folder"])
