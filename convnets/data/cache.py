@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from convnets.data.sources import Info
 from convnets.data.tf_pipeline import Batch, Stream
 from convnets.op_string import Call
 from convnets.runtime.files import atomic_path, local_path
+from convnets.runtime.progress import Progress
 
 NOTED = set[Path]()  # cache folders that were reported as not writable
 
@@ -98,12 +98,11 @@ def decode_all(stream: Stream, target: Path) -> tuple[Info, dict[str, np.ndarray
 
 
 def iterate_all(stream: Stream, doing: str, part: Callable[[Batch], object]) -> Iterator:
-    """Yields `part` of each batch, covering every example once; prints progress every 20 seconds."""
-    info, said = stream.source.info, time.monotonic()
+    """Yields `part` of each batch, covering every example once, and shows the progress."""
+    info = stream.source.info
     size = min(info.num_examples, 1024)
-    for number, batch in enumerate(stream(evaluation_schedule(info.num_examples, size)), 1):
-        wanted = batch["mask"] > 0
-        yield part({k: v if wanted.all() else v[wanted] for k, v in batch.items()})
-        if time.monotonic() - said > 20:
-            said = time.monotonic()
-            print(f"{doing} {info.name} {info.split}: {number * size:,} of {info.num_examples:,}", flush=True)
+    with Progress(f"{doing} {info.name} {info.split}:", info.num_examples, "images") as progress:
+        for batch in stream(evaluation_schedule(info.num_examples, size)):
+            wanted = batch["mask"] > 0
+            yield part({k: v if wanted.all() else v[wanted] for k, v in batch.items()})
+            progress.advance(int(wanted.sum()))

@@ -172,7 +172,7 @@ def statistics(train: Split, digest: str | None, host: list[Call]) -> Statistics
         found = measure_statistics([train.constants["images"]])
     else:
         stream = Stream(train.stream.source, host, train.stream.on_error)
-        found = measure_statistics(iterate_all(stream, "statistics", lambda batch: batch["image"]))
+        found = measure_statistics(iterate_all(stream, "statistics of", lambda batch: batch["image"]))
     keep(kept, lambda scratch: np.savez(scratch, **found._asdict()))
     return found
 
