@@ -115,7 +115,7 @@ def smallest(words, folder: Path):
     if flags.mode == "prepare":  # fails, because ImageNet's archives are not here
         return [([word.replace("=DIR", f"={folder}").replace("=ARCHIVES", f"={folder}") for word in arguments], 3)]
     if flags.mode == "sweep":  # runs the first row whose data set is here; planning checks all rows
-        planned = trials.plan_trials(flags.experiment, flags.size, 1, overrides)
+        planned = trials.plan_trials(trials.load_experiment(flags.experiment, flags.size), flags.size, 1, overrides)
         found = [
             shrunk(trial.arguments, folder / f"{name}-{Path(flags.experiment).stem}") for name, trial in planned.items()
         ]

@@ -18,8 +18,8 @@ from convnets.evaluation.evaluator import Evaluated
 from convnets.modes import train
 from convnets.modes.output import CONSOLE
 from convnets.runtime.files import escape_unprintable
-from convnets.sweep import launcher
 from convnets.runtime.progress import Progress
+from convnets.sweep import launcher
 from tests.conftest import ROOT
 
 # What a class, a run or a picture may be called: a file name is any bytes without / and \0.

@@ -15,6 +15,8 @@ from convnets.runtime import distributed, environment
 from convnets.runtime.files import is_file, local_path
 from convnets.training import validation
 
+WITHOUT_CONFIG = ("report", "sweep", "compare")  # modes that do not take one checked config
+
 
 class PathParser(flags.ArgumentParser):
     """Reads a flag that is a local path: expands `~`, refuses a URL."""
@@ -52,7 +54,7 @@ class Command(NamedTuple):
 
     Attributes:
         source: FILE.py:VARIANT, or the config.json of a run.
-        config: None for --mode=report and --mode=sweep.
+        config: None for the modes of WITHOUT_CONFIG.
         configs: the configs of several seeds that are trained as one program; [] for a single run.
         workdir: the folder of the run or of the sweep.
         members: the folders of --workdirs.
@@ -112,13 +114,16 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
         UsageError: all problems, one line each.
     """
     source, problems = find_config(given, stray, default)
-    if source is None or (problems and given.mode in ("report", "sweep")):
+    if source is None or (problems and given.mode in WITHOUT_CONFIG):
         raise UsageError("\n".join(problems))
     members = [Path(name).absolute() for name in given.workdirs]
     own = str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")
-    own = f"{Path(given.experiment).stem}-{given.size}" if given.mode == "sweep" else own
-    workdir = Path(given.workdir or Path("runs", own)).absolute()
-    if given.mode in ("report", "sweep"):
+    if given.mode == "sweep":
+        own = f"{own}-grid" if given.grid else f"{Path(given.experiment).stem}-{given.size}"
+    workdir = Path(given.workdir or Path("runs", "compared" if given.mode == "compare" else own)).absolute()
+    if given.mode == "compare" and (problems := check_workdir(workdir, given.mode)):
+        raise UsageError("\n".join(problems))
+    if given.mode in WITHOUT_CONFIG:
         return Command(str(source), None, [], workdir, members, overrides)
     config, wrong = load_config(source, overrides)
     problems += wrong
@@ -157,7 +162,7 @@ def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | P
     mode, source, members = given.mode, given.config or default, [Path(name) for name in given.workdirs]
     kept = Path(given.workdir).absolute() / "config.json" if given.workdir else None
     tests = mode in ("evaluate", "visualize")
-    if tests and members:
+    if (tests or mode == "compare") and members:
         if given.config or given.weights:
             found.append("--workdirs: every run has its own config and weights; leave out --config and --weights")
         without = [str(m.absolute()) for m in members if not (m / "config.json").exists()]
@@ -170,7 +175,18 @@ def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | P
             found.append(f"--workdir={kept.parent} holds no run: there is no config.json" if kept else
                          f"--mode={mode} needs --workdir, the folder of a trained run")  # fmt: skip
             source = None
-    return source, found + _files(given, mode, len(members), kept is not None)
+    return source, found + _sweep_flags(given, mode) + _files(given, mode, len(members), kept is not None)
+
+
+def _sweep_flags(given: Any, mode: str) -> list[str]:
+    """Returns the problems with --experiment, --grid and the flags that go with one of them."""
+    if mode != "sweep":
+        return ["--grid is for --mode=sweep"] if given.grid else []
+    if not (given.experiment or given.grid):
+        return ["--mode=sweep needs --experiment, such as experiments/lenet.py, or --grid=LEAF=VALUE,VALUE,..."]
+    if given.grid and (given.experiment or given.size == "full"):
+        return [f"--grid has no {'--experiment' if given.experiment else '--size'}: it is of one config, --config"]
+    return ["--experiment has its own configs: leave out --config"] if given.experiment and given.config else []
 
 
 def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
@@ -191,8 +207,8 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
         found.append("--mode=visualize of --workdirs needs --workdir, the folder to draw into, and no --images")
     if mode == "visualize" and len(given.images) > 1:
         found.append("--mode=visualize looks at one image: give one --images=FILE")
-    if mode == "sweep" and not given.experiment:
-        found.append("--mode=sweep needs --experiment, such as experiments/lenet.py")
+    if mode == "compare" and members < 2:
+        found.append("--mode=compare needs --workdirs=RUN,RUN[,RUN...]")
     return found + ([f"--images: {', '.join(missing)} does not exist"] if missing else [])
 
 

@@ -16,7 +16,7 @@ import pytest
 from convnets.errors import UsageError
 from convnets.runtime import files
 from convnets.sweep import trials
-from convnets.sweep.experiment import FOLDER, SIZES, check_experiment, load_experiments
+from convnets.sweep.experiment import SIZES, check_experiment, load_experiments
 from convnets.sweep.launcher import _local
 from tests.conftest import ROOT
 from tests.report.test_results import finished
@@ -139,7 +139,8 @@ def test_print_shows_the_commands_of_what_is_missing(tmp_path):
 
 
 def test_a_trial_is_named_by_what_it_computes(tmp_path):
-    plan = lambda *rows, extra=(): list(trials.plan_trials(str(experiment(tmp_path, *rows)), "cpu", 2, extra))  # noqa: E731
+    load = lambda *rows: trials.load_experiment(str(experiment(tmp_path, *rows)), "cpu")  # noqa: E731
+    plan = lambda *rows, extra=(): list(trials.plan_trials(load(*rows), "cpu", 2, extra))  # noqa: E731
     names = plan("'a'", "'b', '--config.optim.lr=0.1'")
     assert len(set(names)) == 4
     assert plan("'renamed', '--config.optim.lr=0.1'") == names[2:] == plan("'b', '--config.optim.lr=0.10'")
@@ -202,5 +203,5 @@ def test_every_experiment_is_right(name, monkeypatch):
     assert check_experiment(experiment) == []
     for size in SIZES:
         if getattr(experiment, size):
-            found = trials.plan_trials(str(FOLDER / f"{name}.py"), size, 1, [])
+            found = trials.plan_trials(experiment, size, 1, [])
             assert len(found) <= len(getattr(experiment, size).rows)
