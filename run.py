@@ -31,13 +31,18 @@ import sys
 import traceback
 from pathlib import Path
 
-from absl import flags
+try:
+    from absl import flags
 
-from convnets.config import split_arguments
-from convnets.errors import Error, Preempted, UsageError
-from convnets.modes import usage
-from convnets.runtime import distributed, environment, streams, watchdog
-from convnets.training import validation
+    from convnets.config import split_arguments
+    from convnets.errors import Error, Preempted, UsageError
+    from convnets.modes import usage
+    from convnets.runtime import distributed, environment, streams, watchdog
+    from convnets.training import validation
+except Exception as e:  # a package is missing, or fails
+    from convnets.modes import doctor
+
+    sys.exit(doctor.explain_import(e, sys.argv[1:]))
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
 MODES = ("train", "evaluate", "predict", "export", "describe", "visualize", "prepare", "sweep", "compare", "report",
@@ -102,6 +107,10 @@ def main(argv: list[str]) -> int:
         print(__doc__ + "\nFlags:\n" + FLAGS.main_module_help())
         return 0
     stray = usage.parse_flags(FLAGS, others)
+    if FLAGS.mode == "doctor" and not stray:
+        from convnets.modes import doctor
+
+        return doctor.examine(overrides)
     environment.tune(FLAGS.deterministic)
     command = usage.check_command(FLAGS, stray, overrides, DEFAULT_CONFIG)
     if FLAGS.mode == "report":
@@ -187,6 +196,9 @@ if __name__ == "__main__":
     except Error as e:
         code = e.code
         watchdog.fail(code, str(e))
+    except ImportError as e:  # of a package that only this mode needs
+        code = 1
+        watchdog.fail(code, f"{e}; python run.py --mode=doctor looks at this environment")
     except BrokenPipeError:  # who reads has seen enough, as head has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
