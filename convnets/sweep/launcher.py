@@ -133,7 +133,7 @@ class StatusTable:
         table = Table("trial", "row", "seed", "status", "time", "", title_justify="left",
                       title=", ".join(f"{n} {state}" for state, n in sorted(counts.items())))  # fmt: skip
         rank = {"running": 0, "failed": 1, "diverged": 2, "pending": 3, "done": 4}
-        shown, room = list(self.folders), CONSOLE.height - 6
+        shown, room = list(self.folders), CONSOLE.height - 8
         if self.live and self.live.is_started and len(shown) > room:
             shown = sorted(shown, key=lambda f: rank[statuses[f]["state"]])[: max(room, 1)]
         for folder in shown:
