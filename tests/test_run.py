@@ -142,7 +142,7 @@ def test_an_ensemble_of_one_is_its_member_and_of_two_their_average(finished, tmp
         assert f"average of {n + 1}" in out and all(w.name in out for w in workdirs)
     runs = [Run(ConfigDict(r["config"]), w) for r, w in zip(results, (finished, other), strict=True)]
     scores = np.stack([r.test()[1].scores for r in runs]).astype(np.float64)
-    labels = runs[0].components.test_split.constants["labels"]
+    labels = runs[0].components.test_split.resident_arrays["labels"]
     each = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
     for ensemble, expected, members in zip(found, (each[0], each.mean(0)), (results[:1], results), strict=True):
         assert ensemble["num_examples"] == 360 and len(ensemble["members"]) == len(members)

@@ -147,7 +147,7 @@ def _manifest(workdir: Path, run: Any, origin: Mapping[str, Any]) -> None:
     path = workdir / "manifest.json"
     info = run.components.train_split.info
     device = jax.devices()[0]
-    sample = run.components.test_split.constants.get("images", np.full((1, 1, 1, 1), 255, np.uint8))[:256]
+    sample = run.components.test_split.resident_arrays.get("images", np.full((1, 1, 1, 1), 255, np.uint8))[:256]
     dark = info.image_shape[2] == 1 and np.median(sample[:, :, [0, -1]]) < 64
     facts = provenance.manifest(
         **origin,
