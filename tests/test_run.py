@@ -94,10 +94,13 @@ def test_killed_and_started_again_is_the_run_never_stopped(finished, tmp_path, d
     assert lines.read_text() == (whole / "metrics.jsonl").read_text()
 
 
-def test_the_same_command_again_says_complete(finished):
-    before = (finished / "result.json").read_text()
+def test_the_same_command_again_says_complete_and_draws_what_is_missing(finished):
+    before, drawn = (finished / "result.json").read_text(), sorted(finished.glob("*.png"))
+    for path in drawn:  # as if it had been killed between its result and its figures
+        path.unlink()
     out, _ = run(*SMALL, f"--workdir={finished}")
     assert "already complete" in out and (finished / "result.json").read_text() == before
+    assert len(drawn) >= 4 and sorted(finished.glob("*.png")) == drawn
 
 
 def test_a_changed_config_is_refused_unless_allowed(finished, tmp_path):

@@ -136,10 +136,12 @@ def plain_path(folder: Path) -> Iterator[Path]:
 
     They read `[` as a pattern, `gs:` as a URL, a backslash as a separator, and fail for names that are not UTF-8.
     """
-    if re.fullmatch(r"[\w ./=,+@-]*", str(folder), re.ASCII):
+    is_plain = re.compile(r"[\w ./=,+@-]*", re.ASCII).fullmatch
+    if is_plain(str(folder)):
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="convnets-") as scratch:
+    own = tempfile.gettempdir()  # of TMPDIR, which need not be plain either
+    with tempfile.TemporaryDirectory(prefix="convnets-", dir=own if is_plain(own) else "/tmp") as scratch:
         link = Path(scratch, "checkpoints")
         link.symlink_to(folder, target_is_directory=True)
         yield link

@@ -157,3 +157,12 @@ def test_a_save_that_fails_says_so(tmp_path):
     (tmp_path / "blocked").write_text("a file")
     with pytest.raises(CheckpointError, match="step 3 could not be written"):
         Checkpoints(tmp_path / "blocked").save(make())
+
+
+def test_a_temporary_folder_with_a_pattern_in_its_name_serves_too(tmp_path, monkeypatch):
+    (tmp_path / "[a]").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "[a]"))
+    checkpoints = Checkpoints(tmp_path / "run [lr=0.1]")
+    checkpoints.save(make())
+    restored = checkpoints.restore(make(seed=1))
+    assert restored and int(restored[0].step) == 3
