@@ -77,7 +77,7 @@ def ours(kind, net, dtype, batch=0, count=1):
     one = {"image": rng.standard_normal((batch, *model.input_shape), np.float32),
            "label": rng.integers(0, classes(net), batch), "mask": np.ones(batch, np.float32),
            "epoch": np.zeros(batch, np.int32), "index": np.arange(batch, dtype=np.int32)}  # fmt: skip
-    constants = parallel.replicate({"images": one.pop("image"), "labels": one.pop("label")}, devices)
+    resident_arrays = parallel.replicate({"images": one.pop("image"), "labels": one.pop("label")}, devices)
     feed = jax.device_put(parallel.shard([one] * several, count))
     now = parallel.replicate(create_state(model, optimizer, model.input_shape, 0), devices)
     if kind == "train":
@@ -87,14 +87,14 @@ def ours(kind, net, dtype, batch=0, count=1):
 
         def run_steps(n):
             for _ in range(n):
-                held[0], _ = step(held[0], feed, constants)
+                held[0], _ = step(held[0], feed, resident_arrays)
             jax.block_until_ready(held[0])
     else:
         forward = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
 
         def run_steps(n):
             for _ in range(n):
-                jax.block_until_ready(forward(now.variables, constants["images"]))
+                jax.block_until_ready(forward(now.variables, resident_arrays["images"]))
 
     def peak():
         statistics = device.memory_stats() or {}

@@ -94,10 +94,13 @@ def test_killed_and_started_again_is_the_run_never_stopped(finished, tmp_path, d
     assert lines.read_text() == (whole / "metrics.jsonl").read_text()
 
 
-def test_the_same_command_again_says_complete(finished):
-    before = (finished / "result.json").read_text()
+def test_the_same_command_again_says_complete_and_draws_what_is_missing(finished):
+    before, drawn = (finished / "result.json").read_text(), sorted(finished.glob("*.png"))
+    for path in drawn:  # as if it had been killed between its result and its figures
+        path.unlink()
     out, _ = run(*SMALL, f"--workdir={finished}")
     assert "already complete" in out and (finished / "result.json").read_text() == before
+    assert len(drawn) >= 4 and sorted(finished.glob("*.png")) == drawn
 
 
 def test_a_changed_config_is_refused_unless_allowed(finished, tmp_path):
@@ -142,7 +145,7 @@ def test_an_ensemble_of_one_is_its_member_and_of_two_their_average(finished, tmp
         assert f"average of {n + 1}" in out and all(w.name in out for w in workdirs)
     runs = [Run(ConfigDict(r["config"]), w) for r, w in zip(results, (finished, other), strict=True)]
     scores = np.stack([r.test()[1].scores for r in runs]).astype(np.float64)
-    labels = runs[0].components.test_split.constants["labels"]
+    labels = runs[0].components.test_split.resident_arrays["labels"]
     each = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
     for ensemble, expected, members in zip(found, (each[0], each.mean(0)), (results[:1], results), strict=True):
         assert ensemble["num_examples"] == 360 and len(ensemble["members"]) == len(members)

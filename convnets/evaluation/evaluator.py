@@ -54,7 +54,7 @@ class Evaluator:
         self.split, self.protocol, self.loss = split, protocol, loss
         self.devices, self.place = jax.local_device_count(), (distributed.process_index(), distributed.process_count())
         self.batch_size, self.input_shape = batch_size, model.input_shape
-        self.constants = parallel.replicate(split.constants)
+        self.resident_arrays = parallel.replicate(split.resident_arrays)
         self.parts = []
         for average, passes, _ in protocols.parts(protocol, split.ops):
             splits = [split if ops == split.ops else split.through(ops) for ops in map(op_string.write, passes)]
@@ -94,12 +94,12 @@ class Evaluator:
         sums: dict[str, Any] = {}
         rows = [(np.empty(0, np.int32), np.empty((0, split.info.num_classes), np.float32), np.empty(0, np.int32))]
         for batch in self._batches(split):
-            constants = self.constants if split.constants else {}
-            part, scores = step(variables, parallel.shard([batch], self.devices), constants)
+            resident_arrays = self.resident_arrays if split.resident_arrays else {}
+            part, scores = step(variables, parallel.shard([batch], self.devices), resident_arrays)
             sums = metrics.add(sums, part)
             real = batch["mask"] > 0
             index = batch["index"][real]
-            labels = split.constants["labels"][index] if split.constants else batch["label"][real]
+            labels = split.resident_arrays["labels"][index] if split.resident_arrays else batch["label"][real]
             rows.append((index, np.asarray(scores).reshape(len(real), -1)[real], labels))
             progress.advance(len(index) * self.place[1])  # the other processes test as many
         total = functools.reduce(metrics.add, (own for own in distributed.all_gather_json(sums) if own))

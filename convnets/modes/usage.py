@@ -141,9 +141,11 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
         )
     if config is not None:
         environment.start_jax(devices=False)
-        problems += validation.problems(config, devices=given.mode == "train" and not meets)
+        trains = given.mode == "train"
+        begins = trains and not (workdir / "checkpoints").is_dir()
+        problems += validation.problems(config, devices=trains and not meets, begins=begins)
     if given.mode in ("train", "visualize") or (given.mode == "evaluate" and members and given.workdir):
-        problems += check_workdir(workdir, given.mode)
+        problems += check_workdir(workdir, given.mode, make=not problems)
     if problems:
         raise UsageError("\n".join(problems))
     return Command(str(source), config, configs, workdir, members, overrides, meets)
@@ -212,10 +214,12 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
     return found + ([f"--images: {', '.join(missing)} does not exist"] if missing else [])
 
 
-def check_workdir(path: Path, mode: str) -> list[str]:
-    """Returns the problems with a workdir; creates it if it does not exist."""
+def check_workdir(path: Path, mode: str, make: bool = True) -> list[str]:
+    """Returns the problems with a workdir; with `make`, creates it if it does not exist."""
     if path.exists() and not path.is_dir():
         return [f"--workdir={path} is a file; give a folder"]
+    if not (make or path.exists()):
+        return []
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"

@@ -45,7 +45,7 @@ def fit_closed_form(
         raise UsageError(
             f"loss=svm fits the layer 'out'; the layers of this network are {', '.join(sorted(state.params))}"
         )
-    devices, constants = jax.local_device_count(), parallel.replicate(split.constants)
+    devices, resident_arrays = jax.local_device_count(), parallel.replicate(split.resident_arrays)
 
     def inputs(params: Any, layer: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         look = parallel.parallel(eval_step.input_step(model, layer, split.device_ops, seed), train=False)
@@ -53,7 +53,7 @@ def fit_closed_form(
         schedule = sampler.training_schedule(split.info.num_examples, batch_size, seed, 0, stop)
         with Progress(f"inputs of the layer {layer}:", stop, "batches") as progress:
             for batch in split.feed(schedule, seed):
-                x, labels = jax.device_get(look(variables, parallel.shard([batch], devices), constants)[1])
+                x, labels = jax.device_get(look(variables, parallel.shard([batch], devices), resident_arrays)[1])
                 yield x.reshape(-1, *x.shape[2:]), labels.reshape(-1)
                 progress.advance()
 
