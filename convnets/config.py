@@ -235,7 +235,7 @@ def get_leaf(config: ConfigDict, key: str) -> Any:
     return value
 
 
-def list_differences(configs: Sequence[dict]) -> dict[str, list[Any]]:
+def tabulate_differences(configs: Sequence[dict]) -> dict[str, list[Any]]:
     """Returns the leaves in which configs differ, each with its value in every config; 'absent' if a config lacks it."""
     named = [ConfigDict(rename_config(config)) for config in configs]
     own = [set(leaf_keys(config)) for config in named]
@@ -249,7 +249,7 @@ def list_differences(configs: Sequence[dict]) -> dict[str, list[Any]]:
 
 def list_changes(old: dict, new: dict) -> list[str]:
     """Returns the leaves in which two configs differ, as 'key: old -> new'."""
-    return [f"{key}: {before} -> {after}" for key, (before, after) in list_differences([old, new]).items()]
+    return [f"{key}: {before} -> {after}" for key, (before, after) in tabulate_differences([old, new]).items()]
 
 
 def list_overrides(old: dict, new: dict) -> list[str]:

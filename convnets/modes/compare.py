@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from convnets.config import list_differences
+from convnets.config import tabulate_differences
 from convnets.errors import UsageError
 from convnets.modes.output import CONSOLE
 from convnets.runtime import drawing, files
@@ -27,7 +27,7 @@ def compare(members: Sequence[Path], out: Path) -> None:
         raise UsageError(f"--workdirs names {members[0]} alone; give two runs or more")
     names = [m.name for m in members] if len({m.name for m in members}) == len(members) else list(map(str, members))
     names = [files.escape_unprintable(name) for name in names]
-    differ = list_differences([files.read_json(m / "config.json") for m in members])
+    differ = tabulate_differences([files.read_json(m / "config.json") for m in members])
     table = Table("config", *names)
     for key, values in differ.items():
         table.add_row(key, *("''" if value == "" else str(value) for value in values))
