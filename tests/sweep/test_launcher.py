@@ -95,11 +95,14 @@ def test_19_killed_and_started_again_a_sweep_repeats_nothing_and_shows_each_stat
     assert log(own["first"]).count("steps on") == 1 and "resumed" not in log(own["first"])
     assert before == {name: (own["first"] / name).stat().st_mtime_ns for name in before}
     assert re.search(r"resumed at step \d+", log(own["second"]))
-    table = {row: line for line in out[out.index("━") :].splitlines() for row in own if f"│ {row} " in line}
+    shown, _, summary = out.partition("tiny: lower is better")
+    table = {row: line for line in shown[shown.index("━") :].splitlines() for row in own if f"│ {row} " in line}
     states = {"first": "done", "second": "done", "diverges": "diverged", "crashes": "failed"}
     for row, state in states.items():
         assert f"│ {state} " in table[row], table[row]
     assert "the loss is not finite" in table["diverges"] and "rc 2: error: data.test_ops gives" in table["crashes"]
+    means = {line.split("│")[1].strip(): line for line in summary.splitlines() if "│" in line}
+    assert "1 of 1" in means["first, half"] and "1 diverged" in means["diverges"] and "0 of 1" in means["crashes"]
     half = json.loads((own["first"] / "evaluation-half.json").read_text())
     assert half["num_examples"] == 180 and json.loads((own["first"] / "result.json").read_text())["num_examples"] == 360
 
