@@ -65,24 +65,28 @@ def test_guesses_are_written_and_then_drawn(suffix, pictures, tmp_path, capsys, 
     assert last == f"warning: {tmp_path / 'guesses.png'} could not be drawn: OSError: no room" and output.exists()
 
 
-def test_a_photograph_of_a_digit_is_recognised(tmp_path):
-    """Pen on paper in uneven light, upright and as a phone stores it; the digits are scikit-learn's."""
+def test_a_photograph_of_a_digit_is_seen_as_the_digit(tmp_path):
+    """In uneven light, with noise, some as a phone stores them; the digits are scikit-learn's, 8 x 8 and so no easy ones."""
     from sklearn.datasets import load_digits
 
-    digits, rng, files = load_digits(), np.random.default_rng(0), []
-    for i in range(50):
+    digits, rng, photos, clean = load_digits(), np.random.default_rng(0), [], []
+    for i in range(40):
         side = int(rng.integers(120, 260))
-        ink = Image.fromarray((digits.images[i] * 15).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+        grey = Image.fromarray((digits.images[i] * 15).astype(np.uint8))
+        ink = np.asarray(grey.resize((side, side), Image.Resampling.BICUBIC)) > 120
         y, x = rng.integers(20, 460 - side), rng.integers(20, 620 - side)
         paper = 120 + 100 * np.linspace(0, 1, 640) * np.ones((480, 1))
-        paper[y : y + side, x : x + side] *= np.where(np.asarray(ink) > 120, 0.3, 1)
+        paper[y : y + side, x : x + side] *= np.where(ink, 0.3, 1)
         photo = Image.fromarray(np.clip(paper + rng.normal(0, 5, paper.shape), 0, 255).astype(np.uint8))
         exif = Image.Exif()
         if i % 2:
             photo, exif[image_files.ORIENTATION] = photo.transpose(Image.Transpose.ROTATE_90), 6
-        files.append(tmp_path / f"{i}.jpg")
-        photo.save(files[-1], exif=exif)
-    guesses = api.open_run("lenet5").predict(files).argmax(1)
-    assert (guesses == digits.target[:50]).mean() >= 0.9
-    black = api.open_run("lenet5").read([np.full((90, 120, 3), 200, np.uint8)])
-    assert black.shape == (1, 28, 28, 1) and not black.any()  # paper alone
+        photos.append(tmp_path / f"{i}.jpg")
+        photo.save(photos[-1], exif=exif)
+        clean.append(np.pad(ink, 40).astype(np.uint8) * 255)  # white on black, sharp
+    run = api.open_run("lenet5")
+    guesses = run.predict(photos).argmax(1)
+    assert (guesses == run.predict(clean).argmax(1)).mean() >= 0.9
+    assert (guesses == digits.target[:40]).mean() >= 0.6  # resized as a whole they are recognised by chance, 0.1
+    paper = run.read([np.full((90, 120, 3), 200, np.uint8)])
+    assert paper.shape == (1, 28, 28, 1) and not paper.any()
