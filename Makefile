@@ -1,5 +1,5 @@
-# make run; make test, and test-configs, -gradients, -accelerators, -lecture, -faults, -scale, -torch, -oldest; make lint; make
-# bench, and bench-kernels, -parts, -input, -start, -scale, -seeds, -tpu. Everything lives in .venv.
+# make run; make test, and test-configs, -gradients, -accelerators, -lecture, -faults, -scale, -published, -torch, -oldest; make
+# lint; make bench, and bench-kernels, -parts, -input, -start, -scale, -seeds, -tpu. Everything lives in .venv.
 VENV   := .venv
 BIN    := $(VENV)/bin
 # The newest Python from 3.13 down to 3.11 that has venv: on the PATH, then among pyenv's. A pyenv shim without a Python
@@ -14,7 +14,7 @@ PARALLEL := --numprocesses auto --maxprocesses 4
 # Tests of a file share what they set up; the longest files begin (tests/conftest.py).
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-configs test-gradients test-accelerators test-lecture test-faults test-scale test-torch test-oldest bench bench-kernels bench-parts \
+.PHONY: run test test-configs test-gradients test-accelerators test-lecture test-faults test-scale test-published test-torch test-oldest bench bench-kernels bench-parts \
 	bench-input bench-start bench-scale bench-seeds bench-tpu lint clean
 
 run: $(VENV)/installed
@@ -42,6 +42,11 @@ test-faults: $(VENV)/installed-test
 # A data set of ImageNet's true size and layout, of tiny images: 3 GB in the temporary folder, minutes.
 test-scale: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -s -m scale tests/test_scale.py
+
+# The published weights of CIFAR ResNets, from CONVNETS_SHARED, and the networks of experiments/weights, on their whole test
+# sets: a minute or two.
+test-published: $(VENV)/installed-test
+	$(BIN)/python -m pytest -q -rs -m published tests/test_published.py
 
 # Every command of docs/lecture.md, cut down to its smallest size.
 test-lecture: $(VENV)/installed-test

@@ -10,7 +10,8 @@
     python run.py --mode=evaluate --workdir=runs/a --config.evaluate.protocol=ten_crop    by another protocol
     python run.py --mode=evaluate --workdirs=runs/a,runs/b                 test runs and their ensemble
     python run.py --mode=evaluate --config=FILE.py:VARIANT --weights=FILE  test published weights
-    python run.py --mode=predict --workdir=runs/lenet5 --images=a.png,b.png
+    python run.py --mode=predict --weights=lenet5 --images=a.png,b.png     classes of images, by a network that comes along
+    python run.py --mode=predict --workdir=runs/lenet5 --images=FOLDER --output=guesses.csv    by a run, into a file
     python run.py --mode=export --workdir=runs/lenet5 --weights=FILE       write its weights as .safetensors
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
     python run.py --mode=visualize --workdir=runs/lenet5                   draw what a run has learned
@@ -57,15 +58,18 @@ flags.DEFINE(
 )
 flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
 flags.DEFINE_bool("restart", False, "Train a finished run again whose checkpoints are gone, and replace its result.")
-flags.DEFINE(usage.PathParser(), "weights", "", "For evaluate and visualize: a file of weights (.safetensors, .pth) in place of a run. "
-                    "For export: the .safetensors file to write.")  # fmt: skip
-flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests.")
+flags.DEFINE(usage.PathParser(), "weights", "", "For evaluate, predict and visualize, in place of a run: a file of weights (.safetensors, .pth), or a "
+                    "trained network that comes along, a folder of experiments/weights. For export: the .safetensors file to write.")  # fmt: skip
+flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests. "
+                    "For export: the run comes along from now on, as experiments/weights/NAME.")  # fmt: skip
 flags.DEFINE(
     usage.PathListParser(),
     "images",
     [],
-    "For predict: image files. For visualize: one, in place of the first test image.",
+    "For predict: image files, folders, and globs in quotes. For visualize: one file, in place of the first test image.",
 )
+flags.DEFINE(usage.PathParser(), "output", "", "For predict: write the guesses to FILE.csv or FILE.json, and to FILE.png a contact "
+                    "sheet of the images.")  # fmt: skip
 flags.DEFINE_bool(
     "invert", False, "For predict and visualize: the images are dark on light and the training set is light on dark."
 )
@@ -166,11 +170,13 @@ def run_mode(command: usage.Command) -> None:
     elif FLAGS.mode == "evaluate" and members:
         evaluate.ensemble(members, overrides, workdir if FLAGS.workdir else None, FLAGS.name)
     elif FLAGS.mode == "evaluate":
-        evaluate.evaluate(config, workdir, FLAGS.weights, FLAGS.name)
+        evaluate.evaluate(config, command.opened, command.weights, FLAGS.name)
     elif FLAGS.mode == "predict":
-        predict.predict(config, workdir, FLAGS.images, FLAGS.invert)
+        predict.predict(config, command.opened, command.weights, FLAGS.images, FLAGS.invert, FLAGS.output)
+    elif FLAGS.mode == "export" and FLAGS.name:
+        export.ship(config, workdir, FLAGS.name)
     elif FLAGS.mode == "export":
-        export.export(config, workdir, Path(FLAGS.weights))
+        export.export(config, workdir, Path(command.weights))
     elif FLAGS.mode == "describe":
         describe.describe(config, FLAGS.json)
     elif FLAGS.mode == "prepare":
@@ -181,7 +187,7 @@ def run_mode(command: usage.Command) -> None:
         if members:
             visualize.compare(members, overrides, workdir)
         else:
-            visualize.visualize(config, workdir, FLAGS.weights, FLAGS.images, FLAGS.invert)
+            visualize.visualize(config, command.opened, command.weights, FLAGS.images, FLAGS.invert, workdir)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,12 @@ import jax
 import pytest
 
 import run as program
+from convnets import models
 from convnets.config import load_config, split_arguments
 from convnets.errors import Error
+from convnets.models.pretrained import weights
 from convnets.report import doc_blocks, pages
+from convnets.runtime import shipped
 from convnets.sweep import trials
 from convnets.sweep.experiment import load_experiments
 from convnets.training import validation
@@ -88,6 +91,18 @@ def test_the_page_tells_of_every_experiment_that_was_run_and_links_to_what_is_th
     drawn = {p.stem for p in (ROOT / pages.FIGURES).glob("*.png")}
     missing = {name for name in drawn if name.endswith("-cpu")} - shown
     assert not missing, f"docs/lecture.md should tell of these experiments: {missing}"
+
+
+@pytest.mark.parametrize("words", doc_blocks.commands(ROOT / "docs" / "weights.md"), ids=" ".join)
+def test_a_command_for_published_weights_is_right(words, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    flags, overrides = flags_of(words)
+    if not flags.config:
+        assert flags.mode == "export" or flags.weights in shipped.names()
+        return
+    config, problems = load_config(flags.config, overrides)
+    assert [p for p in problems + validation.problems(config) if "devices" not in p] == []
+    assert weights.unpublished(config.model.name, models.create(**config.model)) == ""  # the file's names and function
 
 
 def test_blocks_are_written_anew_and_a_wrong_name_is_named():

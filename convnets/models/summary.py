@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -122,7 +122,7 @@ def summarize(model: nn.Module, input_shape: tuple[int, int, int], train: bool =
     ]
 
 
-def sum_costs(rows: list[LayerSummary]) -> dict[str, int]:
+def sum_costs(rows: Sequence[LayerSummary]) -> dict[str, int]:
     return {
         "parameters": sum(r.parameters for r in rows),
         "multiply_adds": sum(r.multiply_adds for r in rows),
