@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from convnets.layers import pair
 from convnets.models.graph import Graph, Node
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+
 # Per layer or operation: letter, kind (the colour), entry in the legend.
 KINDS: dict[str, tuple[str, str, str]] = {
     "input": ("", "input", ""),
@@ -27,7 +29,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "Codebook": ("Q", "operation", "quantization"),
     "Pyramid": ("D", "operation", "designed, not learned"),
     "add": ("+", "addition", "addition"),
-    "mul": ("×", "addition", "multiplication"),
+    "mul": (TIMES, "addition", "multiplication"),
     "concatenate": ("", "concatenation", "concatenation"),
 }
 # Layers of which each output map depends on its own input map, or, marked True, on neighbouring ones too.
@@ -84,7 +86,9 @@ def make_blocks(graph: Graph) -> tuple[list[Block], list[int]]:
             blocks[position[i]] = blocks[position[i]]._replace(normalized=True)
             continue
         position[i] = len(blocks)
-        blocks.append(_make_block(len(blocks), node, tuple(dict.fromkeys(position[k] for k in node.inputs)), columns[i]))
+        blocks.append(
+            _make_block(len(blocks), node, tuple(dict.fromkeys(position[k] for k in node.inputs)), columns[i])
+        )
     return blocks, list(dict.fromkeys(position[i] for i in graph.outputs))
 
 
@@ -156,4 +160,4 @@ def _lines(kind: str, node: Node, columns: int) -> tuple[str, ...]:
 
 def _window(size: Any, stride: Any) -> str:
     (height, width), step = pair(size), max(pair(stride))
-    return f"{height}×{width}" + f"/{step}" * (step > 1)
+    return f"{height}{TIMES}{width}" + f"/{step}" * (step > 1)

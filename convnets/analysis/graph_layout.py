@@ -6,13 +6,13 @@ piece has its own origin, where its middle line begins. Lengths are inches; x po
 
 import functools
 import itertools
-import os.path
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from convnets.analysis.graph_blocks import Block, make_blocks
+from convnets.analysis.graph_blocks import TIMES, Block, make_blocks
 from convnets.analysis.graph_order import Fork, list_blocks, list_edges, order_blocks
+from convnets.analysis.graph_parts import Label, Panel, Piece, Rectangle, Wire
 from convnets.models.graph import Graph
 
 BLOCK, STRIP, CIRCLE, BAR = 0.5, 0.17, 0.25, 0.19  # side of a block; widths of batch norm, addition, concatenation
@@ -23,97 +23,17 @@ LINE, LETTER = 0.13, 0.058  # height of a line and width of a letter of the smal
 DOT = 0.036  # side of a square in a table of connections
 ROW, STEP, PAGE = 0.3, 0.1, 10.8  # between rows; between wires that turn; width of the page
 
-Point = tuple[float, float]
-
-
-class Rectangle(NamedTuple):
-    """The rectangle of a block; `part` is 'block', 'norm' (the strip of a batch norm) or 'table' (of connections)."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-    part: str
-    block: Block
-
-    def shift(self, x: float, y: float) -> "Rectangle":
-        return self._replace(left=self.left + x, top=self.top + y)
-
-
-class Wire(NamedTuple):
-    """A line through points; `reshaped` if it is a shortcut that changes the size, `arrow` if it leads to an output."""
-
-    points: tuple[Point, ...]
-    reshaped: bool = False
-    arrow: bool = False
-
-    def shift(self, x: float, y: float) -> "Wire":
-        return self._replace(points=tuple((a + x, b + y) for a, b in self.points))
-
-
-class Label(NamedTuple):
-    """Small text centred at a point; `kind` is 'size' or 'name'."""
-
-    x: float
-    y: float
-    text: str
-    kind: str
-
-    def shift(self, x: float, y: float) -> "Label":
-        return self._replace(x=self.x + x, y=self.y + y)
-
-
-class Panel(NamedTuple):
-    """The shaded rectangle of a module, a residual unit or a head, with its name in the upper left corner."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-    name: str
-
-    def shift(self, x: float, y: float) -> "Panel":
-        return self._replace(left=self.left + x, top=self.top + y)
-
-
-class Piece(NamedTuple):
-    """Some parts of a drawing.
-
-    Attributes:
-        above, below: how far it reaches from its middle line.
-        entries, exits: where wires end and begin, a point for each column.
-        reads: positions of the blocks that it reads; `last` is the position of the block at its end.
-        crossed: every wire that comes in goes to every entry.
-        sides: height and width of the maps at its end, () for a vector.
-    """
-
-    parts: list[Any]
-    width: float
-    above: float
-    below: float
-    entries: list[Point]
-    exits: list[Point]
-    reads: tuple[int, ...] = ()
-    last: int = -1
-    crossed: bool = False
-    sides: tuple[int, ...] = ()
-
-    def shift(self, x: float, y: float) -> "Piece":
-        """Moves the parts, entries and exits, not the origin."""
-        entries, exits = ([(a + x, b + y) for a, b in points] for points in (self.entries, self.exits))
-        return self._replace(parts=[part.shift(x, y) for part in self.parts], entries=entries, exits=exits)
-
 
 def lay_out(graph: Graph) -> Piece:
     """Returns all parts of a network's drawing as one piece."""
     blocks, outputs = make_blocks(graph)
     order = order_blocks(blocks, outputs)
-    cells, shown = list[Piece](), ()
+    cells, shown = list[Piece](), tuple[int, ...]()
     for item in order.main:
         cell = _make_sequence(blocks, [item], named=True)
         cell = _shade(cell, blocks, [item], TURN) if isinstance(item, Fork) else cell
-        block = blocks[cell.last]
-        cells.append(_add_sizes(cell, block, item is order.main[-1]) if block.output != shown else cell)
+        block, is_output = blocks[cell.last], item is order.main[-1]
+        cells.append(_add_sizes(cell, block, is_output) if is_output or block.output != shown else cell)
         shown = block.output
     heads = {i: [_make_head(blocks, sequence) for sequence in found] for i, found in order.heads.items()}
     page = _stack([_make_row(cells[first:last], heads) for first, last in _wrap(cells, heads)])
@@ -140,21 +60,22 @@ def _make_head(blocks: Sequence[Block], items: Sequence[int | Fork]) -> Piece:
 
 def _make_row(cells: Sequence[Piece], heads: Mapping[int, Sequence[Piece]]) -> Piece:
     """Returns a row of the page. Heads hang below it, each in the first lane that is free."""
-    row, hanging = cells[0], list[tuple[float, Piece]]()
+    row, hanging = cells[0], list[tuple[int, float, Piece]]()
     for i, cell in enumerate(cells):
         row = _append(row, cell) if i else row
-        hanging += [(row.width, head) for head in heads.get(cell.last, ())]
+        hanging += [(cell.last, row.width, head) for head in heads.get(cell.last, ())]
     if not hanging:
         return row
-    above = LANE + max(head.above for _, head in hanging)
-    height = above + max(head.below for _, head in hanging)
+    above = LANE + max(head.above for *_, head in hanging)
+    height = above + max(head.below for *_, head in hanging)
     ends = list[float]()  # of the lanes so far
-    for x, head in hanging:
+    for source, x, head in hanging:
         x += GAP
         lane = next((n for n, end in enumerate(ends) if end < x), len(ends))
         ends[lane : lane + 1] = [x + TURN + head.width + GAP]
         y = row.below + lane * height + above
-        row.parts.append(Wire(((x - GAP, 0), (x, 0), (x, y), (x + TURN, y))))
+        if source in head.reads:
+            row.parts.append(Wire(((x - GAP, 0), (x, 0), (x, y), (x + TURN, y))))
         row.parts.extend(head.shift(x + TURN, y).parts)
     return row._replace(width=max(row.width, *ends), below=row.below + len(ends) * height)
 
@@ -195,13 +116,18 @@ def _stack(rows: Sequence[Piece]) -> Piece:
         row = _append(Piece([], start, 0, 0, [], [(start, y) for y in offsets], last=page.last), row)
         between, y = page.below + ROW / 2, page.below + ROW + row.above + (count - 1) * STEP
         for k, ((x, end), offset) in enumerate(zip(page.exits, offsets, strict=True)):  # loops that do not cross
-            right, middle, left = edge + (count - k) * STEP, between + (count - 1 - k) * STEP, (count - k) * STEP
+            right, middle, left = (
+                edge + GAP / 2 + (count - k) * STEP,
+                between + (count - 1 - k) * STEP,
+                (count - k) * STEP,
+            )
             page.parts.append(
                 Wire(((x, end), (right, end), (right, middle), (left, middle), (left, y + offset), (start, y + offset)))
             )
         row = row.shift(0, y)
         page.parts.extend(row.parts)
-        page, edge = page._replace(width=max(page.width, row.width), below=y + row.below, exits=row.exits, last=row.last), row.width
+        width = max(page.width, edge + GAP / 2 + count * STEP, row.width)
+        page, edge = page._replace(width=width, below=y + row.below, exits=row.exits, last=row.last), row.width
     return page
 
 
@@ -307,7 +233,9 @@ def _make_block(block: Block, named: bool = False, height: float = CIRCLE) -> Pi
         below += 1.5 * LINE + high
     width = BLOCK + STRIP * block.normalized
     entries, exits = ([(x, y) for y in middles] for x in (0.0, width))
-    return Piece(parts, width, above, below, entries, exits, block.inputs, block.position, block.crossed, block.output[:-1])
+    return Piece(
+        parts, width, above, below, entries, exits, block.inputs, block.position, block.crossed, block.output[:-1]
+    )
 
 
 def _shorten(name: str) -> str:
@@ -318,7 +246,7 @@ def _shorten(name: str) -> str:
 def _add_sizes(piece: Piece, block: Block, is_output: bool) -> Piece:
     """Adds the output's size to the end of a piece: height x width above the wire, maps below it."""
     *sides, maps = block.output
-    texts = ("×".join(map(str, sides)), f"×{maps // len(piece.exits)}") if sides else (str(maps), "")
+    texts = (TIMES.join(map(str, sides)), f"{TIMES}{maps // len(piece.exits)}") if sides else (str(maps), "")
     room, parts = max(map(len, texts)) * LETTER + 0.1, list(piece.parts)
     stub = room if is_output else room - GAP  # the gap before the next piece is part of the room
     for x, y in piece.exits:
@@ -330,8 +258,8 @@ def _add_sizes(piece: Piece, block: Block, is_output: bool) -> Piece:
 
 def _shade(piece: Piece, blocks: Sequence[Block], items: Sequence[int | Fork], left: float) -> Piece:
     """Adds a panel from `left` on if the names of the layers agree up to a / or _: in 'res2a' or 'inception_3a'."""
-    names = [blocks[i].name for i in list_blocks(items) if blocks[i].name]
-    name = re.sub(r"[^/_]*$", "", os.path.commonprefix(names)).strip("/_")
+    names = [re.split("([/_])", blocks[i].name) for i in list_blocks(items) if blocks[i].name]
+    name = "".join(words[0] for words in zip(*names, strict=False) if len(set(words)) == 1).rstrip("/_")
     if not name or len(names) < 2:
         return piece
     above, below = piece.above + LINE + 0.06, piece.below + 0.06

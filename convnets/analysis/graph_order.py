@@ -20,9 +20,9 @@ class Fork(NamedTuple):
 
 
 class Order(NamedTuple):
-    """The main sequence from the input to the output, and the sequences of heads by the block that they read.
+    """The main sequence from the input to the output, and the heads, sequences that do not lead to the main output.
 
-    A head is a part that does not lead to the main output.
+    Heads are listed by the block of the main sequence that they read, or by the join of the fork in which it lies.
     """
 
     main: list[int | Fork]
@@ -41,9 +41,10 @@ def order_blocks(blocks: list[Block], outputs: list[int]) -> Order:
                 readers[k].append(i)
     order = _Walk(readers)
     sequence, heads = order.follow(0, None), defaultdict(list)
+    cell = {k: item.join if isinstance(item, Fork) else item for item in sequence for k in list_blocks([item])}
     for i, block in enumerate(blocks):
         if i not in order.seen:
-            heads[next((k for k in block.inputs if k in main), 0)].append(order.follow(i, None))
+            heads[next((cell[k] for k in block.inputs if k in cell), 0)].append(order.follow(i, None))
     return Order(sequence, heads)
 
 
@@ -66,7 +67,9 @@ class _Walk:
         """Appends the forks that follow block i at once; returns the block after them."""
         while len(self.readers[i]) > 1:
             join = self.join[i]
-            if join is None or join == end or join in self.seen:  # no block joins the branches here: one after the other
+            if (
+                join is None or join == end or join in self.seen
+            ):  # no block joins the branches here: one after the other
                 for k in self.readers[i]:
                     found += self.follow(k, end)
                 return None

@@ -1,10 +1,11 @@
 """Drawings of networks: coloured blocks with letters, as in the lecture, from a layout."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from convnets.analysis.graph_layout import DOT, Label, Panel, Piece, Rectangle, Wire, lay_out
+from convnets.analysis.graph_layout import DOT, lay_out
+from convnets.analysis.graph_parts import Label, Panel, Rectangle, Wire
 from convnets.models.graph import Graph
 from convnets.plotting import FIRST, INK, QUIET, SECOND, FancyBboxPatch, Outline, PathPatch, plt, save_figure
 
@@ -19,19 +20,20 @@ COLOURS = {
     "concatenation": ("#e6e6e6", "#666666"),
     "operation": ("#eeeeee", "#666666"),
 }
-MARGIN, LEGEND = 0.12, 0.34
+MARGIN, TITLE, LEGEND = 0.12, 0.28, 0.42  # heights; the legend's with the space above it
 
 
-def plot_network(graph: Graph, path: Path, title: str) -> None:
-    """Draws a network into an SVG, PDF or PNG file."""
+def plot_network(graph: Graph, path: Path, title: str, subtitle: str = "") -> None:
+    """Draws a network into an SVG, PDF or PNG file, with a title and a smaller one after it."""
     page = lay_out(graph)
-    width, height = max(page.width, 3.0) + 2 * MARGIN, page.above + page.below + LEGEND + 3 * MARGIN + 0.25
+    width, height = max(page.width, 7.0) + 2 * MARGIN, page.above + page.below + TITLE + LEGEND + 2 * MARGIN
     figure = plt.figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1), xlim=(-MARGIN, width - MARGIN), ylim=(height, 0))
     axes.axis("off")
-    axes.text(0, MARGIN, title, size=9, weight="bold", color=INK, va="top")
-    parts = page.shift(0, page.above + MARGIN + 0.25).parts
-    for kind, draw in ((Panel, _draw_panel), (Wire, _draw_wire), (Rectangle, _draw_rectangle), (Label, _draw_label)):
+    axes.text(0, MARGIN + 0.07, title, size=9, weight="bold", color=INK, va="center_baseline")
+    axes.text(0.095 * len(title) + 0.1, MARGIN + 0.07, subtitle, size=7, color=QUIET, va="center_baseline")
+    parts = page.shift(0, page.above + MARGIN + TITLE).parts
+    for kind, draw in DRAW.items():
         for part in parts:
             if isinstance(part, kind):
                 draw(axes, part)
@@ -51,7 +53,7 @@ def _draw_box(axes, left: float, top: float, width: float, height: float, fill: 
 
 def _draw_wire(axes, wire: Wire) -> None:
     axes.add_patch(PathPatch(_round(wire.points), fc="none", ec="#555555", lw=0.8, ls=(0, (3, 2)) if wire.reshaped else "-",
-                             capstyle="butt"))  # fmt: skip
+                             capstyle="butt", snap=False))  # fmt: skip
     if wire.arrow:
         x, y = wire.points[-1]
         axes.add_patch(plt.Polygon(((x, y), (x - 0.07, y - 0.03), (x - 0.07, y + 0.03)), fc="#555555", ec="none"))
@@ -64,7 +66,7 @@ def _round(points: Sequence[tuple[float, float]], radius: float = 0.05) -> Outli
         for end in (before, after):
             length = math.dist(end, corner)
             share = min(radius, length / 2) / length if length else 0
-            near = tuple(c + share * (e - c) for c, e in zip(corner, end, strict=True))
+            near = (corner[0] + share * (end[0] - corner[0]), corner[1] + share * (end[1] - corner[1]))
             vertices += [near] if end is before else [corner, near]
         codes += [Outline.LINETO, Outline.CURVE3, Outline.CURVE3]
     return Outline([*vertices, points[-1]], [*codes, Outline.LINETO])
@@ -88,9 +90,19 @@ def _draw_rectangle(axes, rectangle: Rectangle) -> None:
         axes.text(x, y, "input", size=6.5, color=INK, ha="center", va="center")
     else:
         rows = len(block.lines)
-        axes.text(x, y - 0.055 * rows, block.letter, size=10, color=edge, weight="bold", ha="center", va="center_baseline")
+        axes.text(
+            x, y - 0.055 * rows, block.letter, size=10, color=edge, weight="bold", ha="center", va="center_baseline"
+        )
         for i, line in enumerate(block.lines):
-            axes.text(x, y + 0.11 * (i + 1) - 0.055 * rows + 0.02, line, size=6.3, color=INK, ha="center", va="center_baseline")
+            axes.text(
+                x,
+                y + 0.11 * (i + 1) - 0.055 * rows + 0.02,
+                line,
+                size=6.3,
+                color=INK,
+                ha="center",
+                va="center_baseline",
+            )
 
 
 def _draw_table(axes, rectangle: Rectangle) -> None:
@@ -134,3 +146,7 @@ def _draw_entry(axes, x: float, y: float, text: str) -> float:
     """Writes a text of the legend; returns where the next entry begins."""
     axes.text(x, y, text, size=6.5, color=INK, va="center_baseline")
     return x + 0.2 + 0.062 * len(text)
+
+
+# By kind of part, from the back to the front.
+DRAW: dict[type, Callable] = {Panel: _draw_panel, Wire: _draw_wire, Rectangle: _draw_rectangle, Label: _draw_label}

@@ -1,6 +1,6 @@
 """Graph of a network: its layers, additions and concatenations, and what each of them reads, from the traced program."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convnets.models.summary import LAYER, Trace, TracedLayer
 
@@ -37,7 +37,8 @@ def build_graph(trace: Trace) -> Graph:
     a node of its own: the addition of a shortcut, a concatenation. All others, such as activation functions, reshaping
     and padding, belong to the node whose output they read. Nodes on which no output depends are left out.
     """
-    nodes, origin = [Node("input", "input", trace.input_shape, ())], dict.fromkeys(trace.program.invars, 0)
+    nodes = [Node("input", "input", trace.input_shape, ())]
+    origin: dict[Any, int] = dict.fromkeys(trace.program.invars, 0)
     layers = iter(trace.layers)
     for equation in trace.program.eqns:
         read = [origin[v] for v in equation.invars if not hasattr(v, "val") and v in origin]
@@ -46,7 +47,7 @@ def build_graph(trace: Trace) -> Graph:
             own = Node(layer.name, type(layer.module).__name__, layer.output, (origin[equation.invars[1]],), layer)
         elif len(set(read)) > 1:
             operation = equation.params.get("name", equation.primitive.name)  # 'name': a jitted function
-            own = Node("", operation, equation.outvars[0].aval.shape[1:], tuple(read))
+            own = Node("", operation, tuple(getattr(equation.outvars[0].aval, "shape", ()))[1:], tuple(read))
         else:
             origin.update((v, read[0]) for v in equation.outvars if read)
             continue

@@ -1,6 +1,7 @@
 """Checks the flags of run.py, the files that they name, and the workdir."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -185,6 +186,12 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
             found.append(f"--weights={given.weights}: there is no such folder")
     elif given.weights and not is_file(given.weights):
         found.append(f"--weights={given.weights} does not exist")
+    if mode == "describe" and given.figure:
+        figure = Path(given.figure).absolute()
+        if figure.suffix not in (".svg", ".pdf", ".png") or figure.is_dir():
+            found.append(f"--figure={given.figure}: give a file that ends in .svg, .pdf or .png")
+        elif not os.access(figure.parent, os.W_OK):
+            found.append(f"--figure={given.figure}: there is no folder {figure.parent} that can be written")
     if mode == "predict" and not given.images:
         found.append("--mode=predict needs --images=FILE[,FILE...]")
     if mode == "visualize" and members and (not has_workdir or given.images):
