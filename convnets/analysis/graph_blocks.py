@@ -124,7 +124,7 @@ def _is_conv(node: Node) -> bool:
 
 def _make_block(position: int, node: Node, inputs: tuple[int, ...], columns: int) -> Block:
     kind = "Dense" if node.kind == "Conv" and not _is_conv(node) else node.kind
-    letter, colour, legend = KINDS.get(kind, (kind[:6], "addition", kind))
+    letter, colour, legend = KINDS.get(kind, ("f", "operation", "another operation"))
     module: Any = node.layer.module if node.layer else None
     crossed = kind == "Conv" and columns > 1 and _groups(node) == 1
     return Block(
@@ -155,7 +155,7 @@ def _lines(kind: str, node: Node, columns: int) -> tuple[str, ...]:
             return ("RBF", maps)
         case "HOG" | "SIFT" | "Pyramid" | "LRN" | "Gain" | "BatchNorm" | "LocalContrast":
             return ({"BatchNorm": "BN", "LocalContrast": "LCN", "Pyramid": "pyramid"}.get(kind, kind),)
-    return ()
+    return (kind.strip("_")[:9],) if kind not in KINDS else ()
 
 
 def _window(size: Any, stride: Any) -> str:

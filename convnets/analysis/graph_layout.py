@@ -177,7 +177,7 @@ def _make_fork(blocks: Sequence[Block], fork: Fork) -> Piece:
         piece = piece.shift(TURN + (width - piece.width) * (1 if bar else 0.5), y)
         for u, v in piece.entries:
             parts.append(Wire(((0, 0), (0, v), (u, v)) if v else ((0, 0), (u, v)), reshaped))
-        for u, v in piece.exits:
+        for u, v in piece.exits if piece.last in (-1, *target.inputs) else []:
             middle = end + (join.width / 2)
             last = ((end, v),) if bar or not y else ((middle, v), (middle, -join.above))
             parts.append(Wire(((u, v), *last), reshaped))

@@ -67,16 +67,38 @@ class _Walk:
         """Appends the forks that follow block i at once; returns the block after them."""
         while len(self.readers[i]) > 1:
             join = self.join[i]
-            if (
-                join is None or join == end or join in self.seen
-            ):  # no block joins the branches here: one after the other
+            if join is None or join == end or join in self.seen:  # none for these branches: one after the other
                 for k in self.readers[i]:
                     found += self.follow(k, end)
                 return None
-            found.append(Fork(i, [self.follow(k, join) for k in self.readers[i]], join))
-            self.seen.add(join)
+            found.append(self._fork(i, self.readers[i], join))
             i = join
         return self.readers[i][0] if self.readers[i] else None
+
+    def _fork(self, source: int, readers: Sequence[int], join: int) -> Fork:
+        """Returns the fork from block `source` to block `join`; branches that meet before are a fork of their own."""
+        paths = {k: self._path(k, join) for k in readers}
+        groups, branches = defaultdict(list), list[list[int | Fork]]()
+        for k in readers:
+            groups[paths[k][-1] if paths[k] else join].append(k)
+        for group in groups.values():
+            if len(group) == 1:
+                branches.append(self.follow(group[0], join))
+                continue
+            meeting = next(i for i in paths[group[0]] if all(i in paths[k] for k in group))
+            branch: list[int | Fork] = [self._fork(source, group, meeting)]
+            after = self._forks(meeting, join, branch)
+            branches.append(branch + self.follow(after, join))
+        self.seen.add(join)
+        return Fork(source, branches, join)
+
+    def _path(self, i: int | None, end: int) -> list[int]:
+        """Returns block i and the blocks before `end` through which all paths from it pass."""
+        found = list[int]()
+        while i is not None and i != end:
+            found.append(i)
+            i = self.join[i]
+        return found
 
 
 def _post_dominators(readers: dict[int, list[int]]) -> dict[int, int | None]:

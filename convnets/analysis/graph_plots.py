@@ -21,12 +21,15 @@ COLOURS = {
     "operation": ("#eeeeee", "#666666"),
 }
 MARGIN, TITLE, LEGEND = 0.12, 0.28, 0.42  # heights; the legend's with the space above it
+SMALLEST = 7.0  # width in which the titles fit
 
 
 def plot_network(graph: Graph, path: Path, title: str, subtitle: str = "") -> None:
     """Draws a network into an SVG, PDF or PNG file, with a title and a smaller one after it."""
     page = lay_out(graph)
-    width, height = max(page.width, 7.0) + 2 * MARGIN, page.above + page.below + TITLE + LEGEND + 2 * MARGIN
+    legend = _list_legend(page.parts)
+    width = max(page.width, sum(_entry_width(text) for *_, text in legend), SMALLEST) + 2 * MARGIN
+    height = page.above + page.below + TITLE + LEGEND + 2 * MARGIN
     figure = plt.figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1), xlim=(-MARGIN, width - MARGIN), ylim=(height, 0))
     axes.axis("off")
@@ -37,7 +40,7 @@ def plot_network(graph: Graph, path: Path, title: str, subtitle: str = "") -> No
         for part in parts:
             if isinstance(part, kind):
                 draw(axes, part)
-    _draw_legend(axes, parts, height - MARGIN - 0.1)
+    _draw_legend(axes, legend, height - MARGIN - 0.1)
     save_figure(figure, path)
 
 
@@ -119,33 +122,38 @@ def _draw_label(axes, label: Label) -> None:
     axes.text(label.x, label.y, label.text, size=6, color=colour, ha="center", va="center")
 
 
-def _draw_legend(axes, parts: Sequence, y: float) -> None:
+def _list_legend(parts: Sequence) -> list[tuple[str, str, str]]:
+    """Returns (letter, kind, text) of each entry of the legend."""
     rectangles = [part for part in parts if isinstance(part, Rectangle)]
-    blocks = [p.block for p in rectangles]
-    entries = dict.fromkeys((b.letter, b.kind, b.legend) for b in blocks if b.legend)
+    entries = dict.fromkeys((p.block.letter, p.block.kind, p.block.legend) for p in rectangles if p.block.legend)
     if any(p.part == "norm" for p in rectangles):
         entries["N", "normalization", "batch normalization"] = None
+    if any(p.part == "table" for p in rectangles):
+        entries["", "table", "a map (column) reads a map before it (row)"] = None
+    if any(part.reshaped for part in parts if isinstance(part, Wire)):
+        entries["", "shortcut", "shortcut that changes the size without weights"] = None
+    return list(entries)
+
+
+def _draw_legend(axes, entries: Sequence[tuple[str, str, str]], y: float) -> None:
     x = 0.0
     for letter, kind, text in entries:
-        fill, edge = COLOURS[kind]
-        if kind == "addition":
+        fill, edge = COLOURS.get(kind, ("none", INK))
+        if kind == "shortcut":
+            _draw_wire(axes, Wire(((x - 0.05, y), (x + 0.18, y)), True))
+        elif kind == "table":
+            axes.add_patch(plt.Rectangle((x + 0.06, y - 0.04), 0.08, 0.08, fc=FIRST))
+        elif kind == "addition":
             axes.add_patch(plt.Circle((x + 0.08, y), 0.08, fc=fill, ec=edge, lw=0.9))
         else:
             _draw_box(axes, x, y - 0.08, 0.16, 0.16, fill, edge, 0.03)
         axes.text(x + 0.08, y, letter, size=6.5, color=edge, weight="bold", ha="center", va="center_baseline")
-        x = _draw_entry(axes, x + 0.22, y, text)
-    if any(p.part == "table" for p in rectangles):
-        axes.add_patch(plt.Rectangle((x + 0.06, y - 0.04), 0.08, 0.08, fc=FIRST))
-        x = _draw_entry(axes, x + 0.22, y, "a map (column) reads a map before it (row)")
-    if any(part.reshaped for part in parts if isinstance(part, Wire)):
-        _draw_wire(axes, Wire(((x - 0.05, y), (x + 0.18, y)), True))
-        _draw_entry(axes, x + 0.22, y, "shortcut that changes the size without weights")
+        axes.text(x + 0.22, y, text, size=6.5, color=INK, va="center_baseline")
+        x += _entry_width(text)
 
 
-def _draw_entry(axes, x: float, y: float, text: str) -> float:
-    """Writes a text of the legend; returns where the next entry begins."""
-    axes.text(x, y, text, size=6.5, color=INK, va="center_baseline")
-    return x + 0.2 + 0.062 * len(text)
+def _entry_width(text: str) -> float:
+    return 0.42 + 0.062 * len(text)
 
 
 # By kind of part, from the back to the front.
