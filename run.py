@@ -14,6 +14,7 @@
     python run.py --mode=predict --workdir=runs/lenet5 --images=FOLDER --output=guesses.csv    by a run, into a file
     python run.py --mode=export --workdir=runs/lenet5 --weights=FILE       write its weights as .safetensors
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
+    python run.py --mode=describe --config=... --figure=FILE.svg           and its drawing
     python run.py --mode=visualize --workdir=runs/lenet5                   draw what a run has learned
     python run.py --mode=visualize --config=FILE.py:VARIANT --weights=FILE --images=a.png    or published weights
     python run.py --mode=prepare --config=... [--manual_dir=DIR]           make its data set ready, count it
@@ -103,6 +104,7 @@ flags.DEFINE_integer("profile", 0, "For train: trace so many steps, once the pro
                      "docs/speed.md.", 0)  # fmt: skip
 flags.DEFINE_bool("deterministic", False, "On GPUs too the same command gives the same bits; slower. CPUs do anyway.")
 flags.DEFINE_bool("json", False, "For describe: print JSON.")
+flags.DEFINE(usage.PathParser(), "figure", "", "For describe: draw the network into this file, .svg, .pdf or .png.")
 
 
 def main(argv: list[str]) -> int:
@@ -178,7 +180,7 @@ def run_mode(command: usage.Command) -> None:
     elif FLAGS.mode == "export":
         export.export(config, workdir, Path(command.weights))
     elif FLAGS.mode == "describe":
-        describe.describe(config, FLAGS.json)
+        describe.describe(config, FLAGS.json, FLAGS.figure)
     elif FLAGS.mode == "prepare":
         prepare.prepare(config, FLAGS.manual_dir)
     elif FLAGS.mode == "visualize":

@@ -1,6 +1,7 @@
 """Checks the flags of run.py, the files that they name, and the workdir."""
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -233,6 +234,12 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
     elif given.weights and not is_file(given.weights) and not find_shipped(given):
         found.append(f"--weights={given.weights} does not exist, and no network that comes along has this name:"
                      f" {', '.join(shipped.names())}")  # fmt: skip
+    if mode == "describe" and given.figure:
+        figure = Path(given.figure).absolute()
+        if figure.suffix not in (".svg", ".pdf", ".png") or figure.is_dir():
+            found.append(f"--figure={given.figure}: give a file that ends in .svg, .pdf or .png")
+        elif not os.access(figure.parent, os.W_OK):
+            found.append(f"--figure={given.figure}: there is no folder {figure.parent} that can be written")
     if mode == "predict" and not given.images:
         found.append("--mode=predict needs --images=FILE[,FILE...], with folders and quoted globs too")
     if given.output and (mode != "predict" or not given.output.endswith((".csv", ".json"))):
