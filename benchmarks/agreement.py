@@ -125,7 +125,11 @@ def main():
     if flags.digest:
         return print(digest(flags.digest, flags.batch))
     equal = {net: train_twice(net, flags.batch) for net in twice}
-    print("--deterministic twice: " + ", ".join(f"{net} {'equal' if same else 'NOT equal'}" for net, same in equal.items()), flush=True)
+    print(
+        "--deterministic twice: "
+        + ", ".join(f"{net} {'equal' if same else 'NOT equal'}" for net, same in equal.items()),
+        flush=True,
+    )
     wrong = [net for net, same in equal.items() if not same]
     for net in nets:
         errors, losses, device = compare_with_cpu(net, flags.batch)
