@@ -34,9 +34,11 @@ ROOT = Path(__file__).parent.parent
 GRACE = 20.0  # seconds between SIGTERM and SIGKILL; a checkpoint takes one or two
 LEAST = 20.0  # seconds below which no part is started
 PIECE = 15 << 20  # bytes of a file that --pack writes
-DEPTHS = {20: 300, 32: 400, 44: 500, 56: 600, 110: 900}  # ResNets of He et al. 2015, table 6, and seconds for a run
+DEPTHS = {20: 600, 32: 600, 44: 600, 56: 900, 110: 1500}  # ResNets of He et al. 2015, table 6, and seconds for a run
 SEEDS = 5
+POPULATIONS = (1, 4, 8, 16)
 NETS = ("resnet50_v1_5", "vgg_d", "alexnet_owt", "resnet20_cifar")
+OTHERS = ("googlenet", "bn_inception", "lenet5_modern")  # networks of which only the gradients are checked
 # Experiments at full size on CIFAR-10, those of short runs first.
 ABLATIONS = ("bottleneck", "k33", "bn_lr", "columns", "relu_vs_tanh", "depth", "shortcuts", "residual")
 SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # several programs share the accelerator's memory
@@ -61,6 +63,12 @@ def parts(workdir: Path, together: bool) -> list[tuple[int, list[Part]]]:
         together: whether more seeds of a network are trained as one program.
     """
     step, tiny = "--config.train.epochs=0.0001", ("--nets=lenet5_modern", "--rounds=1")
+    check, bench, seeds = (f"benchmarks/{name}.py" for name in ("agreement", "train", "seeds"))
+
+    def agree(net: str) -> Part:
+        twice = f"--twice={net if net in ('resnet20_cifar', 'alexnet_owt') else ''}"
+        small = ("--nets=lenet5_modern", "--batch=4", *(["--twice=lenet5_modern"] if net == "resnet20_cifar" else []))
+        return Part(f"agreement-{net}", 200, (check, f"--nets={net}", twice), small)
 
     def train(depth: int, seconds: float, name: str, *flags: str) -> Part:
         command = ("run.py", f"--config=configs/resnet_cifar.py:{depth}", *flags)
@@ -70,32 +78,37 @@ def parts(workdir: Path, together: bool) -> list[tuple[int, list[Part]]]:
         folder = workdir / f"resnet{depth}" / f"seed{seed}"
         return train(depth, seconds, f"resnet{depth}-seed{seed}", f"--config.train.seed={seed}", f"--workdir={folder}")
 
-    check, bench, seeds = (f"benchmarks/{name}.py" for name in ("agreement", "train", "seeds"))
     more = [train(depth, 3 * seconds, f"resnet{depth}-seeds", f"--workdir={workdir / f'resnet{depth}'}", f"--seeds={SEEDS}")
             for depth, seconds in DEPTHS.items()] if together else [
             one(depth, seconds, seed) for depth, seconds in DEPTHS.items() for seed in range(1, SEEDS)]  # fmt: skip
     return [
-        (1, [Part("agreement", 150, (check,), ("--nets=lenet5_modern", "--twice=lenet5_modern", "--batch=4"))]),
+        (4, [agree(net) for net in reversed(NETS)]),
         (3, [one(depth, seconds, 0) for depth, seconds in DEPTHS.items()]),
         (1, [Part(f"bench-{net}", 200, (bench, f"--nets={net}", "--dtypes=bfloat16", "--kinds=train", "--rounds=3"), tiny)
              for net in NETS]),
-        (1, [Part("seeds", 200, (seeds, "--nets=resnet20_cifar", "--rounds=3"), (*tiny, "--seeds=1,2", "--steps=2"))]),
+        (1, [Part(f"seeds-{n}", 150, (seeds, "--nets=resnet20_cifar", f"--seeds={n}", "--rounds=3"), (*tiny, "--steps=2"))
+             for n in POPULATIONS]),
         (1 if together else 3, more),
+        (3, [agree(net) for net in OTHERS]),
         (1, [Part(name, 600, ("run.py", "--mode=sweep", f"--experiment=experiments/{name}.py", "--size=full", "--seeds=1",
                               "--jobs=3", f"--workdir={workdir / name}"), (step,)) for name in ABLATIONS]),
     ]  # fmt: skip
 
 
 def seeds_gain() -> bool:
-    """Returns whether the newest measurement says that a population of SEEDS or more is faster as one program."""
+    """Returns whether the newest measurement says that several seeds are faster as one program."""
     lines = [json.loads(line) for line in compare.RESULTS.read_text().splitlines()]
-    found = [v for v in lines if v["benchmark"] == "seeds" and v["net"] == "resnet20_cifar" and v["seeds"] >= SEEDS]
+    found = [
+        v for v in lines if v["benchmark"] == "seeds" and v["net"] == "resnet20_cifar" and v["seeds"] in POPULATIONS[1:]
+    ]
     return bool(found) and found[-1]["ratio"]["median"] > 1
 
 
 def run_part(part: Part, seconds: float, workdir: Path, rehearse: bool) -> dict:
     """Runs a part for at most `seconds`; appends its line to the log and returns it."""
     began, environment = time.time(), {**SHARED, "PYTHONUNBUFFERED": "1", **os.environ}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]  # a copied tree is not installed
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
     command = [sys.executable, *part.arguments, *(part.rehearsal if rehearse else ())]
     print(f"{part.name}: at most {seconds:.0f} s", flush=True)
     with (workdir / f"{part.name}.txt").open("ab") as log:

@@ -119,17 +119,15 @@ def main():
     from convnets.models import MODELS
     from convnets.runtime import environment
 
-    nets, twice = (compare.chosen(parser, option, getattr(flags, option), MODELS) for option in ("nets", "twice"))
+    nets, twice = (compare.chosen(parser, option, names, MODELS) if (names := getattr(flags, option)) else []
+                   for option in ("nets", "twice"))  # fmt: skip
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share the accelerator
     environment.tune(deterministic=bool(flags.digest))
     if flags.digest:
         return print(digest(flags.digest, flags.batch))
     equal = {net: train_twice(net, flags.batch) for net in twice}
-    print(
-        "--deterministic twice: "
-        + ", ".join(f"{net} {'equal' if same else 'NOT equal'}" for net, same in equal.items()),
-        flush=True,
-    )
+    for net, same in equal.items():
+        print(f"{net} with --deterministic, twice: bits {'equal' if same else 'NOT equal'}", flush=True)
     wrong = [net for net, same in equal.items() if not same]
     for net in nets:
         errors, losses, device = compare_with_cpu(net, flags.batch)

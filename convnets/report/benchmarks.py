@@ -148,7 +148,9 @@ def compiles(lines: Lines) -> list[str]:
 
 def accelerators(lines: Lines) -> list[str]:
     """Table of the speed of training steps on accelerators, as shares of what they can reach."""
-    found = newest([v for v in lines if "share_of_roofline" in v and v["device"] != "cpu"], "train", "where", "net", "dtype")
+    found = newest(
+        [v for v in lines if "share_of_roofline" in v and v["device"] != "cpu"], "train", "where", "net", "dtype"
+    )
     rows = [[f"`{net}`", SHORT[dtype], v["batch"], number(v["ours"]["images_per_second"]["median"]),
              f"{spread(v['ratio'], '.2f')} of {v['beside'].replace('torch', 'PyTorch').replace('_', ' ')}",
              f"{v['gflops_of_products'] / 1e3:,.0f}", f"{v['gbs_of_copies']:,}", f"{100 * v['share_of_products']:.0f} %",

@@ -34,10 +34,15 @@ def run(tmp_path, seconds=60.0, only=()):
 
 def test_the_parts_are_commands_in_order_of_value(tmp_path):
     names = [[part.name for part in group] for _, group in accelerator.parts(tmp_path, together=False)]
-    assert [group[0] for group in names[:4]] == ["agreement", "resnet20-seed0", "bench-resnet50_v1_5", "seeds"]
+    assert [group[0] for group in names[:4]] == [
+        "agreement-resnet20_cifar",
+        "resnet20-seed0",
+        "bench-resnet50_v1_5",
+        "seeds-1",
+    ]
     assert names[1][-1] == "resnet110-seed0" and names[4][:2] == ["resnet20-seed1", "resnet20-seed2"]
-    assert [part.name for part in accelerator.parts(tmp_path, together=True)[4][1]][0] == "resnet20-seeds"
-    assert len(set(sum(names, []))) == len(sum(names, []))
+    assert accelerator.parts(tmp_path, together=True)[4][1][0].name == "resnet20-seeds"
+    assert len({name for group in names for name in group}) == sum(map(len, names))
     for together in (False, True):
         for part in (part for _, group in accelerator.parts(tmp_path, together) for part in group):
             flags = dict(word.lstrip("-").partition("=")[::2] for word in part.arguments[1:])
@@ -70,7 +75,12 @@ def test_what_is_packed_holds_results_and_the_newest_checkpoint_of_an_unfinished
     monkeypatch.setattr(accelerator, "ROOT", tmp_path)
     monkeypatch.setattr(accelerator, "PIECE", 100)
     monkeypatch.setattr(compare, "RESULTS", tmp_path / "benchmarks" / "results.jsonl")
-    names = ["benchmarks/results.jsonl", "runs/a/result.json", "runs/b/metrics.jsonl", "runs/b/checkpoints/1000/d/array"]
+    names = [
+        "benchmarks/results.jsonl",
+        "runs/a/result.json",
+        "runs/b/metrics.jsonl",
+        "runs/b/checkpoints/1000/d/array",
+    ]
     left = ["runs/a/checkpoints/2/x", "runs/a/curves.png", "runs/b/events/e", "runs/b/checkpoints/900/x",
             "runs/b/checkpoints/1000.damaged/x"]  # fmt: skip
     for name in names + left:
@@ -88,7 +98,10 @@ def test_an_accelerator_may_differ_by_rounding_only():
     assert agreement.relative_error({"a": np.array([3.0, 1.0]), "b": np.array([4.0])}, wanted) == pytest.approx(0.2)
     errors = {"cpu_bfloat16": 0.1, "float32_exact": 1e-5, "float32": 0.05, "bfloat16": 0.15}
     assert agreement.exceeded(errors) == []
-    assert agreement.exceeded({**errors, "float32_exact": 0.01, "bfloat16": float("nan")}) == ["float32_exact", "bfloat16"]
+    assert agreement.exceeded({**errors, "float32_exact": 0.01, "bfloat16": float("nan")}) == [
+        "float32_exact",
+        "bfloat16",
+    ]
 
 
 def test_the_roofline_is_the_larger_of_arithmetic_and_bytes():

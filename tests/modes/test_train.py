@@ -88,4 +88,7 @@ def test_decoded_images_alone_are_trained_on_without_tensorflow(tmp_path, monkey
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails
     train.train(config, tmp_path, False)
     assert json.loads((tmp_path / "result.json").read_text())["num_examples"] == 360
-    assert f"note: digits is not in {tmp_path / 'nothing'}; its decoded images are in {tmp_path}" in capsys.readouterr().out
+    assert (
+        f"note: digits is not in {tmp_path / 'nothing'}; its decoded images are in {tmp_path}"
+        in capsys.readouterr().out
+    )
