@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import compare
+from benchmarks import agreement, compare
 from convnets.runtime import provenance
 
 ROOT = Path(__file__).parent.parent
@@ -66,9 +66,9 @@ def parts(workdir: Path, together: bool) -> list[tuple[int, list[Part]]]:
     check, bench, seeds = (f"benchmarks/{name}.py" for name in ("agreement", "train", "seeds"))
 
     def agree(net: str) -> Part:
-        twice = f"--twice={net if net in ('resnet20_cifar', 'alexnet_owt') else ''}"
-        small = ("--nets=lenet5_modern", "--batch=4", *(["--twice=lenet5_modern"] if net == "resnet20_cifar" else []))
-        return Part(f"agreement-{net}", 200, (check, f"--nets={net}", twice), small)
+        twice = net if net in agreement.TWICE else ""
+        small = ("--nets=lenet5_modern", "--batch=4", f"--twice={twice and 'lenet5_modern'}")
+        return Part(f"agreement-{net}", 200, (check, f"--nets={net}", f"--twice={twice}"), small)
 
     def train(depth: int, seconds: float, name: str, *flags: str) -> Part:
         command = ("run.py", f"--config=configs/resnet_cifar.py:{depth}", *flags)
@@ -202,6 +202,10 @@ def main() -> int:
     groups = [group for together in (False, True) for _, group in parts(flags.workdir, together)]
     names = list(dict.fromkeys(part.name for group in groups for part in group))
     only = compare.chosen(parser, "only", flags.only, names) if flags.only else []
+    code = "import jax; print(jax.default_backend())"
+    backend = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True).stdout.strip()
+    if not flags.rehearse and backend in ("", "cpu"):
+        parser.error("JAX finds no accelerator here; --rehearse runs every part cut down, on a CPU")
     workdir = flags.workdir.absolute()
     workdir.mkdir(parents=True, exist_ok=True)
     if not re.fullmatch("[0-9a-f]{40}", provenance.commit()):
