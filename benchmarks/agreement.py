@@ -49,12 +49,12 @@ def run_steps(net, dtype, device, batch, optimizer, count=1):
         state = jax.device_get(create_state(model, optimizer, model.input_shape, 0))
     index = np.arange(batch, dtype=np.int32)
     feed = {"mask": np.ones(batch, np.float32), "epoch": np.zeros_like(index), "index": index}
-    constants = {"images": rng.standard_normal((batch, *model.input_shape), np.float32),
+    resident_arrays = {"images": rng.standard_normal((batch, *model.input_shape), np.float32),
                  "labels": rng.integers(0, 10, batch).astype(np.int32)}  # fmt: skip
     step = parallel.parallel(train_step.train_step(model, optimizer, "softmax", [], 0), train=True, devices=[device])
-    state, constants = parallel.replicate(state, [device]), parallel.replicate(constants, [device])
+    state, resident_arrays = parallel.replicate(state, [device]), parallel.replicate(resident_arrays, [device])
     for _ in range(count):
-        state, sums = step(state, parallel.shard([feed], 1), constants)
+        state, sums = step(state, parallel.shard([feed], 1), resident_arrays)
     sums = jax.device_get(sums)
     return jax.device_get(state), float(sums["loss"][0] / sums["count"][0])
 
