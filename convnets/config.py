@@ -222,6 +222,7 @@ def _explain_key(key: str, leaves: list[str]) -> str:
 
 
 def leaf_keys(config: ConfigDict, prefix: str = "") -> list[str]:
+    """Returns the keys of all leaves, such as 'optim.lr', in the order of the config."""
     keys: list[str] = []
     for key, value in config.items():
         keys += leaf_keys(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [prefix + key]
@@ -229,6 +230,7 @@ def leaf_keys(config: ConfigDict, prefix: str = "") -> list[str]:
 
 
 def get_leaf(config: ConfigDict, key: str) -> Any:
+    """Returns the value at a key such as 'optim.lr'; raises KeyError if there is none."""
     value: Any = config
     for part in key.split("."):
         value = value[part]

@@ -18,6 +18,7 @@ class Rectangle(NamedTuple):
     block: Block
 
     def shift(self, x: float, y: float) -> "Rectangle":
+        """Returns it moved by x to the right and y down."""
         return self._replace(left=self.left + x, top=self.top + y)
 
 
@@ -29,6 +30,7 @@ class Wire(NamedTuple):
     arrow: bool = False
 
     def shift(self, x: float, y: float) -> "Wire":
+        """Returns it moved by x to the right and y down."""
         return self._replace(points=tuple((a + x, b + y) for a, b in self.points))
 
 
@@ -41,6 +43,7 @@ class Label(NamedTuple):
     kind: str
 
     def shift(self, x: float, y: float) -> "Label":
+        """Returns it moved by x to the right and y down."""
         return self._replace(x=self.x + x, y=self.y + y)
 
 
@@ -54,6 +57,7 @@ class Panel(NamedTuple):
     name: str
 
     def shift(self, x: float, y: float) -> "Panel":
+        """Returns it moved by x to the right and y down."""
         return self._replace(left=self.left + x, top=self.top + y)
 
 

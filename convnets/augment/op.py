@@ -31,10 +31,12 @@ class Op(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Name of the operation in an augmentation string: its function's."""
         return self.function.__name__
 
 
 def make_table(*ops: Op) -> dict[str, Op]:
+    """Returns operations by name, as `HOST` and `DEVICE` hold them."""
     return {op.name: op for op in ops}
 
 

@@ -46,6 +46,7 @@ def keep(target: Path, write: Callable[[Path], object]) -> bool:
 
 
 def describe_calls(calls: list[Call]) -> list:
+    """Returns operations as a list for JSON, from which a cache's name is computed."""
     return [(c.name, c.kwargs) for c in calls]
 
 

@@ -21,6 +21,7 @@ class Pictures(Files):
     """Image files of any format, read as bytes that the pipeline decodes."""
 
     def read(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the contents of image files, bytes [n]; other formats are converted to one that TensorFlow decodes."""
         contents = super().read(indices)
         contents[:] = [image_formats.to_decodable(content) for content in contents]
         return contents

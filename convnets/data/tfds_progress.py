@@ -16,6 +16,7 @@ class Bar(tqdm):
         super().__init__(*arguments, **{**options, "file": io.StringIO()})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Shows the bar as it stands; called by tqdm, whose arguments are not needed here."""
         if self.progress is None:
             what = (self.desc or "").strip(" .:")
             self.progress = Progress(f"{what}:" if what else "", 0, (self.unit or "").strip())
@@ -24,6 +25,7 @@ class Bar(tqdm):
         return True
 
     def close(self) -> None:
+        """Ends the bar."""
         super().close()
         if self.progress:
             self.progress.close()

@@ -152,6 +152,7 @@ class Files:
         return contents
 
     def name(self, index: int) -> str:
+        """Returns the path of an image file."""
         return self.paths[index]
 
 

@@ -15,9 +15,9 @@ from convnets.runtime import parallel
 def feature_change(
     model: nn.Module, variables: dict[str, Any], split: dataset.Split, ops: str, batch_size: int
 ) -> float:
-    """Returns the mean of |f' - f| / |f| in percent; f' are the features under the split's ops, f those under `ops`.
+    """Returns the mean of `|f' - f| / |f|` in percent; f' are the features under the split's ops, f those under `ops`.
 
-    Features are the input of the last layer with parameters. Images with |f| = 0 are excluded. Both test strings must
+    Features are the input of the last layer with parameters. Images with `|f| = 0` are excluded. Both test strings must
     give one view per image.
     """
     layer = [row.name for row in summarize(model, model.input_shape) if row.parameters][-1]

@@ -57,6 +57,7 @@ class TestOps(NamedTuple):
 
     @property
     def pixels(self) -> list[Call]:
+        """All operations on pixels, in order."""
         return [*self.before, *self.after]
 
     def crops(self, name: str) -> int:

@@ -6,8 +6,7 @@ TPU uses `bands` for images of one channel, which XLA takes minutes to compile a
 Each form equals the plain one up to rounding (tests/layers/test_cpu_kernels.py). Each is kept because it was at least
 10 % faster (`make bench-kernels`; benchmarks/results.jsonl):
 
-    groups           One convolution per group. XLA runs the gradients of a grouped convolution without its fast
-                     kernels.
+    groups           One convolution per group. XLA has no fast kernels for the gradients of a grouped convolution.
     products         Operands are reshaped to matrices, in both gradients too. XLA transposes an operand with more axes,
                      as in `bands`, on a single core. bfloat16 products request float32 sums; otherwise XLA first
                      widens the operands.
@@ -82,6 +81,7 @@ def platform() -> str:
 
 
 def on_cpu() -> bool:
+    """Whether programs are compiled for CPUs, where these forms are used."""
     return platform() == "cpu"
 
 
@@ -110,6 +110,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edge
 
 
 def plain_conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edges, groups: int = 1) -> jax.Array:
+    """Returns XLA's own convolution, which the other forms equal."""
     return lax.conv_general_dilated(x, kernel.astype(x.dtype), stride, padding, dimension_numbers=DIMENSION_NUMBERS,
                                     feature_group_count=groups)  # fmt: skip
 
@@ -229,6 +230,7 @@ def channel_sums(x: jax.Array) -> jax.Array:
 
 
 def plain_channel_sums(x: jax.Array) -> jax.Array:
+    """Returns the sums over all axes but the last, float32 [channels]."""
     return jnp.sum(x, tuple(range(x.ndim - 1)), dtype=jnp.float32)
 
 
@@ -277,6 +279,7 @@ def normalize(
 
 
 def plain_normalize(x, scale, bias, epsilon, sums=plain_channel_sums):
+    """Returns the normalized x, its mean and its variance per channel, in two passes over x."""
     wide, n = x.astype(jnp.float32), math.prod(x.shape[:-1])
     mean = sums(wide) / n
     var = sums(jnp.square(wide - mean)) / n

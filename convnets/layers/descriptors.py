@@ -61,6 +61,7 @@ class HOG(nn.Module):
 
     @property
     def stride(self) -> int:
+        """Pixels between two blocks."""
         return self.cell
 
     @nn.compact

@@ -19,6 +19,7 @@ Padding = int | Edges
 
 
 def pair(value: Pair) -> tuple[int, int]:
+    """Returns (height, width) of one integer or a pair."""
     return (value, value) if isinstance(value, int) else value
 
 

@@ -131,6 +131,7 @@ class AlexNet(nn.Module):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an input."""
         side, _ = choose(VIEWS, "view", self.view)
         return (side, side, 3)
 
@@ -214,6 +215,7 @@ class CudaConvnet(nn.Module):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an input."""
         return (self.side, self.side, 3)
 
     @nn.compact

@@ -188,6 +188,7 @@ class CifarResNet(Residual):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an input."""
         return (self.side, self.side, self.channels)
 
     @nn.compact

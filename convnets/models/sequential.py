@@ -53,6 +53,7 @@ class Build:
         self.heads: dict[str, jax.Array] = {}
 
     def name(self, kind: str) -> str:
+        """Returns the name of the next layer of a kind, such as 'conv2'."""
         self.counts[kind] += 1
         return f"{kind}{self.counts[kind]}"
 
@@ -228,7 +229,7 @@ def initialiser(text: str) -> Init:
 
 
 class Stack(nn.Module):
-    """Maps [n, *input_shape] to logits [n, classes]; in training with a `head` to (logits, {'head1': logits, ...}).
+    """Maps `[n, *input_shape]` to logits [n, classes]; in training with a `head` to (logits, {'head1': logits, ...}).
 
     Attributes:
         layers: string that defines the network.
@@ -249,6 +250,7 @@ class Stack(nn.Module):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an input."""
         return (self.side, self.side, self.channels)
 
     def __post_init__(self) -> None:

@@ -64,6 +64,7 @@ class TracedLayer(NamedTuple):
 
     @property
     def name(self) -> str:
+        """The layer's name in the network, such as 'inception_3a/1x1'."""
         return "/".join(self.module.path)
 
 
@@ -164,6 +165,7 @@ def summarize_trace(trace: Trace) -> list[LayerSummary]:
 
 
 def sum_costs(rows: Sequence[LayerSummary]) -> dict[str, int]:
+    """Returns the totals of a network's layers, for one image."""
     return {
         "parameters": sum(r.parameters for r in rows),
         "multiply_adds": sum(r.multiply_adds for r in rows),

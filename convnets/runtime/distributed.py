@@ -46,6 +46,7 @@ def process_index() -> int:
 
 
 def process_count() -> int:
+    """Returns the number of processes of this run; 1 unless it was started as several."""
     return _Group.count
 
 
@@ -161,6 +162,7 @@ def _local_devices(mode: str, devices: str) -> list[int] | None:
 
 
 def name() -> str:
+    """Returns the process and its host in words, for messages."""
     return f"process {process_index()} of {process_count()}, on {socket.gethostname()}"
 
 

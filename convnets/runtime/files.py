@@ -31,6 +31,7 @@ def local_path(text: str | Path) -> Path:
 
 
 def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; False for a path that cannot be one."""
     with contextlib.suppress(OSError):  # a name that is too long, a folder that may not be read
         return Path(path).is_file()
     return False
@@ -46,6 +47,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def room(path: Path) -> str:
+    """Returns in words how much space is free where a file is to be written."""
     return f"{shutil.disk_usage(path.parent).free:,} bytes are free there"
 
 

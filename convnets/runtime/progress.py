@@ -31,6 +31,7 @@ class Estimate:
         self.first: tuple[float, int] | None = None
 
     def update(self, done: int) -> None:
+        """Sets the number that are done; the first call starts the clock."""
         self.done = min(done, self.total) if self.total else done
         self.first = self.first or (time.monotonic(), done)
 
@@ -74,6 +75,7 @@ class Progress:
         self.close()
 
     def advance(self, more: int = 1) -> None:
+        """Adds to the number that are done, and shows it."""
         self.update(self.estimate.done + more, self.text)
 
     def update(self, done: int, text: str = "") -> None:

@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """Returns the commit of the running code, with '+changes' for a modified tree.
 
-    Outside git it is CONVNETS_COMMIT, which whoever copies the tree sets, or 'unknown'. Changes of *.jsonl files do not
+    Outside git it is CONVNETS_COMMIT, which whoever copies the tree sets, or 'unknown'. Changes of `*.jsonl` files do not
     count: they are recorded results, not code.
     """
     git = ["git", "-C", str(Path(__file__).parent)]

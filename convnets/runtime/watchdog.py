@@ -125,6 +125,7 @@ class Watchdog:
             self.waiting.append((step, result))
 
     def close(self) -> None:
+        """Stops watching."""
         self.closed.set()
 
     def _look(self) -> None:

@@ -103,6 +103,7 @@ class StatusTable:
             self.live.stop()
 
     def show(self) -> None:
+        """Shows the states of all trials: a table on a terminal, a line for each change in a log."""
         statuses = {f: trials.status(f) for f in self.folders}
         ended, words = self._progress(statuses)
         if self.live:
@@ -212,9 +213,11 @@ class SlurmJob:
     """Slurm job in submitit's format: runs a worker in a subprocess and is resubmitted after a timeout."""
 
     def __call__(self, folder: str) -> int:
+        """Runs the trial of a folder in a process of its own; returns its exit code."""
         return subprocess.call([sys.executable, "-m", "convnets.sweep.worker", folder], cwd=ROOT)
 
     def checkpoint(self, folder: str) -> Any:
+        """Returns the job that submitit submits again after it has stopped this one."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, folder)

@@ -23,6 +23,7 @@ def test_error(record: RunRecord) -> float:
 
 
 def top5_error(record: RunRecord) -> float:
+    """Test error in per cent, where any of the five highest scores may be right."""
     return record.result["top5_error"]
 
 
@@ -32,6 +33,7 @@ def any_error(record: RunRecord) -> float:
 
 
 def test_loss(record: RunRecord) -> float:
+    """Mean test loss."""
     return record.result["loss"]
 
 

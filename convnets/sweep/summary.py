@@ -37,6 +37,7 @@ class RowSummary(NamedTuple):
 
     @property
     def mean(self) -> float | None:
+        """Mean over seeds; None if no run has finished."""
         return statistics.mean(self.values.values()) if self.values else None
 
     @property

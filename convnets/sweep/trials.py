@@ -109,6 +109,7 @@ def _describe_problem(line: str, rows: Sequence[str]) -> str:
 
 
 def read_trial(folder: Path) -> Trial:
+    """Returns the trial that a folder was planned for."""
     return Trial(**read_json(folder / "trial.json"))
 
 

@@ -148,6 +148,7 @@ def plain_path(folder: Path) -> Iterator[Path]:
 
 
 def checksum(array: Any) -> int:
+    """Returns the CRC-32C of an array's bytes."""
     return google_crc32c.value(np.ascontiguousarray(array).tobytes())
 
 

@@ -131,9 +131,11 @@ class MemberProgress:
         self.last: tuple[float, ...] = ()
 
     def update_step(self, *numbers: float) -> None:
+        """Keeps a step's metrics of this seed, which are shown with those of the others."""
         self.last = numbers
 
     def say(self, text: str) -> None:
+        """Prints a line that begins with the seed."""
         self.progress.say(self.name + text)
 
     def close(self) -> None:

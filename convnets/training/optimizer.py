@@ -16,7 +16,7 @@ from convnets.training.schedules import Errors, parse_feedback, parse_schedule
 
 
 def parameter_multipliers(text: str) -> Callable[[Any], Any]:
-    """Parses 'conv*/kernel, fc10/kernel=250, */bias=0' into a function from parameters to a tree of factors.
+    """Parses `conv*/kernel, fc10/kernel=250, */bias=0` into a function from parameters to a tree of factors.
 
     Each item is a pattern for 'layer/parameter' with a factor (default 1); `*` matches anything. The last matching item
     applies; a parameter that matches no item gets the factor 0.
@@ -173,8 +173,8 @@ def make_recipe(
         lr: base learning rate of the schedule.
         lr_batch: batch size that `lr` is meant for; 0 = any. The rate is proportional to the batch size (Krizhevsky
             2014, Goyal et al. 2017).
-        decay_multipliers: `parameter_multipliers` of weight_decay; most papers use '*/kernel' (kernels only) or '*' (everything).
-        lr_multipliers: `parameter_multipliers` of the learning rate; '' = 1 for all; Caffe and cuda-convnet use '*, */bias=2'.
+        decay_multipliers: `parameter_multipliers` of weight_decay; most papers use `*/kernel` (kernels only) or `*` (everything).
+        lr_multipliers: `parameter_multipliers` of the learning rate; '' = 1 for all; Caffe and cuda-convnet use `*, */bias=2`.
         max_norm: see `limit_norm`; 0 = off.
         average: a name of AVERAGES with its arguments; '' = none.
 

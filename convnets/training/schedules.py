@@ -20,6 +20,7 @@ from convnets.errors import UsageError
 
 
 def constant(epoch: jax.Array) -> jax.Array:
+    """Keeps the learning rate."""
     return jnp.ones_like(epoch)
 
 

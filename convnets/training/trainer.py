@@ -106,6 +106,7 @@ class Run:
 
     @property
     def done(self) -> bool:
+        """Whether all steps are trained."""
         return int(self.state.step) >= self.components.total
 
     def train(self, preemption: Preemption, step_timeout: float = 0, profile: int = 0) -> None:
@@ -147,6 +148,7 @@ class Run:
             self.stop_logging()
 
     def feed(self, start: int) -> Iterator[tf_pipeline.Batch]:
+        """Returns the training batches from a step on."""
         return self.components.feed(self.seed, start)
 
     def start_logging(self, progress: Any) -> None:
@@ -161,6 +163,7 @@ class Run:
         self.marked = start
 
     def stop_logging(self) -> None:
+        """Ends the progress bar and closes the logs."""
         self.progress.close()
         if self.log:
             self.log.close()
@@ -203,6 +206,7 @@ class Run:
         return step == self.components.total or intervals.is_due(step, self.config.checkpoint.every_steps)
 
     def next_event(self, step: int) -> int:
+        """Returns the next step at which something is due: a log line, a checkpoint, a test or the end."""
         every = (self.config.train.log_every_steps, self.config.checkpoint.every_steps, self.components.test_interval)
         return min(self.components.total, *(intervals.next_due(step, n) for n in every if n))
 
