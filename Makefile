@@ -1,5 +1,5 @@
-# make run; make test, and test-configs, -gradients, -accelerators, -lecture, -faults, -scale, -published, -torch, -oldest; make
-# lint; make bench, and bench-kernels, -parts, -input, -start, -scale, -seeds, -tpu; make accelerator, carry. Everything lives
+# make run; make test, and test-configs, -gradients, -accelerators, -lecture, -faults, -scale, -published, -docs, -torch, -oldest;
+# make docs; make lint; make bench, and bench-kernels, -parts, -input, -start, -scale, -seeds, -tpu; make accelerator, carry. Everything lives
 # in .venv.
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -15,7 +15,7 @@ PARALLEL := --numprocesses auto --maxprocesses 4
 # Tests of a file share what they set up; the longest files begin (tests/conftest.py).
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-configs test-gradients test-accelerators test-lecture test-faults test-scale test-published test-torch test-oldest bench bench-kernels bench-parts \
+.PHONY: run test test-configs test-gradients test-accelerators test-lecture test-faults test-scale test-published test-docs test-torch test-oldest docs bench bench-kernels bench-parts \
 	bench-input bench-start bench-scale bench-seeds bench-tpu accelerator carry lint clean
 
 run: $(VENV)/installed
@@ -52,6 +52,17 @@ test-published: $(VENV)/installed-test
 # Every command of docs/lecture.md, cut down to its smallest size.
 test-lecture: $(VENV)/installed-test
 	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q -s -m lecture tests/test_lecture.py
+
+# The site, build/site/index.html, without a network: the pages, the notebook, the docstrings. A broken link fails.
+docs: $(VENV)/installed-test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/ruff check --quiet convnets  # a missing docstring
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . build/site
+	@cp build/site/README.html build/site/index.html
+
+# The site in Debian's Chromium (tests/browser/install.sh), and the notebook at its smallest size.
+test-docs: docs
+	$(BIN)/python -m pytest -q -rs -m docs tests/test_docs.py
 
 # Against reference networks in PyTorch, which is large and only wanted here.
 test-torch: $(VENV)/installed-test
@@ -141,4 +152,4 @@ $(VENV)/installed-test: $(VENV)/installed
 	@touch $@
 
 clean:
-	rm -rf .venv* runs
+	rm -rf .venv* runs build docs/api

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 # Without a terminal there is no width to measure; 200 columns leave tables as wide as they need to be.
-CONSOLE = Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False)  # names are no markup
+# Names are no markup. In a notebook, `convnets.summary` is text too.
+CONSOLE = Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, force_jupyter=False)
 
 
 def print_results(*results: dict[str, Any]) -> None:

@@ -39,6 +39,8 @@ def open_streams() -> None:
                 os.dup2(null, number)
                 os.close(null)
     sys.stdout, sys.stderr = _open(1, sys.stdout), _open(2, sys.stderr)
+    if not sys.stdout.isatty():  # Jupyter sets FORCE_COLOR, by which rich takes a pipe for a terminal and draws bars
+        os.environ.setdefault("TTY_COMPATIBLE", "0")
 
 
 def _open(number: int, before: Any) -> io.TextIOWrapper:
