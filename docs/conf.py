@@ -4,6 +4,7 @@ The source folder is the repository's root, so that a link works on the code hos
 warnings into errors: a broken link or a missing image fails. ruff's rules D101 to D103 find a missing docstring.
 """
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -24,8 +25,8 @@ myst_heading_anchors = 4  # the names that the code host gives them
 highlight_language = "none"  # indented blocks of the pages are commands
 
 # One page for each package; what only run.py uses is left out.
-apidoc_modules = [{"path": "../convnets", "destination": "docs/api", "exclude_patterns": ["**/modes", "**/report"],
-                   "automodule_options": ["members"]}]  # fmt: skip
+apidoc_modules = [{"path": "../convnets", "destination": "docs/api", "exclude_patterns": ["**/modes", "**/report"]}]
+os.environ["SPHINX_APIDOC_OPTIONS"] = "members"  # with docstrings; Sphinx 9.2 has no other way for a page of a package
 autodoc_default_options = {"member-order": "bysource"}
 autodoc_typehints_format = "short"
 napoleon_use_ivar = True
@@ -53,7 +54,7 @@ def keep_layout(app, what: str, name: str, obj: object, options: object, lines: 
 
 def shorten(app, what: str, name: str, obj: object, options: object, arguments: str | None, returns: str | None):
     """Leaves out the two arguments that flax adds to every network and layer."""
-    return (re.sub(r"(, )?parent: Module .*", ")", arguments), returns) if what == "class" and arguments else None
+    return (re.sub(r"(, )?parent: .*_Sentinel.*", ")", arguments), returns) if what == "class" and arguments else None
 
 
 def setup(app) -> None:

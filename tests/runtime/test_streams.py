@@ -10,6 +10,7 @@ from tests.conftest import ROOT
 
 CODE = """if True:
     import os, sys
+    from rich.console import Console
     from convnets.runtime import streams
     streams.open_streams()
     file = open(sys.argv[1], "w")
@@ -18,6 +19,7 @@ CODE = """if True:
         print(text, flush=True)
     print("said", file=sys.stderr)
     sys.stdout.isatty(), sys.stdout.fileno(), sys.stderr.flush()
+    assert not Console().is_terminal  # no bars, although Jupyter sets FORCE_COLOR
     file.write("done")
 """
 
@@ -25,7 +27,7 @@ CODE = """if True:
 @pytest.mark.parametrize("encoding", ["", "ascii", "latin-1", "utf-8"])
 @pytest.mark.parametrize("where", ["", ">&-", "2>&-", ">&- 2>&- <&-", "> /dev/full", "> /dev/full 2> /dev/full"])
 def test_a_program_goes_on_whatever_its_output_is(where, encoding, tmp_path):
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "FORCE_COLOR": "1"}
     command = f'"{sys.executable}" -c "$CODE" "{tmp_path / "file"}" {where}'
     done = subprocess.run(command, shell=True, cwd=ROOT, env={**environment, "CODE": CODE}, capture_output=True)
     assert done.returncode == 0, done.stderr
