@@ -23,7 +23,7 @@ def digits(label: str, norm: str, first: str) -> Row:
 
 def cifar(label: str, options: tuple[str, ...]) -> Row:
     tests = {
-        name: Evaluation((f"--config.data.test_ops=decode|{op}|subtract_mean|center(24)",))
+        name: Evaluation((f"--config.data.test_ops=decode|{op}|center(24)|subtract_mean('center')",))
         for name, op in LIGHTS.items()
     }
     return Row(label, "configs/ablation.py:13pct", overrides=options, tests=tests, cost="5 min, 1 x H100")
