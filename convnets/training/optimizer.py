@@ -15,6 +15,9 @@ from convnets.training import schedules
 from convnets.training.schedules import Errors, parse_feedback, parse_schedule
 
 
+EXAMPLES = 500  # over which the curvature is averaged (LeCun et al. 1998, section III.B)
+
+
 def parameter_multipliers(text: str) -> Callable[[Any], Any]:
     """Parses 'conv*/kernel, fc10/kernel=250, */bias=0' into a function from parameters to a tree of factors.
 
@@ -72,6 +75,49 @@ def scale_by_lr_factor() -> optax.GradientTransformationExtraArgs:
         return jax.tree.map(lambda u: u * scale, updates), state
 
     return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+
+
+class CurvatureState(NamedTuple):
+    """Number of updates so far, and the running estimate of the diagonal."""
+
+    count: jax.Array
+    diagonal: Any
+
+
+def scale_by_curvature(damping: float) -> optax.GradientTransformationExtraArgs:
+    """Divides the updates by damping + h, the stochastic diagonal Levenberg-Marquardt method (LeCun et al. 1998, app. C).
+
+    h is a running mean of the `curvature` argument, a function from parameters to `gauss_newton_diagonal` of one example.
+    Its weights fall by 1/e in EXAMPLES updates. The paper measures h on 500 examples before each pass and then keeps it.
+    """
+
+    def init(params):
+        return CurvatureState(jnp.int32(0), jax.tree.map(jnp.zeros_like, params))
+
+    def update(updates, state, params=None, *, curvature, **_):
+        count = state.count + 1
+        weight = jnp.maximum(1 / EXAMPLES, 1 / count.astype(jnp.float32))
+        mean = jax.tree.map(lambda h, new: h + weight * (new - h), state.diagonal, curvature(params))
+        return jax.tree.map(lambda u, h: u / (damping + h), updates, mean), CurvatureState(count, mean)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def gauss_newton_diagonal(
+    scores: Callable[[Any], jax.Array], loss: Callable[[jax.Array], jax.Array], params: Any
+) -> Any:  # fmt: skip
+    """Returns the diagonal of J' H J for one example, a tree like params: no entry is negative if the loss is convex.
+
+    J is the Jacobian of the scores by the parameters, H the Hessian of the loss by the scores. LeCun et al. 1998,
+    appendix C, propagate second derivatives from layer to layer and drop H's and the layers' off-diagonal terms; here
+    the diagonal is exact.
+
+    Args:
+        scores: maps params to [classes].
+        loss: maps [classes] to a number.
+    """
+    hessian = jax.hessian(loss)(scores(params))
+    return jax.tree.map(lambda j: jnp.sum(j * jnp.tensordot(hessian, j, 1), 0), jax.jacrev(scores)(params))
 
 
 def limit_norm(radius: float) -> optax.GradientTransformation:
@@ -148,7 +194,7 @@ class Recipe(NamedTuple):
     """Optimizer, learning-rate schedules and parameter average of a training run.
 
     Attributes:
-        optimizer: its update takes `scale`, a factor of the learning rate.
+        optimizer: its update takes `scale`, a factor of the learning rate, and `curvature` (`scale_by_curvature`).
         rate: maps a step to the learning rate without the feedback factor.
         reaction: maps the errors so far to the feedback factor `scale`; None if it is always 1.
         average: maps the number of steps taken to the newest parameters' weight in the average; None without average.
@@ -162,7 +208,8 @@ class Recipe(NamedTuple):
 
 def make_recipe(
     lr: float, lr_batch: int, schedule: str, momentum: float, nesterov: bool, weight_decay: float,
-    decay_multipliers: str, lr_multipliers: str, max_norm: float, average: str, *, steps_per_epoch: float, batch_size: int,
+    decay_multipliers: str, lr_multipliers: str, damping: float, max_norm: float, average: str, *, steps_per_epoch: float,
+    batch_size: int,
 ) -> Recipe:  # fmt: skip
     """Builds SGD with momentum in the papers' form, v <- m v - lr (g + d w); w <- w + v.
 
@@ -175,6 +222,7 @@ def make_recipe(
             2014, Goyal et al. 2017).
         decay_multipliers: `parameter_multipliers` of weight_decay; most papers use '*/kernel' (kernels only) or '*' (everything).
         lr_multipliers: `parameter_multipliers` of the learning rate; '' = 1 for all; Caffe and cuda-convnet use '*, */bias=2'.
+        damping: see `scale_by_curvature`; 0 = off.
         max_norm: see `limit_norm`; 0 = off.
         average: a name of AVERAGES with its arguments; '' = none.
 
@@ -188,6 +236,7 @@ def make_recipe(
 
     parts = [add_decay(weight_decay, decay_multipliers)] if weight_decay else []
     parts += [scale_by_multipliers(lr_multipliers)] if lr_multipliers else []
+    parts += [scale_by_curvature(damping)] if damping else []
     parts += [optax.scale_by_learning_rate(rate), scale_by_lr_factor()]
     parts += [optax.trace(momentum, nesterov)] if momentum else []
     parts += [limit_norm(max_norm)] if max_norm else []

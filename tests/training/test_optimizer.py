@@ -2,16 +2,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from convnets.errors import UsageError
-from convnets.training.optimizer import Recipe, list_mismatches, make_recipe, parameter_multipliers, parse_average
+from convnets.losses import LOSSES
+from convnets.training.optimizer import (
+    Recipe,
+    gauss_newton_diagonal,
+    list_mismatches,
+    make_recipe,
+    parameter_multipliers,
+    parse_average,
+)
 from convnets.training.schedules import Errors, parse_feedback
 
 
 def make(*, steps_per_epoch=1.0, batch_size=128, **changes) -> Recipe:
     """Returns plain gradient descent with learning rate 1, modified by `changes`."""
     plain = {"lr": 1.0, "lr_batch": 0, "schedule": "constant", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0,
-             "decay_multipliers": "*/kernel", "lr_multipliers": "", "max_norm": 0.0, "average": ""}  # fmt: skip
+             "decay_multipliers": "*/kernel", "lr_multipliers": "", "damping": 0.0, "max_norm": 0.0, "average": ""}  # fmt: skip
     return make_recipe(**{**plain, **changes}, steps_per_epoch=steps_per_epoch, batch_size=batch_size)
 
 
@@ -133,6 +142,35 @@ def test_what_reactions_find_is_a_factor_of_the_rate_inside_the_velocity():
         v = 0.9 * v - scale * 0.1 * (2 + 0.05 * w)
         w += v
         assert float(params["fc"]["kernel"][0, 0]) == pytest.approx(w, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["softmax", "rbf_map", "mse"])
+def test_the_diagonal_is_that_of_the_gauss_newton_matrix(name):
+    rng = np.random.default_rng(0)
+    params = {"a": {"kernel": jnp.asarray(rng.normal(size=(3, 4)))}, "b": {"kernel": jnp.asarray(rng.normal(size=(4, 5)))}}
+    x, label, (flat, back) = jnp.asarray(rng.normal(size=3)), jnp.array([2]), ravel_pytree(params)
+    scores = lambda p: jnp.tanh(x @ p["a"]["kernel"]) @ p["b"]["kernel"]  # noqa: E731
+    loss = lambda s: LOSSES[name](s[None], label)[0]  # noqa: E731
+    jacobian = np.asarray(jax.jacobian(lambda v: scores(back(v)))(flat))
+    p = np.exp(np.append(scores(params), -1.0 if name == "rbf_map" else -np.inf))
+    p = (p / p.sum())[:5]  # eq. 9 has another class, of penalty 1
+    hessian = 2 / 5 * np.eye(5) if name == "mse" else np.diag(p) - np.outer(p, p)
+    wanted = np.diag(jacobian.T @ hessian @ jacobian)
+    found, _ = ravel_pytree(gauss_newton_diagonal(scores, loss, params))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    assert found.min() >= -1e-6 and found.max() > 0.01
+
+
+def test_curvature_is_a_mean_over_500_examples_that_damps_the_steps():
+    optimizer, params = make(lr=0.5, damping=0.02, batch_size=1).optimizer, {"k": {"kernel": jnp.ones(2)}}
+    state, mean = optimizer.init(params), np.zeros(2)
+    update = jax.jit(lambda state, h: optimizer.update({"k": {"kernel": jnp.ones(2)}}, state, params, scale=1.0,
+                                                       curvature=lambda p: {"k": {"kernel": h * p["k"]["kernel"]}}))  # fmt: skip
+    for n in range(1, 600):
+        h = np.array([n % 7, 1 / n])
+        updates, state = update(state, jnp.asarray(h))
+        mean += max(1 / 500, 1 / n) * (h - mean)
+    np.testing.assert_allclose(updates["k"]["kernel"], -0.5 / (0.02 + mean), rtol=1e-4)
 
 
 def test_large_batches_scale_the_rate_linearly():
