@@ -81,5 +81,8 @@ VARIANTS = {
     **{str(depth): (f"resnet{depth}", {"shortcut": "B"}, paper) for depth in (18, 34, 50, 101, 152)},
     **{name: (f"resnet{name[:2]}", {"shortcut": name[2]}, paper) for name in ("18A", "34A", "34C")},
     **{name: (name, {}, paper) for name in ("plain18", "plain34")},
-    **{f"{depth}_v1_5": (f"resnet{depth}_v1_5", {"ghost_batch": ghost}, torch) for depth, ghost in ((50, 64), (101, 32), (152, 32))},
+    **{
+        f"{depth}_v1_5": (f"resnet{depth}_v1_5", {"ghost_batch": ghost}, torch)
+        for depth, ghost in ((50, 64), (101, 32), (152, 32))
+    },
 }

@@ -10,7 +10,11 @@ TEN = {"ten": Evaluation(("--config.evaluate.protocol=ten_crop",))}
 
 
 def cifar(label: str, ops: str, after: str = "") -> Row:
-    given = (f"--config.data.train_ops=decode|{ops}|subtract_mean('center'){after}",) if ops + after != "crop(24)|flip" else ()
+    given = (
+        (f"--config.data.train_ops=decode|{ops}|subtract_mean('center'){after}",)
+        if ops + after != "crop(24)|flip"
+        else ()
+    )
     return Row(label, "configs/ablation.py:13pct", overrides=given, tests=TEN, cost="5 min, 1 x H100")
 
 

@@ -34,7 +34,7 @@ from convnets.training.optimizer import make_recipe
 from tests.conftest import ROOT
 
 NETWORKS = {
-    "lenet": ["digits", "mnist", "modern", "lenet1", "lenet1989"],
+    "lenet": ["digits", "mnist", "levenberg", "modern", "lenet1", "lenet1989"],
     "cuda_convnet": ["26pct", "19pct", "18pct", "13pct", "11pct"],  # per-layer weight decay
     "resnet_cifar": ["20", "plain20"],
     "alexnet": ["paper"],
@@ -42,7 +42,7 @@ NETWORKS = {
     "googlenet": ["paper"],
     "inception_bn": ["x30"],
     "resnet": ["18A", "50"],
-    "ablation": ["mnist10k", "resnet", "bn_mnist", "digits320", "random", "random2", "inception_aux", "13pct"],
+    "ablation": ["mnist10k", "resnet", "bn_mnist", "lecun320", "random", "random2", "inception_aux", "13pct"],
     "alexnet_controls": ["no_lrn"],
     "vgg_cifar": ["A_bn"],
     "handcrafted": ["hog-mnist", "sift-cifar10", "conv-mnist", "conv-cifar10"],

@@ -208,7 +208,9 @@ def inception_crop(
     corner = tf.where(found, _draw(tf.add(seed, [0, 1 << 7]), room), room // 2)
     window = tf.cast(tf.concat([corner, extent], 0), tf.float32)[None]
     size = tf.constant([n, n])
-    return image._replace(windows=window, size=size, own_size=False, antialias=antialias, cubic=cubic, whole_pixels=True)
+    return image._replace(
+        windows=window, size=size, own_size=False, antialias=antialias, cubic=cubic, whole_pixels=True
+    )
 
 
 def crop_to_multiple(seed: Any, image: Image, m: int) -> Image:

@@ -14,8 +14,7 @@ from convnets.errors import UsageError
 from convnets.training import schedules
 from convnets.training.schedules import Errors, parse_feedback, parse_schedule
 
-
-EXAMPLES = 500  # over which the curvature is averaged (LeCun et al. 1998, section III.B)
+EXAMPLES = 500  # for the mean curvature (LeCun et al. 1998, section III.B)
 
 
 def parameter_multipliers(text: str) -> Callable[[Any], Any]:
@@ -78,46 +77,46 @@ def scale_by_lr_factor() -> optax.GradientTransformationExtraArgs:
 
 
 class CurvatureState(NamedTuple):
-    """Number of updates so far, and the running estimate of the diagonal."""
+    """Number of updates so far, and the running mean of the curvature, a tree like the parameters."""
 
-    count: jax.Array
-    diagonal: Any
+    updates: jax.Array
+    mean: Any
 
 
 def scale_by_curvature(damping: float) -> optax.GradientTransformationExtraArgs:
     """Divides the updates by damping + h, the stochastic diagonal Levenberg-Marquardt method (LeCun et al. 1998, app. C).
 
-    h is a running mean of the `curvature` argument, a function from parameters to `gauss_newton_diagonal` of one example.
-    Its weights fall by 1/e in EXAMPLES updates. The paper measures h on 500 examples before each pass and then keeps it.
+    h is a running mean of the `curvature` argument, a function from parameters to `sample_curvature`. Before each pass the
+    paper measures h on 500 examples, then keeps it. Here the mean runs over EXAMPLES updates, the first of which change
+    no parameter.
     """
 
     def init(params):
         return CurvatureState(jnp.int32(0), jax.tree.map(jnp.zeros_like, params))
 
     def update(updates, state, params=None, *, curvature, **_):
-        count = state.count + 1
+        count = state.updates + 1
         weight = jnp.maximum(1 / EXAMPLES, 1 / count.astype(jnp.float32))
-        mean = jax.tree.map(lambda h, new: h + weight * (new - h), state.diagonal, curvature(params))
-        return jax.tree.map(lambda u, h: u / (damping + h), updates, mean), CurvatureState(count, mean)
+        mean = jax.tree.map(lambda h, new: h + weight * (new - h), state.mean, curvature(params))
+        started = (count >= EXAMPLES).astype(jnp.float32)
+        return jax.tree.map(lambda u, h: started * u / (damping + h), updates, mean), CurvatureState(count, mean)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def gauss_newton_diagonal(
-    scores: Callable[[Any], jax.Array], loss: Callable[[jax.Array], jax.Array], params: Any
-) -> Any:  # fmt: skip
-    """Returns the diagonal of J' H J for one example, a tree like params: no entry is negative if the loss is convex.
+def sample_curvature(outputs: Callable[[Any], jax.Array], params: Any, signs: jax.Array) -> Any:
+    """Returns a sample of the diagonal of 2 J' J, the Gauss-Newton matrix of the squared error of one example.
 
-    J is the Jacobian of the scores by the parameters, H the Hessian of the loss by the scores. LeCun et al. 1998,
-    appendix C, propagate second derivatives from layer to layer and drop H's and the layers' off-diagonal terms; here
-    the diagonal is exact.
+    J is the Jacobian of the outputs by the parameters. The mean of (J' signs)^2 over independent random signs is the
+    diagonal of J' J. LeCun et al. 1998, appendix C, propagate second derivatives from layer to layer instead and drop the
+    products of different units, of positions that share a weight too; their h of shared weights is thus smaller.
 
     Args:
-        scores: maps params to [classes].
-        loss: maps [classes] to a number.
+        outputs: maps params to an array of the shape of `signs`.
+        signs: +-1.
     """
-    hessian = jax.hessian(loss)(scores(params))
-    return jax.tree.map(lambda j: jnp.sum(j * jnp.tensordot(hessian, j, 1), 0), jax.jacrev(scores)(params))
+    (grads,) = jax.vjp(outputs, params)[1](signs)
+    return jax.tree.map(lambda g: 2 * jnp.square(g), grads)
 
 
 def limit_norm(radius: float) -> optax.GradientTransformation:

@@ -16,7 +16,7 @@ from convnets.evaluation import metrics
 from convnets.losses import LOSSES
 from convnets.op_string import Call
 from convnets.runtime.parallel import AXIS
-from convnets.training.optimizer import gauss_newton_diagonal
+from convnets.training.optimizer import sample_curvature
 from convnets.training.state import TrainState
 
 AUXILIARY = 0.3  # weight of each auxiliary classifier's loss (Szegedy et al. 2014, section 5)
@@ -68,11 +68,18 @@ def train_step(
         grads, stats = lax.pmean((grads, changed.get("batch_stats", {})), AXIS)
 
         def curvature(params):  # of each device's first example
-            scores = lambda params: model.apply({**state.variables, "params": params}, images[:1], train=False)[0]  # noqa: E731
-            loss = lambda scores: loss_fn(scores[None].astype(jnp.float32), labels[:1])[0]  # noqa: E731
-            return lax.pmean(gauss_newton_diagonal(scores, loss, params), AXIS)
+            def outputs(params):
+                variables = {**state.variables, "params": params}
+                scores, units = model.apply(variables, images[:1], train=False, mutable="outputs")
+                return (jax.tree.leaves(units) or [scores])[0]
 
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, scale=state.scale, curvature=curvature)
+            shape = jax.eval_shape(outputs, params)
+            signs = jax.random.rademacher(jax.random.fold_in(dropout, 1), shape.shape, shape.dtype)
+            return lax.pmean(sample_curvature(outputs, params, signs), AXIS)
+
+        updates, opt_state = optimizer.update(
+            grads, state.opt_state, state.params, scale=state.scale, curvature=curvature
+        )
         params = optax.apply_updates(state.params, updates)
         state = state.replace(step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state)
         if average:

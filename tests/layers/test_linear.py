@@ -300,7 +300,9 @@ def test_a_ghost_batch_is_a_batch_of_its_own(size):
         made = [batch_norm(variables, part, BatchNorm()) for part in jnp.split(x, 6 // min(size, 6))]
         return jnp.concatenate([y for y, _ in made]), jax.tree.map(lambda *v: sum(v) / len(v), *[s for _, s in made])
 
-    for found, wanted in zip(*(jax.tree.leaves(f(variables, jnp.asarray(x))) for f in (batch_norm, by_hand)), strict=True):
+    for found, wanted in zip(
+        *(jax.tree.leaves(f(variables, jnp.asarray(x))) for f in (batch_norm, by_hand)), strict=True
+    ):
         close(np.asarray(found), wanted, 1e-4)
     weights = data(*x.shape, seed=7)
     ours, theirs = (jax.grad(lambda v, x, f=f: jnp.sum(f(v, x)[0] * weights), (0, 1), allow_int=True)(variables, jnp.asarray(x))

@@ -13,7 +13,6 @@ from convnets.evaluation.evaluator import Evaluator
 from convnets.layers import BatchNorm, Conv, Dense
 from convnets.runtime import parallel
 from convnets.training import checkpoint, train_step
-from convnets.training.optimizer import make_recipe
 from convnets.training.state import create_state
 
 N, BATCH = 37, 8
@@ -80,25 +79,24 @@ def test_ghost_batches_of_one_device_are_the_batches_of_two():
     assert losses != pytest.approx(train(Normed(0), 1, 3)[1], rel=1e-3)
 
 
-def test_a_step_is_divided_by_the_curvature_of_each_devices_first_example():
-    model = models.create("lecun_net1", 10, "float32")
-    ops = pipeline.parse("decode|resize(16)|value_range(-1.0, 1.0)")[1]
-    recipe = make_recipe(1.0, 0, "constant", 0.0, False, 0.0, "*", "", 0.02, 0.0, "", steps_per_epoch=9.0, batch_size=4)
-    state = jax.device_get(create_state(model, recipe.optimizer, model.input_shape, 0))
-    step = parallel.parallel(train_step.train_step(model, recipe.optimizer, "mse", ops, 5), train=True)
+def test_curvature_is_sampled_from_each_devices_first_example(monkeypatch):
+    """LeNet-5 learns the squared error of the units in front of its RBF layer."""
+    model = models.create("lenet5", 10, "float32")
+    seen = []
+    watcher = optax.GradientTransformationExtraArgs(
+        optax.init_empty_state, lambda updates, state, params, *, curvature, **_: (curvature(params), state))  # fmt: skip
+    monkeypatch.setattr(train_step, "sample_curvature", lambda outputs, params, signs: seen.append(signs.shape) or jax.tree.map(
+        lambda p: p * 0 + jnp.sum(outputs(params)), params))  # fmt: skip
+    state = jax.device_get(create_state(model, watcher, model.input_shape, 0))
+    step = parallel.parallel(train_step.train_step(model, watcher, "rbf_map", PLAIN, 5), train=True)
     batch = next(sampler.training_schedule(N, 4, 5, 0, 1))
     after, _ = step(parallel.replicate(state), parallel.shard([batch], 2), parallel.replicate(CONSTANTS))
-    x, labels = (CONSTANTS[key][batch["index"]] for key in ("images", "labels"))
-    x = pipeline.apply(ops, None, x)
-
-    def scores(params, i):
-        return model.apply({"params": params}, x[i : i + 1], train=False)[0]
-
-    grads = jax.grad(lambda p: jnp.mean(jnp.stack([loss_functions.mse(scores(p, i)[None], labels[i, None])[0] for i in range(4)])))
-    parts = [jax.jacobian(scores)(state.params, i) for i in (0, 2)]  # two devices with two examples each; H is 2/10
-    wanted = jax.tree.map(lambda p, g, *j: p - g / (0.02 + sum(jnp.sum(v**2, 0) for v in j) * 0.2 / 2),
-                          state.params, grads(state.params), *parts)  # fmt: skip
-    assert_close(after.params, wanted, 1e-4)
+    x = pipeline.apply(PLAIN, None, CONSTANTS["images"][batch["index"]])
+    _, sown = model.apply(state.variables, x, train=False, mutable="outputs")
+    units = sown["outputs"]["OUT"]["units"][0]
+    assert seen == [(1, 84)] and units.shape == (4, 84)
+    change = after.params["F6"]["bias"] - state.params["F6"]["bias"]
+    np.testing.assert_allclose(change, float(units[0].sum() + units[2].sum()) / 2, rtol=1e-3)
 
 
 def test_several_steps_in_a_dispatch_are_the_same_steps(network):
