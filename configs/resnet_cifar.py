@@ -19,8 +19,8 @@ The argument is the depth, with the prefix 'plain' for the network without short
 From the paper: batch 128, momentum 0.9, decay 1e-4; rate 0.1, divided by 10 after 32k and 48k of 64k iterations. The
 mean is subtracted from the image, which is padded by 4 zeros on every side and randomly cropped; horizontal flips.
 Tests use the single view. He initialization. Batch normalization uses the statistics of 64 examples, because the paper
-trains "on two GPUs" (section 4.2; `model.ghost_batch`). The epochs below are exactly those iterations (128 x 64,000 / 50,000 =
-163.84). As in table 6, training uses all 50,000 images.
+trains "on two GPUs" (section 4.2; `model.ghost_batch`). The epochs below are exactly those iterations (128 x 64,000 /
+50,000 = 163.84). As in table 6, training uses all 50,000 images.
 
 Unspecified: whether decay applies to scales and biases (here only to kernels, as in the authors' advice to
 fb.resnet.torch); the range of the pixels, which batch normalization makes irrelevant (here 0 to 255).
