@@ -160,13 +160,13 @@ def _make_absolute(config: ConfigDict) -> list[str]:
 
 
 def rename_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns a recorded config with today's names."""
+    """Returns a recorded config with today's names, and with the leaves that are newer than it."""
     found = dict(config)
     if "data" in config:
         found["data"] = {k: op_string.rename(v) if k.endswith("_ops") else v for k, v in config["data"].items()}
     if "optim" in config:
         names = {key.removeprefix("optim."): new.removeprefix("optim.") for key, new in RENAMED.items()}
-        found["optim"] = {names.get(key, key): value for key, value in config["optim"].items()}
+        found["optim"] = {"damping": 0.0} | {names.get(key, key): value for key, value in config["optim"].items()}
     if config.get("loss") == "map":
         found["loss"] = "rbf_map"
     return found
