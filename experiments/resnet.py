@@ -1,4 +1,7 @@
-"""ResNets and plain networks on ILSVRC-2012: tables 2, 3 and 4 of He et al. 2015. Table 5 adds an ensemble of six."""
+"""ResNets and plain networks on ILSVRC-2012: tables 2, 3 and 4 of He et al. 2015. Table 5 adds an ensemble of six.
+
+The networks of fb.resnet.torch (v1_5) follow, with their readme's errors.
+"""
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
@@ -8,7 +11,9 @@ ERRORS: dict[str, tuple[float | None, ...]] = {
     "34A": (25.03, None, None), "34": (24.52, 21.84, None), "34C": (24.19, 21.53, None),
     "50": (22.85, 20.74, 24.7), "101": (21.75, 19.87, 23.6), "152": (21.43, 19.38, 23.0),
 }  # fmt: skip
-DAYS = {"50": 2, "101": 3, "152": 4}
+# Top-1 errors of one crop and of ten crops, whose raw scores are summed.
+TORCH = {"50_v1_5": (24.01, 22.24), "101_v1_5": (22.44, 21.08), "152_v1_5": (22.16, 20.69)}
+DAYS = {"50": 2, "101": 3, "152": 4, "50_v1_5": 2, "101_v1_5": 3, "152_v1_5": 4}
 
 
 def row(name: str, ten: float | None, scales: float | None, single: float | None) -> Row:
@@ -20,6 +25,12 @@ def row(name: str, ten: float | None, scales: float | None, single: float | None
                cost=f"{DAYS.get(name, 1)} days, 1 x H100")  # fmt: skip
 
 
+def torch_row(name: str, single: float, ten: float) -> Row:
+    test = Evaluation(("--config.evaluate.protocol=ten_crop(average='score')",), ten, "fb.resnet.torch's readme")
+    return Row(name, f"configs/resnet.py:{name}", single, "fb.resnet.torch's readme", tests={"ten": test},
+               cost=f"{DAYS[name]} days, 1 x H100")  # fmt: skip
+
+
 def better(text: str, good: str, bad: str, table: int) -> Claim:
     size = round((ERRORS[bad][0] or 0) - (ERRORS[good][0] or 0), 2)
     return Claim(text, f"table {table}", better=(good, "ten"), worse=(bad, "ten"), size=size)
@@ -28,7 +39,7 @@ def better(text: str, good: str, bad: str, table: int) -> Claim:
 EXPERIMENT = Experiment(
     "ResNets on ImageNet", "test_error", source="He et al. 2015",
     full=Scale(
-        rows=[row(name, *errors) for name, errors in ERRORS.items()],
+        rows=[row(name, *errors) for name, errors in ERRORS.items()] + [torch_row(name, *e) for name, e in TORCH.items()],
         claims=[
             better("the plain network of 34 layers is worse than that of 18", "plain18", "plain34", 2),
             better("the residual network of 34 layers is better than that of 18", "34A", "18A", 2),

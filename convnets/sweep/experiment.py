@@ -30,6 +30,7 @@ from convnets.sweep.metrics import AT_TESTS, METRICS
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "experiments"
 SIZES = ("cpu", "full")
+FIRST_PILOT_SEED = 1000  # seeds from here on choose recipes and are never counted
 Side = str | tuple[str, str]  # a row's label, or (label, name of one of the row's tests)
 
 
@@ -106,11 +107,16 @@ class Claim(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """One size of an experiment; each of its rows is run with seeds 0, 1, ..., seeds - 1."""
+    """One size of an experiment; each of its rows is run with `seeds` seeds, from `first_seed` on.
+
+    Attributes:
+        first_seed: above 0 if earlier seeds chose the recipe; they are not counted.
+    """
 
     rows: Sequence[Row]
     claims: Sequence[Claim] = ()
     seeds: int = 5
+    first_seed: int = 0
 
 
 class Experiment(NamedTuple):

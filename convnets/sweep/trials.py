@@ -90,7 +90,7 @@ def plan_trials(experiment: Experiment, size: str, seeds: int | None, extra: Seq
             continue
         trained = configs.pop("").to_dict()
         tests = {name: list_overrides(trained, config.to_dict()) for name, config in configs.items()}
-        for seed in range(chosen.seeds if seeds is None else seeds):
+        for seed in range(chosen.first_seed, chosen.first_seed + (chosen.seeds if seeds is None else seeds)):
             trained["train"]["seed"], trained["data"]["data_dir"] = seed, ""  # data_dir is no part of the identity
             content = json.dumps([row.config, trained], sort_keys=True)
             trial = hashlib.sha256(content.encode()).hexdigest()[:10]

@@ -140,6 +140,12 @@ def test_a_rows_runs_are_those_of_the_newest_commit(place):
     assert [r["top1_error"] for r in results.runs(spelled, results.read_results())] == [0.1]
 
 
+def test_seeds_that_chose_the_recipe_are_not_counted(place):
+    results.add_lines([finished(place / str(seed), seed=seed) for seed in (0, 1, 2, 1000)])
+    found = results.runs(ROW, results.read_results(), first_seed=1)
+    assert [run["seed"] for run in found] == [1, 2]
+
+
 def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(place):
     other = ROW._replace(tests={"turned": ROW.tests["shifted"]})
     results.add_lines(
@@ -156,6 +162,7 @@ def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(pla
     "metric, value",
     [
         ("test_error", 1.5),
+        ("best_test_error", 3.0),
         ("train_error", 22.5),
         ("train_loss", sum(1 / s for s in range(11, 21)) / 10),
         ("steps_to_train_error(50, over=0.1)", 10),
