@@ -71,7 +71,7 @@ def test_a_step_follows_its_devices(monkeypatch):
     """A program takes the kernels of the devices that run it, not those of the default backend."""
     seen = []
 
-    def step(state, batch, constants):
+    def step(state, batch, resident_arrays):
         seen.append(cpu_kernels.on_cpu())
         return state, batch
 

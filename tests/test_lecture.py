@@ -24,6 +24,7 @@ from convnets import models
 from convnets.config import load_config, split_arguments
 from convnets.errors import Error
 from convnets.models.pretrained import weights
+from convnets.modes import describe
 from convnets.report import doc_blocks, pages
 from convnets.runtime import shipped
 from convnets.sweep import trials
@@ -105,6 +106,19 @@ def test_a_command_for_published_weights_is_right(words, monkeypatch):
     assert weights.unpublished(config.model.name, models.create(**config.model)) == ""  # the file's names and function
 
 
+@pytest.mark.parametrize(
+    "words", [words for words in COMMANDS if "--figure=" in words[-1]], ids=lambda words: words[-1]
+)
+def test_a_drawing_of_the_page_is_up_to_date(words, tmp_path, monkeypatch):
+    """Texts are compared, since another version of matplotlib may write another file. The command renews it."""
+    monkeypatch.chdir(ROOT)
+    flags, overrides = flags_of(words)
+    made = tmp_path / Path(flags.figure).name
+    describe.describe(load_config(flags.config, overrides)[0], True, str(made))
+    shown, new = (re.findall(r"<text[^>]*>([^<]*)", path.read_text()) for path in (Path(flags.figure), made))
+    assert shown == new and len(new) > 20
+
+
 def test_blocks_are_written_anew_and_a_wrong_name_is_named():
     page = "a\n<!-- results x-cpu, y-cpu: python run.py --mode=report -->\nold\n<!-- end -->\nb"
     made = doc_blocks.fill(page, lambda name: [f"| {name} |"])
@@ -126,11 +140,11 @@ def test_blocks_are_written_anew_and_a_wrong_name_is_named():
 def smallest(words, folder: Path):
     """Returns small (command, exit code) pairs for a command of the page; none if its data or weights are missing."""
     flags, overrides = flags_of(words)
-    arguments = [re.sub(r"(=|,)runs/", rf"\g<1>{folder}/", word) for word in words[2:]]
+    arguments = [re.sub(r"(=|,)runs/|^(--figure=).*/", rf"\g<1>\g<2>{folder}/", word) for word in words[2:]]
     if flags.mode == "prepare":  # fails, because ImageNet's archives are not here
         return [([word.replace("=DIR", f"={folder}").replace("=ARCHIVES", f"={folder}") for word in arguments], 3)]
     if flags.mode == "sweep":  # runs the first row whose data set is here; planning checks all rows
-        planned = trials.plan_trials(flags.experiment, flags.size, 1, overrides)
+        planned = trials.plan_trials(trials.load_experiment(flags.experiment, flags.size), flags.size, 1, overrides)
         found = [
             shrunk(trial.arguments, folder / f"{name}-{Path(flags.experiment).stem}") for name, trial in planned.items()
         ]

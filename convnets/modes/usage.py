@@ -1,6 +1,7 @@
 """Checks the flags of run.py, the files that they name, and the workdir."""
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from convnets.runtime import distributed, environment, shipped
 from convnets.runtime.files import is_file, local_path
 from convnets.training import validation
 
+WITHOUT_CONFIG = ("report", "sweep", "compare")  # modes that do not take one checked config
 OPENS = ("evaluate", "predict", "visualize")  # modes that open a run, a weights file or a network that comes along
 
 
@@ -55,7 +57,7 @@ class Command(NamedTuple):
 
     Attributes:
         source: FILE.py:VARIANT, or the config.json of a run.
-        config: None for --mode=report and --mode=sweep.
+        config: None for the modes of WITHOUT_CONFIG.
         configs: the configs of several seeds that are trained as one program; [] for a single run.
         workdir: the folder of the run or of the sweep, to write into.
         opened: the folder of the network that is opened: the workdir, or that of a trained network that comes along.
@@ -119,16 +121,20 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
         UsageError: all problems, one line each.
     """
     source, problems = find_config(given, stray, default)
-    if source is None or (problems and given.mode in ("report", "sweep")):
+    if source is None or (problems and given.mode in WITHOUT_CONFIG):
         raise UsageError("\n".join(problems))
     members = [Path(name).absolute() for name in given.workdirs]
     own = str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")
-    own = f"{Path(given.experiment).stem}-{given.size}" if given.mode == "sweep" else own
     folder = find_shipped(given)
-    own = f"weights-{given.weights}" if folder else own
+    if given.mode == "sweep":
+        own = f"{own}-grid" if given.grid else f"{Path(given.experiment).stem}-{given.size}"
+    elif given.mode == "compare" or folder:
+        own = f"weights-{given.weights}" if folder else "compared"
     workdir = Path(given.workdir or Path("runs", own)).absolute()
     opened, weights = (folder, str(folder / shipped.WEIGHTS)) if folder else (workdir, given.weights)
-    if given.mode in ("report", "sweep"):
+    if given.mode == "compare" and (problems := check_workdir(workdir, given.mode)):
+        raise UsageError("\n".join(problems))
+    if given.mode in WITHOUT_CONFIG:
         return Command(str(source), None, [], workdir, opened, weights, members, overrides)
     config, wrong = load_config(source, overrides)
     problems += wrong
@@ -146,9 +152,11 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
         )
     if config is not None:
         environment.start_jax(devices=False)
-        problems += validation.problems(config, devices=given.mode == "train" and not meets)
+        trains = given.mode == "train"
+        begins = trains and not (workdir / "checkpoints").is_dir()
+        problems += validation.problems(config, devices=trains and not meets, begins=begins)
     if given.mode in ("train", "visualize") or (given.mode == "evaluate" and members and given.workdir):
-        problems += check_workdir(workdir, given.mode)
+        problems += check_workdir(workdir, given.mode, make=not problems)
     if problems:
         raise UsageError("\n".join(problems))
     return Command(str(source), config, configs, workdir, opened, weights, members, overrides, meets)
@@ -172,7 +180,7 @@ def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | P
     mode, source, members = given.mode, given.config or default, [Path(name) for name in given.workdirs]
     kept = Path(given.workdir).absolute() / "config.json" if given.workdir else None
     folder = find_shipped(given)
-    if mode in ("evaluate", "visualize") and members:
+    if mode in ("evaluate", "visualize", "compare") and members:
         if given.config or given.weights:
             found.append("--workdirs: every run has its own config and weights; leave out --config and --weights")
         without = [str(m.absolute()) for m in members if not (m / "config.json").exists()]
@@ -188,7 +196,18 @@ def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | P
                          f"--mode={mode} needs --workdir, the folder of a trained run"
                          + f", or --weights: a file, or {', '.join(shipped.names())}" * (mode in OPENS))  # fmt: skip
             source = None
-    return source, found + _files(given, mode, len(members), kept is not None)
+    return source, found + _sweep_flags(given, mode) + _files(given, mode, len(members), kept is not None)
+
+
+def _sweep_flags(given: Any, mode: str) -> list[str]:
+    """Returns the problems with --experiment, --grid and the flags that go with one of them."""
+    if mode != "sweep":
+        return ["--grid is for --mode=sweep"] if given.grid else []
+    if not (given.experiment or given.grid):
+        return ["--mode=sweep needs --experiment, such as experiments/lenet.py, or --grid=LEAF=VALUE,VALUE,..."]
+    if given.grid and (given.experiment or given.size == "full"):
+        return [f"--grid has no {'--experiment' if given.experiment else '--size'}: it is of one config, --config"]
+    return ["--experiment has its own configs: leave out --config"] if given.experiment and given.config else []
 
 
 def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
@@ -215,6 +234,12 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
     elif given.weights and not is_file(given.weights) and not find_shipped(given):
         found.append(f"--weights={given.weights} does not exist, and no network that comes along has this name:"
                      f" {', '.join(shipped.names())}")  # fmt: skip
+    if mode == "describe" and given.figure:
+        figure = Path(given.figure).absolute()
+        if figure.suffix not in (".svg", ".pdf", ".png") or figure.is_dir():
+            found.append(f"--figure={given.figure}: give a file that ends in .svg, .pdf or .png")
+        elif not os.access(figure.parent, os.W_OK):
+            found.append(f"--figure={given.figure}: there is no folder {figure.parent} that can be written")
     if mode == "predict" and not given.images:
         found.append("--mode=predict needs --images=FILE[,FILE...], with folders and quoted globs too")
     if given.output and (mode != "predict" or not given.output.endswith((".csv", ".json"))):
@@ -225,16 +250,18 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
         found.append("--mode=visualize of --workdirs needs --workdir, the folder to draw into, and no --images")
     if mode == "visualize" and len(given.images) > 1:
         found.append("--mode=visualize looks at one image: give one --images=FILE")
-    if mode == "sweep" and not given.experiment:
-        found.append("--mode=sweep needs --experiment, such as experiments/lenet.py")
+    if mode == "compare" and members < 2:
+        found.append("--mode=compare needs --workdirs=RUN,RUN[,RUN...]")
     what = lambda name: f"{name} holds no image" if Path(name).is_dir() else f"{name} does not exist"  # noqa: E731
     return found + ([f"--images: {', '.join(map(what, missing))}"] if missing else [])
 
 
-def check_workdir(path: Path, mode: str) -> list[str]:
-    """Returns the problems with a workdir; creates it if it does not exist."""
+def check_workdir(path: Path, mode: str, make: bool = True) -> list[str]:
+    """Returns the problems with a workdir; with `make`, creates it if it does not exist."""
     if path.exists() and not path.is_dir():
         return [f"--workdir={path} is a file; give a folder"]
+    if not (make or path.exists()):
+        return []
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"

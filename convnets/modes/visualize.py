@@ -227,7 +227,7 @@ def _pick(split: dataset.Split, indices: Sequence[int]) -> np.ndarray:
 
 
 def _through_ops(split: dataset.Split, batch: tf_pipeline.Batch) -> np.ndarray:
-    images = split.constants["images"][batch["index"]] if split.constants else batch["image"]
+    images = split.resident_arrays["images"][batch["index"]] if split.resident_arrays else batch["image"]
     return np.asarray(pipeline.apply(split.device_ops, None, images))
 
 

@@ -40,9 +40,13 @@ def feature_change(record: RunRecord) -> float | None:
     return record.result.get("feature_change")
 
 
-def milliseconds_per_image(record: RunRecord) -> float:
-    """Training time per image, from the median interval between log lines; meaningful only on an idle machine."""
-    return 1000 / record.result["images_per_second"]
+def milliseconds_per_image(record: RunRecord) -> float | None:
+    """Training time per image, from the median interval between log lines; meaningful only on an idle machine.
+
+    None if the last session took no step.
+    """
+    speed = record.result["images_per_second"]
+    return 1000 / speed if speed else None
 
 
 def _trailing(record: RunRecord, key: str, epochs: float) -> np.ndarray:

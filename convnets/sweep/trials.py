@@ -4,7 +4,8 @@ All state is kept in files. A trial's folder is named by a hash of its config an
 holds:
 
     trial.json    label, seed, and the arguments of run.py for training and for each test
-    status.json   state: running, done, failed (with rc and the last lines) or diverged; seconds; updated by the worker
+    status.json   state: running (and when it began), done, failed (with rc and the last lines) or diverged; seconds;
+                  updated by the worker
     log.txt       output of the trial's processes
     lock          held while one of the trial's processes is alive, even after its launcher was killed
 
@@ -26,7 +27,7 @@ from convnets.config import list_overrides, load_config, run_file
 from convnets.errors import CheckpointError, UsageError
 from convnets.runtime import files
 from convnets.runtime.distributed import SIGNALS
-from convnets.sweep.experiment import check_experiment
+from convnets.sweep.experiment import Experiment, check_experiment
 from convnets.training import validation
 
 ROOT = Path(__file__).parent.parent.parent
@@ -40,16 +41,32 @@ class Trial(NamedTuple):
     Attributes:
         arguments: run.py arguments for training, without --workdir.
         tests: overrides of each additional evaluation by name, in the format of `convnets.config.list_overrides`.
+        rows: the labels of all rows that have this run.
     """
 
     label: str
     seed: int
     arguments: Sequence[str]
     tests: Mapping[str, Sequence[str]]
+    rows: Sequence[str] = ()
 
 
-def plan_trials(path: str, size: str, seeds: int | None, extra: Sequence[str]) -> dict[str, Trial]:
-    """Returns the trials of an experiment file by id.
+def load_experiment(path: str, size: str) -> Experiment:
+    """Returns the EXPERIMENT of a file; raises UsageError if it has none, not this size, or problems of its own."""
+    if not Path(path).is_file():
+        raise UsageError(f"--experiment={path} does not exist; give a file such as experiments/lenet.py")
+    module = run_file(Path(path), f"experiments.{Path(path).stem}")
+    if not hasattr(module, "EXPERIMENT"):
+        raise UsageError(
+            f"{path} has no EXPERIMENT; a demonstration is run by: python -m experiments.{Path(path).stem}"
+        )
+    if getattr(module.EXPERIMENT, size) is None:
+        raise UsageError(f"{path} has no size '{size}'")
+    return module.EXPERIMENT
+
+
+def plan_trials(experiment: Experiment, size: str, seeds: int | None, extra: Sequence[str]) -> dict[str, Trial]:
+    """Returns the trials of one size of an experiment by id.
 
     Args:
         seeds: number of seeds; None for the experiment's own number.
@@ -58,17 +75,8 @@ def plan_trials(path: str, size: str, seeds: int | None, extra: Sequence[str]) -
     Raises:
         UsageError: lists all problems of the experiment and of its configs, before anything is started.
     """
-    if not Path(path).is_file():
-        raise UsageError(f"--experiment={path} does not exist; give a file such as experiments/lenet.py")
-    module = run_file(Path(path), f"experiments.{Path(path).stem}")
-    if not hasattr(module, "EXPERIMENT"):
-        raise UsageError(
-            f"{path} has no EXPERIMENT; a demonstration is run by: python -m experiments.{Path(path).stem}"
-        )
-    chosen = getattr(module.EXPERIMENT, size)
-    if chosen is None:
-        raise UsageError(f"{path} has no size '{size}'")
-    problems = check_experiment(module.EXPERIMENT)
+    chosen = getattr(experiment, size)
+    problems = {line: [""] for line in check_experiment(experiment)}
     found: dict[str, Trial] = {}
     for row in chosen.rows:
         source = str(ROOT / row.config)
@@ -76,7 +84,8 @@ def plan_trials(path: str, size: str, seeds: int | None, extra: Sequence[str]) -
         for name, overrides in {"": (), **{name: test.overrides for name, test in row.tests.items()}}.items():
             configs[name], wrong = load_config(source, [*row.overrides, *extra, *overrides])
             wrong += validation.problems(configs[name]) if configs[name] else []
-            problems += [f"{row.label}{', ' * bool(name)}{name}: {line}" for line in wrong]
+            for line in wrong:
+                problems.setdefault(line, []).append(f"{row.label}{', ' * bool(name)}{name}")
         if any(config is None for config in configs.values()):
             continue
         trained = configs.pop("").to_dict()
@@ -86,11 +95,17 @@ def plan_trials(path: str, size: str, seeds: int | None, extra: Sequence[str]) -
             content = json.dumps([row.config, trained], sort_keys=True)
             trial = hashlib.sha256(content.encode()).hexdigest()[:10]
             arguments = [f"--config={row.config}", *row.overrides, *extra, f"--config.train.seed={seed}"]
-            others = found[trial].tests if trial in found else {}  # two rows may share runs
-            found[trial] = Trial(row.label, seed, arguments, {**others, **tests})
+            others = found[trial] if trial in found else Trial("", 0, [], {})  # two rows may share runs
+            found[trial] = Trial(row.label, seed, arguments, {**others.tests, **tests}, [*others.rows, row.label])
     if problems:
-        raise UsageError("\n".join(dict.fromkeys(problems)))
+        raise UsageError("\n".join(map(_describe_problem, problems, problems.values())))
     return found
+
+
+def _describe_problem(line: str, rows: Sequence[str]) -> str:
+    """Returns a problem of one or more rows as one line."""
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"{rows[0]}{more}: {line}" if rows[0] else line
 
 
 def read_trial(folder: Path) -> Trial:
@@ -124,8 +139,9 @@ def write_trials(workdir: Path, trials: Mapping[str, Trial]) -> list[Path]:
     for name, trial in trials.items():
         (workdir / name).mkdir(parents=True, exist_ok=True)
         files.write_json(workdir / name / "trial.json", trial._asdict())
-        if commands(workdir / name, trial) and read_json(workdir / name / "status.json").get("state") == "done":
-            files.write_json(workdir / name / "status.json", {"state": "pending"})  # a test was added or changed
+        state = read_json(workdir / name / "status.json").get("state")
+        if state == "failed" or (state == "done" and commands(workdir / name, trial)):  # a test was added or changed
+            files.write_json(workdir / name / "status.json", {"state": "pending"})
     return [workdir / name for name in trials]
 
 

@@ -17,6 +17,7 @@ from convnets.errors import UsageError
 from convnets.evaluation import eval_step
 from convnets.losses import svm as squared_hinge
 from convnets.runtime import distributed, parallel
+from convnets.runtime.progress import Progress
 from convnets.training.state import TrainState
 
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # candidates for C, chosen on held-out parts of the training set
@@ -44,14 +45,17 @@ def fit_closed_form(
         raise UsageError(
             f"loss=svm fits the layer 'out'; the layers of this network are {', '.join(sorted(state.params))}"
         )
-    devices, constants = jax.local_device_count(), parallel.replicate(split.constants)
+    devices, resident_arrays = jax.local_device_count(), parallel.replicate(split.resident_arrays)
 
     def inputs(params: Any, layer: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         look = parallel.parallel(eval_step.input_step(model, layer, split.device_ops, seed), train=False)
         variables = parallel.replicate(state.replace(params=params, average={}).variables)
-        for batch in split.feed(sampler.training_schedule(split.info.num_examples, batch_size, seed, 0, stop), seed):
-            x, labels = jax.device_get(look(variables, parallel.shard([batch], devices), constants)[1])
-            yield x.reshape(-1, *x.shape[2:]), labels.reshape(-1)
+        schedule = sampler.training_schedule(split.info.num_examples, batch_size, seed, 0, stop)
+        with Progress(f"inputs of the layer {layer}:", stop, "batches") as progress:
+            for batch in split.feed(schedule, seed):
+                x, labels = jax.device_get(look(variables, parallel.shard([batch], devices), resident_arrays)[1])
+                yield x.reshape(-1, *x.shape[2:]), labels.reshape(-1)
+                progress.advance()
 
     params, scores, labels = fit(state.params, inputs, split.info.num_classes, seed)
     losses = np.asarray(squared_hinge(jnp.asarray(scores), jnp.asarray(labels))).reshape(stop, -1)

@@ -35,7 +35,7 @@ def train_step(
     model: nn.Module, optimizer: optax.GradientTransformation, loss: str, ops: list[Call], seed: int,
     average: Callable[[jax.Array], jax.Array] | None = None,
 ):  # fmt: skip
-    """Returns the step (state, batch, constants) -> (state, sums) on one device's share of a batch.
+    """Returns the step (state, batch, resident_arrays) -> (state, sums) on one device's share of a batch.
 
     The step accepts another `seed`, possibly an array, as an optional fourth argument.
 
@@ -47,8 +47,8 @@ def train_step(
     """
     loss_fn, optimizer = LOSSES[loss], optax.with_extra_args_support(optimizer)
 
-    def step(state: TrainState, batch, constants, seed=seed):
-        images, labels = fetch(batch, constants)
+    def step(state: TrainState, batch, resident_arrays, seed=seed):
+        images, labels = fetch(batch, resident_arrays)
         images = pipeline.apply(ops, pipeline.example_keys(seed, batch["epoch"], batch["index"]), images)
         dropout = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), lax.axis_index(AXIS))
 

@@ -134,9 +134,9 @@ def one_step(images, labels, rates=RATES):
     )
     n = len(images)
     batch = {"index": np.arange(n, dtype=np.int32), "epoch": np.zeros(n, np.int32), "mask": np.ones(n, np.float32)}
-    constants = {"images": images, "labels": np.asarray(labels, np.int32)}
+    resident_arrays = {"images": images, "labels": np.asarray(labels, np.int32)}
     params = jax.device_get(before.params)
-    after, _ = step(before, parallel.shard([batch], 1), constants)
+    after, _ = step(before, parallel.shard([batch], 1), resident_arrays)
     return model, params, jax.device_get(after.params)
 
 

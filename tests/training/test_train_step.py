@@ -10,12 +10,13 @@ from convnets.augment import pipeline
 from convnets.data import dataset, sampler, sources
 from convnets.evaluation.evaluator import Evaluator
 from convnets.runtime import parallel
-from convnets.training import checkpoint, train_step
+from convnets.runtime.arrays import name_leaves
+from convnets.training import train_step
 from convnets.training.state import create_state
 
 N, BATCH = 37, 8
 RNG = np.random.default_rng(0)
-CONSTANTS = {
+RESIDENT = {
     "images": RNG.integers(0, 255, (N, 28, 28, 1), dtype=np.uint8),
     "labels": RNG.integers(0, 10, N).astype(np.int32),
 }
@@ -37,15 +38,15 @@ def train(network, devices, count, per_dispatch=1, monkeypatch=None):
     step = train_step.train_step(network, optimizer, loss, OPS, 5)
     mapped = parallel.parallel(step, train=True, steps=per_dispatch, devices=jax.devices()[:devices])
     batches, losses = list(sampler.training_schedule(N, BATCH, 5, 0, count)), []
-    at, constants = (parallel.replicate(v, jax.devices()[:devices]) for v in (at, CONSTANTS))
+    at, resident_arrays = (parallel.replicate(v, jax.devices()[:devices]) for v in (at, RESIDENT))
     for i in range(0, count, per_dispatch):
-        at, sums = mapped(at, parallel.shard(batches[i : i + per_dispatch], devices), constants)
+        at, sums = mapped(at, parallel.shard(batches[i : i + per_dispatch], devices), resident_arrays)
         losses += np.asarray(sums["loss"]).tolist()
     return jax.device_get(at), losses
 
 
 def assert_close(a, b, tolerance):
-    for (name, x), y in zip(checkpoint.flatten(a).items(), checkpoint.flatten(b).values(), strict=True):
+    for (name, x), y in zip(name_leaves(a).items(), name_leaves(b).values(), strict=True):
         np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance * np.abs(x).max(), err_msg=name)
 
 
@@ -71,7 +72,7 @@ def test_several_steps_of_a_population_in_a_dispatch_are_the_same_steps():
     """Accelerators run several steps per dispatch."""
     model = models.create("stack", 10, "float32", layers="conv(4, 3)|relu|norm|dropout(0.5)|out", side=8)
     ops, optimizer, seeds = pipeline.parse("decode|value_range(0.0, 1.0)|pad_crop(1)|flip")[1], optax.sgd(0.1), (3, 4)
-    constants = parallel.replicate({"images": CONSTANTS["images"][:, :8, :8], "labels": CONSTANTS["labels"]})
+    resident_arrays = parallel.replicate({"images": RESIDENT["images"][:, :8, :8], "labels": RESIDENT["labels"]})
     members = [jax.device_get(create_state(model, optimizer, model.input_shape, seed)) for seed in seeds]
     start = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
     orders = [sampler.training_schedule(N, 4, seed, 0, 2) for seed in seeds]
@@ -80,9 +81,9 @@ def test_several_steps_of_a_population_in_a_dispatch_are_the_same_steps():
     once, twice = (parallel.parallel(step, train=True, steps=n, seeds=seeds) for n in (1, 2))
     now, losses = parallel.replicate(start), []
     for batch in batches:
-        now, sums = once(now, parallel.shard([batch], 2), constants)
+        now, sums = once(now, parallel.shard([batch], 2), resident_arrays)
         losses.append(np.asarray(sums["loss"])[0])
-    after, sums = twice(parallel.replicate(start), parallel.shard(batches, 2), constants)
+    after, sums = twice(parallel.replicate(start), parallel.shard(batches, 2), resident_arrays)
     np.testing.assert_allclose(sums["loss"], losses, rtol=1e-5)
     assert after.step.tolist() == [2, 2] and losses[0][0] != losses[0][1]
     assert_close(jax.device_get(now), jax.device_get(after), 1e-5)
@@ -94,7 +95,7 @@ def test_the_state_is_donated_and_has_no_device_axis(network):
     before = jax.tree.map(jnp.shape, at.params)
     step = parallel.parallel(train_step.train_step(network, optimizer, "softmax", OPS, 5), train=True)
     after, _ = step(
-        at, parallel.shard([next(sampler.training_schedule(N, BATCH, 5, 0, 1))], 2), parallel.replicate(CONSTANTS)
+        at, parallel.shard([next(sampler.training_schedule(N, BATCH, 5, 0, 1))], 2), parallel.replicate(RESIDENT)
     )
     assert jax.tree.map(jnp.shape, after.params) == before
     assert all(v.is_deleted() for v in jax.tree.leaves(at.params))
@@ -104,12 +105,12 @@ def test_the_state_is_donated_and_has_no_device_axis(network):
 def test_evaluation_counts_exactly_n_for_any_batch(batch_size):
     network = models.create("lenet5_modern", 10, "float32")
     at = parallel.replicate(create_state(network, optax.identity(), network.input_shape, 0).variables)
-    split = dataset.Split(INFO, PLAIN, CONSTANTS, ops="decode")
+    split = dataset.Split(INFO, PLAIN, RESIDENT, ops="decode")
     summary, scores, _ = Evaluator(network, "softmax", split, protocol="single", batch_size=batch_size)(at)
     assert summary["num_examples"] == N and scores.shape == (N, 10)
-    expected = network.apply(at, pipeline.apply(PLAIN, None, CONSTANTS["images"]), train=False)
+    expected = network.apply(at, pipeline.apply(PLAIN, None, RESIDENT["images"]), train=False)
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
-    wrong = np.argmax(expected, 1) != CONSTANTS["labels"]
+    wrong = np.argmax(expected, 1) != RESIDENT["labels"]
     assert summary["top1_error"] == pytest.approx(100 * wrong.mean())
 
 
