@@ -65,7 +65,14 @@ def check(tmp_path, mode, *overrides, weights=""):
             "process_id",
         )
     )
-    given |= {"mode": mode, "workdir": str(tmp_path / "run"), "workdirs": [], "images": [], "weights": weights}
+    given |= {
+        "mode": mode,
+        "workdir": str(tmp_path / "run"),
+        "workdirs": [],
+        "images": [],
+        "weights": weights,
+        "grid": [],
+    }
     given |= {"distributed": "off", "coordinator_address": "", "local_device_ids": "auto"}
     return usage.check_command(SimpleNamespace(**given), [], list(overrides), "configs/lenet.py:digits")
 
