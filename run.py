@@ -10,9 +10,11 @@
     python run.py --mode=evaluate --workdir=runs/a --config.evaluate.protocol=ten_crop    by another protocol
     python run.py --mode=evaluate --workdirs=runs/a,runs/b                 test runs and their ensemble
     python run.py --mode=evaluate --config=FILE.py:VARIANT --weights=FILE  test published weights
-    python run.py --mode=predict --workdir=runs/lenet5 --images=a.png,b.png
+    python run.py --mode=predict --weights=lenet5 --images=a.png,b.png     classes of images, by a network that comes along
+    python run.py --mode=predict --workdir=runs/lenet5 --images=FOLDER --output=guesses.csv    by a run, into a file
     python run.py --mode=export --workdir=runs/lenet5 --weights=FILE       write its weights as .safetensors
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
+    python run.py --mode=describe --config=... --figure=FILE.svg           and its drawing
     python run.py --mode=visualize --workdir=runs/lenet5                   draw what a run has learned
     python run.py --mode=visualize --config=FILE.py:VARIANT --weights=FILE --images=a.png    or published weights
     python run.py --mode=prepare --config=... [--manual_dir=DIR]           make its data set ready, count it
@@ -57,15 +59,18 @@ flags.DEFINE(
 )
 flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
 flags.DEFINE_bool("restart", False, "Train a finished run again whose checkpoints are gone, and replace its result.")
-flags.DEFINE(usage.PathParser(), "weights", "", "For evaluate and visualize: a file of weights (.safetensors, .pth) in place of a run. "
-                    "For export: the .safetensors file to write.")  # fmt: skip
-flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests.")
+flags.DEFINE(usage.PathParser(), "weights", "", "For evaluate, predict and visualize, in place of a run: a file of weights (.safetensors, .pth), or a "
+                    "trained network that comes along, a folder of experiments/weights. For export: the .safetensors file to write.")  # fmt: skip
+flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests. "
+                    "For export: the run comes along from now on, as experiments/weights/NAME.")  # fmt: skip
 flags.DEFINE(
     usage.PathListParser(),
     "images",
     [],
-    "For predict: image files. For visualize: one, in place of the first test image.",
+    "For predict: image files, folders, and globs in quotes. For visualize: one file, in place of the first test image.",
 )
+flags.DEFINE(usage.PathParser(), "output", "", "For predict: write the guesses to FILE.csv or FILE.json, and to FILE.png a contact "
+                    "sheet of the images.")  # fmt: skip
 flags.DEFINE_bool(
     "invert", False, "For predict and visualize: the images are dark on light and the training set is light on dark."
 )
@@ -99,6 +104,7 @@ flags.DEFINE_integer("profile", 0, "For train: trace so many steps, once the pro
                      "docs/speed.md.", 0)  # fmt: skip
 flags.DEFINE_bool("deterministic", False, "On GPUs too the same command gives the same bits; slower. CPUs do anyway.")
 flags.DEFINE_bool("json", False, "For describe: print JSON.")
+flags.DEFINE(usage.PathParser(), "figure", "", "For describe: draw the network into this file, .svg, .pdf or .png.")
 
 
 def main(argv: list[str]) -> int:
@@ -166,13 +172,15 @@ def run_mode(command: usage.Command) -> None:
     elif FLAGS.mode == "evaluate" and members:
         evaluate.ensemble(members, overrides, workdir if FLAGS.workdir else None, FLAGS.name)
     elif FLAGS.mode == "evaluate":
-        evaluate.evaluate(config, workdir, FLAGS.weights, FLAGS.name)
+        evaluate.evaluate(config, command.opened, command.weights, FLAGS.name)
     elif FLAGS.mode == "predict":
-        predict.predict(config, workdir, FLAGS.images, FLAGS.invert)
+        predict.predict(config, command.opened, command.weights, FLAGS.images, FLAGS.invert, FLAGS.output)
+    elif FLAGS.mode == "export" and FLAGS.name:
+        export.ship(config, workdir, FLAGS.name)
     elif FLAGS.mode == "export":
-        export.export(config, workdir, Path(FLAGS.weights))
+        export.export(config, workdir, Path(command.weights))
     elif FLAGS.mode == "describe":
-        describe.describe(config, FLAGS.json)
+        describe.describe(config, FLAGS.json, FLAGS.figure)
     elif FLAGS.mode == "prepare":
         prepare.prepare(config, FLAGS.manual_dir)
     elif FLAGS.mode == "visualize":
@@ -181,7 +189,7 @@ def run_mode(command: usage.Command) -> None:
         if members:
             visualize.compare(members, overrides, workdir)
         else:
-            visualize.visualize(config, workdir, FLAGS.weights, FLAGS.images, FLAGS.invert)
+            visualize.visualize(config, command.opened, command.weights, FLAGS.images, FLAGS.invert, workdir)
 
 
 if __name__ == "__main__":

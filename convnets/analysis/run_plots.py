@@ -112,6 +112,20 @@ def plot_mistakes(
     save_figure(figure, path)
 
 
+def plot_contact_sheet(images: Sequence[np.ndarray], titles: Sequence[str], path: Path, title: str) -> None:
+    """Plots images, uint8 [h, w, 1 or 3] each, under their titles."""
+    columns = min(len(images), 10 if max(map(len, titles)) < 14 else 6)
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(11 / 10 * columns, 1.3 * rows + 0.4), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, line in zip(axes.flat, images, titles, strict=False):
+        axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(line, fontsize=7, loc="center", pad=2)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    save_figure(figure, path)
+
+
 def plot_answers(
     images: np.ndarray, outputs: np.ndarray, labels: np.ndarray, names: Sequence[str], path: Path, title: str
 ) -> None:

@@ -1,5 +1,7 @@
 """The on-disk cache of decoded data sets. A cache that is damaged is made anew; one that cannot be written is not used."""
 
+import glob
+import hashlib
 import json
 import os
 import shutil
@@ -48,15 +50,24 @@ def describe_calls(calls: list[Call]) -> list:
 
 
 def cached_path(name: str, data_dir: str, split: str, host: list[Call], on_error: str) -> Path | None:
-    """Returns the cache folder of a decoded split, named after its inputs; None if the data set is missing.
+    """Returns the cache folder of a decoded split, named after its inputs.
+
+    If a TFDS data set is missing, returns the newest folder that was decoded from one of its name in the same way, so
+    that the cache alone can be moved to a machine without TensorFlow. None if there is no such folder.
 
     Does not import TensorFlow.
     """
-    digest = sources.digest(name, data_dir, split, describe_calls(host), on_error)
-    if digest is None:
-        return None
+    made_with = json.dumps([name, split, describe_calls(host), on_error])
     words = f"{Path(name).name if name.startswith('folder:') else name}-{split}"[:50]  # a file name has 255 bytes
-    return cache_dir() / "data" / f"{words}-{digest}".replace("/", "-").replace(":", "-")
+    stem = f"{words}-{hashlib.sha256(made_with.encode()).hexdigest()[:8]}-".replace("/", "-").replace(":", "-")
+    folder, digest = cache_dir() / "data", sources.digest(name, data_dir, split)
+    if digest is not None:
+        return folder / f"{stem}{digest}"
+    found = [] if name.startswith("folder:") else [p.parent for p in folder.glob(f"{glob.escape(stem)}*/info.json")]
+    newest = max(found, key=lambda p: p.stat().st_mtime, default=None)
+    if newest:
+        print(f"note: {name} is not in {sources.directory(data_dir)}; its decoded images are in {newest}", flush=True)
+    return newest
 
 
 def load_decoded(folder: Path) -> tuple[Info, dict[str, np.ndarray]] | None:

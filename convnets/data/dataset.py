@@ -162,8 +162,8 @@ def parse_operations(text: str, loader: str, test: bool) -> tuple[list[Call], li
 
 def statistics(train: Split, digest: str | None, host: list[Call]) -> Statistics:
     """Returns the statistics of a training split, measured without random operations and cached on disk."""
-    kept = cache_dir() / "statistics" / f"{digest}.npz"
-    if kept.exists():
+    kept = cache_dir() / "statistics" / f"{digest}.npz" if digest else None  # None: only the decoded images are there
+    if kept and kept.exists():
         try:
             return load_statistics(kept)
         except CheckpointError as e:
@@ -173,7 +173,8 @@ def statistics(train: Split, digest: str | None, host: list[Call]) -> Statistics
     else:
         stream = Stream(train.stream.source, host, train.stream.on_error)
         found = measure_statistics(iterate_all(stream, "statistics of", lambda batch: batch["image"]))
-    keep(kept, lambda scratch: np.savez(scratch, **found._asdict()))
+    if kept:
+        keep(kept, lambda scratch: np.savez(scratch, **found._asdict()))
     return found
 
 
