@@ -91,8 +91,8 @@ def test_curvature_is_sampled_from_each_devices_first_example(monkeypatch):
     state = jax.device_get(create_state(model, watcher, model.input_shape, 0))
     step = parallel.parallel(train_step.train_step(model, watcher, "rbf_map", PLAIN, 5), train=True)
     batch = next(sampler.training_schedule(N, 4, 5, 0, 1))
-    after, _ = step(parallel.replicate(state), parallel.shard([batch], 2), parallel.replicate(CONSTANTS))
-    x = pipeline.apply(PLAIN, None, CONSTANTS["images"][batch["index"]])
+    after, _ = step(parallel.replicate(state), parallel.shard([batch], 2), parallel.replicate(RESIDENT))
+    x = pipeline.apply(PLAIN, None, RESIDENT["images"][batch["index"]])
     _, sown = model.apply(state.variables, x, train=False, mutable="outputs")
     units = sown["outputs"]["OUT"]["units"][0]
     assert seen == [(1, 84)] and units.shape == (4, 84)
