@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-
 DEGREE = 4  # of the polynomial kernel
 
 

@@ -14,6 +14,7 @@ killed. The next worker resumes it as run.py resumes.
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import signal
@@ -26,7 +27,7 @@ from convnets.config import list_overrides, load_config, run_file
 from convnets.errors import CheckpointError, UsageError
 from convnets.runtime import files
 from convnets.runtime.distributed import SIGNALS
-from convnets.sweep.experiment import check_experiment
+from convnets.sweep.experiment import Row, check_experiment, row_seeds
 from convnets.training import validation
 
 ROOT = Path(__file__).parent.parent.parent
@@ -39,13 +40,16 @@ class Trial(NamedTuple):
 
     Attributes:
         arguments: run.py arguments for training, without --workdir.
-        tests: overrides of each additional evaluation by name, in the format of `convnets.config.list_overrides`.
+        tests: overrides of each additional evaluation by name, in the format of `convnets.config.list_overrides`; for
+            an ensemble, empty: its members have their own.
+        members: ids of the trials of an ensemble, which is tested once they are done; [] for a run.
     """
 
     label: str
     seed: int
     arguments: Sequence[str]
     tests: Mapping[str, Sequence[str]]
+    members: Sequence[str] = ()
 
 
 def plan_trials(path: str, size: str, seeds: int | None, extra: Sequence[str]) -> dict[str, Trial]:
@@ -69,28 +73,54 @@ def plan_trials(path: str, size: str, seeds: int | None, extra: Sequence[str]) -
     if chosen is None:
         raise UsageError(f"{path} has no size '{size}'")
     problems = check_experiment(module.EXPERIMENT)
+    _checked.cache_clear()
     found: dict[str, Trial] = {}
+    count = chosen.seeds if seeds is None else seeds
     for row in chosen.rows:
-        source = str(ROOT / row.config)
-        configs: dict[str, Any] = {}
-        for name, overrides in {"": (), **{name: test.overrides for name, test in row.tests.items()}}.items():
-            configs[name], wrong = load_config(source, [*row.overrides, *extra, *overrides])
-            wrong += validation.problems(configs[name]) if configs[name] else []
-            problems += [f"{row.label}{', ' * bool(name)}{name}: {line}" for line in wrong]
-        if any(config is None for config in configs.values()):
-            continue
-        trained = configs.pop("").to_dict()
-        tests = {name: list_overrides(trained, config.to_dict()) for name, config in configs.items()}
-        for seed in range(chosen.seeds if seeds is None else seeds):
-            trained["train"]["seed"], trained["data"]["data_dir"] = seed, ""  # data_dir is no part of the identity
-            content = json.dumps([row.config, trained], sort_keys=True)
-            trial = hashlib.sha256(content.encode()).hexdigest()[:10]
-            arguments = [f"--config={row.config}", *row.overrides, *extra, f"--config.train.seed={seed}"]
-            others = found[trial].tests if trial in found else {}  # two rows may share runs
-            found[trial] = Trial(row.label, seed, arguments, {**others, **tests})
+        for n in () if row.members else row_seeds(row, count):
+            problems += _plan_run(row, n, extra, found)
+    for row in chosen.rows:
+        for n in row_seeds(row, count) if row.members else ():
+            runs = [(member, seed) for member, k in row.members for seed in range(k * n, k * (n + 1))]
+            problems += [line for member, seed in runs for line in _plan_run(member, seed, extra, found)]
+            members = [_identify(member, seed, extra) for member, seed in runs] if not problems else []
+            trial = hashlib.sha256(json.dumps(members).encode()).hexdigest()[:10]
+            found[trial] = Trial(row.label, n, (), dict.fromkeys(row.tests, ()), members)
     if problems:
         raise UsageError("\n".join(dict.fromkeys(problems)))
     return found
+
+
+def _plan_run(row: Row, seed: int, extra: Sequence[str], found: dict[str, Trial]) -> list[str]:
+    """Adds the trial of one run of a row to `found`; returns the problems of its configs, one line each."""
+    source, problems = str(ROOT / row.config), []
+    configs: dict[str, Any] = {}
+    for name, overrides in {"": (), **{name: test.overrides for name, test in row.tests.items()}}.items():
+        configs[name], wrong = _checked(source, (*row.overrides, *extra, *overrides))
+        problems += [f"{row.label}{', ' * bool(name)}{name}: {line}" for line in wrong]
+    if any(config is None for config in configs.values()):
+        return problems
+    trained = configs.pop("").to_dict()
+    tests = {name: list_overrides(trained, config.to_dict()) for name, config in configs.items()}
+    arguments = [f"--config={row.config}", *row.overrides, *extra, f"--config.train.seed={seed}"]
+    trial = _identify(row, seed, extra)
+    others = found[trial].tests if trial in found else {}  # two rows may share runs
+    label = found[trial].label if trial in found else row.label
+    found[trial] = Trial(label, seed, arguments, {**others, **tests})
+    return problems
+
+
+@functools.cache
+def _checked(source: str, overrides: tuple[str, ...]) -> tuple[Any, list[str]]:
+    config, wrong = load_config(source, list(overrides))
+    return config, wrong + (validation.problems(config) if config else [])
+
+
+def _identify(row: Row, seed: int, extra: Sequence[str]) -> str:
+    """Returns the id of the trial of a run: a hash of its config and seed. The data_dir is no part of it."""
+    trained = _checked(str(ROOT / row.config), (*row.overrides, *extra))[0].to_dict()
+    trained["train"]["seed"], trained["data"]["data_dir"] = seed, ""
+    return hashlib.sha256(json.dumps([row.config, trained], sort_keys=True).encode()).hexdigest()[:10]
 
 
 def read_trial(folder: Path) -> Trial:
@@ -100,12 +130,28 @@ def read_trial(folder: Path) -> Trial:
 def commands(folder: Path, trial: Trial) -> list[list[str]]:
     """Returns the commands still to run in a trial's folder, in order; empty if the trial is finished."""
     run, result = ["python", "run.py"], read_json(folder / "result.json")
+    if trial.members:
+        command = [*run, "--mode=evaluate", f"--workdirs={','.join(str(folder.parent / m) for m in trial.members)}"]
+        names = {"": "evaluation.json", **{name: f"evaluation-{name}.json" for name in trial.tests}}
+        return [[*command, f"--workdir={folder}", *([f"--name={name}"] if name else [])]
+                for name, file in names.items() if not _is_current(folder, trial, name, read_json(folder / file))]  # fmt: skip
     left = [] if result else [[*run, *trial.arguments, f"--workdir={folder}"]]
     for name, overrides in trial.tests.items():
         tested = read_json(folder / f"evaluation-{name}.json")
         if not (result and tested and list_overrides(result["config"], tested["config"]) == list(overrides)):
             left.append([*run, "--mode=evaluate", f"--workdir={folder}", f"--name={name}", *overrides])
     return left
+
+
+def _is_current(folder: Path, trial: Trial, name: str, tested: Mapping[str, Any]) -> bool:
+    """Returns whether an ensemble's evaluation tested its members as their own tests `name` say."""
+    if not tested or not name:
+        return bool(tested)
+    for member, result in zip(trial.members, tested["members"], strict=True):
+        own = read_json(folder.parent / member / "config.json")
+        if list_overrides(own, result["config"]) != list(read_trial(folder.parent / member).tests[name]):
+            return False
+    return True
 
 
 def status(folder: Path) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def principal_components(features: np.ndarray, count: int) -> np.ndarray:
     return np.ascontiguousarray(vectors[:, ::-1][:, :count], np.float32)
 
 
-def centres_of_classes(features: np.ndarray, labels: np.ndarray, units: int, seed: int) -> tuple[np.ndarray, np.float32]:
+def centres_of_classes(
+    features: np.ndarray, labels: np.ndarray, units: int, seed: int
+) -> tuple[np.ndarray, np.float32]:
     """Returns k-means centres [d, units], an equal number for each class, and the width of the Gaussians around them.
 
     The paper does not give the width. Ours is the mean squared distance of an image to the nearest centre of its class.

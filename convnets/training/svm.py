@@ -20,6 +20,7 @@ ROUNDS = 20  # maximum k-means iterations
 POLYNOMIAL_COST = 10.0  # C of SVMs with a polynomial kernel of at most 1
 FULL = 0.25  # a batch of features with a larger fraction of non-zeros stays dense; others become sparse
 
+
 def codebook(batches: Iterator[np.ndarray], words: int, seed: int) -> np.ndarray:
     """Returns the k-means centres [c, words] of the descriptors [..., c] of the first batches.
 
@@ -117,7 +118,9 @@ def polynomial_svm(features: np.ndarray, labels: np.ndarray, classes: int) -> tu
         if not target.any():  # never seen: a confident negative
             continue
         # ((u . v + 1) / 2)^4 in scikit-learn's terms: (gamma u . v + coef0)^degree.
-        machine = SVC(C=POLYNOMIAL_COST, kernel="poly", degree=DEGREE, gamma=0.5, coef0=0.5, cache_size=1000).fit(x, target)
+        machine = SVC(C=POLYNOMIAL_COST, kernel="poly", degree=DEGREE, gamma=0.5, coef0=0.5, cache_size=1000).fit(
+            x, target
+        )
         weights[machine.support_, label], bias[label] = machine.dual_coef_[0], machine.intercept_[0]
         print(f"class {label}: {len(machine.support_):,} support vectors of {len(x):,} images", flush=True)
     return weights, bias
