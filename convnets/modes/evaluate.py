@@ -44,8 +44,8 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     """
     from convnets.evaluation import evaluator
 
-    lacking = [str(w) for w in workdirs if not (w / f"evaluation-{name}.json").exists()] if name else list(workdirs)
-    if 0 < len(lacking) < len(workdirs):
+    lacking = [str(w) for w in workdirs if not (w / f"evaluation-{name}.json").exists()]
+    if name and 0 < len(lacking) < len(workdirs):
         raise UsageError(f"--name={name}: {', '.join(lacking)} has no evaluation-{name}.json, other runs have one")
     configs = [member(workdir, overrides, "" if lacking else name) for workdir in workdirs]
     for config, workdir in zip(configs, workdirs, strict=True):

@@ -44,8 +44,8 @@ def plot_experiment(
                 axis.plot(*zip(*fitted, strict=True), color=colour[name], lw=0.8, ls=":")
             if paper is not None:
                 axis.axhline(paper, color=colour[name], lw=0.8, ls="--")
-        marks = ["dashed: the paper"] * any(c[1] for c in curves.values()) + ["dotted: in training"] * training
-        axis.set(xlabel="epoch", ylabel="; ".join([error, *marks]))
+        notes = ["dashed: the paper"] * any(c[1] for c in curves.values()) + ["dotted: in training"] * training
+        axis.set(xlabel="epoch", ylabel="; ".join([error, *notes]))
         _wide(axis, "y", [v for points, *_ in curves.values() for _, v in points])
         axis.legend(fontsize=6 if len(curves) > 6 else 7)
     if lines:

@@ -12,7 +12,7 @@ from scipy.special import betaincinv, stdtr, stdtrit
 
 from convnets.report import results
 from convnets.sweep import metrics
-from convnets.sweep.experiment import SIZES, Claim, Experiment, Row, Scale, claim_sides
+from convnets.sweep.experiment import SIZES, Claim, Evaluation, Experiment, Row, Scale, claim_sides
 
 ENOUGH = 3  # minimum number of runs per row for a verdict
 LEVEL = 0.95  # of the confidence intervals
@@ -112,7 +112,8 @@ def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str
 def _row_lines(row: Row, runs: Sequence[Mapping[str, Any]], metric: str) -> list[TableRow]:
     """Returns the lines of a row: its own, those of its tests, and for each the top-5 error if the paper has it."""
     found = []
-    for test, given in {"": row, **row.tests}.items():
+    entries: list[tuple[str, Row | Evaluation]] = [("", row), *row.tests.items()]
+    for test, given in entries:
         # A test has only the AT_TESTS metrics; experiments on training metrics show its test error instead.
         own = metric if not test or metric in metrics.AT_TESTS else "test_error"
         value = results.values(row, test, own, runs)

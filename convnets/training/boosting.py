@@ -25,9 +25,10 @@ from convnets.data import sampler
 from convnets.data.dataset import fetch
 from convnets.errors import UsageError
 from convnets.models.lenet import Boosted
-from convnets.runtime import parallel
+from convnets.runtime import files, parallel
 from convnets.runtime.parallel import AXIS
 from convnets.runtime.preemption import Preemption
+from convnets.training import metric_log
 from convnets.training.components import Components
 from convnets.training.trainer import Run
 
@@ -57,7 +58,20 @@ def train_boosted(run: Run, preemption: Preemption, step_timeout: float = 0) -> 
     steps = np.int32(sum(int(m.state.step) for m in members))
     run.state = run.state.replace(step=steps, params=params, average=params if run.state.average else {})
     run.seconds = sum(member.seconds for member in members)
+    _join_logs(run, members)
     run.checkpoints.save(run.state, seconds=run.seconds)
+
+
+def _join_logs(run: Run, members: list[Run]) -> None:
+    """Writes the lines of the networks' logs to the log of `run`, as if one had followed the other."""
+    step, epoch, rows = 0, 0.0, []
+    for member in members:
+        lines = files.read_lines(member.workdir / "metrics.jsonl")
+        rows += [{**line, "step": step + line["step"], "epoch": epoch + line["epoch"]} for line in lines]
+        step, epoch = step + int(member.state.step), epoch + member.config.train.epochs
+    log = metric_log.Metrics(run.workdir, 0)
+    log.write(rows)
+    log.close()
 
 
 def member_config(config: ConfigDict, n: int) -> ConfigDict:
@@ -99,7 +113,7 @@ def _guess(before: list[Run], config: ConfigDict) -> Iterator[tuple[np.ndarray, 
     def step(variables: list[dict[str, Any]], batch, constants):
         images, labels = fetch(batch, constants)
         images = pipeline.apply(split.device_ops, pipeline.example_keys(seed, batch["epoch"], batch["index"]), images)
-        guesses = [jnp.argmax(model.apply(own, images, train=False), axis=1) for own in variables]
+        guesses = [jnp.argmax(jnp.asarray(model.apply(own, images, train=False)), axis=1) for own in variables]
         return lax.psum(jnp.sum(batch["mask"]), AXIS), (jnp.stack(guesses, axis=1), labels)
 
     look = parallel.parallel(step, train=False)

@@ -4,10 +4,11 @@ All follow LeCun et al. 1998, section III.C, and compute in float64.
 """
 
 import numpy as np
+import scipy.linalg
 
 from convnets.layers.classical import class_pairs
 
-CUTOFF = 1e-9  # eigenvalues below this share of the largest count as zero: a regularized pseudo-inverse
+RIDGE = 1e-8  # added to the variances of the features, as a share of their mean: a regularized pseudo-inverse
 ROUNDS = 20  # maximum k-means iterations
 
 
@@ -36,11 +37,13 @@ def least_squares_of_pairs(features: np.ndarray, labels: np.ndarray, pairs: int)
 
 
 def _solve(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Solves the normal equations of the centred features, whose pseudo-inverse leaves the mean to the bias."""
+    """Returns (kernel [d, k], bias [k]) with the least squared error to targets [n, k]."""
     x = np.asarray(features.toarray() if hasattr(features, "toarray") else features, np.float64)
     means = x.mean(axis=0), targets.mean(axis=0)
     x = x - means[0]
-    kernel = np.linalg.pinv(x.T @ x, rcond=CUTOFF, hermitian=True) @ (x.T @ (targets - means[1]))
+    squares = x.T @ x
+    squares[np.diag_indices_from(squares)] += max(RIDGE * np.trace(squares) / len(squares), 1e-12)
+    kernel = scipy.linalg.solve(squares, x.T @ (targets - means[1]), assume_a="pos")
     return kernel.astype(np.float32), (means[1] - means[0] @ kernel).astype(np.float32)
 
 
