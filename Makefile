@@ -1,5 +1,6 @@
-# make run; make test, and test-configs, -gradients, -accelerators, -lecture, -faults, -scale, -torch, -oldest; make lint; make
-# bench, and bench-kernels, -parts, -input, -start, -scale, -seeds, -tpu. Everything lives in .venv.
+# make run; make test, and test-configs, -gradients, -accelerators, -lecture, -faults, -scale, -published, -torch, -oldest; make
+# lint; make bench, and bench-kernels, -parts, -input, -start, -scale, -seeds, -tpu; make accelerator, carry. Everything lives
+# in .venv.
 VENV   := .venv
 BIN    := $(VENV)/bin
 # The newest Python from 3.13 down to 3.11 that has venv: on the PATH, then among pyenv's. A pyenv shim without a Python
@@ -14,8 +15,8 @@ PARALLEL := --numprocesses auto --maxprocesses 4
 # Tests of a file share what they set up; the longest files begin (tests/conftest.py).
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-configs test-gradients test-accelerators test-lecture test-faults test-scale test-torch test-oldest bench bench-kernels bench-parts \
-	bench-input bench-start bench-scale bench-seeds bench-tpu lint clean
+.PHONY: run test test-configs test-gradients test-accelerators test-lecture test-faults test-scale test-published test-torch test-oldest bench bench-kernels bench-parts \
+	bench-input bench-start bench-scale bench-seeds bench-tpu accelerator carry lint clean
 
 run: $(VENV)/installed
 	@$(BIN)/python run.py
@@ -42,6 +43,11 @@ test-faults: $(VENV)/installed-test
 # A data set of ImageNet's true size and layout, of tiny images: 3 GB in the temporary folder, minutes.
 test-scale: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -s -m scale tests/test_scale.py
+
+# The published weights of CIFAR ResNets, from CONVNETS_SHARED, and the networks of experiments/weights, on their whole test
+# sets: a minute or two.
+test-published: $(VENV)/installed-test
+	$(BIN)/python -m pytest -q -rs -m published tests/test_published.py
 
 # Every command of docs/lecture.md, cut down to its smallest size.
 test-lecture: $(VENV)/installed-test
@@ -96,6 +102,24 @@ bench-tpu:
 # Whether several seeds as one program are faster than one after the other: for a machine with an accelerator.
 bench-seeds: $(VENV)/installed
 	@$(BIN)/python benchmarks/seeds.py
+
+# All that is worth measuring on one NVIDIA GPU, in order of value, and how long it may take: docs/accelerators.md.
+SECONDS := 840
+accelerator: $(VENV)/installed-test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cuda,test-torch]'
+	$(BIN)/python run.py --mode=prepare --config=configs/resnet_cifar.py:20
+	$(BIN)/python benchmarks/accelerator.py --seconds=$(SECONDS)
+
+# For a GPU machine without package index and TensorFlow: wheels for Python 3.12, decoded CIFAR-10 in parts of 60 MB.
+CARRY  := .carry
+carry: $(VENV)/installed
+	rm -rf $(CARRY) && mkdir -p $(CARRY)/wheels
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+		--platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+		--dest $(CARRY)/wheels google-crc32c ml-collections tensorboardX
+	CONVNETS_CACHE=$(CURDIR)/$(CARRY)/cache $(BIN)/python run.py --mode=prepare --config=configs/resnet_cifar.py:20
+	tar cz -C $(CARRY)/cache data | split --bytes=60MB --numeric-suffixes - $(CARRY)/cifar10. && rm -r $(CARRY)/cache
+	$(BIN)/python -c "from convnets.runtime import provenance; print(provenance.commit())" > $(CARRY)/wheels/commit
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -10,14 +10,19 @@
     python run.py --mode=evaluate --workdir=runs/a --config.evaluate.protocol=ten_crop    by another protocol
     python run.py --mode=evaluate --workdirs=runs/a,runs/b                 test runs and their ensemble
     python run.py --mode=evaluate --config=FILE.py:VARIANT --weights=FILE  test published weights
-    python run.py --mode=predict --workdir=runs/lenet5 --images=a.png,b.png
+    python run.py --mode=predict --weights=lenet5 --images=a.png,b.png     classes of images, by a network that comes along
+    python run.py --mode=predict --workdir=runs/lenet5 --images=FOLDER --output=guesses.csv    by a run, into a file
     python run.py --mode=export --workdir=runs/lenet5 --weights=FILE       write its weights as .safetensors
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
+    python run.py --mode=describe --config=... --figure=FILE.svg           and its drawing
     python run.py --mode=visualize --workdir=runs/lenet5                   draw what a run has learned
     python run.py --mode=visualize --config=FILE.py:VARIANT --weights=FILE --images=a.png    or published weights
     python run.py --mode=prepare --config=... [--manual_dir=DIR]           make its data set ready, count it
     python run.py --mode=sweep --experiment=experiments/lenet.py           every row of a table, with every seed
+    python run.py --mode=sweep --config=FILE.py:VARIANT --grid=optim.lr=0.02,0.05 --grid=train.batch_size=32,128 --seeds=3
+    python run.py --mode=compare --workdirs=runs/a,runs/b                  runs side by side: configs, errors, costs, curves
     python run.py --mode=report --workdirs=runs/a,runs/b                   record runs and sweeps, renew the tables
+    python run.py --mode=doctor                                            versions, devices, data, cache; what is slow
 
 The same command again resumes a run, or says that it is complete. Exit codes: 0 done, 1 crash, 2 wrong usage, 3 data,
 4 diverged, 5 checkpoint, 75 preempted and saved.
@@ -28,16 +33,22 @@ import sys
 import traceback
 from pathlib import Path
 
-from absl import flags
+try:
+    from absl import flags
 
-from convnets.config import split_arguments
-from convnets.errors import Error, Preempted, UsageError
-from convnets.modes import usage
-from convnets.runtime import distributed, environment, streams, watchdog
-from convnets.training import validation
+    from convnets.config import split_arguments
+    from convnets.errors import Error, Preempted, UsageError
+    from convnets.modes import usage
+    from convnets.runtime import distributed, environment, streams, watchdog
+    from convnets.training import validation
+except Exception as e:  # a package is missing, or fails
+    from convnets.modes import doctor
+
+    sys.exit(doctor.explain_import(e, sys.argv[1:]))
 
 DEFAULT_CONFIG = "configs/lenet.py:digits"
-MODES = ("train", "evaluate", "predict", "export", "describe", "visualize", "prepare", "sweep", "report")
+MODES = ("train", "evaluate", "predict", "export", "describe", "visualize", "prepare", "sweep", "compare", "report",
+         "doctor")  # fmt: skip
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
@@ -48,25 +59,30 @@ flags.DEFINE(
 )
 flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
 flags.DEFINE_bool("restart", False, "Train a finished run again whose checkpoints are gone, and replace its result.")
-flags.DEFINE(usage.PathParser(), "weights", "", "For evaluate and visualize: a file of weights (.safetensors, .pth) in place of a run. "
-                    "For export: the .safetensors file to write.")  # fmt: skip
-flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests.")
+flags.DEFINE(usage.PathParser(), "weights", "", "For evaluate, predict and visualize, in place of a run: a file of weights (.safetensors, .pth), or a "
+                    "trained network that comes along, a folder of experiments/weights. For export: the .safetensors file to write.")  # fmt: skip
+flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests. "
+                    "For export: the run comes along from now on, as experiments/weights/NAME.")  # fmt: skip
 flags.DEFINE(
     usage.PathListParser(),
     "images",
     [],
-    "For predict: image files. For visualize: one, in place of the first test image.",
+    "For predict: image files, folders, and globs in quotes. For visualize: one file, in place of the first test image.",
 )
+flags.DEFINE(usage.PathParser(), "output", "", "For predict: write the guesses to FILE.csv or FILE.json, and to FILE.png a contact "
+                    "sheet of the images.")  # fmt: skip
 flags.DEFINE_bool(
     "invert", False, "For predict and visualize: the images are dark on light and the training set is light on dark."
 )
 flags.DEFINE(usage.PathParser(), "manual_dir", "", "For prepare: the folder of archives that were downloaded by hand.")
 flags.DEFINE(usage.PathListParser(), "workdirs", [], "For report: folders of finished runs and of sweeps to record. "
-                  "For evaluate: an ensemble of runs. For visualize: runs side by side, drawn into --workdir. "
+                  "For evaluate: an ensemble of runs. For compare and visualize: runs side by side, drawn into --workdir. "
                   "A comma within the name of an existing path does not split it.")  # fmt: skip
 flags.DEFINE(usage.PathParser(), "experiment", None, "For sweep: a file of experiments/.")
+flags.DEFINE_multi_string("grid", [], "For sweep: LEAF=VALUE,VALUE,..., in place of --experiment: every combination with the "
+                          "other --grid flags, on --config. A comma within brackets or quotes is part of a value.")  # fmt: skip
 flags.DEFINE_enum("size", "cpu", ("cpu", "full"), "For sweep: minutes on two cores, or the paper's own size.")
-flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number where it is not given. For "
+flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number, or 1 for a grid, where it is not given. For "
                      "train: so many runs as one program, with the seeds from train.seed on, in WORKDIR/seed0, ...", 1)  # fmt: skip
 flags.DEFINE_enum(
     "launcher", "local", ("local", "slurm", "print"), "For sweep: this machine, Slurm, or the commands only."
@@ -88,6 +104,7 @@ flags.DEFINE_integer("profile", 0, "For train: trace so many steps, once the pro
                      "docs/speed.md.", 0)  # fmt: skip
 flags.DEFINE_bool("deterministic", False, "On GPUs too the same command gives the same bits; slower. CPUs do anyway.")
 flags.DEFINE_bool("json", False, "For describe: print JSON.")
+flags.DEFINE(usage.PathParser(), "figure", "", "For describe: draw the network into this file, .svg, .pdf or .png.")
 
 
 def main(argv: list[str]) -> int:
@@ -96,6 +113,10 @@ def main(argv: list[str]) -> int:
         print(__doc__ + "\nFlags:\n" + FLAGS.main_module_help())
         return 0
     stray = usage.parse_flags(FLAGS, others)
+    if FLAGS.mode == "doctor" and not stray:
+        from convnets.modes import doctor
+
+        return doctor.examine(overrides)
     environment.tune(FLAGS.deterministic)
     command = usage.check_command(FLAGS, stray, overrides, DEFAULT_CONFIG)
     if FLAGS.mode == "report":
@@ -104,10 +125,14 @@ def main(argv: list[str]) -> int:
         generate.generate(command.members)
         return 0
     if FLAGS.mode == "sweep":
-        from convnets.sweep import launcher
+        from convnets.modes import sweep
 
-        return launcher.run_sweep(FLAGS.experiment, FLAGS.size, command.workdir, FLAGS.seeds, overrides, FLAGS.launcher,
-                                  FLAGS.jobs, FLAGS.slurm)  # fmt: skip
+        return sweep.sweep(FLAGS, command.source, command.workdir, overrides)
+    if FLAGS.mode == "compare":
+        from convnets.modes import compare
+
+        compare.compare(command.members, command.workdir)
+        return 0
     start_program(command)
     run_mode(command)
     return 0
@@ -147,13 +172,15 @@ def run_mode(command: usage.Command) -> None:
     elif FLAGS.mode == "evaluate" and members:
         evaluate.ensemble(members, overrides, workdir if FLAGS.workdir else None, FLAGS.name)
     elif FLAGS.mode == "evaluate":
-        evaluate.evaluate(config, workdir, FLAGS.weights, FLAGS.name)
+        evaluate.evaluate(config, command.opened, command.weights, FLAGS.name)
     elif FLAGS.mode == "predict":
-        predict.predict(config, workdir, FLAGS.images, FLAGS.invert)
+        predict.predict(config, command.opened, command.weights, FLAGS.images, FLAGS.invert, FLAGS.output)
+    elif FLAGS.mode == "export" and FLAGS.name:
+        export.ship(config, workdir, FLAGS.name)
     elif FLAGS.mode == "export":
-        export.export(config, workdir, Path(FLAGS.weights))
+        export.export(config, workdir, Path(command.weights))
     elif FLAGS.mode == "describe":
-        describe.describe(config, FLAGS.json)
+        describe.describe(config, FLAGS.json, FLAGS.figure)
     elif FLAGS.mode == "prepare":
         prepare.prepare(config, FLAGS.manual_dir)
     elif FLAGS.mode == "visualize":
@@ -162,7 +189,7 @@ def run_mode(command: usage.Command) -> None:
         if members:
             visualize.compare(members, overrides, workdir)
         else:
-            visualize.visualize(config, workdir, FLAGS.weights, FLAGS.images, FLAGS.invert)
+            visualize.visualize(config, command.opened, command.weights, FLAGS.images, FLAGS.invert, workdir)
 
 
 if __name__ == "__main__":
@@ -177,6 +204,9 @@ if __name__ == "__main__":
     except Error as e:
         code = e.code
         watchdog.fail(code, str(e))
+    except ImportError as e:  # of a package that only this mode needs
+        code = 1
+        watchdog.fail(code, f"{e}; python run.py --mode=doctor looks at this environment")
     except BrokenPipeError:  # who reads has seen enough, as head has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1

@@ -52,14 +52,14 @@ def ours(task):
     batches = split.feed(sampler.training_schedule(split.info.num_examples, BATCH[task], 0, 0, 1 << 40), 0)
     if task == "imagenet":
         yield from (batch["image"] for batch in batches)
-    constants = jax.device_put(split.constants["images"])
+    resident_arrays = jax.device_put(split.resident_arrays["images"])
 
     @jax.jit
     def step(images, epoch, index):
         return pipeline.apply(split.device_ops, pipeline.example_keys(0, epoch, index), images[index])
 
     for batch in batches:
-        yield step(constants, batch["epoch"], batch["index"]).block_until_ready()
+        yield step(resident_arrays, batch["epoch"], batch["index"]).block_until_ready()
 
 
 def torch_loader(task, kind):
@@ -76,7 +76,7 @@ def torch_loader(task, kind):
         split, _ = dataset.load_splits(
             NAMES[task], str(compare.SHARED), "resident", "train", "test", "decode", "decode", "error"
         )
-        examples = split.constants["images"]
+        examples = split.resident_arrays["images"]
     loader = torch.utils.data.DataLoader(
         Transformed(examples, task, kind), BATCH[task], shuffle=True, num_workers=2, drop_last=True,
         persistent_workers=True, multiprocessing_context="spawn",

@@ -105,7 +105,7 @@ def main():
 
     environment.tune()
     for dtype in dtypes:
-        rate, device = train.limit(dtype)
+        rate, _, device = train.limits(dtype)
         for net in nets:
             take_apart(net, dtype, flags, device=device, gflops_of_products=round(rate))
 

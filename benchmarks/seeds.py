@@ -39,9 +39,11 @@ def serve(side, net, seeds, length):
 
     jax.config.update("jax_threefry_partitionable", True)
     model, device = models.create(net, 10, "float32"), jax.local_devices()[:1]
-    recipe = make_recipe(0.01, 0, "constant", 0.9, False, 0.0, "*", "", 0.0, "", steps_per_epoch=100, batch_size=BATCH)
+    recipe = make_recipe(
+        0.01, 0, "constant", 0.9, False, 0.0, "*", "", 0.0, 0.0, "", steps_per_epoch=100, batch_size=BATCH
+    )
     rng, count = np.random.default_rng(0), min(parallel.steps_per_dispatch(0), length)
-    constants = parallel.replicate({"images": rng.integers(0, 255, (IMAGES, *model.input_shape), np.uint8),
+    resident_arrays = parallel.replicate({"images": rng.integers(0, 255, (IMAGES, *model.input_shape), np.uint8),
                                  "labels": rng.integers(0, 10, IMAGES, np.int32)}, device)  # fmt: skip
     states = [jax.device_get(create_state(model, recipe.optimizer, model.input_shape, s)) for s in range(seeds)]
     batches = [list(sampler.training_schedule(IMAGES, BATCH, s, 0, length)) for s in range(seeds)]
@@ -59,7 +61,7 @@ def serve(side, net, seeds, length):
         for begin, own in zip(states, batches, strict=True):
             now = parallel.replicate(begin, device)
             for i in range(0, length - count + 1, count):
-                now, sums = step(now, parallel.shard(own[i : i + count], 1), constants)
+                now, sums = step(now, parallel.shard(own[i : i + count], 1), resident_arrays)
             jax.block_until_ready((now, sums))
         return {"seeds_per_second": seeds / (time.perf_counter() - began), "device": device[0].device_kind}
 

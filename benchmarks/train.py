@@ -9,7 +9,8 @@ graphs), with channels last and with autocast for bfloat16. Inference is the net
 scores; each batch finishes before the next is dispatched.
 
 Each side is a separate process, and the sides take turns. Appends a line per case to results.jsonl: images/s of all
-sides, peak memory, our ratio to the faster PyTorch side, and our share of the machine's matrix product rate.
+sides, peak memory, our ratio to the faster PyTorch side, and our shares of the machine's matrix product rate and of its
+roofline (`least_seconds`).
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convnets.models.summary import summarize
+from convnets.models.summary import intercept_layers, summarize
 from convnets.training.optimizer import make_recipe
 from convnets.training.state import create_state
 
@@ -46,8 +47,8 @@ def classes(net):
 
 
 def recipe(batch):
-    return make_recipe(**SGD, lr_batch=0, schedule="constant", nesterov=False, decay_multipliers="*", lr_multipliers="", max_norm=0.0, average="",
-                      steps_per_epoch=1000, batch_size=batch)  # fmt: skip
+    return make_recipe(**SGD, lr_batch=0, schedule="constant", nesterov=False, decay_multipliers="*", lr_multipliers="",
+                       damping=0.0, max_norm=0.0, average="", steps_per_epoch=1000, batch_size=batch)  # fmt: skip
 
 
 def ours(kind, net, dtype, batch=0, count=1):
@@ -77,7 +78,7 @@ def ours(kind, net, dtype, batch=0, count=1):
     one = {"image": rng.standard_normal((batch, *model.input_shape), np.float32),
            "label": rng.integers(0, classes(net), batch), "mask": np.ones(batch, np.float32),
            "epoch": np.zeros(batch, np.int32), "index": np.arange(batch, dtype=np.int32)}  # fmt: skip
-    constants = parallel.replicate({"images": one.pop("image"), "labels": one.pop("label")}, devices)
+    resident_arrays = parallel.replicate({"images": one.pop("image"), "labels": one.pop("label")}, devices)
     feed = jax.device_put(parallel.shard([one] * several, count))
     now = parallel.replicate(create_state(model, optimizer, model.input_shape, 0), devices)
     if kind == "train":
@@ -87,14 +88,14 @@ def ours(kind, net, dtype, batch=0, count=1):
 
         def run_steps(n):
             for _ in range(n):
-                held[0], _ = step(held[0], feed, constants)
+                held[0], _ = step(held[0], feed, resident_arrays)
             jax.block_until_ready(held[0])
     else:
         forward = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
 
         def run_steps(n):
             for _ in range(n):
-                jax.block_until_ready(forward(now.variables, constants["images"]))
+                jax.block_until_ready(forward(now.variables, resident_arrays["images"]))
 
     def peak():
         statistics = device.memory_stats() or {}
@@ -189,20 +190,50 @@ def serve(side, kind, net, dtype, batch="0", devices="1"):
     compare.serve(measure)
 
 
-def limit(dtype):
-    """Returns the GFLOP/s of a large matrix product and the device; a subprocess frees its memory and the GPU."""
+def limits(dtype):
+    """Returns the GFLOP/s of a large matrix product, the GB/s of a large copy, and the device.
+
+    A subprocess frees its memory and the GPU.
+    """
     code = (
         "import time, jax, jax.numpy as jnp\n"
         f"n = 2048 if jax.default_backend() == 'cpu' else 8192\na = jax.random.normal(jax.random.key(0), (n, n), '{dtype}')\n"
-        "f = jax.jit(lambda a: jnp.matmul(a, a, preferred_element_type=jnp.float32))\nf(a).block_until_ready()\n"
-        "def measure():\n    t = time.perf_counter()\n    for _ in range(10): y = f(a)\n    y.block_until_ready()\n"
-        "    return 20 * n**3 / (time.perf_counter() - t) / 1e9\n"
-        "print(max(measure() for _ in range(5)), jax.devices()[0].device_kind, sep='\\n')"
+        "f = jax.jit(lambda a: jnp.matmul(a, a, preferred_element_type=jnp.float32))\n"
+        "g, b = jax.jit(lambda b: b + 1), jnp.zeros(16 * n * n, 'float32')\n"
+        "def measure(f, a):\n    f(a).block_until_ready()\n    t = time.perf_counter()\n    for _ in range(10): y = f(a)\n"
+        "    y.block_until_ready()\n    return (time.perf_counter() - t) / 10\n"
+        "least = lambda *case: min(measure(*case) for _ in range(5))\n"
+        "print(2 * n**3 / least(f, a) / 1e9, 2 * b.nbytes / least(g, b) / 1e9, jax.devices()[0].device_kind, sep='\\n')"
     )
     import subprocess
 
-    rate, device = subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()[-2:]
-    return float(rate), device
+    products, copies, device = subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()[-3:]
+    return float(products), float(copies), device
+
+
+def least_seconds(model, dtype, batch, products, copies):
+    """Returns the roofline's time of a forward pass; a training step takes three times as long.
+
+    It is the sum over the layers with products of the larger of two times: arithmetic at the rate of `products` GFLOP/s,
+    and the layer's input, weights and output moved once at `copies` GB/s. All other operations count as free.
+    """
+    import jax
+
+    inputs = []
+
+    def visit(module, x, y):
+        inputs.append(x.size)
+        return y
+
+    with intercept_layers(visit):
+        one = jax.ShapeDtypeStruct((1, *model.input_shape), np.float32)
+        jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, train=False)[0], one)
+    seconds, width = 0.0, 2 if dtype == "bfloat16" else 4
+    for layer, size in zip(summarize(model, model.input_shape), inputs, strict=True):
+        if layer.multiply_adds:
+            moved = width * (batch * (size + np.prod(layer.output)) + layer.parameters)
+            seconds += max(2 * batch * layer.multiply_adds / products, moved / copies) / 1e9
+    return float(seconds)
 
 
 def main():
@@ -219,8 +250,8 @@ def main():
     from convnets import models
 
     for dtype in dtypes:
-        rate, device = limit(dtype)
-        print(f"{device}: a matrix product in {dtype} reaches {rate:,.0f} GFLOP/s")
+        rate, copies, device = limits(dtype)
+        print(f"{device}: a matrix product in {dtype} reaches {rate:,.0f} GFLOP/s, a copy {copies:,.0f} GB/s")
         for net in nets:
             model = models.create(net, classes(net), dtype)
             macs = sum(layer.multiply_adds for layer in summarize(model, model.input_shape))
@@ -231,15 +262,20 @@ def main():
                 speeds = {side: np.array([a["images_per_second"] for a in v]) for side, v in found.items()}
                 best = max((s for s in speeds if s != "ours"), key=lambda s: np.median(speeds[s]))
                 ratio = speeds["ours"] / speeds[best]
-                share = 2 * macs * (3 if kind == "train" else 1) * np.median(speeds["ours"]) / (rate * 1e9)
+                batch, passes = NETS[net][device != "cpu"], 3 if kind == "train" else 1
+                share = 2 * macs * passes * np.median(speeds["ours"]) / (rate * 1e9)
+                least = passes * least_seconds(model, dtype, batch, rate, copies)
+                roofline = least * np.median(speeds["ours"]) / batch
                 print(f"{net:16} {dtype:9} {kind:10} " + ", ".join(f"{s} {np.median(v):,.1f}" for s, v in speeds.items())
-                      + f" images/s; {np.median(ratio):.2f} of {best}, {100 * share:.0f} % of the products' rate", flush=True)  # fmt: skip
+                      + f" images/s; {np.median(ratio):.2f} of {best}, {100 * share:.0f} % of the products' rate,"
+                      f" {100 * roofline:.0f} % of the roofline", flush=True)  # fmt: skip
                 facts = {side: {"images_per_second": compare.spread(speeds[side]),
                                 **{k: round(float(np.median([a[k] for a in v])), 3) for k in ("cpu_ms", "peak_mib")}}
                          for side, v in found.items()}  # fmt: skip
-                compare.record(kind, net=net, dtype=dtype, batch=NETS[net][device != "cpu"], device=device, **facts,
+                compare.record(kind, net=net, dtype=dtype, batch=batch, device=device, **facts,
                              ratio=compare.spread(ratio, 2), beside=best, gflops_of_products=round(rate),
-                             share_of_products=round(float(share), 3), rounds=flags.rounds, load_before=load,
+                             gbs_of_copies=round(copies), share_of_products=round(float(share), 3),
+                             share_of_roofline=round(float(roofline), 3), rounds=flags.rounds, load_before=load,
                              note=flags.note)  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import re
 import sys
 import traceback
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -238,12 +239,21 @@ def get_leaf(config: ConfigDict, key: str) -> Any:
     return value
 
 
+def tabulate_differences(configs: Sequence[dict]) -> dict[str, list[Any]]:
+    """Returns the leaves in which configs differ, each with its value in every config; 'absent' if a config lacks it."""
+    named = [ConfigDict(rename_config(config)) for config in configs]
+    own = [set(leaf_keys(config)) for config in named]
+    found = {}
+    for key in dict.fromkeys(key for config in named for key in leaf_keys(config)):
+        values = [get_leaf(config, key) if key in keys else "absent" for config, keys in zip(named, own, strict=True)]
+        if any(value != values[0] for value in values):
+            found[key] = values
+    return found
+
+
 def list_changes(old: dict, new: dict) -> list[str]:
     """Returns the leaves in which two configs differ, as 'key: old -> new'."""
-    old, new = ConfigDict(rename_config(old)), ConfigDict(rename_config(new))
-    keys = dict.fromkeys(leaf_keys(old) + leaf_keys(new))
-    value = lambda config, key: get_leaf(config, key) if key in leaf_keys(config) else "absent"  # noqa: E731
-    return [f"{k}: {value(old, k)} -> {value(new, k)}" for k in keys if value(old, k) != value(new, k)]
+    return [f"{key}: {before} -> {after}" for key, (before, after) in tabulate_differences([old, new]).items()]
 
 
 def list_overrides(old: dict, new: dict) -> list[str]:

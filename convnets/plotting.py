@@ -23,6 +23,8 @@ except UnicodeDecodeError as e:
 matplotlib.rcdefaults()  # a matplotlibrc in the working directory precedes MATPLOTLIBRC
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.patches import FancyBboxPatch, PathPatch  # noqa: E402, F401
+from matplotlib.path import Path as Outline  # noqa: E402, F401
 from matplotlib.ticker import LogFormatter, LogFormatterMathtext  # noqa: E402
 
 INK, QUIET, FIRST, SECOND = "#222222", "#888888", "#1f5fa8", "#c8501e"
@@ -31,11 +33,21 @@ plt.rcParams.update({
     "axes.edgecolor": QUIET, "axes.labelcolor": INK, "axes.titlesize": 10, "axes.titlelocation": "left",
     "xtick.color": INK, "ytick.color": INK, "legend.frameon": False,
     "text.parse_math": False,  # a class may be called ba$$
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "convnets",  # the names in an SVG file are random otherwise
 })  # fmt: skip
 
 
+# What a file says of its making, without versions and dates: equal figures give equal files.
+METADATA: dict[str, dict[str, str | None]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
 def save_figure(figure, path: Path) -> None:
-    """Writes a figure as a PNG file, atomically, and closes it."""
+    """Writes a figure as the file that its name says (a key of METADATA), atomically, and closes it."""
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         if isinstance(axis.get_major_formatter(), LogFormatterMathtext):  # it writes for the parser that is off
             axis.set_major_formatter(LogFormatter())
@@ -44,6 +56,6 @@ def save_figure(figure, path: Path) -> None:
     try:
         with atomic_path(path) as scratch, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a letter that the font lacks is a box, a long name leaves little room
-            figure.savefig(scratch, metadata={"Software": None})  # no version: equal figures give equal files
+            figure.savefig(scratch, metadata=METADATA[path.suffix])
     finally:
         plt.close(figure)

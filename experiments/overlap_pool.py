@@ -23,6 +23,7 @@ EXPERIMENT = Experiment(
                 overrides=(NET.format("3, 2, ceil=True"), EPOCHS), cost="15 s, 1 core"),
         ],
         claims=[claim(0.4)],
+        seeds=40,
     ),
     full=Scale(
         rows=[

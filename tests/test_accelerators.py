@@ -27,7 +27,7 @@ def programs(name):
     side = min([model.input_shape[0], *(s for start, s in SIDES.items() if name.startswith(start))])
     shape = (side, side, model.input_shape[2])
     optimizer = make_recipe(
-        0.1, 0, "constant", 0.9, False, 1e-4, "*", "", 0.0, "", steps_per_epoch=1000, batch_size=BATCH
+        0.1, 0, "constant", 0.9, False, 1e-4, "*", "", 0.0, 0.0, "", steps_per_epoch=1000, batch_size=BATCH
     ).optimizer
     start = jax.eval_shape(lambda: initial_state(model, optimizer, shape, 0))
     one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)  # noqa: E731
@@ -71,7 +71,7 @@ def test_a_step_follows_its_devices(monkeypatch):
     """A program takes the kernels of the devices that run it, not those of the default backend."""
     seen = []
 
-    def step(state, batch, constants):
+    def step(state, batch, resident_arrays):
         seen.append(cpu_kernels.on_cpu())
         return state, batch
 

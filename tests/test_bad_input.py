@@ -187,6 +187,8 @@ def import_seconds():
         (["--workdir=setup.cfg"], ["setup.cfg is a file; give a folder"]),
         (["--workdir=/proc/nothing"], ["--workdir=/proc/nothing cannot be written"]),
         (["--mode=predict", "--workdir=/nowhere"], ["/nowhere holds no run", "--mode=predict needs --images"]),
+        (["--mode=describe", "--figure=a.jpg"], ["--figure=a.jpg: give a file that ends in .svg, .pdf or .png"]),
+        (["--mode=describe", "--figure=/nowhere/a.svg"], ["there is no folder /nowhere that can be written"]),
         (["--mode=sweep"], ["--mode=sweep needs --experiment"]),
         (["--profile=5", "--seeds=2"], ["--profile traces the steps of one run"]),
         (["--profile=-1"], ["--profile=-1"]),

@@ -77,7 +77,7 @@ def test_a_mistake_in_an_experiment_is_one_line_too(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("a = 1\nb = a / 0\n")
     with pytest.raises(UsageError, match=r"mine\.py, line 2: ZeroDivisionError: division by zero$"):
-        trials.plan_trials(str(file), "cpu", None, [])
+        trials.load_experiment(str(file), "cpu")
 
 
 @pytest.mark.parametrize("folder", ["a:b", "x.py:y", "run [1], #2 50%", "ü", " "])

@@ -20,9 +20,13 @@ import jax
 import pytest
 
 import run as program
+from convnets import models
 from convnets.config import load_config, split_arguments
 from convnets.errors import Error
+from convnets.models.pretrained import weights
+from convnets.modes import describe
 from convnets.report import doc_blocks, pages
+from convnets.runtime import shipped
 from convnets.sweep import trials
 from convnets.sweep.experiment import load_experiments
 from convnets.training import validation
@@ -90,6 +94,31 @@ def test_the_page_tells_of_every_experiment_that_was_run_and_links_to_what_is_th
     assert not missing, f"docs/lecture.md should tell of these experiments: {missing}"
 
 
+@pytest.mark.parametrize("words", doc_blocks.commands(ROOT / "docs" / "weights.md"), ids=" ".join)
+def test_a_command_for_published_weights_is_right(words, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    flags, overrides = flags_of(words)
+    if not flags.config:
+        assert flags.mode == "export" or flags.weights in shipped.names()
+        return
+    config, problems = load_config(flags.config, overrides)
+    assert [p for p in problems + validation.problems(config) if "devices" not in p] == []
+    assert weights.unpublished(config.model.name, models.create(**config.model)) == ""  # the file's names and function
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in COMMANDS if "--figure=" in words[-1]], ids=lambda words: words[-1]
+)
+def test_a_drawing_of_the_page_is_up_to_date(words, tmp_path, monkeypatch):
+    """Texts are compared, since another version of matplotlib may write another file. The command renews it."""
+    monkeypatch.chdir(ROOT)
+    flags, overrides = flags_of(words)
+    made = tmp_path / Path(flags.figure).name
+    describe.describe(load_config(flags.config, overrides)[0], True, str(made))
+    shown, new = (re.findall(r"<text[^>]*>([^<]*)", path.read_text()) for path in (Path(flags.figure), made))
+    assert shown == new and len(new) > 20
+
+
 def test_blocks_are_written_anew_and_a_wrong_name_is_named():
     page = "a\n<!-- results x-cpu, y-cpu: python run.py --mode=report -->\nold\n<!-- end -->\nb"
     made = doc_blocks.fill(page, lambda name: [f"| {name} |"])
@@ -111,11 +140,11 @@ def test_blocks_are_written_anew_and_a_wrong_name_is_named():
 def smallest(words, folder: Path):
     """Returns small (command, exit code) pairs for a command of the page; none if its data or weights are missing."""
     flags, overrides = flags_of(words)
-    arguments = [re.sub(r"(=|,)runs/", rf"\g<1>{folder}/", word) for word in words[2:]]
+    arguments = [re.sub(r"(=|,)runs/|^(--figure=).*/", rf"\g<1>\g<2>{folder}/", word) for word in words[2:]]
     if flags.mode == "prepare":  # fails, because ImageNet's archives are not here
         return [([word.replace("=DIR", f"={folder}").replace("=ARCHIVES", f"={folder}") for word in arguments], 3)]
     if flags.mode == "sweep":  # runs the first row whose data set is here; planning checks all rows
-        planned = trials.plan_trials(flags.experiment, flags.size, 1, overrides)
+        planned = trials.plan_trials(trials.load_experiment(flags.experiment, flags.size), flags.size, 1, overrides)
         found = [
             shrunk(trial.arguments, folder / f"{name}-{Path(flags.experiment).stem}") for name, trial in planned.items()
         ]

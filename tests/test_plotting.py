@@ -18,8 +18,8 @@ from convnets.evaluation.evaluator import Evaluated
 from convnets.modes import train
 from convnets.modes.output import CONSOLE
 from convnets.runtime.files import escape_unprintable
+from convnets.runtime.progress import Progress
 from convnets.sweep import launcher
-from convnets.training.metric_log import Progress
 from tests.conftest import ROOT
 
 # What a class, a run or a picture may be called: a file name is any bytes without / and \0.
@@ -156,7 +156,7 @@ def test_tables_and_the_progress_bar_read_no_markup(name):
     from rich.table import Table
 
     name = escape_unprintable(name)
-    for console in (CONSOLE, launcher.CONSOLE, Progress(1, 0, 1).console):
+    for console in (CONSOLE, launcher.CONSOLE, Progress("", 1).console):
         table = Table(name, title=name)
         table.add_row(name)
         with console.capture() as shown:

@@ -94,10 +94,13 @@ def test_killed_and_started_again_is_the_run_never_stopped(finished, tmp_path, d
     assert lines.read_text() == (whole / "metrics.jsonl").read_text()
 
 
-def test_the_same_command_again_says_complete(finished):
-    before = (finished / "result.json").read_text()
+def test_the_same_command_again_says_complete_and_draws_what_is_missing(finished):
+    before, drawn = (finished / "result.json").read_text(), sorted(finished.glob("*.png"))
+    for path in drawn:  # as if it had been killed between its result and its figures
+        path.unlink()
     out, _ = run(*SMALL, f"--workdir={finished}")
     assert "already complete" in out and (finished / "result.json").read_text() == before
+    assert len(drawn) >= 4 and sorted(finished.glob("*.png")) == drawn
 
 
 def test_a_changed_config_is_refused_unless_allowed(finished, tmp_path):
@@ -142,7 +145,7 @@ def test_an_ensemble_of_one_is_its_member_and_of_two_their_average(finished, tmp
         assert f"average of {n + 1}" in out and all(w.name in out for w in workdirs)
     runs = [Run(ConfigDict(r["config"]), w) for r, w in zip(results, (finished, other), strict=True)]
     scores = np.stack([r.test()[1].scores for r in runs]).astype(np.float64)
-    labels = runs[0].components.test_split.constants["labels"]
+    labels = runs[0].components.test_split.resident_arrays["labels"]
     each = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
     for ensemble, expected, members in zip(found, (each[0], each.mean(0)), (results[:1], results), strict=True):
         assert ensemble["num_examples"] == 360 and len(ensemble["members"]) == len(members)
@@ -249,9 +252,13 @@ def test_describe_prints_the_papers_table():
     out, _ = run("--mode=describe", "--config=configs/lenet.py:mnist", "--json")
     assert json.loads(out)["totals"]["parameters"] == 60000
     assert json.loads(out)["totals"]["multiply_adds"] == 326520
+    assert json.loads(out)["totals"]["pooling_operations"] == 14 * 14 * 6 * 4 + 5 * 5 * 16 * 4
     assert [r["name"] for r in json.loads(out)["layers"]] == ["C1", "S2", "C3", "S4", "C5", "F6", "OUT"]
     out, _ = run("--mode=describe", "--config=configs/base.py:alexnet", "--config.model.num_classes=1000")
     assert "724,406,816" in out and "832 million" in out and "takes conv4 for ungrouped" in out
+    assert "layers with weights: 8" in out and "five to six days on two GTX 580" in out and "sections 1 and 5" in out
+    # 3 x 724,406,816 x 1.2 million images x 90 epochs in 6 and in 5 days
+    assert "0.45 to 0.54 x 10^12 a second" in out
     out, _ = run("--mode=describe")
     assert "60,000" in out and "10 x 10 x 16" in out
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,32 @@ def plot_curves(lines: Sequence[dict[str, float]], path: Path, title: str) -> No
             axis.set_yscale("log")
         axis.legend()
     axes[0].set_title(title)
+    save_figure(figure, path)
+
+
+def plot_comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]]]], path: Path) -> None:
+    """Plots the loss and error of several runs against epochs: (name, lines of metrics.jsonl) of each.
+
+    The training curves are moving averages over 1/40 of a run; the test curves are dashed, with a point for each test.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    palette = plt.get_cmap("tab10" if len(runs) <= 10 else "tab20")
+    marks = []
+    for i, (_, lines) in enumerate(runs):
+        width, colour = max(len(lines) // 40, 1), palette(i % palette.N)
+        tested = [line for line in lines if "test_error" in line]
+        for axis, key in zip(axes, ("loss", "error"), strict=True):
+            means: Any = np.convolve([line[key] for line in lines], np.ones(width) / width, "valid") if lines else []
+            (mark,) = axis.plot([line["epoch"] for line in lines[width - 1 :]], means, color=colour, lw=1)
+            axis.plot([t["epoch"] for t in tested], [t[f"test_{key}"] for t in tested], "o--", color=colour, ms=3, lw=1)
+        marks.append(mark)
+    for axis, label in zip(axes, ("loss", "error (%)"), strict=True):
+        axis.set(xlabel="epoch", ylabel=label)
+        values = [abs(v) for line in axis.lines for v in np.asarray(line.get_ydata(), float) if v]
+        if values and max(values) > 20 * float(np.median(values)):
+            axis.set_yscale("log")
+    axes[0].set_title("training; dashed: test")
+    figure.legend(marks, [name for name, _ in runs], loc="outside right upper", fontsize=7)
     save_figure(figure, path)
 
 
@@ -81,6 +108,20 @@ def plot_mistakes(
             image = images[i]
             axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray_r", vmin=0, vmax=255)
             axis.set_title(f"{names[labels[i]]} > {names[guesses[i]]}", fontsize=7, loc="center", pad=2)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    save_figure(figure, path)
+
+
+def plot_contact_sheet(images: Sequence[np.ndarray], titles: Sequence[str], path: Path, title: str) -> None:
+    """Plots images, uint8 [h, w, 1 or 3] each, under their titles."""
+    columns = min(len(images), 10 if max(map(len, titles)) < 14 else 6)
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(11 / 10 * columns, 1.3 * rows + 0.4), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, line in zip(axes.flat, images, titles, strict=False):
+        axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(line, fontsize=7, loc="center", pad=2)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     save_figure(figure, path)
 

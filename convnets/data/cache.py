@@ -1,9 +1,10 @@
 """The on-disk cache of decoded data sets. A cache that is damaged is made anew; one that cannot be written is not used."""
 
+import glob
+import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from convnets.data.sources import Info
 from convnets.data.tf_pipeline import Batch, Stream
 from convnets.op_string import Call
 from convnets.runtime.files import atomic_path, local_path
+from convnets.runtime.progress import Progress
 
 NOTED = set[Path]()  # cache folders that were reported as not writable
 
@@ -48,15 +50,24 @@ def describe_calls(calls: list[Call]) -> list:
 
 
 def cached_path(name: str, data_dir: str, split: str, host: list[Call], on_error: str) -> Path | None:
-    """Returns the cache folder of a decoded split, named after its inputs; None if the data set is missing.
+    """Returns the cache folder of a decoded split, named after its inputs.
+
+    If a TFDS data set is missing, returns the newest folder that was decoded from one of its name in the same way, so
+    that the cache alone can be moved to a machine without TensorFlow. None if there is no such folder.
 
     Does not import TensorFlow.
     """
-    digest = sources.digest(name, data_dir, split, describe_calls(host), on_error)
-    if digest is None:
-        return None
+    made_with = json.dumps([name, split, describe_calls(host), on_error])
     words = f"{Path(name).name if name.startswith('folder:') else name}-{split}"[:50]  # a file name has 255 bytes
-    return cache_dir() / "data" / f"{words}-{digest}".replace("/", "-").replace(":", "-")
+    stem = f"{words}-{hashlib.sha256(made_with.encode()).hexdigest()[:8]}-".replace("/", "-").replace(":", "-")
+    folder, digest = cache_dir() / "data", sources.digest(name, data_dir, split)
+    if digest is not None:
+        return folder / f"{stem}{digest}"
+    found = [] if name.startswith("folder:") else [p.parent for p in folder.glob(f"{glob.escape(stem)}*/info.json")]
+    newest = max(found, key=lambda p: p.stat().st_mtime, default=None)
+    if newest:
+        print(f"note: {name} is not in {sources.directory(data_dir)}; its decoded images are in {newest}", flush=True)
+    return newest
 
 
 def load_decoded(folder: Path) -> tuple[Info, dict[str, np.ndarray]] | None:
@@ -98,12 +109,11 @@ def decode_all(stream: Stream, target: Path) -> tuple[Info, dict[str, np.ndarray
 
 
 def iterate_all(stream: Stream, doing: str, part: Callable[[Batch], object]) -> Iterator:
-    """Yields `part` of each batch, covering every example once; prints progress every 20 seconds."""
-    info, said = stream.source.info, time.monotonic()
+    """Yields `part` of each batch, covering every example once, and shows the progress."""
+    info = stream.source.info
     size = min(info.num_examples, 1024)
-    for number, batch in enumerate(stream(evaluation_schedule(info.num_examples, size)), 1):
-        wanted = batch["mask"] > 0
-        yield part({k: v if wanted.all() else v[wanted] for k, v in batch.items()})
-        if time.monotonic() - said > 20:
-            said = time.monotonic()
-            print(f"{doing} {info.name} {info.split}: {number * size:,} of {info.num_examples:,}", flush=True)
+    with Progress(f"{doing} {info.name} {info.split}:", info.num_examples, "images") as progress:
+        for batch in stream(evaluation_schedule(info.num_examples, size)):
+            wanted = batch["mask"] > 0
+            yield part({k: v if wanted.all() else v[wanted] for k, v in batch.items()})
+            progress.advance(int(wanted.sum()))

@@ -39,7 +39,7 @@ class Split:
     """One split of a data set with its augmentation.
 
     Attributes:
-        constants: {'images': uint8 [n, h, w, c], 'labels': int32 [n]} if resident, else empty. They are passed to the
+        resident_arrays: {'images': uint8 [n, h, w, c], 'labels': int32 [n]} if resident, else empty. They are passed to the
             compiled step with each batch.
         stream: yields the images if they are not resident.
         statistics: of the training set, if an operation needs them; `device_ops` already contain them.
@@ -49,7 +49,7 @@ class Split:
 
     info: Info
     device_ops: list[Call]
-    constants: dict[str, np.ndarray]
+    resident_arrays: dict[str, np.ndarray]
     stream: Stream | None = None
     statistics: Statistics | None = None
     ops: str = ""
@@ -67,13 +67,13 @@ class Split:
             assert source
             stream = Stream(source, host)
             info = source.info._replace(image_shape=stream.shape)
-            changed |= {"info": info, "constants": {}, "stream": stream}
+            changed |= {"info": info, "resident_arrays": {}, "stream": stream}
         return dataclasses.replace(self, **changed)
 
     def images(self, index: np.ndarray) -> np.ndarray:
         """Returns the pixels of some examples, uint8 [n, h, w, c], after the host operations; reads no others."""
-        if self.constants:
-            return self.constants["images"][index]
+        if self.resident_arrays:
+            return self.resident_arrays["images"][index]
         if not len(index):
             return np.empty((0, *self.info.image_shape), np.uint8)
         batch = {"index": index.astype(np.int32), "epoch": np.zeros(len(index), np.int32),
@@ -81,7 +81,7 @@ class Split:
         return next(self.feed([batch]))["image"]
 
     def feed(self, schedule: Iterable[Batch], seed: int = 0) -> Iterator[Batch]:
-        """Adds 'image' and 'label' to the batches of a schedule, unless the constants already hold them.
+        """Adds 'image' and 'label' to the batches of a schedule, unless the resident arrays already hold them.
 
         Args:
             seed: seeds the random host operations, together with epoch and index.
@@ -91,7 +91,7 @@ class Split:
     def memory(self, batch_size: int) -> str:
         """Returns one line on the memory that the loader will need."""
         if self.stream is None:
-            size = sum(v.nbytes for v in self.constants.values())
+            size = sum(v.nbytes for v in self.resident_arrays.values())
             return f"{self.info.split} resident, {size / 2**20:,.1f} MiB on each device"
         decoded = batch_size * np.prod([n or 500 for n in self.info.image_shape])
         held = (AHEAD + 1) * decoded + (AHEAD + 1) * batch_size * 2**17  # an encoded photograph is about 110 kB
@@ -162,18 +162,19 @@ def parse_operations(text: str, loader: str, test: bool) -> tuple[list[Call], li
 
 def statistics(train: Split, digest: str | None, host: list[Call]) -> Statistics:
     """Returns the statistics of a training split, measured without random operations and cached on disk."""
-    kept = cache_dir() / "statistics" / f"{digest}.npz"
-    if kept.exists():
+    kept = cache_dir() / "statistics" / f"{digest}.npz" if digest else None  # None: only the decoded images are there
+    if kept and kept.exists():
         try:
             return load_statistics(kept)
         except CheckpointError as e:
             print(f"{str(e).partition(';')[0]}; measured again", flush=True)
     if train.stream is None:
-        found = measure_statistics([train.constants["images"]])
+        found = measure_statistics([train.resident_arrays["images"]])
     else:
         stream = Stream(train.stream.source, host, train.stream.on_error)
-        found = measure_statistics(iterate_all(stream, "statistics", lambda batch: batch["image"]))
-    keep(kept, lambda scratch: np.savez(scratch, **found._asdict()))
+        found = measure_statistics(iterate_all(stream, "statistics of", lambda batch: batch["image"]))
+    if kept:
+        keep(kept, lambda scratch: np.savez(scratch, **found._asdict()))
     return found
 
 
@@ -192,12 +193,12 @@ def _split(name: str, data_dir: str, loader: str, split: str, ops: str, test: bo
         cached = cached_path(name, data_dir, split, host, on_error)
         assert cached is not None
         found = decode_all(Stream(source, host, on_error), cached)
-    info, constants = found
-    return Split(info, device, constants, ops=ops, find=functools.partial(sources.find, name, data_dir, split))
+    info, resident_arrays = found
+    return Split(info, device, resident_arrays, ops=ops, find=functools.partial(sources.find, name, data_dir, split))
 
 
-def fetch(batch: dict[str, jax.Array], constants: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+def fetch(batch: dict[str, jax.Array], resident_arrays: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
     """Returns the images and labels of a batch, gathered from device memory if they are resident."""
-    if constants:
-        return constants["images"][batch["index"]], constants["labels"][batch["index"]]
+    if resident_arrays:
+        return resident_arrays["images"][batch["index"]], resident_arrays["labels"][batch["index"]]
     return batch["image"], batch["label"]

@@ -232,6 +232,8 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
+    from convnets.data import tfds_progress
+
     if name.split(":")[0] in OWN:
         importlib.import_module(f"convnets.data.builders.{OWN[name.split(':')[0]]}")  # registers the builder
     try:
@@ -250,6 +252,7 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
         )
     print(f"preparing {name} in {where}", flush=True)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it logs one line per retry
+    tfds_progress.replace_bars()
     downloader.MAX_RETRIES = 4  # the tenth retry comes minutes later: a useless wait without a network
     try:
         made.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))

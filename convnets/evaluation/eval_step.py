@@ -16,14 +16,14 @@ from convnets.runtime.parallel import AXIS
 
 
 def eval_step(model: nn.Module, loss: str, ops: list[Call], average: str = "softmax"):
-    """Returns the step (variables, batch, constants) -> (sums, scores [n, classes]), without random augmentation.
+    """Returns the step (variables, batch, resident_arrays) -> (sums, scores [n, classes]), without random augmentation.
 
     A score map [n, h, w, classes] is first averaged over space (Simonyan & Zisserman 2015, section 3.2). Then
     `metrics.average` averages the views of each image.
     """
 
-    def step(variables: dict[str, Any], batch, constants):
-        images, labels = fetch(batch, constants)
+    def step(variables: dict[str, Any], batch, resident_arrays):
+        images, labels = fetch(batch, resident_arrays)
         scores = model.apply(variables, pipeline.apply(ops, None, images), train=False)
         scores = jnp.asarray(scores, jnp.float32)
         scores = jnp.mean(scores, axis=(1, 2)) if scores.ndim == 4 else scores
@@ -35,13 +35,13 @@ def eval_step(model: nn.Module, loss: str, ops: list[Call], average: str = "soft
 
 
 def input_step(model: nn.Module, layer: str, ops: list[Call], seed: int):
-    """Returns the step (variables, batch, constants) -> (count, (inputs [n, ...] of `layer`, labels [n])).
+    """Returns the step (variables, batch, resident_arrays) -> (count, (inputs [n, ...] of `layer`, labels [n])).
 
     Images are augmented as in training, including random operations; the network runs with train=False.
     """
 
-    def step(variables: dict[str, Any], batch, constants):
-        images, labels = fetch(batch, constants)
+    def step(variables: dict[str, Any], batch, resident_arrays):
+        images, labels = fetch(batch, resident_arrays)
         images = pipeline.apply(ops, pipeline.example_keys(seed, batch["epoch"], batch["index"]), images)
         features, _ = capture(model, variables, images)[layer]
         return lax.psum(jnp.sum(batch["mask"]), AXIS), (features, labels)
@@ -50,10 +50,13 @@ def input_step(model: nn.Module, layer: str, ops: list[Call], seed: int):
 
 
 def score_step(model: nn.Module, ops: list[Call], seed: int):
-    """Returns the step (variables, batch, constants) -> (count, (scores [n, classes], labels [n])) of `input_step`'s images."""
+    """Returns the step (variables, batch, resident_arrays) -> (count, (scores [n, classes], labels [n])).
 
-    def step(variables: dict[str, Any], batch, constants):
-        images, labels = fetch(batch, constants)
+    The images are those of `input_step`.
+    """
+
+    def step(variables: dict[str, Any], batch, resident_arrays):
+        images, labels = fetch(batch, resident_arrays)
         images = pipeline.apply(ops, pipeline.example_keys(seed, batch["epoch"], batch["index"]), images)
         scores = model.apply(variables, images, train=False)
         return lax.psum(jnp.sum(batch["mask"]), AXIS), (jnp.asarray(scores, jnp.float32), labels)

@@ -18,6 +18,7 @@ from convnets.errors import UsageError
 from convnets.evaluation import eval_step, metrics, protocols
 from convnets.losses import LOSSES, NO_PROBABILITIES
 from convnets.runtime import distributed, parallel
+from convnets.runtime.progress import Progress
 
 CHUNK = 2048  # examples per call when scores are averaged or measured
 
@@ -53,7 +54,7 @@ class Evaluator:
         self.split, self.protocol, self.loss = split, protocol, loss
         self.devices, self.place = jax.local_device_count(), (distributed.process_index(), distributed.process_count())
         self.batch_size, self.input_shape = batch_size, model.input_shape
-        self.constants = parallel.replicate(split.constants)
+        self.resident_arrays = parallel.replicate(split.resident_arrays)
         self.parts = []
         for average, passes, _ in protocols.parts(protocol, split.ops):
             splits = [split if ops == split.ops else split.through(ops) for ops in map(op_string.write, passes)]
@@ -72,30 +73,35 @@ class Evaluator:
         """
         total: dict[str, Any] = {}
         parts = []
-        for average, passes in self.parts:
-            found = []
-            for split, step in passes:
-                total, scores, labels = self._run_pass(variables, split, step)
-                found.append(scores)
-            parts.append(average_scores(found, average))
-        if sum(len(passes) for _, passes in self.parts) == 1:
+        info, count = self.split.info, sum(len(passes) for _, passes in self.parts)
+        with Progress(f"testing {info.name} {info.split}:", count * info.num_examples, "images") as progress:
+            for average, passes in self.parts:
+                found = []
+                for split, step in passes:
+                    total, scores, labels = self._run_pass(variables, split, step, progress)
+                    found.append(scores)
+                parts.append(average_scores(found, average))
+        if count == 1:
             return Evaluated(metrics.summarise(total), parts[0], labels)
         scores = average_scores(parts, "softmax")
         return Evaluated(measure(scores, labels, self.loss), scores, labels)
 
-    def _run_pass(self, variables: dict[str, Any], split: dataset.Split, step: Callable[..., Any]) -> tuple[Any, ...]:
+    def _run_pass(
+        self, variables: dict[str, Any], split: dataset.Split, step: Callable[..., Any], progress: Progress
+    ) -> tuple[Any, ...]:
         """Returns sums, scores [n, classes] and labels [n] of one pass, gathered from all processes."""
         n = split.info.num_examples
         sums: dict[str, Any] = {}
         rows = [(np.empty(0, np.int32), np.empty((0, split.info.num_classes), np.float32), np.empty(0, np.int32))]
         for batch in self._batches(split):
-            constants = self.constants if split.constants else {}
-            part, scores = step(variables, parallel.shard([batch], self.devices), constants)
+            resident_arrays = self.resident_arrays if split.resident_arrays else {}
+            part, scores = step(variables, parallel.shard([batch], self.devices), resident_arrays)
             sums = metrics.add(sums, part)
             real = batch["mask"] > 0
             index = batch["index"][real]
-            labels = split.constants["labels"][index] if split.constants else batch["label"][real]
+            labels = split.resident_arrays["labels"][index] if split.resident_arrays else batch["label"][real]
             rows.append((index, np.asarray(scores).reshape(len(real), -1)[real], labels))
+            progress.advance(len(index) * self.place[1])  # the other processes test as many
         total = functools.reduce(metrics.add, (own for own in distributed.all_gather_json(sums) if own))
         index, scores, labels = (distributed.all_gather_rows(np.concatenate(part)) for part in zip(*rows, strict=True))
         times = np.bincount(index, minlength=n)

@@ -25,13 +25,13 @@ def feature_change(
     for s in (split, split.through(ops)):
         look = parallel.parallel(eval_step.input_step(model, layer, s.device_ops, 0), train=False)
         schedule = sampler.evaluation_schedule(s.info.num_examples, -(-batch_size // devices) * devices)
-        sides.append((s.feed(schedule), look, parallel.replicate(s.constants)))
+        sides.append((s.feed(schedule), look, parallel.replicate(s.resident_arrays)))
     ratios: list[np.ndarray] = []
     for pair in zip(*(feed for feed, _, _ in sides), strict=True):
         real = pair[0]["mask"] > 0
         shown = [
-            look(variables, parallel.shard([b], devices), constants)[1][0]
-            for b, (_, look, constants) in zip(pair, sides, strict=True)
+            look(variables, parallel.shard([b], devices), resident_arrays)[1][0]
+            for b, (_, look, resident_arrays) in zip(pair, sides, strict=True)
         ]
         changed, plain = (np.asarray(x, np.float64).reshape(len(real), -1)[real] for x in shown)
         length = np.linalg.norm(plain, axis=1)

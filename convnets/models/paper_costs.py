@@ -1,4 +1,4 @@
-"""Costs that the papers state for their networks, and why they differ from our counts."""
+"""Costs that the papers state for their networks, why they differ from our counts, and what training took."""
 
 from typing import NamedTuple
 
@@ -48,3 +48,35 @@ STATED: dict[str, Stated] = {
     "resnet110_cifar": Stated("1.7 million"),
     "resnet1202_cifar": Stated("19.4 million"),
 }  # fmt: skip
+
+
+class Training(NamedTuple):
+    """What training a network took its authors.
+
+    Attributes:
+        time: in the source's words; `days` are its bounds.
+        images, epochs: size of the training set and passes through it.
+        source: where it is said.
+    """
+
+    time: str
+    days: tuple[float, float]
+    images: float
+    epochs: float
+    source: str
+
+
+_ALEXNET = Training("five to six days on two GTX 580 of 3 GB", (5, 6), 1.2e6, 90,
+                   "Krizhevsky et al. 2012, sections 1 and 5")  # fmt: skip
+_VGG = Training(
+    "2 to 3 weeks on four Titan Black", (14, 21), 1.3e6, 74, "Simonyan & Zisserman 2015, sections 3.1 and 3.3"
+)
+# 60e4 iterations of 256 images (He et al. 2015, section 3.4) are 120 passes.
+_RESNET = Training("2 to 3 weeks on 8 GPUs", (14, 21), 1.28e6, 120,
+                   "the lecture, after talks of the authors; the paper gives no time")  # fmt: skip
+
+TRAINING: dict[str, Training] = {
+    "alexnet": _ALEXNET,
+    **dict.fromkeys(("vgg_a", "vgg_b", "vgg_c", "vgg_d", "vgg_e"), _VGG),
+    "resnet152": _RESNET,
+}

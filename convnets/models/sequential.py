@@ -15,16 +15,17 @@ Net-1 to 5  LeCun: Generalization and network design strategies, 1989. Our sourc
                                                     links    weights    name in table 11.1
     Net-1   full 10                                 2,570    2,570      single layer network
     Net-2   full 12, full 10                        3,214    3,214      two layer network
-    Net-3   local 3/2, 1 @ 8; local 5, 1 @ 4        1,226    1,226      locally connected
-    Net-4   conv  3/2, 2 @ 8; local 5, 1 @ 4        2,266    1,132      constrained network 1
-    Net-5   conv  3/2, 2 @ 8; conv  5, 4 @ 4        5,194    1,060      constrained network 2
+    Net-3   local 3/2, 1 @ 8; local 5/2, 1 @ 4      1,226    1,226      locally connected
+    Net-4   conv  3/2, 2 @ 8; local 5/2, 1 @ 4      2,266    1,132      constrained network 1
+    Net-5   conv  3/2, 2 @ 8; conv  5/2, 4 @ 4      5,194    1,060      constrained network 2
 
 Notation: '3/2, 1 @ 8' is kernel 3 with stride 2, giving 1 feature map of 8 x 8.
 
-The table gives the links and weights. Windows and strides are from memory; no others give these numbers with 8 x 8 and
-4 x 4 units. Every unit has its own bias, even where weights are shared. Our choices: 8 windows of 3 with stride 2 reach
-1 pixel beyond the 16 pixels. We put that pixel on the right and below, with background (-1). Squashing functions, loss
-and initial weights follow the zip code network of the same year (lenet.py).
+The table gives the links and weights, section 11.7 of the book the windows: in both hidden layers, units one apart see
+fields two apart. Every unit has its own bias, even where weights are shared. Our choices: the windows reach 1 pixel beyond
+16 and 3 beyond 8. The one is on the right and below; of the three, two are on the left and above, so that the fields stay
+near the middle. Their value is the background, -1, in both layers, as in the zip code network of the same year (lenet.py).
+Squashing functions, loss and initial weights follow it too.
 """
 
 import functools
@@ -113,9 +114,10 @@ def dropout(b: Build, x: jax.Array, share: float) -> jax.Array:
     return nn.Dropout(share, deterministic=not b.train)(x)
 
 
-def border(b: Build, x: jax.Array, right: int, value: float) -> jax.Array:
-    """Pads `right` columns on the right and as many rows below with `value`."""
-    return jnp.pad(x, ((0, 0), (0, right), (0, right), (0, 0)), constant_values=np.asarray(value, x.dtype))
+def border(b: Build, x: jax.Array, before: int, after: int, value: float) -> jax.Array:
+    """Pads `before` columns on the left and rows above, and `after` on the right and below, with `value`."""
+    edges = ((0, 0), (before, after), (before, after), (0, 0))
+    return jnp.pad(x, edges, constant_values=np.asarray(value, x.dtype))
 
 
 def subsample(b: Build, x: jax.Array, size: int = 2) -> jax.Array:
@@ -308,13 +310,13 @@ class Stack(nn.Module):
         return (x, build.heads) if train and build.heads else x
 
 
-_EIGHT, _FOUR = "border(1, -1.0)|{}|scaled_tanh", "|{}|scaled_tanh|out|scaled_tanh"
+_EIGHT, _FOUR = "border(0, 1, -1.0)|{}|scaled_tanh", "|border(2, 1, -1.0)|{}|scaled_tanh|out|scaled_tanh"
 DIGITS_1989 = {
     "net1": "out|scaled_tanh",
     "net2": "fc(12)|scaled_tanh|out|scaled_tanh",
-    "net3": (_EIGHT + _FOUR).format("local(1, 3, 2)", "local(1, 5)"),
-    "net4": (_EIGHT + _FOUR).format("conv(2, 3, 2, bias='unit')", "local(1, 5)"),
-    "net5": (_EIGHT + _FOUR).format("conv(2, 3, 2, bias='unit')", "conv(4, 5, bias='unit')"),
+    "net3": (_EIGHT + _FOUR).format("local(1, 3, 2)", "local(1, 5, 2)"),
+    "net4": (_EIGHT + _FOUR).format("conv(2, 3, 2, bias='unit')", "local(1, 5, 2)"),
+    "net5": (_EIGHT + _FOUR).format("conv(2, 3, 2, bias='unit')", "conv(4, 5, 2, bias='unit')"),
 }
 BN = "fc(100)|{0}sigmoid|fc(100)|{0}sigmoid|fc(100)|{0}sigmoid|out"
 

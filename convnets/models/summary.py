@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -23,6 +23,8 @@ class LayerSummary(NamedTuple):
         receptive_field: side of the square of input pixels that one output unit sees.
         jump: distance between the receptive fields of neighbouring units, in input pixels.
         start: first row and column of the first unit's receptive field; negative if it starts in the padding.
+        pooling_operations: output height x output width x maps x window size^2 of a pooling layer, 0 for others; not
+            part of `multiply_adds`, since no paper counts them.
     """
 
     name: str
@@ -33,6 +35,7 @@ class LayerSummary(NamedTuple):
     receptive_field: int
     jump: int = 1
     start: int = 0
+    pooling_operations: int = 0
 
 
 class Field(NamedTuple):
@@ -51,8 +54,35 @@ class Field(NamedTuple):
     side: int
 
 
-_layer = core.Primitive("layer")  # marks a layer in the traced program: (output, input) -> output
-_layer.def_abstract_eval(lambda y, x: y)
+class TracedLayer(NamedTuple):
+    """A layer of a traced network: its module, shapes without the batch axis, and its collection "params"."""
+
+    module: nn.Module
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+    weights: Any
+
+    @property
+    def name(self) -> str:
+        return "/".join(self.module.path)
+
+
+class Trace(NamedTuple):
+    """A traced network.
+
+    Attributes:
+        program: its operations. Equation number k whose primitive is LAYER stands for layer k: (output, input) -> output.
+        layers: its layers in execution order.
+        input_shape: (height, width, channels) of the image.
+    """
+
+    program: core.Jaxpr
+    layers: list[TracedLayer]
+    input_shape: tuple[int, int, int]
+
+
+LAYER = core.Primitive("layer")  # marks a layer in the traced program: (output, input) -> output
+LAYER.def_abstract_eval(lambda y, x: y)
 
 
 def is_layer(module: nn.Module | None) -> bool:
@@ -89,62 +119,82 @@ def capture(model: nn.Module, variables: Any, images: jax.Array) -> dict[str, tu
     return seen
 
 
-def summarize(model: nn.Module, input_shape: tuple[int, int, int], train: bool = False) -> list[LayerSummary]:
-    """Summarises the layers of `model` in execution order for one image of `input_shape`, by tracing only.
+def trace_layers(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
+    """Traces the initialisation of `model` with one image of `input_shape`; it runs auxiliary heads too."""
+    found: list[TracedLayer] = []
+
+    def visit(module, x, y):
+        found.append(TracedLayer(module, x.shape[1:], y.shape[1:], module.variables.get("params", {})))
+        return LAYER.bind(y, x)
+
+    def program(x):
+        with intercept_layers(visit):
+            return model.init_with_output(jax.random.key(0), x, train=False)[0]
+
+    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    return Trace(jax.make_jaxpr(program)(image).jaxpr, found, input_shape)
+
+
+def summarize(model: nn.Module, input_shape: tuple[int, int, int]) -> list[LayerSummary]:
+    """Summarises the layers of `model` in execution order for one image of `input_shape`, by tracing only."""
+    return summarize_trace(trace_layers(model, input_shape))
+
+
+def summarize_trace(trace: Trace) -> list[LayerSummary]:
+    """Summarises the layers of a traced network in execution order.
 
     Receptive fields propagate through the traced program. A layer extends the field by its kernel and stride. Any other
     operation takes the largest field of its inputs, so branches and shortcuts need no special rule.
     """
-    found: list[tuple[nn.Module, tuple[int, ...], Any]] = []
-
-    def visit(module, x, y):
-        found.append((module, y.shape, module.variables.get("params", {})))
-        return _layer.bind(y, x)
-
-    def program(x):
-        with intercept_layers(visit):
-            return model.init_with_output(jax.random.key(0), x, train=train)[0]
-
-    traced = jax.make_jaxpr(program)(jax.ShapeDtypeStruct((1, *input_shape), jnp.float32))
-    fields = _fields(traced.jaxpr, [module for module, _, _ in found], max(input_shape[:2]))
+    fields = _fields(trace)
     return [
         LayerSummary(
-            name="/".join(module.path),
-            kind=type(module).__name__,
-            output=list(shape[1:]),
-            parameters=sum(math.prod(v.shape) for v in jax.tree.leaves(weights)),
-            multiply_adds=_multiply_adds(module, weights, shape),
+            name=layer.name,
+            kind=type(layer.module).__name__,
+            output=list(layer.output),
+            parameters=sum(math.prod(v.shape) for v in jax.tree.leaves(layer.weights)),
+            multiply_adds=_multiply_adds(layer),
             receptive_field=field.size,
             jump=field.jump,
             start=field.start,
+            pooling_operations=_pooling_operations(layer),
         )
-        for (module, shape, weights), field in zip(found, fields, strict=True)
+        for layer, field in zip(trace.layers, fields, strict=True)
     ]
 
 
-def sum_costs(rows: list[LayerSummary]) -> dict[str, int]:
+def sum_costs(rows: Sequence[LayerSummary]) -> dict[str, int]:
     return {
         "parameters": sum(r.parameters for r in rows),
         "multiply_adds": sum(r.multiply_adds for r in rows),
+        "pooling_operations": sum(r.pooling_operations for r in rows),
         "activations": sum(math.prod(r.output) for r in rows),
     }
 
 
-def _multiply_adds(module: nn.Module, weights: Any, output: tuple[int, ...]) -> int:
+def _multiply_adds(layer: TracedLayer) -> int:
+    module, weights = layer.module, layer.weights
     if isinstance(module, layers.RBF):
         return module.codes.size
-    uses = 1 if isinstance(module, layers.LocallyConnected) else math.prod(output[1:-1])  # uses per weight
+    uses = 1 if isinstance(module, layers.LocallyConnected) else math.prod(layer.output[:-1])  # uses per weight
     kernel = weights.get("kernel", weights.get("a"))  # S-cells name their kernel `a`, as in the paper
     return math.prod(kernel.shape) * uses if kernel is not None else 0
 
 
-def _fields(jaxpr, modules: list[nn.Module], side: int) -> list[Field]:
-    known: dict[Any, Field] = {v: Field(1, 0, 1, side) for v in jaxpr.invars}
+def _pooling_operations(layer: TracedLayer) -> int:
+    module = layer.module
+    if not isinstance(module, layers.Pool | layers.Subsample | layers.CCells):
+        return 0
+    return math.prod(layer.output) * math.prod(layers.pair(module.size))
+
+
+def _fields(trace: Trace) -> list[Field]:
+    known: dict[Any, Field] = {v: Field(1, 0, 1, max(trace.input_shape[:2])) for v in trace.program.invars}
     fields: list[Field] = []
-    for equation in jaxpr.eqns:
+    for equation in trace.program.eqns:
         (out, *_), inputs = equation.outvars, [v for v in equation.invars if not hasattr(v, "val") and v in known]
-        if equation.primitive is _layer:
-            known[out] = _through(modules[len(fields)], known[equation.invars[1]], out.aval.shape)
+        if equation.primitive is LAYER:
+            known[out] = _through(trace.layers[len(fields)], known[equation.invars[1]])
             fields.append(known[out])
         elif inputs:
             sizes, starts, jumps, sides = zip(*(known[v] for v in inputs), strict=True)
@@ -153,9 +203,9 @@ def _fields(jaxpr, modules: list[nn.Module], side: int) -> list[Field]:
     return fields
 
 
-def _through(module: nn.Module, field: Field, output: tuple[int, ...]) -> Field:
-    size, start, jump, side = field
-    if isinstance(module, layers.Dense | layers.Pyramid) and len(output) == 2:  # sees the whole map
+def _through(layer: TracedLayer, field: Field) -> Field:
+    module, (size, start, jump, side) = layer.module, field
+    if isinstance(module, layers.Dense | layers.Pyramid) and len(layer.output) == 1:  # sees the whole map
         return Field(size + (side - 1) * jump, start, jump * side, 1)
     window = _window(module)
     stride = getattr(module, "stride", window if isinstance(module, layers.Subsample) else 1)
@@ -163,7 +213,7 @@ def _through(module: nn.Module, field: Field, output: tuple[int, ...]) -> Field:
     around = 0 if isinstance(module, layers.Subsample) else (window - 1) // 2
     before = layers.pads(getattr(module, "padding", around))[0][0]
     return Field(size + (window - 1) * jump, start - before * jump, jump * max(layers.pair(stride)),
-                 max(output[1:3]) if len(output) == 4 else side)  # fmt: skip
+                 max(layer.output[:2]) if len(layer.output) == 3 else side)  # fmt: skip
 
 
 def _window(module: nn.Module) -> int:

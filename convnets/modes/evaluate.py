@@ -82,7 +82,7 @@ def member(workdir: Path, overrides: list[str], test: str = "") -> ConfigDict:
     own = list_overrides(trained.to_dict(), tested)
     config, problems = load_config(workdir / "config.json", [*own, *overrides])
     assert config is not None
-    problems += validation.problems(config, devices=False)
+    problems += validation.problems(config, devices=False, begins=False)
     if problems:
         raise UsageError("\n".join(f"{workdir}: {p}" for p in problems))
     return config

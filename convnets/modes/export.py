@@ -1,12 +1,16 @@
-"""--mode=export: writes the weights of a run as .safetensors."""
+"""--mode=export: writes the weights of a run as .safetensors, or all that is needed to use the run without its folder."""
 
 import shlex
+import shutil
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
+from convnets.config import PATHS
 from convnets.models.pretrained import weights
+from convnets.report import results
+from convnets.runtime import files, shipped
 from convnets.training.network import open_network
 
 
@@ -15,6 +19,34 @@ def export(config: ConfigDict, workdir: Path, file: Path) -> None:
 
     Arrays have their published names if there are any for this network, otherwise our own names.
     """
+    _write(config, workdir, file)
+    print(f"written to {file}; to test it: python run.py --mode=evaluate "
+          + shlex.join([f"--workdir={workdir}", f"--weights={file}"]))  # fmt: skip
+
+
+def ship(config: ConfigDict, workdir: Path, name: str) -> None:
+    """Writes a finished run as a trained network that comes along, see `shipped`: weights, config, card, statistics.
+
+    Raises:
+        UsageError: the run is not finished, or its code was not committed.
+    """
+    dataset = files.read_json(workdir / "manifest.json")["dataset"]
+    card = {k: v for k, v in results.record(workdir).items() if k not in ("metrics", "curve", "tests", "wall")}
+    config = config.copy_and_resolve_references()
+    for path in PATHS:  # of this machine
+        section, leaf = path.split(".")
+        config[section][leaf] = ""
+    with files.atomic_path(shipped.FOLDER / name) as folder:
+        folder.mkdir()
+        _write(config, workdir, folder / shipped.WEIGHTS)
+        files.write_json(folder / "config.json", config.to_dict())
+        files.write_json(folder / "manifest.json", {**card, "dataset": dataset})
+        if (workdir / "statistics.npz").exists():
+            shutil.copy(workdir / "statistics.npz", folder)
+    print(f"written to {shipped.FOLDER / name}; to test it: python run.py --mode=evaluate --weights={name}")
+
+
+def _write(config: ConfigDict, workdir: Path, file: Path) -> None:
     name, network = config.model.name, open_network(config, workdir)
     model, variables = network.model, weights.without_heads(network.variables)
     own = weights.unpublished(name, model)
@@ -23,5 +55,3 @@ def export(config: ConfigDict, workdir: Path, file: Path) -> None:
     print(f"{name} of step {network.step:,}: {count['params']:,} parameters"
           + (f" and {count['batch_stats']:,} running statistics" if count["batch_stats"] else "")
           + (f", under our own names ({own})" if own else ", under their published names"))  # fmt: skip
-    print(f"written to {file}; to test it: python run.py --mode=evaluate "
-          + shlex.join([f"--workdir={workdir}", f"--weights={file}"]))  # fmt: skip

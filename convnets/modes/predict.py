@@ -1,37 +1,85 @@
 """--mode=predict: the most probable classes of image files."""
 
+import csv
+import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from convnets.augment import pipeline
+from convnets.api import BATCH, TrainedRun
 from convnets.data import image_files
-from convnets.losses import NO_PROBABILITIES
 from convnets.modes.output import CONSOLE
-from convnets.runtime import files
-from convnets.training.network import open_network
+from convnets.runtime import drawing, files
+
+GUESSES = 3
+SHEET = 100  # images on the contact sheet, at most
 
 
-def predict(config: ConfigDict, workdir: Path, images: Sequence[str], invert: bool) -> None:
-    """Prints the most probable classes of image files."""
-    facts = files.read_json(workdir / "manifest.json")["dataset"]
-    pixels = image_files.read(images, facts, config.data.test_ops, invert)
-    network = open_network(config, workdir)
-    ops = image_files.operations(config.data.test_ops, workdir)
-    inputs = pipeline.apply(ops, None, pixels)
-    scores = np.asarray(network.model.apply(network.variables, inputs, train=False), np.float32)
-    if config.loss in NO_PROBABILITIES:
+def predict(config: ConfigDict, workdir: Path, file: str, images: Sequence[str], invert: bool, output: str) -> None:
+    """Prints the most probable classes of images; writes them, and a contact sheet of the images, if `output` is given.
+
+    Args:
+        workdir: the run, or the folder of a trained network that comes along.
+        file: weights file in place of the run's checkpoint; or ''.
+        images: files, folders and globs.
+        output: FILE.csv or FILE.json; the contact sheet is FILE.png. Or ''.
+    """
+    names = list(dict.fromkeys(name for given in images for name in image_files.find(given)))
+    run = TrainedRun(config, workdir, file)
+    if not run.has_probabilities:
         print(f"this network was trained on loss={config.loss}: its outputs are shown, not probabilities")
-        values, unit = scores, ""
-    else:
-        values, unit = 100 * np.asarray(jax.nn.softmax(scores, axis=1)), " %"
-    names = facts["label_names"]
-    table = Table("image", *(f"guess {i + 1}" for i in range(min(3, len(names)))))
-    for name, row in zip(images, values, strict=True):
-        best = np.argsort(-row)[: min(3, len(names))]
-        table.add_row(name, *(f"{names[i]}  {row[i]:.2f}{unit}" for i in best))
+    values, shown = [], []
+    for start in range(0, len(names), BATCH):
+        pixels = run.read(names[start : start + BATCH], invert)
+        values += list(run.score(pixels))
+        shown += list(pixels[: max(SHEET - start, 0)])
+    guesses = [best_guesses(run.class_names, row) for row in values]
+    text = [[f"{name}  {show(run, value)}" for name, value in row] for row in guesses]
+    table = Table("image", *(f"guess {i + 1}" for i in range(len(text[0]))))
+    for name, row in zip(names, text, strict=True):
+        table.add_row(files.escape_unprintable(name), *row)
     CONSOLE.print(table)
+    if not output:
+        return
+    path, sheet = Path(output), Path(output).with_suffix(".png")
+    files.write_text(path, format_guesses(path.suffix, names, guesses, run.has_probabilities))
+    print(f"written to {path}")
+    with drawing.guard(sheet):
+        from convnets.analysis import run_plots
+
+        titles = [row[0] for row in text[: len(shown)]]
+        more = f", the first {len(shown)}" if len(names) > len(shown) else ""
+        run_plots.plot_contact_sheet(
+            shown, titles, sheet, f"{len(names):,} images{more}, as {config.model.name} sees them"
+        )
+        print(f"drawn: {sheet}")
+
+
+def best_guesses(class_names: Sequence[str], values: np.ndarray) -> list[tuple[str, float]]:
+    """Returns the GUESSES classes with the largest values [classes], the largest first."""
+    return [(class_names[i], float(values[i])) for i in np.argsort(-values)[:GUESSES]]
+
+
+def show(run: TrainedRun, value: float) -> str:
+    return f"{100 * value:.2f} %" if run.has_probabilities else f"{value:.2f}"
+
+
+def format_guesses(
+    suffix: str, names: Sequence[str], guesses: Sequence[Sequence[tuple[str, float]]], probabilities: bool
+) -> str:
+    """Returns the content of a .json file, a list of images with their guesses, or of a .csv file, a line an image."""
+    unit = "probability" if probabilities else "output"
+    if suffix == ".json":
+        rows = [{"image": name, "guesses": [{"class": c, unit: round(v, 6)} for c, v in row]}
+                for name, row in zip(names, guesses, strict=True)]  # fmt: skip
+        return json.dumps(rows, indent=2) + "\n"
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["image", *(f"{what} {i + 1}" for i in range(len(guesses[0])) for what in ("guess", unit))])
+    for name, row in zip(names, guesses, strict=True):
+        writer.writerow([name, *(cell for c, v in row for cell in (c, f"{v:.6f}"))])
+    return file.getvalue()

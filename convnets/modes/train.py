@@ -16,6 +16,8 @@ from convnets.modes.output import print_results
 from convnets.runtime import distributed, drawing, files, provenance, run_lock
 from convnets.runtime.preemption import Preemption
 
+CURVES = "curves.png"  # every run has it
+
 
 def train(
     config: ConfigDict, workdir: Path, allow_config_change: bool, step_timeout: float = 0, profile: int = 0,
@@ -50,6 +52,10 @@ def _train(
     if result := distributed.run_on_main(lambda: begin(config, workdir, run, origin)):
         print(f"already complete: {workdir}, step {run.components.total}")
         print_results(result)
+        if not distributed.run_on_main(lambda: (workdir / CURVES).exists()):  # the first session ended before it drew
+            print("its figures are missing: the network is tested again to draw them", flush=True)
+            tested = run.test()[1]
+            distributed.run_on_main(lambda: draw(workdir, run, tested))
         return
     announce(config, run)
     if not run.done and isinstance(run.components.model, Boosted):
@@ -137,6 +143,11 @@ def finish(workdir: Path, run: Any, result: dict[str, Any], tested: Any) -> None
     """Writes result.json after the last step, and then plots the run."""
     files.write_json(workdir / "result.json", result)
     print_results(result)
+    draw(workdir, run, tested)
+
+
+def draw(workdir: Path, run: Any, tested: Any) -> None:
+    """Plots a run and lists its files. A figure that fails costs a line."""
     drawn: list[Path] = []
     with drawing.guard(f"the figures of {workdir}"):
         from convnets.analysis import run_figures
@@ -151,7 +162,7 @@ def _manifest(workdir: Path, run: Any, origin: Mapping[str, Any]) -> None:
     path = workdir / "manifest.json"
     info = run.components.train_split.info
     device = jax.devices()[0]
-    sample = run.components.test_split.constants.get("images", np.full((1, 1, 1, 1), 255, np.uint8))[:256]
+    sample = run.components.test_split.resident_arrays.get("images", np.full((1, 1, 1, 1), 255, np.uint8))[:256]
     dark = info.image_shape[2] == 1 and np.median(sample[:, :, [0, -1]]) < 64
     facts = provenance.manifest(
         **origin,

@@ -1,6 +1,8 @@
 """Checks the flags of run.py, the files that they name, and the workdir."""
 
 import contextlib
+import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +13,12 @@ from ml_collections import ConfigDict
 
 from convnets.config import configs_of_seeds, load_config
 from convnets.errors import UsageError
-from convnets.runtime import distributed, environment
+from convnets.runtime import distributed, environment, shipped
 from convnets.runtime.files import is_file, local_path
 from convnets.training import validation
+
+WITHOUT_CONFIG = ("report", "sweep", "compare")  # modes that do not take one checked config
+OPENS = ("evaluate", "predict", "visualize")  # modes that open a run, a weights file or a network that comes along
 
 
 class PathParser(flags.ArgumentParser):
@@ -52,9 +57,11 @@ class Command(NamedTuple):
 
     Attributes:
         source: FILE.py:VARIANT, or the config.json of a run.
-        config: None for --mode=report and --mode=sweep.
+        config: None for the modes of WITHOUT_CONFIG.
         configs: the configs of several seeds that are trained as one program; [] for a single run.
-        workdir: the folder of the run or of the sweep.
+        workdir: the folder of the run or of the sweep, to write into.
+        opened: the folder of the network that is opened: the workdir, or that of a trained network that comes along.
+        weights: the weights file to read or to write; '' for a run's checkpoint.
         members: the folders of --workdirs.
         overrides: the `--config.KEY=VALUE` arguments.
         distributed: whether this process joins a process group.
@@ -64,6 +71,8 @@ class Command(NamedTuple):
     config: Any
     configs: list[ConfigDict]
     workdir: Path
+    opened: Path
+    weights: str
     members: list[Path]
     overrides: list[str]
     distributed: bool = False
@@ -112,14 +121,21 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
         UsageError: all problems, one line each.
     """
     source, problems = find_config(given, stray, default)
-    if source is None or (problems and given.mode in ("report", "sweep")):
+    if source is None or (problems and given.mode in WITHOUT_CONFIG):
         raise UsageError("\n".join(problems))
     members = [Path(name).absolute() for name in given.workdirs]
     own = str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")
-    own = f"{Path(given.experiment).stem}-{given.size}" if given.mode == "sweep" else own
+    folder = find_shipped(given)
+    if given.mode == "sweep":
+        own = f"{own}-grid" if given.grid else f"{Path(given.experiment).stem}-{given.size}"
+    elif given.mode == "compare" or folder:
+        own = f"weights-{given.weights}" if folder else "compared"
     workdir = Path(given.workdir or Path("runs", own)).absolute()
-    if given.mode in ("report", "sweep"):
-        return Command(str(source), None, [], workdir, members, overrides)
+    opened, weights = (folder, str(folder / shipped.WEIGHTS)) if folder else (workdir, given.weights)
+    if given.mode == "compare" and (problems := check_workdir(workdir, given.mode)):
+        raise UsageError("\n".join(problems))
+    if given.mode in WITHOUT_CONFIG:
+        return Command(str(source), None, [], workdir, opened, weights, members, overrides)
     config, wrong = load_config(source, overrides)
     problems += wrong
     several = given.mode == "train" and given.seeds is not None
@@ -136,12 +152,19 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
         )
     if config is not None:
         environment.start_jax(devices=False)
-        problems += validation.problems(config, devices=given.mode == "train" and not meets)
+        trains = given.mode == "train"
+        begins = trains and not (workdir / "checkpoints").is_dir()
+        problems += validation.problems(config, devices=trains and not meets, begins=begins)
     if given.mode in ("train", "visualize") or (given.mode == "evaluate" and members and given.workdir):
-        problems += check_workdir(workdir, given.mode)
+        problems += check_workdir(workdir, given.mode, make=not problems)
     if problems:
         raise UsageError("\n".join(problems))
-    return Command(str(source), config, configs, workdir, members, overrides, meets)
+    return Command(str(source), config, configs, workdir, opened, weights, members, overrides, meets)
+
+
+def find_shipped(given: Any) -> Path | None:
+    """Returns the folder of the trained network that --weights names, None if it names a file or nothing."""
+    return shipped.find(given.weights) if given.mode in OPENS and not is_file(given.weights) else None
 
 
 def _has_no_steps(config: ConfigDict) -> bool:
@@ -162,50 +185,89 @@ def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | P
     found += ["--workdir is empty; give a folder"] if given.workdir == "" else []
     mode, source, members = given.mode, given.config or default, [Path(name) for name in given.workdirs]
     kept = Path(given.workdir).absolute() / "config.json" if given.workdir else None
-    tests = mode in ("evaluate", "visualize")
-    if tests and members:
+    folder = find_shipped(given)
+    if mode in ("evaluate", "visualize", "compare") and members:
         if given.config or given.weights:
             found.append("--workdirs: every run has its own config and weights; leave out --config and --weights")
         without = [str(m.absolute()) for m in members if not (m / "config.json").exists()]
         found += [f"--workdirs: {', '.join(without)} holds no run: there is no config.json"] if without else []
         source = None if without else members[0].absolute() / "config.json"
-    elif tests or mode in ("predict", "export"):
+    elif folder:
+        source = given.config or folder / "config.json"
+    elif mode in (*OPENS, "export"):
         if kept and kept.exists():
             source = given.config or kept
-        elif not (tests and given.weights):
+        elif not (mode in OPENS and given.weights):
             found.append(f"--workdir={kept.parent} holds no run: there is no config.json" if kept else
-                         f"--mode={mode} needs --workdir, the folder of a trained run")  # fmt: skip
+                         f"--mode={mode} needs --workdir, the folder of a trained run"
+                         + f", or --weights: a file, or {', '.join(shipped.names())}" * (mode in OPENS))  # fmt: skip
             source = None
-    return source, found + _files(given, mode, len(members), kept is not None)
+    return source, found + _sweep_flags(given, mode) + _files(given, mode, len(members), kept is not None)
+
+
+def _sweep_flags(given: Any, mode: str) -> list[str]:
+    """Returns the problems with --experiment, --grid and the flags that go with one of them."""
+    if mode != "sweep":
+        return ["--grid is for --mode=sweep"] if given.grid else []
+    if not (given.experiment or given.grid):
+        return ["--mode=sweep needs --experiment, such as experiments/lenet.py, or --grid=LEAF=VALUE,VALUE,..."]
+    if given.grid and (given.experiment or given.size == "full"):
+        return [f"--grid has no {'--experiment' if given.experiment else '--size'}: it is of one config, --config"]
+    return ["--experiment has its own configs: leave out --config"] if given.experiment and given.config else []
 
 
 def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
     """Returns the problems with the files that the flags name."""
     found, missing = [], [name for name in given.images if not is_file(name)]
-    if mode == "export":
+    if mode == "predict" and missing:
+        from convnets.data import image_files  # with JAX, for which no other command should wait
+
+        missing = [name for name in missing if not image_files.find(name)]
+    if mode == "export" and given.name:
+        if not re.fullmatch(r"[a-z0-9_-]+", given.name):
+            found.append(f"--name={given.name}: lower case letters, digits, - and _ make the name of a network")
+        elif (shipped.FOLDER / given.name).exists():
+            found.append(
+                f"--name={given.name}: {shipped.FOLDER / given.name} exists already; export writes a new folder"
+            )
+    elif mode == "export":
         if not given.weights.endswith(".safetensors"):
-            found.append("--mode=export needs --weights=FILE.safetensors, the file to write")
+            found.append("--mode=export needs --weights=FILE.safetensors, the file to write, or --name=NAME")
         elif Path(given.weights).exists():
             found.append(f"--weights={given.weights} exists already; export writes a new file")
         elif not Path(given.weights).absolute().parent.is_dir():
             found.append(f"--weights={given.weights}: there is no such folder")
-    elif given.weights and not is_file(given.weights):
-        found.append(f"--weights={given.weights} does not exist")
+    elif given.weights and not is_file(given.weights) and not find_shipped(given):
+        found.append(f"--weights={given.weights} does not exist, and no network that comes along has this name:"
+                     f" {', '.join(shipped.names())}")  # fmt: skip
+    if mode == "describe" and given.figure:
+        figure = Path(given.figure).absolute()
+        if figure.suffix not in (".svg", ".pdf", ".png") or figure.is_dir():
+            found.append(f"--figure={given.figure}: give a file that ends in .svg, .pdf or .png")
+        elif not os.access(figure.parent, os.W_OK):
+            found.append(f"--figure={given.figure}: there is no folder {figure.parent} that can be written")
     if mode == "predict" and not given.images:
-        found.append("--mode=predict needs --images=FILE[,FILE...]")
+        found.append("--mode=predict needs --images=FILE[,FILE...], with folders and quoted globs too")
+    if given.output and (mode != "predict" or not given.output.endswith((".csv", ".json"))):
+        found.append(f"--output={given.output}: --mode=predict writes FILE.csv or FILE.json")
+    elif given.output and not Path(given.output).absolute().parent.is_dir():
+        found.append(f"--output={given.output}: there is no such folder")
     if mode == "visualize" and members and (not has_workdir or given.images):
         found.append("--mode=visualize of --workdirs needs --workdir, the folder to draw into, and no --images")
     if mode == "visualize" and len(given.images) > 1:
         found.append("--mode=visualize looks at one image: give one --images=FILE")
-    if mode == "sweep" and not given.experiment:
-        found.append("--mode=sweep needs --experiment, such as experiments/lenet.py")
-    return found + ([f"--images: {', '.join(missing)} does not exist"] if missing else [])
+    if mode == "compare" and members < 2:
+        found.append("--mode=compare needs --workdirs=RUN,RUN[,RUN...]")
+    what = lambda name: f"{name} holds no image" if Path(name).is_dir() else f"{name} does not exist"  # noqa: E731
+    return found + ([f"--images: {', '.join(map(what, missing))}"] if missing else [])
 
 
-def check_workdir(path: Path, mode: str) -> list[str]:
-    """Returns the problems with a workdir; creates it if it does not exist."""
+def check_workdir(path: Path, mode: str, make: bool = True) -> list[str]:
+    """Returns the problems with a workdir; with `make`, creates it if it does not exist."""
     if path.exists() and not path.is_dir():
         return [f"--workdir={path} is a file; give a folder"]
+    if not (make or path.exists()):
+        return []
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"

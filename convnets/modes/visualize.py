@@ -28,7 +28,7 @@ from convnets.models.summary import LayerSummary, capture, summarize
 from convnets.modes import evaluate
 from convnets.op_string import Call
 from convnets.runtime import drawing, files, provenance
-from convnets.training.network import open_network, open_test_split
+from convnets.training.network import load_facts, open_network, open_test_split
 
 EXAMPLES = 2000  # number of test images for the statistics, from the first on
 CHANNELS, BEST = 8, 6  # channels shown per layer, and images shown per channel
@@ -175,14 +175,10 @@ def _picture(
 ) -> dict[str, Any]:
     """Plots the feature maps and the occlusion map of one image; returns their numbers."""
     shape = subject.model.input_shape
-    names: Sequence[str] = subject.split.info.label_names if subject.split else ()
+    facts = load_facts(workdir, subject.model, subject.split)
     if images:
-        kept = workdir / "manifest.json"
-        facts = files.read_json(kept)["dataset"] if kept.exists() else {}
-        size = subject.split.info.image_shape if subject.split else shape
-        pixels = image_files.read(images, {"image_shape": size, "dark_background": False} | facts, config.data.test_ops,
-                               invert)  # fmt: skip
-        image, names, what = np.asarray(pipeline.apply(subject.ops, None, pixels)), facts.get("label_names", names), files.escape_unprintable(Path(images[0]).name)  # fmt: skip
+        pixels = image_files.read(images, facts, config.data.test_ops, invert)
+        image, what = np.asarray(pipeline.apply(subject.ops, None, pixels)), files.escape_unprintable(Path(images[0]).name)  # fmt: skip
         if image.shape[1:] != shape:
             raise UsageError(
                 f"data.test_ops gives images of {image.shape[1:]} of {images[0]}, model {subject.name} takes {shape}"
@@ -193,7 +189,7 @@ def _picture(
     score = activations.scorer(subject.model, subject.variables, subject.loss)
     whole = score(image)[0]
     guess = int(np.argmax(whole))
-    name = names[guess] if names else f"class {guess}"
+    name = facts["label_names"][guess]
     found = jax.jit(functools.partial(capture, subject.model))(subject.variables, image)
     drawn = [r for r in subject.layers if len(r.output) == 3 and max(r.output[:2]) > 1]
     drawn = [drawn[i] for i in np.unique(np.linspace(0, len(drawn) - 1, LAYERS).astype(int))] if drawn else []
@@ -231,7 +227,7 @@ def _pick(split: dataset.Split, indices: Sequence[int]) -> np.ndarray:
 
 
 def _through_ops(split: dataset.Split, batch: tf_pipeline.Batch) -> np.ndarray:
-    images = split.constants["images"][batch["index"]] if split.constants else batch["image"]
+    images = split.resident_arrays["images"][batch["index"]] if split.resident_arrays else batch["image"]
     return np.asarray(pipeline.apply(split.device_ops, None, images))
 
 

@@ -146,6 +146,31 @@ def compiles(lines: Lines) -> list[str]:
     )
 
 
+def accelerators(lines: Lines) -> list[str]:
+    """Table of the speed of training steps on accelerators, as shares of what they can reach."""
+    found = newest(
+        [v for v in lines if "share_of_roofline" in v and v["device"] != "cpu"], "train", "where", "net", "dtype"
+    )
+    rows = [[f"`{net}`", SHORT[dtype], v["batch"], number(v["ours"]["images_per_second"]["median"]),
+             f"{spread(v['ratio'], '.2f')} of {v['beside'].replace('torch', 'PyTorch').replace('_', ' ')}",
+             f"{v['gflops_of_products'] / 1e3:,.0f}", f"{v['gbs_of_copies']:,}", f"{100 * v['share_of_products']:.0f} %",
+             f"**{100 * v['share_of_roofline']:.0f} %**", *origin(v)]
+            for (_, net, dtype), v in found.items()]  # fmt: skip
+    return make(["network", "type", "batch", "images/s", "ratio", "products, TFLOP/s", "copies, GB/s", "of the products",
+                 "of the roofline"], rows)  # fmt: skip
+
+
+def agreements(lines: Lines) -> list[str]:
+    """Table of how far the gradients on an accelerator are from the CPU's."""
+    cases = {"float32_exact": "float32, exact products", "float32": "float32", "bfloat16": "bfloat16",
+             "cpu_bfloat16": "bfloat16 on the CPU"}  # fmt: skip
+    equal = {True: "yes", False: "**no**", None: ""}
+    found = newest([v for v in lines if v.get("device") != "cpu"], "agreement", "where", "net")
+    rows = [[f"`{net}`", v["batch"], *(f"**{v['errors'][c]:.1e}**" if c in v["beyond"] else f"{v['errors'][c]:.1e}" for c in cases),
+             equal[v.get("deterministic")], *origin(v)] for (_, net), v in found.items()]  # fmt: skip
+    return make(["network", "batch", *cases.values(), "equal bits twice"], rows)
+
+
 def make(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Returns a table whose rows end with the cells of `origin`."""
     return markdown.table([*columns, "where", "jax", "commit"], rows) if rows else NONE
@@ -166,7 +191,7 @@ def part(measured: dict[str, float] | None, total: float) -> str:
 TABLES: dict[str, Callable[[Lines], list[str]]] = {
     "training": lambda lines: steps(lines, "train"), "inference": lambda lines: steps(lines, "inference"),
     "ratios": ratios, "input": inputs, "start": starts, "scale": scales, "seeds": seeds, "kernels": kernels, "parts": parts,
-    "compile": compiles,
+    "compile": compiles, "accelerators": accelerators, "agreement": agreements,
 }  # fmt: skip
 
 

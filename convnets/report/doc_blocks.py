@@ -13,7 +13,10 @@ from convnets.report import benchmarks, markdown
 from convnets.sweep.experiment import ROOT
 
 PAGE = ROOT / "docs" / "lecture.md"
-PAGES = (PAGE, ROOT / "docs" / "speed.md")  # filled by --mode=report, besides the README
+PAGES = (
+    PAGE,
+    *(ROOT / "docs" / name for name in ("speed.md", "accelerators.md")),
+)  # filled by --mode=report, besides the README
 GOLDEN = ROOT / "tests" / "golden" / "models.json"
 BLOCK = re.compile(r"<!-- (results|sizes|speed) ([\w ,-]+): python run\.py --mode=report -->\n[\s\S]*?<!-- end -->")
 

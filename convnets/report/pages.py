@@ -25,6 +25,7 @@ from convnets.report.tables import (
     unit,
 )
 from convnets.report.verdicts import Table, TableRow
+from convnets.runtime import files, shipped
 
 BEGIN, END = "<!-- results: python run.py --mode=report -->", "<!-- end of results -->"
 FIGURES = Path("docs", "figures")  # relative to the repository root
@@ -66,7 +67,7 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
             if claims := claim_lines(t):
                 lines += [*CLAIM_HEAD, *claims, ""]
             lines += [f"![{t.experiment.title}]({FIGURES / f'{t.name}-{t.size}.png'})", ""]
-    return "\n".join(lines + demonstrations(recorded))
+    return "\n".join(lines + published(recorded) + shipped_networks() + demonstrations(recorded))
 
 
 def planned(made: Sequence[Table]) -> str:
@@ -116,6 +117,36 @@ def count_lines(made: Sequence[Table]) -> list[str]:
     return markdown.table(["claims of", "size", *WORDS], rows) if rows else []
 
 
+def published(recorded: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the errors of published weights in this program beside the published errors (experiments/published.py)."""
+    newest = {entry["command"]: entry for entry in recorded if "published" in entry}
+    if not newest:
+        return []
+    rows = [[f"`{e['overrides'][0]}`", e["published"]["file"], f"{e['dataset'].split(':')[0]}, {e['num_examples']:,}",
+             f"{e['published']['error']:.2f}", f"**{e['top1_error']:.2f}**",
+             f"{e['top1_error'] - e['published']['error']:+.2f}", e["commit"][:7]] for e in newest.values()]  # fmt: skip
+    return ["## Published weights, our program", "",
+            "The test errors of weights that others have trained and published, computed by this program from their files:"
+            " `python -m experiments.published`.", "",
+            *markdown.table(["network", "file", "test set", "published (%)", "ours (%)", "difference", "commit"], rows), ""]  # fmt: skip
+
+
+def shipped_networks() -> list[str]:
+    """Returns a table of the trained networks that come along, from their cards."""
+    rows = []
+    for name in shipped.names():
+        card = files.read_json(shipped.FOLDER / name / "manifest.json")
+        size = (shipped.FOLDER / name / shipped.WEIGHTS).stat().st_size
+        rows.append([f"`{name}`", f"`{card['command']}`", f"{card['dataset']['name']}, {card['num_examples']:,}",
+                     f"**{card['top1_error']:.2f}**", f"{card['parameters']:,}", f"{size / 1e6:.2f} MB", card["commit"][:7]])  # fmt: skip
+    if not rows:
+        return []
+    return ["## Trained networks that come along", "",
+            "In `experiments/weights/`, for `--weights=NAME` of `evaluate`, `predict` and `visualize`, and for"
+            " `convnets.open_run`. `make test-published` tests that each has its error.", "",
+            *markdown.table(["name", "trained by", "test set", "error (%)", "parameters", "size", "commit"], rows), ""]  # fmt: skip
+
+
 def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/") -> list[str]:
     """Returns the results of demonstration programs in experiments/: mean ± standard deviation (n) of each metric.
 
@@ -125,7 +156,7 @@ def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/") -
     """
     found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for entry in recorded:
-        if entry["config"].startswith("experiments/"):
+        if entry["config"].startswith("experiments/") and "published" not in entry:
             for metric in entry["metrics"]:
                 found[entry["config"], entry["overrides"][0], metric].append(entry)
     if not found:

@@ -14,7 +14,7 @@ from convnets.config import list_changes, list_overrides, load_config
 from convnets.errors import UsageError
 from convnets.runtime import files
 from convnets.sweep import metrics
-from convnets.sweep.experiment import ROOT, Row, load_experiments
+from convnets.sweep.experiment import FIRST_PILOT_SEED, ROOT, Row, load_experiments
 from convnets.sweep.metrics import AT_TESTS, RunRecord
 
 RESULTS = ROOT / "experiments" / "results.jsonl"
@@ -126,7 +126,7 @@ def _measure(metric: str, result: Mapping[str, Any], lines: Sequence[Mapping[str
         return metrics.measure(metric, RunRecord(result, lines)) if lines else None
     if metric.startswith("steps_to"):
         return result["planned"]
-    return result["top1_error"] if metric == "train_error" else None
+    return result["top1_error"] if metric in ("train_error", "best_test_error") else None
 
 
 def _curve(lines: Sequence[Mapping[str, float]]) -> list[list[float | None]]:
@@ -241,13 +241,15 @@ def _wanted(source: str, overrides: tuple[str, ...]) -> list[str]:
     return list(found)
 
 
-def runs(row: Row, results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def runs(row: Row, results: Sequence[Mapping[str, Any]], first_seed: int = 0) -> list[Mapping[str, Any]]:
     """Returns a row's recorded runs of one commit: the newest that has all its tests, else the newest.
 
-    A commit may lack some tests, because a row of another experiment may train the same network for other tests.
+    A commit may lack some tests, because a row of another experiment may train the same network for other tests. Runs of
+    seeds below `first_seed` and of pilots are no results: they chose the recipe.
     """
     config, overrides = key(row)
-    found = [r for r in results if r["config"] == config and tuple(r["overrides"]) == overrides]
+    found = [r for r in results if r["config"] == config and tuple(r["overrides"]) == overrides
+             and first_seed <= r["seed"] < FIRST_PILOT_SEED]  # fmt: skip
     whole = [r for r in found if "diverged" in r or row.tests.keys() <= r.get("tests", {}).keys()]
     return [r for r in found if r["commit"] == (whole or found)[-1]["commit"]]
 

@@ -100,7 +100,7 @@ def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str
     found = []
     for name, experiment in experiments.items():
         for size, chosen in ((s, getattr(experiment, s)) for s in SIZES if getattr(experiment, s)):
-            rows = {row.label: (row, results.runs(row, recorded)) for row in chosen.rows}
+            rows = {row.label: (row, results.runs(row, recorded, chosen.first_seed)) for row in chosen.rows}
             lines = []
             for row, runs in rows.values():
                 lines += _row_lines(row, runs, experiment.metric)

@@ -32,7 +32,7 @@ def parallel(
 ) -> Callable[..., Any]:
     """Compiles `step` for data parallelism over `devices`.
 
-    State and constants are replicated and have no device axis, as inputs or outputs; a training step donates its state.
+    State and resident arrays are replicated and have no device axis, as inputs or outputs; a training step donates its state.
     Batches are host arrays for the local devices only, [devices, (steps,) n, ...] (see `shard`). A training step stacks
     its second output, the sums, over steps: [steps].
 
@@ -49,16 +49,16 @@ def parallel(
         return jax.pmap(step, out_axes=(None, 0), **common)
     one, members = step, np.asarray(seeds, np.uint32)
 
-    def population(state, batch, constants):
-        return jax.vmap(one, in_axes=(0, 1, None, 0))(state, batch, constants, members)
+    def population(state, batch, resident_arrays):
+        return jax.vmap(one, in_axes=(0, 1, None, 0))(state, batch, resident_arrays, members)
 
     step = population if seeds else one
 
-    def several(state, batches, constants):
-        return lax.scan(lambda s, b: step(s, b, constants), state, batches)
+    def several(state, batches, resident_arrays):
+        return lax.scan(lambda s, b: step(s, b, resident_arrays), state, batches)
 
-    def single(state, batch, constants):
-        state, sums = step(state, batch, constants)
+    def single(state, batch, resident_arrays):
+        state, sums = step(state, batch, resident_arrays)
         return state, jax.tree.map(lambda v: v[None], sums)
 
     return jax.pmap(several if steps > 1 else single, out_axes=None, donate_argnums=0, **common)

@@ -1,5 +1,7 @@
 """The commit, the package versions and the command of a run."""
 
+import contextlib
+import os
 import platform
 import shlex
 import subprocess
@@ -13,13 +15,19 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-da
 
 
 def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+    """Returns the versions of Python and of those of PACKAGES that are installed; TFDS is missing where data are cached."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def commit() -> str:
-    """Returns the commit of the running code, with '+changes' for a modified tree; 'unknown' outside git.
+    """Returns the commit of the running code, with '+changes' for a modified tree.
 
-    Changes of *.jsonl files do not count: they are recorded results, not code.
+    Outside git it is CONVNETS_COMMIT, which whoever copies the tree sets, or 'unknown'. Changes of *.jsonl files do not
+    count: they are recorded results, not code.
     """
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
@@ -27,7 +35,7 @@ def commit() -> str:
         status = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)*.jsonl"]
         changed = subprocess.run(status, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("CONVNETS_COMMIT") or "unknown"
     return head + ("+changes" if changed.stdout.strip() else "")
 
 

@@ -30,6 +30,7 @@ from convnets.sweep.metrics import AT_TESTS, METRICS
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "experiments"
 SIZES = ("cpu", "full")
+FIRST_PILOT_SEED = 1000  # seeds from here on choose recipes and are never counted
 Side = str | tuple[str, str]  # a row's label, or (label, name of one of the row's tests)
 
 
@@ -115,15 +116,19 @@ class Claim(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """One size of an experiment; each of its rows is run with seeds 0, 1, ..., seeds - 1.
+    """One size of an experiment; each of its rows is run with `seeds` seeds, from `first_seed` on.
 
-    A deterministic row is run with seed 0. Ensemble e of k runs of a row takes the runs of the seeds k e to k (e + 1) - 1;
-    there are as many ensembles as the seeds are enough for, at least one.
+    A deterministic row is run with one seed. Ensemble e, from 0 on, of k runs of a row takes the k seeds from first_seed +
+    k e on; there are as many ensembles as the seeds are enough for, at least one.
+
+    Attributes:
+        first_seed: above 0 if earlier seeds chose the recipe; they are not counted.
     """
 
     rows: Sequence[Row]
     claims: Sequence[Claim] = ()
     seeds: int = 5
+    first_seed: int = 0
 
 
 class Experiment(NamedTuple):
@@ -145,11 +150,11 @@ class Experiment(NamedTuple):
     x: str = ""
 
 
-def row_seeds(row: Row, seeds: int) -> range:
-    """Returns the seeds of a row's runs, or the numbers of its ensembles, when a size is run with so many seeds."""
+def count_runs(row: Row, seeds: int) -> int:
+    """Returns the number of a row's runs or ensembles, when its size is run with so many seeds."""
     if row.members:
-        return range(max(1, seeds // max(count for _, count in row.members)))
-    return range(1 if row.deterministic else seeds)
+        return max(1, seeds // max(count for _, count in row.members))
+    return 1 if row.deterministic else seeds
 
 
 def claim_sides(claim: Claim) -> list[tuple[int, str, str]]:

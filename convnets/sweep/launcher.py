@@ -1,32 +1,34 @@
-"""Sweep launchers: run every row of an experiment with every seed.
+"""Sweep launchers: run the trials of a sweep, every row with every seed.
 
 `local` runs N trials in parallel on this machine, `slurm` submits a job array and waits for it, `print` prints the
 commands. A launcher only starts workers (convnets/sweep/worker.py) and reads their files, so it may be killed and
 restarted at any time. A restarted launcher skips finished trials, waits for running ones and resumes killed ones.
 """
 
-import concurrent.futures
-import multiprocessing
 import os
 import shlex
 import signal
+import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.columns import Columns
+from rich.console import Console, Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from convnets.errors import UsageError
 from convnets.runtime import files, provenance
 from convnets.runtime.distributed import signals_to_handle
+from convnets.runtime.progress import clock
 from convnets.sweep import trials
-from convnets.sweep.trials import FINAL, ROOT
+from convnets.sweep.trials import FINAL, ROOT, Trial
 
 LAUNCHERS = ("local", "slurm", "print")
 POLL = 0.2  # seconds
@@ -34,35 +36,26 @@ MEMORY = 0.9  # fraction of an accelerator's memory, divided among the parallel 
 CONSOLE = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)  # names are no markup
 
 
-def run_sweep(
-    experiment: str, size: str, workdir: Path, seeds: int | None, extra: Sequence[str], launcher: str, jobs: int,
-    options: Sequence[str],
+def run_trials(
+    planned: Mapping[str, Trial], workdir: Path, launcher: str, jobs: int, options: Sequence[str], origin: dict[str, Any]
 ) -> int:  # fmt: skip
     """Runs the unfinished trials of a sweep; returns 1 if a trial failed, else 0. A diverged trial is a result.
 
     Args:
-        experiment: path of a file with an EXPERIMENT (convnets/sweep/experiment.py).
-        size: one of SIZES in convnets/sweep/experiment.py.
+        planned: the trials by id.
         workdir: folder of the sweep, with one subfolder per trial.
-        seeds: number of seeds; None for the experiment's own number.
-        extra: '--config.KEY=VALUE' arguments for every trial.
         launcher: one of LAUNCHERS.
         jobs: number of trials in parallel.
         options: 'KEY=VALUE' options for sbatch.
-
-    Raises:
-        UsageError: the experiment has problems; nothing was started.
+        origin: what was asked for, for sweep.json.
     """
-    # Counting devices allocates accelerator memory that the trials need, so a short-lived process does it.
-    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        planned = pool.submit(trials.plan_trials, experiment, size, seeds, extra).result()
     if launcher == "print":
         return _print(workdir, planned)
     folders = trials.write_trials(workdir, planned)
-    _note(workdir, {"experiment": experiment, "size": size, "commit": provenance.commit(), "trials": list(planned)})
+    _note(workdir, {**origin, "commit": provenance.commit(), "trials": list(planned)})
     todo = [f for f in folders if trials.status(f)["state"] not in FINAL]
     print(f"{len(folders)} trials in {workdir}: {len(folders) - len(todo)} finished, {len(todo)} to run", flush=True)
-    board = StatusTable(folders)
+    board = StatusTable(folders, jobs)
     start = {"local": _local, "slurm": _slurm}[launcher]
     with board:
         if runs := [f for f in todo if not planned[f.name].members]:
@@ -74,7 +67,7 @@ def run_sweep(
     return int(any(trials.status(f)["state"] not in FINAL for f in folders))
 
 
-def _members_done(folder: Path, trial: trials.Trial) -> bool:
+def _members_done(folder: Path, trial: Trial) -> bool:
     """Returns whether the members of an ensemble are done; else it has failed, until the sweep is run again."""
     states = {member: trials.status(folder.parent / member)["state"] for member in trial.members}
     last = [f"its member {member} is {state}" for member, state in states.items() if state != "done"]
@@ -83,11 +76,32 @@ def _members_done(folder: Path, trial: trials.Trial) -> bool:
     return not last
 
 
+def estimate_left(statuses: Sequence[tuple[str, dict[str, Any]]], jobs: int) -> float | None:
+    """Returns the seconds until the trials of a sweep have ended; None before the first has finished.
+
+    A trial is expected to take the mean time of its row's finished trials, or of all if there are none.
+
+    Args:
+        statuses: (row, status) of each trial.
+        jobs: number of trials in parallel.
+    """
+    done = [(row, s["seconds"]) for row, s in statuses if s["state"] == "done" and "seconds" in s]
+    if not done:
+        return None
+    left = []
+    for row, status in statuses:
+        if status["state"] in ("pending", "running"):
+            own = [seconds for other, seconds in done if other == row]
+            spent = time.time() - status["began"] if status["state"] == "running" and "began" in status else 0.0
+            left.append(max(statistics.mean(own or [seconds for _, seconds in done]) - spent, 0.0))
+    return max(sum(left) / min(jobs, len(left)), *left) if left else 0.0
+
+
 class StatusTable:
     """Status display of the trials: a live table on a terminal, else one printed line per status change."""
 
-    def __init__(self, folders: Sequence[Path]):
-        self.folders, self.known = folders, {f: trials.status(f)["state"] for f in folders}
+    def __init__(self, folders: Sequence[Path], jobs: int):
+        self.folders, self.jobs, self.known = folders, jobs, {f: trials.status(f)["state"] for f in folders}
         self.labels = {f: trials.read_trial(f) for f in folders}
         self.live = Live(console=CONSOLE, auto_refresh=False, transient=True) if CONSOLE.is_terminal else None
 
@@ -101,17 +115,25 @@ class StatusTable:
             self.live.stop()
 
     def show(self) -> None:
+        statuses = {f: trials.status(f) for f in self.folders}
+        ended, words = self._progress(statuses)
         if self.live:
-            self.live.update(self.table(), refresh=True)
+            bar = ProgressBar(total=len(self.folders), completed=ended, width=24)
+            self.live.update(Group(self.table(), Columns([bar, words])), refresh=True)
             return
-        for folder in self.folders:
-            status = trials.status(folder)
+        for folder, status in statuses.items():
             if status["state"] != self.known[folder]:
                 self.known[folder] = status["state"]
                 trial = self.labels[folder]
                 says = "" if status["state"] == "running" else _says(folder, status)
                 text = (folder.name, f"{trial.label}, seed {trial.seed}", status["state"], says)
-                print("  ".join(filter(None, text)), flush=True)
+                print("  ".join(filter(None, (*text, "" if status["state"] == "running" else words))), flush=True)
+
+    def _progress(self, statuses: Mapping[Path, dict[str, Any]]) -> tuple[int, str]:
+        """Returns how many trials have ended, and that with the time left in words."""
+        ended = sum(s["state"] in (*FINAL, "failed") for s in statuses.values())
+        left = estimate_left([(self.labels[f].label, s) for f, s in statuses.items()], self.jobs)
+        return ended, f"{ended} of {len(statuses)} trials" + (f", {clock(left)} left" if left else "")
 
     def table(self) -> Table:
         """Returns a table with one row per trial.
@@ -123,7 +145,7 @@ class StatusTable:
         table = Table("trial", "row", "seed", "status", "time", "", title_justify="left",
                       title=", ".join(f"{n} {state}" for state, n in sorted(counts.items())))  # fmt: skip
         rank = {"running": 0, "failed": 1, "diverged": 2, "pending": 3, "done": 4}
-        shown, room = list(self.folders), CONSOLE.height - 6
+        shown, room = list(self.folders), CONSOLE.height - 8
         if self.live and self.live.is_started and len(shown) > room:
             shown = sorted(shown, key=lambda f: rank[statuses[f]["state"]])[: max(room, 1)]
         for folder in shown:
@@ -157,7 +179,7 @@ def _note(workdir: Path, facts: dict[str, Any]) -> None:
     files.write_json(path, {**facts, "commit": before["commit"]})
 
 
-def _print(workdir: Path, planned: dict[str, trials.Trial]) -> int:
+def _print(workdir: Path, planned: Mapping[str, Trial]) -> int:
     for name, trial in planned.items():
         for command in trials.commands(workdir / name, trial):
             print(shlex.join(command))

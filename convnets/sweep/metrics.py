@@ -22,6 +22,11 @@ def test_error(record: RunRecord) -> float:
     return record.result["top1_error"]
 
 
+def best_test_error(record: RunRecord) -> float:
+    """Lowest top-1 error in percent of all tests during training (train.eval_every_epochs), chosen by the test images."""
+    return min(line["test_error"] for line in record.lines if "test_error" in line)
+
+
 def top5_error(record: RunRecord) -> float:
     return record.result["top5_error"]
 
@@ -40,9 +45,13 @@ def feature_change(record: RunRecord) -> float | None:
     return record.result.get("feature_change")
 
 
-def milliseconds_per_image(record: RunRecord) -> float:
-    """Training time per image, from the median interval between log lines; meaningful only on an idle machine."""
-    return 1000 / record.result["images_per_second"]
+def milliseconds_per_image(record: RunRecord) -> float | None:
+    """Training time per image, from the median interval between log lines; meaningful only on an idle machine.
+
+    None if the last session took no step.
+    """
+    speed = record.result["images_per_second"]
+    return 1000 / speed if speed else None
 
 
 def _trailing(record: RunRecord, key: str, epochs: float) -> np.ndarray:
@@ -82,7 +91,7 @@ def steps_to_test_error(record: RunRecord, percent: float) -> float:
     return good[0] if good else record.lines[-1]["step"]
 
 
-METRICS = {f.__name__: f for f in (test_error, top5_error, any_error, test_loss, train_error, train_loss,
+METRICS = {f.__name__: f for f in (test_error, best_test_error, top5_error, any_error, test_loss, train_error, train_loss,
                                    steps_to_train_error, steps_to_test_error, feature_change,
                                    milliseconds_per_image)}  # fmt: skip
 AT_TESTS = ("test_error", "top5_error", "any_error", "test_loss", "feature_change")

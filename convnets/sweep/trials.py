@@ -4,7 +4,8 @@ All state is kept in files. A trial's folder is named by a hash of its config an
 holds:
 
     trial.json    label, seed, and the arguments of run.py for training and for each test
-    status.json   state: running, done, failed (with rc and the last lines) or diverged; seconds; updated by the worker
+    status.json   state: running (and when it began), done, failed (with rc and the last lines) or diverged; seconds;
+                  updated by the worker
     log.txt       output of the trial's processes
     lock          held while one of the trial's processes is alive, even after its launcher was killed
 
@@ -27,7 +28,7 @@ from convnets.config import list_overrides, load_config, run_file
 from convnets.errors import CheckpointError, UsageError
 from convnets.runtime import files
 from convnets.runtime.distributed import SIGNALS
-from convnets.sweep.experiment import Row, check_experiment, row_seeds
+from convnets.sweep.experiment import Experiment, Row, check_experiment, count_runs
 from convnets.training import validation
 
 ROOT = Path(__file__).parent.parent.parent
@@ -42,18 +43,34 @@ class Trial(NamedTuple):
         arguments: run.py arguments for training, without --workdir.
         tests: overrides of each additional evaluation by name, in the format of `convnets.config.list_overrides`; for
             an ensemble, empty: its members have their own.
-        members: ids of the trials of an ensemble, which is tested once they are done; [] for a run.
+        rows: the labels of all rows that have this run.
+        members: ids of the trials of an ensemble, which is tested once they are done; () for a run.
     """
 
     label: str
     seed: int
     arguments: Sequence[str]
     tests: Mapping[str, Sequence[str]]
+    rows: Sequence[str] = ()
     members: Sequence[str] = ()
 
 
-def plan_trials(path: str, size: str, seeds: int | None, extra: Sequence[str]) -> dict[str, Trial]:
-    """Returns the trials of an experiment file by id.
+def load_experiment(path: str, size: str) -> Experiment:
+    """Returns the EXPERIMENT of a file; raises UsageError if it has none, not this size, or problems of its own."""
+    if not Path(path).is_file():
+        raise UsageError(f"--experiment={path} does not exist; give a file such as experiments/lenet.py")
+    module = run_file(Path(path), f"experiments.{Path(path).stem}")
+    if not hasattr(module, "EXPERIMENT"):
+        raise UsageError(
+            f"{path} has no EXPERIMENT; a demonstration is run by: python -m experiments.{Path(path).stem}"
+        )
+    if getattr(module.EXPERIMENT, size) is None:
+        raise UsageError(f"{path} has no size '{size}'")
+    return module.EXPERIMENT
+
+
+def plan_trials(experiment: Experiment, size: str, seeds: int | None, extra: Sequence[str]) -> dict[str, Trial]:
+    """Returns the trials of one size of an experiment by id.
 
     Args:
         seeds: number of seeds; None for the experiment's own number.
@@ -62,65 +79,63 @@ def plan_trials(path: str, size: str, seeds: int | None, extra: Sequence[str]) -
     Raises:
         UsageError: lists all problems of the experiment and of its configs, before anything is started.
     """
-    if not Path(path).is_file():
-        raise UsageError(f"--experiment={path} does not exist; give a file such as experiments/lenet.py")
-    module = run_file(Path(path), f"experiments.{Path(path).stem}")
-    if not hasattr(module, "EXPERIMENT"):
-        raise UsageError(
-            f"{path} has no EXPERIMENT; a demonstration is run by: python -m experiments.{Path(path).stem}"
-        )
-    chosen = getattr(module.EXPERIMENT, size)
-    if chosen is None:
-        raise UsageError(f"{path} has no size '{size}'")
-    problems = check_experiment(module.EXPERIMENT)
-    _checked.cache_clear()
+    chosen = getattr(experiment, size)
+    problems = {line: [""] for line in check_experiment(experiment)}
     found: dict[str, Trial] = {}
-    count = chosen.seeds if seeds is None else seeds
+    _check.cache_clear()
+    seeds, first = chosen.seeds if seeds is None else seeds, chosen.first_seed
+    ensembles = []
     for row in chosen.rows:
-        for n in () if row.members else row_seeds(row, count):
-            problems += _plan_run(row, n, extra, found)
-    for row in chosen.rows:
-        for n in row_seeds(row, count) if row.members else ():
-            runs = [(member, seed) for member, k in row.members for seed in range(k * n, k * (n + 1))]
-            problems += [line for member, seed in runs for line in _plan_run(member, seed, extra, found)]
-            members = [_identify(member, seed, extra) for member, seed in runs] if not problems else []
-            trial = hashlib.sha256(json.dumps(members).encode()).hexdigest()[:10]
-            found[trial] = Trial(row.label, n, (), dict.fromkeys(row.tests, ()), members)
+        for n in range(count_runs(row, seeds)):
+            runs = [(member, seed) for member, k in row.members for seed in range(first + k * n, first + k * (n + 1))]
+            names = [_plan_run(member, seed, extra, found, problems) for member, seed in runs or [(row, first + n)]]
+            planned = [name for name in names if name]  # the others have problems
+            if row.members:
+                ensembles.append(Trial(row.label, n, (), dict.fromkeys(row.tests, ()), [row.label], planned))
+            elif planned:
+                others = found[planned[0]]
+                found[planned[0]] = others._replace(label=row.label, rows=[*others.rows, row.label])
+    for trial in ensembles:
+        found[hashlib.sha256(json.dumps(trial.members).encode()).hexdigest()[:10]] = trial
     if problems:
-        raise UsageError("\n".join(dict.fromkeys(problems)))
+        raise UsageError("\n".join(map(_describe_problem, problems, problems.values())))
     return found
 
 
-def _plan_run(row: Row, seed: int, extra: Sequence[str], found: dict[str, Trial]) -> list[str]:
-    """Adds the trial of one run of a row to `found`; returns the problems of its configs, one line each."""
-    source, problems = str(ROOT / row.config), []
-    configs: dict[str, Any] = {}
+def _plan_run(
+    row: Row, seed: int, extra: Sequence[str], found: dict[str, Trial], problems: dict[str, list[str]]
+) -> str | None:  # fmt: skip
+    """Adds a run of a row to the trials `found`, or the problems of its configs to `problems`; returns the trial's id."""
+    source, configs = str(ROOT / row.config), dict[str, Any]()
     for name, overrides in {"": (), **{name: test.overrides for name, test in row.tests.items()}}.items():
-        configs[name], wrong = _checked(source, (*row.overrides, *extra, *overrides))
-        problems += [f"{row.label}{', ' * bool(name)}{name}: {line}" for line in wrong]
+        configs[name], wrong = _check(source, (*row.overrides, *extra, *overrides))
+        for line in wrong:
+            label, known = f"{row.label}{', ' * bool(name)}{name}", problems.setdefault(line, [])
+            known += [label] * (label not in known)
     if any(config is None for config in configs.values()):
-        return problems
+        return None
     trained = configs.pop("").to_dict()
     tests = {name: list_overrides(trained, config.to_dict()) for name, config in configs.items()}
+    trained["train"]["seed"], trained["data"]["data_dir"] = seed, ""  # data_dir is no part of the identity
+    content = json.dumps([row.config, trained], sort_keys=True)
+    trial = hashlib.sha256(content.encode()).hexdigest()[:10]
     arguments = [f"--config={row.config}", *row.overrides, *extra, f"--config.train.seed={seed}"]
-    trial = _identify(row, seed, extra)
-    others = found[trial].tests if trial in found else {}  # two rows may share runs
-    label = found[trial].label if trial in found else row.label
-    found[trial] = Trial(label, seed, arguments, {**others, **tests})
-    return problems
+    others = found.get(trial, Trial(row.label, seed, [], {}))  # two rows may share runs
+    found[trial] = others._replace(arguments=arguments, tests={**others.tests, **tests})
+    return trial
 
 
 @functools.cache
-def _checked(source: str, overrides: tuple[str, ...]) -> tuple[Any, list[str]]:
+def _check(source: str, overrides: tuple[str, ...]) -> tuple[Any, list[str]]:
+    """Returns a config and all its problems; a row loads it once for all its runs and ensembles."""
     config, wrong = load_config(source, list(overrides))
     return config, wrong + (validation.problems(config) if config else [])
 
 
-def _identify(row: Row, seed: int, extra: Sequence[str]) -> str:
-    """Returns the id of the trial of a run: a hash of its config and seed. The data_dir is no part of it."""
-    trained = _checked(str(ROOT / row.config), (*row.overrides, *extra))[0].to_dict()
-    trained["train"]["seed"], trained["data"]["data_dir"] = seed, ""
-    return hashlib.sha256(json.dumps([row.config, trained], sort_keys=True).encode()).hexdigest()[:10]
+def _describe_problem(line: str, rows: Sequence[str]) -> str:
+    """Returns a problem of one or more rows as one line."""
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"{rows[0]}{more}: {line}" if rows[0] else line
 
 
 def read_trial(folder: Path) -> Trial:
@@ -170,8 +185,9 @@ def write_trials(workdir: Path, trials: Mapping[str, Trial]) -> list[Path]:
     for name, trial in trials.items():
         (workdir / name).mkdir(parents=True, exist_ok=True)
         files.write_json(workdir / name / "trial.json", trial._asdict())
-        if commands(workdir / name, trial) and read_json(workdir / name / "status.json").get("state") == "done":
-            files.write_json(workdir / name / "status.json", {"state": "pending"})  # a test was added or changed
+        state = read_json(workdir / name / "status.json").get("state")
+        if state == "failed" or (state == "done" and commands(workdir / name, trial)):  # a test was added or changed
+            files.write_json(workdir / name / "status.json", {"state": "pending"})
     return [workdir / name for name in trials]
 
 

@@ -23,7 +23,8 @@ def run_trial(folder: Path) -> int:
         if read_json(folder / "status.json").get("state") in FINAL:
             return 0
         began = time.time()
-        facts = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        facts = {"pid": os.getpid(), "host": socket.gethostname(), "started": now, "began": began}
         files.write_json(folder / "status.json", {"state": "running", **facts})
         code, text = 0, ""
         for command in commands(folder, read_trial(folder)):

@@ -110,17 +110,18 @@ def _guess(before: list[Run], config: ConfigDict) -> Iterator[tuple[np.ndarray, 
     first, seed = before[0].components, config.train.seed
     model, split = first.model, first.train_split
 
-    def step(variables: list[dict[str, Any]], batch, constants):
-        images, labels = fetch(batch, constants)
+    def step(variables: list[dict[str, Any]], batch, resident_arrays):
+        images, labels = fetch(batch, resident_arrays)
         images = pipeline.apply(split.device_ops, pipeline.example_keys(seed, batch["epoch"], batch["index"]), images)
         guesses = [jnp.argmax(jnp.asarray(model.apply(own, images, train=False)), axis=1) for own in variables]
         return lax.psum(jnp.sum(batch["mask"]), AXIS), (jnp.stack(guesses, axis=1), labels)
 
     look = parallel.parallel(step, train=False)
-    variables, constants = parallel.replicate([run.state.variables for run in before]), first.resident_arrays()
+    variables = parallel.replicate([run.state.variables for run in before])
+    resident_arrays = first.resident_arrays()
     n, devices = split.info.num_examples, jax.local_device_count()
     size = -(-min(LOOK, n) // devices) * devices
     for batch in split.feed(sampler.training_schedule(n, size, seed, 0, max(POOL * n // size, 1)), seed):
-        guesses, labels = jax.device_get(look(variables, parallel.shard([batch], devices), constants)[1])
+        guesses, labels = jax.device_get(look(variables, parallel.shard([batch], devices), resident_arrays)[1])
         places = np.stack([batch["epoch"], batch["index"]], axis=1)
         yield places, guesses.reshape(len(places), -1), labels.reshape(-1)

@@ -19,10 +19,10 @@ from orbax.checkpoint import v1 as ocp
 
 from convnets.errors import CheckpointError
 from convnets.runtime import distributed
+from convnets.runtime.arrays import list_differences, name_leaves, show_differences
 from convnets.runtime.files import room
 from convnets.training.state import TrainState
 
-SHOWN = 5  # differences listed in an error
 CHECKSUMS = "crc32c"  # key in the facts: checksum of every array, as it was in memory
 
 
@@ -50,7 +50,7 @@ class Checkpoints:
         Raises:
             CheckpointError: the write failed. Earlier checkpoints are unchanged.
         """
-        arrays = flatten(jax.device_get(state))
+        arrays = name_leaves(jax.device_get(state))
         facts = {**facts, CHECKSUMS: {name: checksum(array) for name, array in arrays.items()}}
         try:
             self._set_aside(self.directory / str(int(state.step)))
@@ -136,10 +136,12 @@ def plain_path(folder: Path) -> Iterator[Path]:
 
     They read `[` as a pattern, `gs:` as a URL, a backslash as a separator, and fail for names that are not UTF-8.
     """
-    if re.fullmatch(r"[\w ./=,+@-]*", str(folder), re.ASCII):
+    is_plain = re.compile(r"[\w ./=,+@-]*", re.ASCII).fullmatch
+    if is_plain(str(folder)):
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="convnets-") as scratch:
+    own = tempfile.gettempdir()  # of TMPDIR, which need not be plain either
+    with tempfile.TemporaryDirectory(prefix="convnets-", dir=own if is_plain(own) else "/tmp") as scratch:
         link = Path(scratch, "checkpoints")
         link.symlink_to(folder, target_is_directory=True)
         yield link
@@ -156,12 +158,6 @@ def _reason(e: BaseException) -> str:
     return (str(e).strip().splitlines() or [type(e).__name__])[0].partition(" [tensorstore_spec")[0][:300]
 
 
-def flatten(state: TrainState) -> dict[str, Any]:
-    """Returns {'params/C1/kernel': leaf, ...}, in the order of the leaves."""
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in
-            jax.tree_util.tree_leaves_with_path(state)}  # fmt: skip
-
-
 def unflatten(arrays: dict[str, np.ndarray], target: TrainState, where: str) -> TrainState:
     """Returns a state with the structure of `target` and the values of `arrays`.
 
@@ -170,16 +166,12 @@ def unflatten(arrays: dict[str, np.ndarray], target: TrainState, where: str) -> 
     Raises:
         CheckpointError: names, shapes or types differ; the message lists up to five differences.
     """
-    wanted = flatten(target)
-    facts = lambda a: f"{a.dtype}{list(a.shape)}"  # noqa: E731
-    differences = [f"{k} is missing" for k in wanted if k not in arrays]
-    differences += [f"{k} is not wanted" for k in arrays if k not in wanted]
-    differences += [
-        f"{k} is {facts(arrays[k])}, {facts(v)} wanted"
-        for k, v in wanted.items()
-        if k in arrays and facts(arrays[k]) != facts(v)
-    ]
-    if differences:
-        more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
-        raise CheckpointError(f"{where} does not fit this program: {'; '.join(differences[:SHOWN])}{more}")
+
+    def compare(found: Any, like: Any) -> str:
+        theirs, ours = (f"{a.dtype}{list(a.shape)}" for a in (found, like))
+        return f"{theirs}, {ours} wanted" if theirs != ours else ""
+
+    wanted = name_leaves(target)
+    if differences := list_differences(arrays, wanted, compare):
+        raise CheckpointError(f"{where} does not fit this program: {show_differences(differences)}")
     return jax.tree.unflatten(jax.tree.structure(target), [arrays[name] for name in wanted])

@@ -21,6 +21,7 @@ from convnets.losses import LOSSES
 from convnets.models.sequential import OUTPUTS
 from convnets.models.summary import summarize
 from convnets.runtime import distributed, parallel
+from convnets.runtime.progress import Progress
 from convnets.training import classical, svm
 from convnets.training.state import TrainState
 
@@ -42,21 +43,25 @@ def fit_closed_form(
         raise UsageError(
             f"loss={loss} fits the layer 'out'; the layers of this network are {', '.join(sorted(state.params))}"
         )
-    devices, constants = jax.local_device_count(), parallel.replicate(split.constants)
+    devices, resident_arrays = jax.local_device_count(), parallel.replicate(split.resident_arrays)
 
-    def batches(step: Callable[..., Any], params: Any) -> Batches:
+    def batches(step: Callable[..., Any], params: Any, what: str) -> Batches:
         variables = parallel.replicate(state.replace(params=params, average={}).variables)
-        for batch in split.feed(sampler.training_schedule(split.info.num_examples, batch_size, seed, 0, stop), seed):
-            x, labels = jax.device_get(step(variables, parallel.shard([batch], devices), constants)[1])
-            yield x.reshape(-1, *x.shape[2:]), labels.reshape(-1)
+        schedule = sampler.training_schedule(split.info.num_examples, batch_size, seed, 0, stop)
+        with Progress(what, stop, "batches") as progress:
+            for batch in split.feed(schedule, seed):
+                x, labels = jax.device_get(step(variables, parallel.shard([batch], devices), resident_arrays)[1])
+                yield x.reshape(-1, *x.shape[2:]), labels.reshape(-1)
+                progress.advance()
 
     params = state.params
     for layer in order:
         look = parallel.parallel(eval_step.input_step(model, layer, split.device_ops, seed), train=False)
-        params = {**params, layer: FITS[layer.rstrip("0123456789")](batches(look, params), params[layer], loss, seed)}
+        inputs = batches(look, params, f"inputs of the layer {layer}:")
+        params = {**params, layer: FITS[layer.rstrip("0123456789")](inputs, params[layer], loss, seed)}
     judge = parallel.parallel(eval_step.score_step(model, split.device_ops, seed), train=False)
     rows = []
-    for scores, labels in batches(judge, params):
+    for scores, labels in batches(judge, params, "training error:"):
         losses = np.asarray(LOSSES[loss](jnp.asarray(scores), jnp.asarray(labels)))
         wrong = np.argmax(scores, axis=1) != labels
         rows.append({"loss": float(losses.mean()), "error": 100 * float(wrong.mean())})

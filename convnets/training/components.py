@@ -94,4 +94,4 @@ class Components:
 
     def resident_arrays(self) -> Any:
         """Returns the training images and labels on every device; {} if they are streamed."""
-        return parallel.replicate(self.train_split.constants)
+        return parallel.replicate(self.train_split.resident_arrays)

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from convnets.errors import DivergedError
+from convnets.runtime.arrays import name_leaves
 
 STALLED = 0.01  # a loss within this fraction of ln(classes) counts as chance level
 PATIENCE = (2000, 5)  # steps, epochs: the hint is due after whichever ends first
@@ -31,9 +31,8 @@ def check_state(arrays: Any, saved: Sequence[int]) -> None:
 
     The loss of its last step may still be finite, because it was computed before the update.
     """
-    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+    for name, leaf in name_leaves(arrays).items():
         if not np.isfinite(np.asarray(leaf, np.float32)).all():
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise DivergedError(f"{name} is not finite after step {int(arrays.step)}, whose loss still was; {_last(saved)};"
                                 " try a lower optim.lr")  # fmt: skip
 

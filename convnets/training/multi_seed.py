@@ -65,7 +65,7 @@ class Population:
     def _train(self, group: list[Run], stop: int, preemption: Preemption, step_timeout: float) -> None:
         first, start = group[0], int(group[0].state.step)
         progress, watchdog = (
-            metric_log.Progress(stop, start, first.components.batch_size),
+            metric_log.TrainingProgress(stop, start),
             Watchdog(step_timeout, start),
         )
         apart = jax.jit(lambda state: [jax.tree.map(lambda v, i=i: v[i], state) for i in range(len(group))])
@@ -78,7 +78,7 @@ class Population:
             voices = [m.progress.last for m in group if m not in self.diverged]
             if not voices:
                 raise DivergedError("all members diverged")
-            progress.update(step, *np.mean(voices, axis=0)[1:])
+            progress.update_step(step, *np.mean(voices, axis=0)[1:])
             if not first.components.recipe.reaction:
                 return state
             return state.replace(scale=parallel.replicate(np.stack([np.asarray(s.scale) for s in states])))
@@ -126,11 +126,11 @@ def _batches(group: Sequence[Run], start: int) -> Iterator[tf_pipeline.Batch]:
 class MemberProgress:
     """One member's view of the shared progress: keeps its latest numbers and prefixes its messages."""
 
-    def __init__(self, progress: metric_log.Progress, name: str):
+    def __init__(self, progress: metric_log.TrainingProgress, name: str):
         self.progress, self.name = progress, name
         self.last: tuple[float, ...] = ()
 
-    def update(self, *numbers: float) -> None:
+    def update_step(self, *numbers: float) -> None:
         self.last = numbers
 
     def say(self, text: str) -> None:

@@ -16,7 +16,7 @@ from convnets.data import dataset
 from convnets.errors import CheckpointError, UsageError
 from convnets.evaluation.evaluator import Evaluated, Evaluator
 from convnets.models.pretrained import weights
-from convnets.runtime import distributed, parallel, provenance
+from convnets.runtime import distributed, files, parallel, provenance, shipped
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.state import create_state, initial_state
 
@@ -37,13 +37,15 @@ class Network(NamedTuple):
 
 
 def open_network(config: ConfigDict, workdir: Path, file: str = "") -> Network:
-    """Opens a weights file, or the newest checkpoint of the run in `workdir` if `file` is empty.
+    """Opens a weights file, or if `file` is empty the newest checkpoint in `workdir`; a network that comes along has none.
 
     Raises:
         CheckpointError: the run has no readable checkpoint, the processes see different ones, or the file does not fit.
     """
     model = models.create(**config.model)
     target = create_state(model, optax.identity(), model.input_shape, 0, average=bool(config.optim.average))
+    if not file and (workdir / shipped.WEIGHTS).exists() and not (workdir / "checkpoints").exists():
+        file = str(workdir / shipped.WEIGHTS)
     if file:
         return Network(model, weights.load(file, config.model.name, target.variables, model))
     restored = Checkpoints(workdir / "checkpoints").restore(target, part=True)
@@ -52,6 +54,19 @@ def open_network(config: ConfigDict, workdir: Path, file: str = "") -> Network:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
     state, facts = restored
     return Network(model, state.variables, int(state.step), facts.get("seconds", 0.0))
+
+
+def load_facts(workdir: Path, model: nn.Module, split: dataset.Split | None = None) -> dict[str, Any]:
+    """Returns what has to be known of a network's images: 'image_shape', 'dark_background', 'label_names', 'name'.
+
+    They are in the manifest of a run. Without one they come from the test split, or else from the model.
+    """
+    shape, names = model.input_shape, [f"class {i}" for i in range(model.num_classes)]
+    if split:
+        shape, names = split.info.image_shape, split.info.label_names
+    facts = {"name": "", "image_shape": shape, "dark_background": False, "label_names": names}
+    kept = workdir / "manifest.json"
+    return facts | (files.read_json(kept)["dataset"] if kept.exists() else {})
 
 
 def load_initial(config: ConfigDict, model: nn.Module) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from convnets.evaluation import metrics
 from convnets.losses import LOSSES
 from convnets.op_string import Call
 from convnets.runtime.parallel import AXIS
+from convnets.training.optimizer import sample_curvature
 from convnets.training.state import TrainState
 
 AUXILIARY = 0.3  # weight of each auxiliary classifier's loss (Szegedy et al. 2014, section 5)
@@ -35,7 +36,7 @@ def train_step(
     model: nn.Module, optimizer: optax.GradientTransformation, loss: str, ops: list[Call], seed: int,
     average: Callable[[jax.Array], jax.Array] | None = None,
 ):  # fmt: skip
-    """Returns the step (state, batch, constants) -> (state, sums) on one device's share of a batch.
+    """Returns the step (state, batch, resident_arrays) -> (state, sums) on one device's share of a batch.
 
     The step accepts another `seed`, possibly an array, as an optional fourth argument.
 
@@ -47,8 +48,8 @@ def train_step(
     """
     loss_fn, optimizer = LOSSES[loss], optax.with_extra_args_support(optimizer)
 
-    def step(state: TrainState, batch, constants, seed=seed):
-        images, labels = fetch(batch, constants)
+    def step(state: TrainState, batch, resident_arrays, seed=seed):
+        images, labels = fetch(batch, resident_arrays)
         images = pipeline.apply(ops, pipeline.example_keys(seed, batch["epoch"], batch["index"]), images)
         dropout = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), lax.axis_index(AXIS))
 
@@ -65,7 +66,20 @@ def train_step(
         grads, (scores, losses, changed) = jax.grad(objective, has_aux=True)(state.params)
         grads = ascend(grads, changed.get("reinforcement", {}))
         grads, stats = lax.pmean((grads, changed.get("batch_stats", {})), AXIS)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, scale=state.scale)
+
+        def curvature(params):  # of each device's first example
+            def outputs(params):
+                variables = {**state.variables, "params": params}
+                scores, units = model.apply(variables, images[:1], train=False, mutable="outputs")
+                return (jax.tree.leaves(units) or [scores])[0]
+
+            shape = jax.eval_shape(outputs, params)
+            signs = jax.random.rademacher(jax.random.fold_in(dropout, 1), shape.shape, shape.dtype)
+            return lax.pmean(sample_curvature(outputs, params, signs), AXIS)
+
+        updates, opt_state = optimizer.update(
+            grads, state.opt_state, state.params, scale=state.scale, curvature=curvature
+        )
         params = optax.apply_updates(state.params, updates)
         state = state.replace(step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state)
         if average:

@@ -122,7 +122,7 @@ class Run:
         if self.config.loss in CLOSED_FORM:
             return self.fit_at_once()
         start = int(self.state.step)
-        self.start_logging(metric_log.Progress(self.components.total, start, self.components.batch_size))
+        self.start_logging(metric_log.TrainingProgress(self.components.total, start))
         watchdog, trace = (
             Watchdog(step_timeout, start),
             Trace(self.workdir / "profile", profile if distributed.is_main() else 0, start),
@@ -247,7 +247,7 @@ class Run:
                          "error": summary["top1_error"], "lr": float(rate)})  # fmt: skip
         divergence.check_losses(rows, self.checkpoints.steps())
         mean = {k: float(np.mean([r[k] for r in rows])) for k in ("loss", "error")}
-        self.progress.update(
+        self.progress.update_step(
             step, step / self.components.steps_per_epoch, mean["loss"], mean["error"], images / (now - self.mark)
         )
         hint = divergence.hint_at_stall(self.marked, step, self.components.steps_per_epoch, mean["loss"], self.config.loss,

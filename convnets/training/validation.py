@@ -14,14 +14,15 @@ from convnets.runtime.files import is_file
 
 POSITIVE = ("optim.lr", "train.epochs", "train.batch_size", "train.log_every_steps", "checkpoint.every_steps",
             "checkpoint.keep", "evaluate.batch_size", "model.num_classes")  # fmt: skip
-NOT_NEGATIVE = ("optim.weight_decay", "optim.lr_batch", "optim.max_norm", "train.eval_every_epochs",
+NOT_NEGATIVE = ("optim.weight_decay", "optim.lr_batch", "optim.damping", "optim.max_norm", "train.eval_every_epochs",
                 "train.steps_per_dispatch", "train.seed")  # fmt: skip
 
 
-def problems(config: ConfigDict, devices: bool = True) -> list[str]:
+def problems(config: ConfigDict, devices: bool = True, begins: bool = True) -> list[str]:
     """Returns all problems with the values of a config, one line each, without reading data.
 
     Args:
+        begins: whether a training begins with it, and so reads `model.init_from`.
         devices: also checks the batch size against the devices; False before the process group has connected.
     """
     found = []
@@ -56,7 +57,7 @@ def problems(config: ConfigDict, devices: bool = True) -> list[str]:
             found.append(f"{key} is '{get_leaf(config, key)}': choose one of {', '.join(sorted(choices))}")
 
     attempt("model", models.create, **config.model)
-    if config.model.init_from and not is_file(config.model.init_from):
+    if begins and config.model.init_from and not is_file(config.model.init_from):
         found.append(f"model.init_from: {config.model.init_from} does not exist")
     if config.model.get("init_layers") and not config.model.init_from:
         found.append("model.init_layers: give the file that they come from, model.init_from")

@@ -34,8 +34,8 @@ def assert_equal(found, wanted):
     for ours, theirs in zip(found, wanted, strict=True):
         assert ours.info == theirs.info
         for key in ("images", "labels"):
-            np.testing.assert_array_equal(ours.constants[key], theirs.constants[key])
-            assert ours.constants[key].dtype == theirs.constants[key].dtype
+            np.testing.assert_array_equal(ours.resident_arrays[key], theirs.resident_arrays[key])
+            assert ours.resident_arrays[key].dtype == theirs.resident_arrays[key].dtype
         for key, value in ours.statistics._asdict().items():
             np.testing.assert_array_equal(value, getattr(theirs.statistics, key))
 
@@ -86,7 +86,7 @@ def test_without_a_cache_it_goes_on(where, birds, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("CONVNETS_CACHE", where.replace("a file", str(tmp_path / "file")))
     monkeypatch.setattr(cache, "NOTED", set())
     train, test = load(birds)
-    assert train.constants["images"].shape == (6, 8, 8, 3) and test.info.num_examples == 4 and train.statistics
+    assert train.resident_arrays["images"].shape == (6, 8, 8, 3) and test.info.num_examples == 4 and train.statistics
     said = capfd.readouterr().out
     assert said.count("\n") == 1 and said.startswith("note: nothing is kept in the cache "), said
 

@@ -64,10 +64,10 @@ def digits(loader, ops="decode|pad(1)"):
 def test_digits_split_is_fixed_and_balanced():
     train, test = digits("resident")
     assert train.info.num_examples == 1437 and test.info.num_examples == 360
-    assert np.bincount(test.constants["labels"]).tolist() == [36] * 10
+    assert np.bincount(test.resident_arrays["labels"]).tolist() == [36] * 10
     from sklearn.datasets import load_digits
 
-    every = np.concatenate([train.constants["images"], test.constants["images"]])[..., 0]
+    every = np.concatenate([train.resident_arrays["images"], test.resident_arrays["images"]])[..., 0]
     original = np.round(load_digits().images * (255 / 16)).astype(np.uint8)
     assert Counter(map(bytes, every)) == Counter(map(bytes, original))
 
@@ -77,9 +77,9 @@ def batches_of(split, count):
     result = []
     n = split.info.num_examples
     for batch in split.feed(sampler.training_schedule(n, 48, 3, n // 48 - 2, n // 48 - 2 + count)):
-        if split.constants:
-            batch = {**batch, "image": split.constants["images"][batch["index"]],
-                     "label": split.constants["labels"][batch["index"]]}  # fmt: skip
+        if split.resident_arrays:
+            batch = {**batch, "image": split.resident_arrays["images"][batch["index"]],
+                     "label": split.resident_arrays["labels"][batch["index"]]}  # fmt: skip
         result.append(batch)
     return result
 
@@ -95,7 +95,7 @@ def test_stream_and_resident_give_the_same_batches():
 @pytest.mark.parametrize("loader", ["stream", "resident"])
 def test_a_split_gives_the_images_of_some_examples(loader):
     test = digits(loader)[1]
-    everything = digits("resident")[1].constants["images"]
+    everything = digits("resident")[1].resident_arrays["images"]
     np.testing.assert_array_equal(test.images(np.array([5, 2, 359])), everything[[5, 2, 359]])
     assert test.images(np.array([], int)).shape == everything[:0].shape
 
@@ -104,15 +104,15 @@ def test_real_mnist(shared_data):
     train, test = dataset.load_splits(
         "mnist", shared_data, "resident", "train", "test[:1000]", "decode", "decode", "error"
     )
-    assert train.constants["images"].shape == (60000, 28, 28, 1) and test.info.num_examples == 1000
-    assert train.constants["images"].mean() / 255 == pytest.approx(0.13066, abs=1e-5)
+    assert train.resident_arrays["images"].shape == (60000, 28, 28, 1) and test.info.num_examples == 1000
+    assert train.resident_arrays["images"].mean() / 255 == pytest.approx(0.13066, abs=1e-5)
 
 
 def test_second_run_of_a_resident_set_does_not_import_tensorflow():
     digits("resident")
     program = (
         "import sys; from convnets.data import dataset; t, _ = dataset.load_splits('digits', '', 'resident', 'train', 'test', 'decode',"
-        " 'decode', 'error'); assert len(t.constants['images']) == 1437; assert 'tensorflow' not in sys.modules"
+        " 'decode', 'error'); assert len(t.resident_arrays['images']) == 1437; assert 'tensorflow' not in sys.modules"
     )
     digits("resident", "decode")
     subprocess.run([sys.executable, "-c", program], check=True, env=dict(os.environ))

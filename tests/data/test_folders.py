@@ -89,7 +89,9 @@ def test_every_known_suffix_is_read(root, loader, capsys):
     train, _ = load(root, loader)
     assert train.info.num_examples == 16 and "passed over" not in capsys.readouterr().out
     images = (
-        train.constants["images"] if train.constants else next(train.feed(sampler.evaluation_schedule(16, 16)))["image"]
+        train.resident_arrays["images"]
+        if train.resident_arrays
+        else next(train.feed(sampler.evaluation_schedule(16, 16)))["image"]
     )
     assert np.abs(images[8:].astype(int) - (255, 0, 0)).max() < 3
 
@@ -142,7 +144,7 @@ def test_grey_images_train_a_network_of_one_channel(tmp_path):
         found = split_problems(config, model, train, "train_ops")
         if grey_op:
             assert not found and train.info.image_shape == (28, 28, 1)
-            images = train.constants["images"] if train.constants else next(
+            images = train.resident_arrays["images"] if train.resident_arrays else next(
                 train.feed(sampler.evaluation_schedule(1, 1))
             )["image"]  # fmt: skip
             np.testing.assert_array_equal(images[0, ..., 0], grey)

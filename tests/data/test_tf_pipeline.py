@@ -85,7 +85,9 @@ def test_folders_are_laid_out_as_image_folder_has_them(small):
     resident, _ = folder(small, "decode|resize_center_crop(12)", loader="resident")
     stream, _ = folder(small, "decode|resize_center_crop(12)")
     for (_, i), (image, label) in examples(stream, 4).items():
-        assert resident.constants["images"][i].tobytes() == image and resident.constants["labels"][i] == label
+        assert (
+            resident.resident_arrays["images"][i].tobytes() == image and resident.resident_arrays["labels"][i] == label
+        )
 
 
 def test_folders_that_cannot_be_read_are_explained(small, tmp_path):
@@ -109,7 +111,7 @@ def test_statistics_of_a_stream_are_those_of_its_pixels(small):
     ops = "decode|resize_short(14, 18)|crop(12)|flip|subtract_mean('colour')"
     train, test = folder(small, ops, "decode|resize_center_crop(12)|subtract_mean('colour')")
     still, _ = folder(small, "decode|resize_short(16)|center(12)", loader="resident")
-    wanted = measure_statistics([still.constants["images"]])
+    wanted = measure_statistics([still.resident_arrays["images"]])
     for ours, theirs in zip(train.statistics, wanted, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-3)
     assert test.statistics is train.statistics
@@ -190,7 +192,7 @@ def test_a_resident_set_replaces_what_it_skips(tmp_path):
     with pytest.raises(DataError, match=r"train, .*0999\.jpg"):
         folder(name, "decode|resize_center_crop(12)", loader="resident")
     train, _ = folder(name, "decode|resize_center_crop(12)", loader="resident", on_error="skip")
-    images, labels = train.constants["images"], train.constants["labels"]
+    images, labels = train.resident_arrays["images"], train.resident_arrays["labels"]
     np.testing.assert_array_equal(images[999], images[0])
     assert labels[999] == labels[0] != labels[998] and len(np.unique(images, axis=0)) == 999
 

@@ -43,8 +43,8 @@ class Tiny(nn.Module):
 
 def split_of(ops, images=IMAGES):
     info = sources.Info("noise", "1", "test", len(images), CLASSES, list(map(str, range(CLASSES))), images.shape[1:])
-    constants = {"images": images, "labels": np.resize(LABELS, len(images))}
-    return dataset.Split(info, pipeline.parse(ops, test=True)[1], constants, ops=ops)
+    resident_arrays = {"images": images, "labels": np.resize(LABELS, len(images))}
+    return dataset.Split(info, pipeline.parse(ops, test=True)[1], resident_arrays, ops=ops)
 
 
 def with_weights(model):

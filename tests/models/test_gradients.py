@@ -14,6 +14,7 @@ import pytest
 
 from convnets import models
 from convnets.models import MODELS
+from convnets.runtime.arrays import name_leaves
 from tests.conftest import filled, reached
 from tests.models.test_models import GOLDEN
 
@@ -67,8 +68,7 @@ def objective(model, variables, images, train):
 
 
 def named(tree):
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
+    return {name: np.asarray(leaf) for name, leaf in name_leaves(tree).items()}
 
 
 def gradients(model, variables, images, train):

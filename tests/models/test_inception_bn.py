@@ -13,6 +13,7 @@ from convnets.errors import UsageError
 from convnets.layers import LRN, pool
 from convnets.models import googlenet, inception_bn
 from convnets.models.summary import sum_costs, summarize
+from convnets.runtime.arrays import name_leaves
 
 # The "output size" column of table 1 of Szegedy et al. 2014 and of figure 5 of Ioffe & Szegedy 2015. In the latter,
 # 4c, 4d, 4e take the sums of its widths, and 3c, 4e the size after the stride (see the model module's docstring).
@@ -42,12 +43,6 @@ def scores(model, variables, x, train):
     return jax.eval_shape(apply, variables, x)
 
 
-def leaves(tree):
-    return {
-        jax.tree_util.keystr(k, simple=True, separator="/"): v for k, v in jax.tree_util.tree_leaves_with_path(tree)
-    }
-
-
 @pytest.mark.parametrize(
     ("name", "kind", "table"),
     [("googlenet", googlenet.Inception, GOOGLENET), ("bn_inception", inception_bn.Inception, BN_INCEPTION)],
@@ -68,8 +63,8 @@ def test_modules_have_the_sizes_of_the_table(name, kind, table):
 
 def test_parameters_of_inception_3a():
     params = init(models.create("googlenet_main", 1000, "float32"), image(224))["params"]["inception_3a"]
-    assert sum(v.size for k, v in leaves(params).items() if k.endswith("kernel")) == 163_328
-    assert sum(v.size for k, v in leaves(params).items() if k.endswith("bias")) == 368
+    assert sum(v.size for k, v in name_leaves(params).items() if k.endswith("kernel")) == 163_328
+    assert sum(v.size for k, v in name_leaves(params).items() if k.endswith("bias")) == 368
 
 
 def test_separable_stem_has_the_counts_of_table_1():
@@ -104,7 +99,7 @@ def test_heads_are_named_and_only_there_in_training():
     assert {k: v.shape for k, v in auxiliary.items()} == {"loss1": (2, 10), "loss2": (2, 10)}
     plain = models.create("googlenet_main", 10, "float32")
     assert scores(plain, init(plain, x), x, train=True).shape == (2, 10)
-    assert leaves(init(plain, x)).keys() == {k for k in leaves(variables) if "/loss" not in k}
+    assert name_leaves(init(plain, x)).keys() == {k for k in name_leaves(variables) if "/loss" not in k}
 
 
 def test_evaluation_does_not_run_the_heads():
@@ -138,7 +133,7 @@ def test_initial_weights_are_caffes(name):
     kernel = conv(jax.random.key(0), (3, 3, 12, 1000))  # fan-in 108, variance 1/108
     assert float(jnp.abs(kernel).max()) <= (3 / 108) ** 0.5
     assert float(kernel.var()) == pytest.approx(1 / 108, rel=0.02)
-    assert all(v.dtype == jnp.float32 for v in leaves(init(model, image(SMALL[name]))).values())
+    assert all(v.dtype == jnp.float32 for v in name_leaves(init(model, image(SMALL[name]))).values())
 
 
 # A big network on two small images spends most of its time in XLA compilation, half of that on optimisation.
@@ -177,9 +172,9 @@ def test_options_of_googlenet():
         return models.create("googlenet_main", 10, "float32", **options)
 
     x = image(32)
-    like = leaves(init(create(), x))
+    like = name_leaves(init(create(), x))
     for options in ({"lrn": "caffe"}, {"lrn": "none"}, {"init_weights": "normal"}, {"init_weights": "he"}):
-        assert leaves(init(create(**options), x)) == like
+        assert name_leaves(init(create(**options), x)) == like
     seen = {}
 
     def intercept(call, args, kwargs, context):
@@ -210,7 +205,7 @@ def test_the_initial_weights_reach_every_layer():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(googlenet.INITS, "normal", constant_init)
-        like = leaves(init(model, image(80)))
+        like = name_leaves(init(model, image(80)))
     assert len(drawn) == sum(k.endswith("kernel") for k in like)
 
 
@@ -221,11 +216,11 @@ def test_networks_of_the_ablation():
     plain, baseline = create(norm=False, lrn=True, dropout=0.4), create(lrn=True, dropout=0.4)
     x = image(64, 2)
     normed, biased = init(create(), x), init(plain, x)
-    channels = sum(v.size for k, v in leaves(normed["params"]).items() if k.endswith("scale"))
+    channels = sum(v.size for k, v in name_leaves(normed["params"]).items() if k.endswith("scale"))
     assert channels == 11_295_240 - 11_285_224  # the published count has one more bias for every map
-    assert sum(v.size for v in leaves(biased).values()) == 11_285_224 - channels
+    assert sum(v.size for v in name_leaves(biased).values()) == 11_285_224 - channels
     assert "batch_stats" not in biased
-    assert leaves(init(baseline, x)).keys() == leaves(normed).keys()
+    assert name_leaves(init(baseline, x)).keys() == name_leaves(normed).keys()
     for model in (plain, baseline, create(activation="sigmoid")):
         assert scores(model, init(model, x), x, train=True).shape == (2, 1000)
     names = [r.name for r in summarize(baseline, (224, 224, 3))]
@@ -240,5 +235,5 @@ def test_bfloat16_computes_in_bfloat16(name):
     model = models.create(name, 10, "bfloat16")
     x = jax.ShapeDtypeStruct((2, 96, 96, 3), jnp.bfloat16)
     variables = init(model, x)
-    assert {v.dtype for v in leaves(variables).values()} == {jnp.dtype("float32")}
-    assert {v.dtype for v in leaves(scores(model, variables, x, train=True)).values()} == {jnp.dtype("bfloat16")}
+    assert {v.dtype for v in name_leaves(variables).values()} == {jnp.dtype("float32")}
+    assert {v.dtype for v in name_leaves(scores(model, variables, x, train=True)).values()} == {jnp.dtype("bfloat16")}

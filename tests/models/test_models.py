@@ -1,5 +1,6 @@
 """Every network in MODELS matches its paper: exact parameter and multiply-add counts, and sizes layer by layer."""
 
+import collections
 import functools
 import json
 import math
@@ -10,14 +11,18 @@ import numpy as np
 import pytest
 
 from convnets import models
+from convnets.analysis.graph_layout import lay_out
 from convnets.errors import UsageError
 from convnets.models import MODELS
+from convnets.models.graph import build_graph, count_depth
 from convnets.models.paper_costs import STATED
-from convnets.models.summary import sum_costs, summarize
+from convnets.models.summary import sum_costs, summarize, summarize_trace, trace_layers
+from tests.analysis.test_graph_layout import assert_clear
 from tests.conftest import ROOT, filled, quick_jit
 
-# {name: {"classes", "parameters", "multiply_adds", "sizes": {layer: output}}}; the numbers come from the papers'
-# tables or from arithmetic on them, never from this program's output.
+# {name: {"classes", "parameters", "multiply_adds", "depth": layers with weights on the longest path, "additions",
+# "concatenations", "sizes": {layer: output}}}; the numbers come from the papers' tables or from arithmetic on them, never
+# from this program's output.
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "models.json").read_text())
 
 
@@ -33,11 +38,19 @@ def test_every_model_has_a_golden():
 @pytest.mark.parametrize("name", GOLDEN)
 def test_counts_and_sizes(name):
     model, golden = create(name), GOLDEN[name]
-    rows = summarize(model, model.input_shape)
+    trace = trace_layers(model, model.input_shape)
+    rows = summarize_trace(trace)
     totals = sum_costs(rows)
     assert totals["parameters"] == golden["parameters"]
     assert totals["multiply_adds"] == golden["multiply_adds"]
     assert {k: v for r in rows if (k := r.name) in golden["sizes"] for v in [r.output]} == golden["sizes"]
+    graph = build_graph(trace)
+    joins = collections.Counter(node.kind for node in graph.nodes if len(node.inputs) > 1)
+    expected = {"add": golden.get("additions"), "concatenate": golden.get("concatenations")}
+    assert joins == {kind: count for kind, count in expected.items() if count}
+    assert count_depth(graph) == golden["depth"]
+    assert [node.name for node in graph.nodes if node.layer] == [r.name for r in rows]  # all lead to an output
+    assert_clear(lay_out(graph))
 
 
 def shapes(model):

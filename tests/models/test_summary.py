@@ -34,6 +34,9 @@ def test_branches_by_hand():
     assert found["strided"].parameters == 3 * 3 * 4 * 6
     assert found["out"].parameters == 4 * 4 * 6 * 10 + 10 and found["out"].multiply_adds == 960
     assert found["pool"].output == [8, 8, 8] and found["pool"].parameters == 0
+    # The lecture: output height x output width x channels x kernel size^2; no part of the multiply-adds.
+    assert {k: r.pooling_operations for k, r in found.items() if r.pooling_operations} == {"pool": 8 * 8 * 8 * 2 * 2}
+    assert found["pool"].multiply_adds == 0
 
 
 @pytest.mark.parametrize("layer", ["C1", "S2", "C3", "S4"])

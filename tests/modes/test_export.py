@@ -1,16 +1,21 @@
 """Export tests that would take too long with the real processes of test_run.py."""
 
+import json
+import re
+
 import jax
 import numpy as np
 import optax
 import pytest
 
 from configs import base
-from convnets import models
+from convnets import api, models
 from convnets.models.pretrained import weights
-from convnets.modes import export
+from convnets.modes import evaluate, export
+from convnets.runtime import files, shipped
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.state import create_state
+from tests.test_api import GOLDEN
 
 
 @pytest.mark.parametrize(("options", "name"), [({}, "layer1.0.bn1.running_var"), ({"epsilon": 1e-3}, "params/fc/bias")])
@@ -34,3 +39,31 @@ def test_export_takes_published_names_where_they_say_the_same(options, name, tmp
     found = weights.load(file, "resnet20_cifar", trained.variables, model)
     for ours, theirs in zip(jax.tree.leaves(trained.variables), jax.tree.leaves(found), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_finished_run_comes_along_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    export.ship(evaluate.member(GOLDEN, ["--config.data.data_dir=/somewhere"]), GOLDEN, "own")
+    card, result = (json.loads(p.read_text()) for p in (tmp_path / "own" / "manifest.json", GOLDEN / "result.json"))
+    assert {k: card[k] for k in ("seed", "commit", "top1_error")} == {
+        k: result[k] for k in ("seed", "commit", "top1_error")
+    }
+    assert card["config"] == "configs/ablation.py:mnist10k" and card["command"].startswith("python run.py --config=")
+    assert shipped.names() == ["own"] and "somewhere" not in (tmp_path / "own" / "config.json").read_text()
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 8, 8, 1), np.uint8)
+    ours, theirs = (api.open_run(name) for name in ("own", GOLDEN))
+    np.testing.assert_array_equal(ours.predict(pixels), theirs.predict(pixels))
+    assert ours.class_names == theirs.class_names
+
+
+def test_what_comes_along_is_small_and_has_its_card():
+    assert sum(p.stat().st_size for p in shipped.FOLDER.rglob("*")) < 8_000_000
+    for name in shipped.names():
+        for part in ("manifest", "config"):
+            text = (shipped.FOLDER / name / f"{part}.json").read_text()
+            assert not re.search(r"/(work|root|home|tmp)/", text), name
+        card = files.read_json(shipped.FOLDER / name / "manifest.json")
+        assert {"command", "commit", "seed", "top1_error", "config", "overrides"} <= set(card)
+        assert re.fullmatch("[0-9a-f]{40}", card["commit"])
+        run = api.open_run(name)
+        assert sum(v.size for v in jax.tree.leaves(run.variables["params"])) == card["parameters"]

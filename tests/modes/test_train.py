@@ -2,12 +2,14 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
 
-from configs import base
+from configs import base, lenet
 from convnets.augment.statistics import load_statistics
+from convnets.data import dataset
 from convnets.errors import CheckpointError, UsageError
 from convnets.modes import train
 
@@ -71,4 +73,22 @@ def test_statistics_are_read(tmp_path):
     assert all(
         np.array_equal(value, wanted[key])
         for key, value in load_statistics(tmp_path / "statistics.npz")._asdict().items()
+    )
+
+
+def test_decoded_images_alone_are_trained_on_without_tensorflow(tmp_path, monkeypatch, capsys):
+    """The cache of decoded images goes to a machine that has neither the data set nor TensorFlow."""
+    config = lenet.get_config("digits")
+    config.train.epochs = 0.01
+    config.data.train_ops = config.data.test_ops = config.data.test_ops + "|standardize"
+    monkeypatch.setenv("CONVNETS_CACHE", str(tmp_path / "cache"))
+    dataset.load_splits(**config.data)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
+    for name in [name for name in sys.modules if name.split(".")[0] in ("tensorflow", "tensorflow_datasets")]:
+        monkeypatch.setitem(sys.modules, name, None)  # importing it fails
+    train.train(config, tmp_path, False)
+    assert json.loads((tmp_path / "result.json").read_text())["num_examples"] == 360
+    assert (
+        f"note: digits is not in {tmp_path / 'nothing'}; its decoded images are in {tmp_path}"
+        in capsys.readouterr().out
     )

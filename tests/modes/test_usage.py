@@ -1,7 +1,13 @@
-"""Flags that are paths."""
+"""Flags that are paths, and what a command does before it begins."""
+
+import copy
+import json
 
 import pytest
 
+import run
+from configs import base
+from convnets.errors import UsageError
 from convnets.modes import usage
 
 
@@ -43,3 +49,29 @@ def test_a_path_that_cannot_be_is_a_wrong_value(parser, text):
 
 def test_a_path_is_kept_as_it_was_given():
     assert usage.PathParser().parse("runs/a [1], #2") == "runs/a [1], #2"
+
+
+def check(tmp_path, mode, *overrides, weights=""):
+    """Checks a command of run.py on a workdir that is not there yet."""
+    given = copy.deepcopy(run.FLAGS)
+    given.unparse_flags()
+    given(["run.py", f"--mode={mode}", f"--workdir={tmp_path / 'run'}", f"--weights={weights}", "--distributed=off"])
+    return usage.check_command(given, [], list(overrides), "configs/lenet.py:digits")
+
+
+def test_a_wrong_config_leaves_no_folder(tmp_path):
+    with pytest.raises(UsageError, match=r"optim\.lr is -1"):
+        check(tmp_path, "train", "--config.optim.lr=-1")
+    assert not (tmp_path / "run").exists()
+    check(tmp_path, "train")
+    assert (tmp_path / "run").is_dir()
+
+
+def test_only_a_training_that_begins_needs_the_weights_that_it_begins_with(tmp_path):
+    with pytest.raises(UsageError, match=r"gone\.safetensors does not exist"):
+        check(tmp_path, "train", "--config.model.init_from=gone.safetensors")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "config.json").write_text(json.dumps(base.get_config().to_dict()))
+    for mode in ("train", "evaluate", "export"):
+        weights = tmp_path / "written.safetensors" if mode == "export" else ""
+        check(tmp_path, mode, "--config.model.init_from=gone.safetensors", weights=str(weights))

@@ -5,7 +5,9 @@ from collections import defaultdict
 import pytest
 
 from convnets.report import figures, generate, pages, results, tables, verdicts
+from convnets.runtime import shipped
 from convnets.sweep.experiment import Claim, Evaluation, Experiment, Row, Scale, load_experiments
+from experiments import published
 from tests.conftest import ROOT
 from tests.report.test_results import finished
 
@@ -116,3 +118,16 @@ def test_the_figure_shows_what_was_measured_and_is_the_same_again(made, tmp_path
     assert [bar[1] for bar in bars] == ["net", "hot"] and bars[0][2:] == pytest.approx((1.1, 0.2484, 0.95), abs=1e-4)
     assert lines == {"net": [pytest.approx((3, 10.1, 0.2484, 11.0), abs=1e-4)]}
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_published_weights_and_networks_that_come_along_have_their_tables():
+    config = {"model": {"name": "resnet32_cifar"}}
+    result = {"config": config, "dataset": "cifar10:3.0.2", "num_examples": 10_000, "top1_error": 7.37,
+              "protocol": "single", "commit": "a" * 40, "seed": 0}  # fmt: skip
+    old, new = (
+        {**published.entry("32", result), "top1_error": e, "commit": c * 40} for e, c in ((7.4, "b"), (7.37, "a"))
+    )
+    rows = [line for line in pages.published([old, new]) if "resnet32" in line]
+    assert rows == ["| `resnet32_cifar` | resnet32-d509ac18.th | cifar10, 10,000 | 7.37 | **7.37** | +0.00 | aaaaaaa |"]
+    assert pages.published([]) == [] and pages.demonstrations([old, new]) == []
+    assert [line.split("`")[1] for line in pages.shipped_networks()[6:-1]] == shipped.names()

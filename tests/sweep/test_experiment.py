@@ -22,8 +22,9 @@ def described(config):
 @pytest.mark.parametrize(
     ("name", "seed", "split"),
     [
-        ("ablation.py:digits320", 0, "train[0:320]"),
-        ("ablation.py:digits320", 3, "train[960:1280]"),
+        ("ablation.py:lecun320", 0, "train[0:320]"),
+        ("ablation.py:lecun320", 3, "train[960:1280]"),
+        ("ablation.py:lecun320", 1000, "train[20800:21120]"),  # of a pilot
         ("handcrafted.py:conv-cifar10-100", 2, "train[200:300]"),
     ],
 )

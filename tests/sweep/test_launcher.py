@@ -16,7 +16,7 @@ import pytest
 from convnets.errors import UsageError
 from convnets.runtime import files
 from convnets.sweep import trials
-from convnets.sweep.experiment import FOLDER, SIZES, check_experiment, load_experiments
+from convnets.sweep.experiment import SIZES, check_experiment, load_experiments
 from convnets.sweep.launcher import _local
 from tests.conftest import ROOT
 from tests.report.test_results import finished
@@ -95,11 +95,14 @@ def test_19_killed_and_started_again_a_sweep_repeats_nothing_and_shows_each_stat
     assert log(own["first"]).count("steps on") == 1 and "resumed" not in log(own["first"])
     assert before == {name: (own["first"] / name).stat().st_mtime_ns for name in before}
     assert re.search(r"resumed at step \d+", log(own["second"]))
-    table = {row: line for line in out[out.index("━") :].splitlines() for row in own if f"│ {row} " in line}
+    shown, _, summary = out.partition("tiny: lower is better")
+    table = {row: line for line in shown[shown.index("━") :].splitlines() for row in own if f"│ {row} " in line}
     states = {"first": "done", "second": "done", "diverges": "diverged", "crashes": "failed"}
     for row, state in states.items():
         assert f"│ {state} " in table[row], table[row]
     assert "the loss is not finite" in table["diverges"] and "rc 2: error: data.test_ops gives" in table["crashes"]
+    means = {line.split("│")[1].strip(): line for line in summary.splitlines() if "│" in line}
+    assert "1 of 1" in means["first, half"] and "1 diverged" in means["diverges"] and "0 of 1" in means["crashes"]
     half = json.loads((own["first"] / "evaluation-half.json").read_text())
     assert half["num_examples"] == 180 and json.loads((own["first"] / "result.json").read_text())["num_examples"] == 360
 
@@ -139,7 +142,8 @@ def test_print_shows_the_commands_of_what_is_missing(tmp_path):
 
 
 def test_a_trial_is_named_by_what_it_computes(tmp_path):
-    plan = lambda *rows, extra=(): list(trials.plan_trials(str(experiment(tmp_path, *rows)), "cpu", 2, extra))  # noqa: E731
+    load = lambda *rows: trials.load_experiment(str(experiment(tmp_path, *rows)), "cpu")  # noqa: E731
+    plan = lambda *rows, extra=(): list(trials.plan_trials(load(*rows), "cpu", 2, extra))  # noqa: E731
     names = plan("'a'", "'b', '--config.optim.lr=0.1'")
     assert len(set(names)) == 4
     assert plan("'renamed', '--config.optim.lr=0.1'") == names[2:] == plan("'b', '--config.optim.lr=0.10'")
@@ -194,6 +198,11 @@ def test_jobs_share_the_cores_and_the_accelerators_memory(tmp_path, monkeypatch)
     assert started == [("a", [], None)]  # a single trial gets all cores and memory
 
 
+def test_seeds_begin_after_the_one_that_chose_the_recipe():
+    planned = trials.plan_trials(load_experiments()["lenet"], "full", None, []).values()
+    assert sorted({trial.seed for trial in planned}) == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("name", load_experiments())
 def test_every_experiment_is_right(name, monkeypatch):
     """Uses one device, which divides every batch size: the neocognitron's batch is a single image."""
@@ -202,5 +211,5 @@ def test_every_experiment_is_right(name, monkeypatch):
     assert check_experiment(experiment) == []
     for size in SIZES:
         if getattr(experiment, size):
-            found = trials.plan_trials(str(FOLDER / f"{name}.py"), size, 1, [])
+            found = trials.plan_trials(experiment, size, 1, [])
             assert len(found) <= len(getattr(experiment, size).rows)

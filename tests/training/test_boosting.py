@@ -52,7 +52,9 @@ def test_half_of_the_second_networks_examples_are_misclassified_and_the_third_se
 
 
 def test_a_list_of_examples_is_the_training_set(scratch):
-    config = load_config(str(ROOT / "configs/lenet.py:digits"), ["--config.train.epochs=2.0", "--config.train.batch_size=2"])
+    config = load_config(
+        str(ROOT / "configs/lenet.py:digits"), ["--config.train.epochs=2.0", "--config.train.batch_size=2"]
+    )
     picked = np.array([[3, 7], [0, 7], [9, 2]], np.int32)
     components = Components(config[0], picked=picked)
     batches = list(components.feed(0, 0))
@@ -72,8 +74,12 @@ def test_three_networks_in_turn(scratch, tmp_path, capsys):
     train.train(config, tmp_path, False)
     result = json.loads((tmp_path / "result.json").read_text())
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert result["parameters"] == 3 * 16_885 and [line["step"] for line in lines] == list(range(1, result["steps"] + 1))
-    seeds = [json.loads((tmp_path / f"net{n}" / "metrics.jsonl").read_text().splitlines()[0])["loss"] for n in (1, 2, 3)]
+    assert result["parameters"] == 3 * 16_885 and [line["step"] for line in lines] == list(
+        range(1, result["steps"] + 1)
+    )
+    seeds = [
+        json.loads((tmp_path / f"net{n}" / "metrics.jsonl").read_text().splitlines()[0])["loss"] for n in (1, 2, 3)
+    ]
     assert len(set(seeds)) == 3
     train.train(config, tmp_path, False)
     assert "already complete" in capsys.readouterr().out

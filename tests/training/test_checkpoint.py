@@ -8,7 +8,8 @@ import pytest
 
 from convnets import models
 from convnets.errors import CheckpointError
-from convnets.training.checkpoint import Checkpoints, flatten
+from convnets.runtime.arrays import name_leaves
+from convnets.training.checkpoint import Checkpoints
 from convnets.training.state import create_state
 
 
@@ -48,7 +49,9 @@ def test_a_folder_may_have_any_name(name, tmp_path, capsys):
         Checkpoints(folder).save(make(step=step), seconds=1.5)
     restored, facts = Checkpoints(folder).restore(make(seed=1, step=0))
     assert facts == {"seconds": 1.5} and sorted(p.name for p in folder.iterdir()) == ["2", "3"]
-    assert all(np.array_equal(a, b) for a, b in zip(flatten(make()).values(), flatten(restored).values(), strict=True))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(name_leaves(make()).values(), name_leaves(restored).values(), strict=True)
+    )
     assert capsys.readouterr().out == ""
 
 
@@ -57,7 +60,7 @@ def test_round_trip_is_exact(tmp_path):
     Checkpoints(tmp_path).save(saved, seconds=1.5)
     restored, facts = Checkpoints(tmp_path).restore(make(seed=1, step=0))
     assert facts == {"seconds": 1.5}
-    for (name, a), b in zip(flatten(saved).items(), flatten(restored).values(), strict=True):
+    for (name, a), b in zip(name_leaves(saved).items(), name_leaves(restored).values(), strict=True):
         assert np.array_equal(a, b) and a.dtype == b.dtype, name
 
 
@@ -105,7 +108,9 @@ def test_whatever_file_is_damaged_the_state_is_one_that_was_saved(pair, tmp_path
         restored = Checkpoints(folder).restore(make())[0]
         step, said = int(restored.step), capsys.readouterr().out
         assert (f"{folder / '2'} is damaged: " in said) == (step == 1), (file, said)
-        for (name, a), b in zip(flatten(restored).items(), flatten(make(step=step, seed=step)).values(), strict=True):
+        for (name, a), b in zip(
+            name_leaves(restored).items(), name_leaves(make(step=step, seed=step)).values(), strict=True
+        ):
             assert np.array_equal(a, b), (file, name)
         if "METADATA" in file.name or (pair / file).stat().st_size > 5000:
             assert step == 1 and (how != "truncate" or "METADATA" not in file.name or file.name in said), (file, said)
@@ -152,3 +157,12 @@ def test_a_save_that_fails_says_so(tmp_path):
     (tmp_path / "blocked").write_text("a file")
     with pytest.raises(CheckpointError, match="step 3 could not be written"):
         Checkpoints(tmp_path / "blocked").save(make())
+
+
+def test_a_temporary_folder_with_a_pattern_in_its_name_serves_too(tmp_path, monkeypatch):
+    (tmp_path / "[a]").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "[a]"))
+    checkpoints = Checkpoints(tmp_path / "run [lr=0.1]")
+    checkpoints.save(make())
+    restored = checkpoints.restore(make(seed=1))
+    assert restored and int(restored[0].step) == 3

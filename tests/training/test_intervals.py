@@ -75,7 +75,7 @@ def test_steps_by_hand(examples, batch, epochs, steps):
 def test_the_loop_takes_every_step_once(examples, batch, every):
     """The loop itself with these pauses; a seed's run and several seeds as one program share both."""
     run, events = schedule(examples, batch, 500 * batch / examples, every), []
-    step = lambda state, batch, constants: (state + 1, {"count": 1})  # noqa: E731
+    step = lambda state, batch, resident_arrays: (state + 1, {"count": 1})  # noqa: E731
     visit = lambda step, state, sums: (events.append((step, len(sums))), state)[1]  # noqa: E731
     end = train_loop({1: step}, 0, iter([{}] * 1000), {}, start=0, stop=run.components.total, next_event=run.next_event, on_event=visit,
               should_stop=lambda step: False, on_dispatch=lambda step, count: None)  # fmt: skip

@@ -48,6 +48,11 @@ def test_the_manifest_tells_where_a_run_comes_from():
     assert facts["commit"] == "unknown" or len(facts["commit"].removesuffix("+changes")) == 40
 
 
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
+    monkeypatch.setattr(provenance, "PACKAGES", ("jax", "no-such-package"))
+    assert set(provenance.versions()) == {"python", "jax"}
+
+
 def test_a_line_that_is_recorded_is_no_change_of_the_code(tmp_path, monkeypatch):
     code, lines = tmp_path / "convnets" / "provenance.py", tmp_path / "benchmarks" / "results.jsonl"
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
@@ -56,6 +61,8 @@ def test_a_line_that_is_recorded_is_no_change_of_the_code(tmp_path, monkeypatch)
         path.write_text("first\n")
     monkeypatch.setattr(provenance, "__file__", str(code))
     assert provenance.commit() == "unknown"
+    monkeypatch.setenv("CONVNETS_COMMIT", "of the copied tree")
+    assert provenance.commit() == "of the copied tree"
     for command in (["init"], ["add", "."], ["commit", "-m", "first"]):
         subprocess.run([*git, *command], check=True, capture_output=True)
     lines.write_text("first\nsecond\n")

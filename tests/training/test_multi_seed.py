@@ -12,9 +12,10 @@ from convnets.augment import device_ops, pipeline
 from convnets.config import configs_of_seeds, load_config
 from convnets.errors import DivergedError
 from convnets.modes import train_seeds
+from convnets.runtime.arrays import name_leaves
 from convnets.runtime.preemption import Preemption
 from convnets.training import divergence
-from convnets.training.checkpoint import Checkpoints, flatten
+from convnets.training.checkpoint import Checkpoints
 from convnets.training.multi_seed import Population
 from convnets.training.trainer import Run
 from tests.conftest import ROOT
@@ -74,7 +75,7 @@ def test_members_are_the_single_runs_of_their_seeds(whole, tmp_path):
         for ours, theirs in zip(lines(folder), lines(single), strict=True):
             assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
         ours, theirs = saved(folder), saved(single)
-        assert ours.keys() == theirs.keys() == flatten(run.state).keys()
+        assert ours.keys() == theirs.keys() == name_leaves(run.state).keys()
         for name, value in theirs.items():
             np.testing.assert_allclose(
                 ours[name], value, rtol=1e-4, atol=1e-5 * max(np.abs(value).max(), 1), err_msg=name
@@ -159,7 +160,7 @@ def test_those_behind_come_up_to_the_others(tmp_path):
 
 
 def test_runs_that_share_no_data_are_refused():
-    _, problems = configs_of_seeds(ROOT / "configs/ablation.py:digits320", [], 2)
+    _, problems = configs_of_seeds(ROOT / "configs/ablation.py:lecun320", [], 2)
     assert len(problems) == 1 and problems[0].startswith("--seeds: data.train_split follows the seed in this config")
     _, problems = configs_of_seeds(ROOT / "configs/ablation.py:mnist10k", ["--config.data.loader=stream"], 2)
     assert len(problems) == 1 and "resident" in problems[0]

@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,13 +10,15 @@ from convnets import models
 from convnets.augment import pipeline
 from convnets.data import dataset, sampler, sources
 from convnets.evaluation.evaluator import Evaluator
+from convnets.layers import BatchNorm, Conv, Dense
 from convnets.runtime import parallel
-from convnets.training import checkpoint, train_step
+from convnets.runtime.arrays import name_leaves
+from convnets.training import train_step
 from convnets.training.state import create_state
 
 N, BATCH = 37, 8
 RNG = np.random.default_rng(0)
-CONSTANTS = {
+RESIDENT = {
     "images": RNG.integers(0, 255, (N, 28, 28, 1), dtype=np.uint8),
     "labels": RNG.integers(0, 10, N).astype(np.int32),
 }
@@ -37,15 +40,15 @@ def train(network, devices, count, per_dispatch=1, monkeypatch=None):
     step = train_step.train_step(network, optimizer, loss, OPS, 5)
     mapped = parallel.parallel(step, train=True, steps=per_dispatch, devices=jax.devices()[:devices])
     batches, losses = list(sampler.training_schedule(N, BATCH, 5, 0, count)), []
-    at, constants = (parallel.replicate(v, jax.devices()[:devices]) for v in (at, CONSTANTS))
+    at, resident_arrays = (parallel.replicate(v, jax.devices()[:devices]) for v in (at, RESIDENT))
     for i in range(0, count, per_dispatch):
-        at, sums = mapped(at, parallel.shard(batches[i : i + per_dispatch], devices), constants)
+        at, sums = mapped(at, parallel.shard(batches[i : i + per_dispatch], devices), resident_arrays)
         losses += np.asarray(sums["loss"]).tolist()
     return jax.device_get(at), losses
 
 
 def assert_close(a, b, tolerance):
-    for (name, x), y in zip(checkpoint.flatten(a).items(), checkpoint.flatten(b).values(), strict=True):
+    for (name, x), y in zip(name_leaves(a).items(), name_leaves(b).values(), strict=True):
         np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance * np.abs(x).max(), err_msg=name)
 
 
@@ -60,6 +63,43 @@ def test_two_devices_give_the_gradients_of_one(network):
         np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5 * np.abs(x).max() + 1e-5)
 
 
+class Normed(nn.Module):
+    ghost_batch: int
+    input_shape = (32, 32, 1)
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        x = Conv(2, 8, 8, bias="none", name="conv1")(x)
+        return Dense(10, name="out")(BatchNorm(ghost_batch=self.ghost_batch)(x, train=train).reshape(len(x), -1))
+
+
+def test_ghost_batches_of_one_device_are_the_batches_of_two():
+    (one, losses), (two, same) = train(Normed(BATCH // 2), 1, 3), train(Normed(0), 2, 3)
+    assert losses == pytest.approx(same, rel=1e-5)
+    assert_close(one, two, 1e-4)
+    assert losses != pytest.approx(train(Normed(0), 1, 3)[1], rel=1e-3)
+
+
+def test_curvature_is_sampled_from_each_devices_first_example(monkeypatch):
+    """LeNet-5 learns the squared error of the units in front of its RBF layer."""
+    model = models.create("lenet5", 10, "float32")
+    seen = []
+    watcher = optax.GradientTransformationExtraArgs(
+        optax.init_empty_state, lambda updates, state, params, *, curvature, **_: (curvature(params), state))  # fmt: skip
+    monkeypatch.setattr(train_step, "sample_curvature", lambda outputs, params, signs: seen.append(signs.shape) or jax.tree.map(
+        lambda p: p * 0 + jnp.sum(outputs(params)), params))  # fmt: skip
+    state = jax.device_get(create_state(model, watcher, model.input_shape, 0))
+    step = parallel.parallel(train_step.train_step(model, watcher, "rbf_map", PLAIN, 5), train=True)
+    batch = next(sampler.training_schedule(N, 4, 5, 0, 1))
+    after, _ = step(parallel.replicate(state), parallel.shard([batch], 2), parallel.replicate(RESIDENT))
+    x = pipeline.apply(PLAIN, None, RESIDENT["images"][batch["index"]])
+    _, sown = model.apply(state.variables, x, train=False, mutable="outputs")
+    units = sown["outputs"]["OUT"]["units"][0]
+    assert seen == [(1, 84)] and units.shape == (4, 84)
+    change = after.params["F6"]["bias"] - state.params["F6"]["bias"]
+    np.testing.assert_allclose(change, float(units[0].sum() + units[2].sum()) / 2, rtol=1e-3)
+
+
 def test_several_steps_in_a_dispatch_are_the_same_steps(network):
     single, losses = train(network, 2, 4)
     several, same = train(network, 2, 4, per_dispatch=2)
@@ -71,7 +111,7 @@ def test_several_steps_of_a_population_in_a_dispatch_are_the_same_steps():
     """Accelerators run several steps per dispatch."""
     model = models.create("stack", 10, "float32", layers="conv(4, 3)|relu|norm|dropout(0.5)|out", side=8)
     ops, optimizer, seeds = pipeline.parse("decode|value_range(0.0, 1.0)|pad_crop(1)|flip")[1], optax.sgd(0.1), (3, 4)
-    constants = parallel.replicate({"images": CONSTANTS["images"][:, :8, :8], "labels": CONSTANTS["labels"]})
+    resident_arrays = parallel.replicate({"images": RESIDENT["images"][:, :8, :8], "labels": RESIDENT["labels"]})
     members = [jax.device_get(create_state(model, optimizer, model.input_shape, seed)) for seed in seeds]
     start = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
     orders = [sampler.training_schedule(N, 4, seed, 0, 2) for seed in seeds]
@@ -80,9 +120,9 @@ def test_several_steps_of_a_population_in_a_dispatch_are_the_same_steps():
     once, twice = (parallel.parallel(step, train=True, steps=n, seeds=seeds) for n in (1, 2))
     now, losses = parallel.replicate(start), []
     for batch in batches:
-        now, sums = once(now, parallel.shard([batch], 2), constants)
+        now, sums = once(now, parallel.shard([batch], 2), resident_arrays)
         losses.append(np.asarray(sums["loss"])[0])
-    after, sums = twice(parallel.replicate(start), parallel.shard(batches, 2), constants)
+    after, sums = twice(parallel.replicate(start), parallel.shard(batches, 2), resident_arrays)
     np.testing.assert_allclose(sums["loss"], losses, rtol=1e-5)
     assert after.step.tolist() == [2, 2] and losses[0][0] != losses[0][1]
     assert_close(jax.device_get(now), jax.device_get(after), 1e-5)
@@ -94,7 +134,7 @@ def test_the_state_is_donated_and_has_no_device_axis(network):
     before = jax.tree.map(jnp.shape, at.params)
     step = parallel.parallel(train_step.train_step(network, optimizer, "softmax", OPS, 5), train=True)
     after, _ = step(
-        at, parallel.shard([next(sampler.training_schedule(N, BATCH, 5, 0, 1))], 2), parallel.replicate(CONSTANTS)
+        at, parallel.shard([next(sampler.training_schedule(N, BATCH, 5, 0, 1))], 2), parallel.replicate(RESIDENT)
     )
     assert jax.tree.map(jnp.shape, after.params) == before
     assert all(v.is_deleted() for v in jax.tree.leaves(at.params))
@@ -104,12 +144,12 @@ def test_the_state_is_donated_and_has_no_device_axis(network):
 def test_evaluation_counts_exactly_n_for_any_batch(batch_size):
     network = models.create("lenet5_modern", 10, "float32")
     at = parallel.replicate(create_state(network, optax.identity(), network.input_shape, 0).variables)
-    split = dataset.Split(INFO, PLAIN, CONSTANTS, ops="decode")
+    split = dataset.Split(INFO, PLAIN, RESIDENT, ops="decode")
     summary, scores, _ = Evaluator(network, "softmax", split, protocol="single", batch_size=batch_size)(at)
     assert summary["num_examples"] == N and scores.shape == (N, 10)
-    expected = network.apply(at, pipeline.apply(PLAIN, None, CONSTANTS["images"]), train=False)
+    expected = network.apply(at, pipeline.apply(PLAIN, None, RESIDENT["images"]), train=False)
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
-    wrong = np.argmax(expected, 1) != CONSTANTS["labels"]
+    wrong = np.argmax(expected, 1) != RESIDENT["labels"]
     assert summary["top1_error"] == pytest.approx(100 * wrong.mean())
 
 

@@ -17,9 +17,10 @@ from convnets.errors import CheckpointError
 from convnets.evaluation.evaluator import Evaluator
 from convnets.models.pretrained import weights
 from convnets.runtime import parallel
+from convnets.runtime.arrays import name_leaves
 from convnets.runtime.preemption import Preemption
 from convnets.training import train_step, validation
-from convnets.training.checkpoint import Checkpoints, flatten
+from convnets.training.checkpoint import Checkpoints
 from convnets.training.optimizer import make_recipe
 from convnets.training.schedules import Errors, parse_feedback
 from convnets.training.state import TrainState
@@ -94,7 +95,7 @@ def test_stopped_and_resumed_is_never_stopped(whole, tmp_path, monkeypatch, stop
     monkeypatch.setattr(Run, "on_event", visit)
     assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == stop // 2 * 2
     again = run(config(**REACTING), tmp_path)
-    for (name, a), b in zip(flatten(again.state).items(), flatten(whole[0].state).values(), strict=True):
+    for (name, a), b in zip(name_leaves(again.state).items(), name_leaves(whole[0].state).values(), strict=True):
         assert np.array_equal(a, b), name
     assert (tmp_path / "metrics.jsonl").read_text() == (whole[1] / "metrics.jsonl").read_text()
     assert float(again.state.scale) < 1
@@ -218,5 +219,5 @@ def test_bfloat16_is_one_leaf(name):
         assert np.isfinite(loss).all() and all(np.isfinite(v).all() for v in jax.tree.leaves(after))
     else:
         before, after, _ = jax.eval_shape(on_one_device, variables, images)
-    for (key, old), new in zip(flatten(before).items(), flatten(after).values(), strict=True):
+    for (key, old), new in zip(name_leaves(before).items(), name_leaves(after).values(), strict=True):
         assert new.dtype == old.dtype and old.dtype in (np.float32, np.int32), key

@@ -8,6 +8,7 @@ import numpy as np
 
 from convnets import models
 from convnets.models.pretrained.names import IGNORED, PUBLISHED_LAYERS, published_names, published_shape
+from convnets.runtime.arrays import name_leaves
 
 # Networks of torchvision that bear a paper's name and are others, by a tensor that they alone have.
 OTHERS = {
@@ -45,7 +46,8 @@ def _fits(arrays: dict[str, np.ndarray], model_name: str, classes: int) -> bool:
     model = models.create(model_name, classes, "float32")
     init = functools.partial(model.init, train=False)
     like = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *model.input_shape)))
-    ours = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
-            for path, leaf in jax.tree_util.tree_leaves_with_path(like)}  # fmt: skip
-    wanted = {theirs: published_shape(k, ours[k]) for k, theirs in published_names(model_name, list(ours)).items()}
+    ours = name_leaves(like)
+    wanted = {
+        theirs: published_shape(k, ours[k].shape) for k, theirs in published_names(model_name, list(ours)).items()
+    }
     return wanted == {k: v.shape for k, v in arrays.items() if not k.endswith(IGNORED)}

@@ -42,8 +42,8 @@ from convnets.models.pretrained.names import (
     unwrapped,
 )
 from convnets.models.pretrained.selection import HEADS, layer_of, select_layers, without_missing_heads
+from convnets.runtime.arrays import list_differences, name_leaves, show_differences
 
-SHOWN = 5  # maximum number of differences listed in an error
 OURS = ("params/", "batch_stats/")
 
 
@@ -65,7 +65,7 @@ def unpublished(model_name: str, model: nn.Module) -> str:
     """Returns why a model's weights cannot be saved under published names; '' if they can."""
     if model_name not in PUBLISHED_LAYERS:
         return f"no source publishes '{model_name}'"
-    other = _other(_as_named(model_name), function(model))
+    other = _other(_asname_leaves(model_name), function(model))
     return f"those of '{model_name}' have {other}" if other else ""
 
 
@@ -74,7 +74,7 @@ def without_heads(variables: Any) -> Any:
     return {k: {layer: v for layer, v in tree.items() if layer not in HEADS} for k, tree in variables.items()}
 
 
-def _as_named(model_name: str) -> dict[str, Any]:
+def _asname_leaves(model_name: str) -> dict[str, Any]:
     return function(models.create(model_name, 10, "float32"))
 
 
@@ -106,7 +106,7 @@ def load(path: Path | str, model_name: str, variables_like: Any, model: nn.Modul
     made_for = notes.get("model", model_name)
     if made_for.removesuffix("_main") != model_name.removesuffix("_main"):
         raise CheckpointError(f"{path} holds weights of model '{made_for}', not of '{model_name}'")
-    wanted = without_missing_heads(_named(variables_like), arrays)
+    wanted = without_missing_heads(name_leaves(variables_like), arrays)
     own = any(k.startswith(OURS) for k in arrays)
     try:
         theirs = {k: k for k in wanted} if own else published_names(model_name, list(wanted))
@@ -136,7 +136,7 @@ def load_layers(
         CheckpointError: as in `load`, or a tensor of these layers is missing or has another shape.
     """
     arrays, notes = read(path)
-    named = without_missing_heads(_named(variables), arrays)
+    named = without_missing_heads(name_leaves(variables), arrays)
     wanted = {k: named[k] for k in select_layers(layers, list(named), model_name)}
     theirs = {k: k for k in named}
     if not any(k.startswith(OURS) for k in arrays):
@@ -157,7 +157,7 @@ def _check_function(path: Path | str, notes: dict[str, str], made_for: str, mode
     """Raises CheckpointError if the model's options differ from those of the file's network."""
     if model is None or made_for not in models.MODELS:
         return
-    options = json.loads(notes["options"]) if "options" in notes else _as_named(made_for)
+    options = json.loads(notes["options"]) if "options" in notes else _asname_leaves(made_for)
     if other := _other(options, function(model)):
         raise CheckpointError(f"{path} holds weights of another function: its '{made_for}' has {other}")
 
@@ -173,7 +173,7 @@ def save(
     Raises:
         CheckpointError: the model has no published names, or the file cannot be written.
     """
-    path, arrays = Path(path), {k: np.asarray(v) for k, v in _named(jax.device_get(variables)).items()}
+    path, arrays = Path(path), {k: np.asarray(v) for k, v in name_leaves(jax.device_get(variables)).items()}
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: weights are written as .safetensors")
     if own_names:
@@ -217,11 +217,6 @@ def read(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return unwrapped(arrays), notes
 
 
-def _named(variables: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(variables)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-
-
 def _network(path: Path | str, arrays: dict[str, np.ndarray]) -> str:
     if found := identify.find_network(arrays):
         return found
@@ -241,7 +236,7 @@ def _take(
     own = all(k == v for k, v in theirs.items())
     _check(path, arrays, theirs, wanted, whole and not own)
     values = []
-    for name, like in _named(variables_like).items():
+    for name, like in name_leaves(variables_like).items():
         if name in wanted:
             with np.errstate(over="ignore"):  # found below
                 array = arrays[theirs[name]].astype(like.dtype)
@@ -260,24 +255,22 @@ def _check(
     own = all(k == v for k, v in theirs.items())
     shapes = {theirs[k]: tuple(v.shape) if own else published_shape(k, v.shape) for k, v in wanted.items()}
     other = {k: v for k, v in shapes.items() if k in arrays and arrays[k].shape != v}
-    differences = [f"{k} is missing" for k in shapes if k not in arrays]
-    differences += [f"{k} is not wanted" for k in arrays if k not in shapes]
-    differences += [
-        f"{k} is {arrays[k].dtype}{list(arrays[k].shape)}, {list(v)} of a floating type wanted"
-        for k, v in shapes.items()
-        if k in other or (k in arrays and not jnp.issubdtype(arrays[k].dtype, jnp.floating))
-    ]
+
+    def compare(array: np.ndarray, shape: tuple[int, ...]) -> str:
+        fits = array.shape == shape and jnp.issubdtype(array.dtype, jnp.floating)
+        return "" if fits else f"{array.dtype}{list(array.shape)}, {list(shape)} of a floating type wanted"
+
+    differences = list_differences(arrays, shapes, compare)
     if not differences:
         return
-    more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
-    shown = _printable("; ".join(differences[:SHOWN]))
+    shown = _printable(show_differences(differences))
     layers, hint = sorted({layer_of(k) for k in wanted if theirs[k] in other}), ""
     if len(other) == len(differences) and len(layers) <= 1 + len(HEADS):  # another number of classes
         others = ",".join(f"!{layer}" for layer in layers)
         hint = f"all other layers fit: model.init_from with model.init_layers='{others}' begins with them"
     elif published:
         hint = _printable(identify.explain_file(arrays))
-    raise CheckpointError(f"{path}{f' ({hint})' if hint else ''} does not fit this model: {shown}{more}")
+    raise CheckpointError(f"{path}{f' ({hint})' if hint else ''} does not fit this model: {shown}")
 
 
 def _line(e: Exception) -> str:

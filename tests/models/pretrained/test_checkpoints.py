@@ -15,6 +15,7 @@ from convnets import models
 from convnets.errors import CheckpointError, UsageError
 from convnets.models.pretrained import selection, torch_file, weights
 from convnets.models.pretrained.names import published_names, published_shape
+from convnets.runtime.arrays import name_leaves
 from tests.models.pretrained.test_weights import create, random, same, shapes
 
 
@@ -25,7 +26,7 @@ def shapes_of(name):
 
 def stub(name):
     """Returns the tensors of a network under their published names, all of zeros that take no memory."""
-    like = weights._named(shapes_of(name))
+    like = name_leaves(shapes_of(name))
     return {t: np.broadcast_to(np.float32(0), published_shape(k, like[k].shape))
             for k, t in published_names(name, list(like)).items()}  # fmt: skip
 
@@ -138,7 +139,7 @@ def test_a_number_that_is_not_finite_is_refused_with_its_tensor(small, value, ow
     arrays, _, like = small
     file = tmp_path / "a.safetensors"
     if own_names:
-        arrays = {k: np.zeros(v.shape, np.float32) for k, v in weights._named(like).items()}
+        arrays = {k: np.zeros(v.shape, np.float32) for k, v in name_leaves(like).items()}
     name = "batch_stats/bn_conv1/var" if own_names else "bn1.running_var"
     arrays = {k: v.astype(np.float64) for k, v in arrays.items()}
     arrays[name][3] = value

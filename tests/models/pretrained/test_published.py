@@ -14,6 +14,7 @@ from convnets import models
 from convnets.errors import CheckpointError
 from convnets.models.pretrained import weights
 from convnets.models.pretrained.names import published_names, published_shape, to_published
+from convnets.runtime.arrays import name_leaves
 from tests.models.pretrained.test_weights import create, random, shapes
 
 # 2026-11: PyTorch's CUDA build imports triton, whose LLVM crashes in a process that has loaded TensorFlow.
@@ -28,7 +29,7 @@ def test_names_and_shapes_are_pytorch_s(name):
     model = create(name)
     with torch.device("meta"):
         theirs = {k: tuple(v.shape) for k, v in PUBLISHED[name]().state_dict().items()}
-    ours = {k: v.shape for k, v in weights._named(shapes(model)).items()}
+    ours = {k: v.shape for k, v in name_leaves(shapes(model)).items()}
     found = {v: published_shape(k, ours[k]) for k, v in published_names(name, list(ours)).items()}
     assert found == {k: v for k, v in theirs.items() if not k.endswith("num_batches_tracked")}
 
@@ -145,7 +146,7 @@ def test_scores_are_pytorch_s(name, form, tmp_path):
 
     if name.startswith("vgg"):  # another half-gigabyte file would test the same
         return
-    named, state = weights._named(variables), network.state_dict()
+    named, state = name_leaves(variables), network.state_dict()
     for ours, theirs in published_names(name, list(named)).items():
         np.testing.assert_array_equal(to_published(ours, named[ours]), state[theirs].numpy())
 

@@ -20,6 +20,7 @@ from convnets.models.pretrained import weights
 from convnets.models.pretrained.identify import find_network
 from convnets.models.pretrained.names import PUBLISHED_LAYERS, from_published, published_names, to_published
 from convnets.models.pretrained.torch_file import MAGIC, PROTOCOL, _array, _Storage, _Tensor
+from convnets.runtime.arrays import name_leaves
 
 
 def create(name):
@@ -86,7 +87,7 @@ def test_a_fully_connected_layer_is_flattened_map_after_map():
 
 @pytest.mark.parametrize("name", [name for name in PUBLISHED_LAYERS if name in MODELS and "1202" not in name])
 def test_every_parameter_has_one_published_name(name):
-    keys = list(weights._named(shapes(create(name))))
+    keys = list(name_leaves(shapes(create(name))))
     found = published_names(name, keys)
     assert list(found) == keys and len(set(found.values())) == len(keys)
     assert PUBLISHED_LAYERS[find_network(dict.fromkeys(found.values()))]() == PUBLISHED_LAYERS[name]()
@@ -215,7 +216,7 @@ def published(arrays, file, change):
 @pytest.fixture(scope="module")
 def arrays(small):
     _, _, variables = small
-    named = weights._named(variables)
+    named = name_leaves(variables)
     return {theirs: to_published(k, named[k]) for k, theirs in published_names("resnet20_cifar", list(named)).items()}
 
 

@@ -1,0 +1,212 @@
+"""The networks and trained runs from Python: `import convnets`. Nothing here imports TensorFlow until data are read.
+
+import convnets, jax, jax.numpy as jnp
+
+model = convnets.create("resnet50", classes=1000)                  # a Flax module as any other
+variables = model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
+scores = jax.jit(model.apply)(variables, images)                   # [n, 1000], without softmax
+print(convnets.summary(model))                                     # layers under the paper's names
+
+run = convnets.open_run("runs/lenet5")                             # or "lenet5", which comes along
+run.predict(["three.png", "eight.png"])                            # [2, 10] probabilities
+run.evaluate()["top1_error"]                                       # per cent
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from convnets import models
+from convnets.augment import pipeline
+from convnets.data import image_files
+from convnets.errors import UsageError
+from convnets.losses import NO_PROBABILITIES
+from convnets.models.pretrained import weights
+from convnets.models.summary import LayerSummary, summarize
+from convnets.modes import describe, evaluate
+from convnets.modes.output import CONSOLE
+from convnets.runtime import shipped
+from convnets.training import network
+from convnets.training.state import create_state
+
+BATCH = 100  # images that are read and scored at a time
+
+
+def create(name: str, classes: int, dtype: str = "float32", **options: Any) -> nn.Module:
+    """Creates a network of `convnets.models.MODELS` as a Flax module.
+
+    The module takes float32 images [n, height, width, channels] of the size `model.input_shape`, and returns scores
+    [n, classes] before the softmax. For training it needs `train=True`, `rngs={"dropout": key}`, and with batch
+    normalization `mutable=["batch_stats"]`. GoogLeNet then also returns the scores of its auxiliary heads.
+
+    Args:
+        name: such as 'lenet5', 'alexnet', 'vgg_d', 'googlenet', 'resnet50', 'resnet20_cifar'.
+        classes: number of scores.
+        dtype: compute dtype of the layers, 'float32' or 'bfloat16'; parameters are float32.
+        options: arguments of the network's constructor, such as `shortcut="A"` or `dropout=0.2`.
+
+    Raises:
+        UsageError: the name, the dtype or an option is unknown.
+
+    >>> import jax, jax.numpy as jnp
+    >>> model = create("lenet5_modern", classes=10)
+    >>> model.input_shape
+    (32, 32, 1)
+    >>> images = jnp.zeros((2, 32, 32, 1))
+    >>> variables = model.init(jax.random.key(0), images)
+    >>> jax.jit(model.apply)(variables, images).shape
+    (2, 10)
+    >>> loss = lambda params: model.apply({"params": params}, images, train=True).sum()
+    >>> jax.grad(loss)(variables["params"])["C1"]["kernel"].shape
+    (5, 5, 1, 6)
+    """
+    return models.create(name, classes, dtype, **options).clone(name=name)
+
+
+class Summary(list[LayerSummary]):
+    """The layers of a network in the order in which they run. As text, it is the table of `--mode=describe`."""
+
+    def __str__(self) -> str:
+        with CONSOLE.capture() as printed:
+            CONSOLE.print(describe.layer_table(self))
+        return printed.get()
+
+
+def summary(model: nn.Module) -> Summary:
+    """Returns each layer of a network: the paper's name, output size, parameters, multiply-adds, receptive field.
+
+    The network is traced, not run, for one image of its `input_shape`. `LayerSummary` documents the fields.
+
+    >>> layers = summary(create("lenet5", classes=10))
+    >>> layers[0].name, layers[0].output, layers[0].parameters, layers[0].receptive_field
+    ('C1', [28, 28, 6], 156, 5)
+    >>> sum(layer.parameters for layer in layers)
+    60000
+    """
+    return Summary(summarize(model, model.input_shape))
+
+
+def load_weights(model: nn.Module, file: str | Path) -> dict[str, Any]:
+    """Loads a weights file for a network of `create`.
+
+    Args:
+        model: the network; the file must fit its name, its options and its number of classes.
+        file: .safetensors or PyTorch's .pth with published names, a file of `--mode=export`, or the name of a trained
+            network that comes along. `docs/guide.md` lists which published file fits which network.
+
+    Returns:
+        {'params': ..., 'batch_stats': ...} of NumPy arrays, for `model.apply`.
+
+    Raises:
+        UsageError: the model is not of `create`.
+        CheckpointError: the file cannot be read or does not fit; the message says what would.
+
+    >>> model = create("lenet5", classes=10)
+    >>> load_weights(model, "lenet5")["params"]["C1"]["kernel"].shape
+    (5, 5, 1, 6)
+    """
+    if model.name not in models.MODELS:
+        raise UsageError("load_weights needs a network of convnets.create, which says which names its weights have")
+    folder = shipped.find(str(file))
+    fresh = create_state(model, optax.identity(), model.input_shape, 0).variables
+    return weights.load(folder / shipped.WEIGHTS if folder else file, model.name, fresh, model)
+
+
+class TrainedRun:
+    """A trained network, as `open_run` returns it.
+
+    Attributes:
+        config: the run's config.
+        model: Flax module; `model.apply(run.variables, inputs)` takes inputs after `config.data.test_ops`.
+        variables: {'params': ..., 'batch_stats': ...}; averaged parameters if the recipe keeps an average.
+        class_names: the names of the classes, in the order of the scores.
+        has_probabilities: False if the loss of its training (mse, svm) gives outputs that are no probabilities.
+    """
+
+    def __init__(self, config: ConfigDict, folder: Path, file: str = ""):
+        self.config, self.folder, self.file = config, folder, file
+        self.model, self.variables, *_ = network.open_network(config, folder, file)
+        self.facts = network.load_facts(folder, self.model)
+        self.class_names: list[str] = list(self.facts["label_names"])
+        self.has_probabilities = config.loss not in NO_PROBABILITIES
+        self._ops = image_files.operations(config.data.test_ops, folder)
+        self._apply = jax.jit(self.model.apply)
+
+    def predict(self, images: Sequence[str | Path] | np.ndarray, invert: bool = False) -> np.ndarray:
+        """Returns the probabilities of the classes, float32 [n, classes]; outputs if `has_probabilities` is False.
+
+        Args:
+            images: image files, or pixels as in the data set, uint8 [n, height, width, channels].
+            invert: turns dark on light into light on dark.
+
+        Raises:
+            UsageError: a file cannot be read as an image, or the images do not become inputs of the network.
+
+        >>> run = open_run("lenet5")
+        >>> run.predict(np.zeros((2, 28, 28, 1), np.uint8)).shape
+        (2, 10)
+        """
+        images = [images] if isinstance(images, str | Path) else images
+        starts = range(0, len(images), BATCH)
+        parts = [self.score(self.read(images[i : i + BATCH], invert)) for i in starts]
+        return np.concatenate([np.empty((0, len(self.class_names)), np.float32), *parts])
+
+    def read(self, images: Sequence[str | Path] | np.ndarray, invert: bool = False) -> np.ndarray:
+        """Returns the pixels that the network sees of images, uint8 [n, h, w, c]; `predict` documents the arguments."""
+        images = np.asarray(images) if hasattr(images, "dtype") else images
+        return image_files.read(list(images), self.facts, self.config.data.test_ops, invert)
+
+    def score(self, pixels: np.ndarray) -> np.ndarray:
+        """Returns what `predict` does of pixels that `read` has returned."""
+        inputs = pipeline.apply(self._ops, None, pixels)
+        if inputs.shape[1:] != self.model.input_shape:
+            raise UsageError(
+                f"data.test_ops gives images of {inputs.shape[1:]}, the network takes {self.model.input_shape}"
+            )
+        scores = self._apply(self.variables, inputs).astype(np.float32)
+        return np.asarray(jax.nn.softmax(scores, axis=1) if self.has_probabilities else scores)
+
+    def evaluate(self, protocol: str = "") -> dict[str, Any]:
+        """Tests the network on the test split of its config, which must be prepared or may be downloaded.
+
+        Args:
+            protocol: of convnets/evaluation/protocols.py, such as 'ten_crop'; '' is the config's own.
+
+        Returns:
+            the content of a result.json: 'top1_error' and 'top5_error' in per cent, 'loss', 'num_examples', ...
+
+        Raises:
+            DataError: the data set is missing or damaged.
+            UsageError: the protocol does not fit the network.
+        """
+        config = self.config.copy_and_resolve_references()
+        config.evaluate.protocol = protocol or config.evaluate.protocol
+        return evaluate.test_run(config, self.folder, self.file)[0]
+
+
+def open_run(folder: str | Path, *overrides: str) -> TrainedRun:
+    """Opens a run by its folder, or a trained network that comes along by its name. Nothing is written.
+
+    Args:
+        folder: the `--workdir` of a training, or a name of `experiments/weights/`, such as 'lenet5'.
+        overrides: leaves of its config, 'KEY=VALUE' as in `--config.KEY=VALUE`, such as 'data.data_dir=DIR'.
+
+    Raises:
+        UsageError: there is no such run, or an override is wrong.
+        CheckpointError: the run has no readable checkpoint.
+
+    >>> run = open_run("lenet5")
+    >>> run.class_names[:3], run.config.model.name
+    (['0', '1', '2'], 'lenet5')
+    """
+    path = shipped.find(str(folder)) or Path(folder)
+    if not (path / "config.json").exists():
+        known = ", ".join(shipped.names())
+        raise UsageError(f"{folder} holds no run: there is no config.json; networks that come along: {known}")
+    return TrainedRun(evaluate.member(path, [f"--config.{o}" for o in overrides]), path)

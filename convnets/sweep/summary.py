@@ -1,0 +1,88 @@
+"""Summary of a sweep's rows from the files of its finished trials; a sweep's folder holds it as summary.json."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from convnets.runtime import files
+from convnets.sweep import metrics, trials
+from convnets.sweep.experiment import Experiment
+from convnets.sweep.metrics import RunRecord
+from convnets.sweep.trials import Trial
+
+
+class RowSummary(NamedTuple):
+    """A row of a sweep, or one of its tests, with its metric by seed.
+
+    Attributes:
+        test: the name of the test; '' for the row itself.
+        metric: the experiment's, or test_error for a test of an experiment on a training metric.
+        values: the metric of the finished runs by seed.
+        planned, diverged: numbers of runs; a diverged run has no value.
+        seconds: mean time of a finished trial.
+        paper, x, line: as in `Row`.
+    """
+
+    label: str
+    test: str
+    metric: str
+    values: Mapping[int, float]
+    planned: int
+    diverged: int
+    seconds: float | None
+    paper: float | None
+    x: float | None
+    line: str
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.mean(self.values.values()) if self.values else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over seeds; None for a single run."""
+        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
+
+
+def summarize(experiment: Experiment, size: str, workdir: Path, planned: Mapping[str, Trial]) -> list[RowSummary]:
+    """Returns the rows of a sweep in order, each followed by its tests."""
+    found = []
+    for row in getattr(experiment, size).rows:
+        folders = {trial.seed: workdir / name for name, trial in planned.items() if row.label in trial.rows}
+        states = {seed: trials.status(folder) for seed, folder in folders.items() if folder.exists()}
+        times = [s["seconds"] for s in states.values() if s["state"] == "done" and "seconds" in s]
+        counts = (len(folders), sum(s["state"] == "diverged" for s in states.values()),
+                  statistics.mean(times) if times else None)  # fmt: skip
+        done = {seed: folders[seed] for seed, s in states.items() if s["state"] == "done"}
+        for name, test in {"": row, **row.tests}.items():
+            metric = experiment.metric if not name or experiment.metric in metrics.AT_TESTS else "test_error"
+            values = {seed: value for seed, folder in done.items()
+                      if (value := _measure(metric, folder, name)) is not None}  # fmt: skip
+            label, line = (f"{row.label}, {name}", row.label) if name else (row.label, row.line)
+            found.append(RowSummary(label, name, metric, values, *counts, test.paper, test.x, line))
+    return found
+
+
+def _measure(metric: str, folder: Path, test: str) -> float | None:
+    result = trials.read_json(folder / (f"evaluation-{test}.json" if test else "result.json"))
+    lines = files.read_lines(folder / "metrics.jsonl")
+    return (
+        metrics.measure(metric, RunRecord(result, lines)) if result and (lines or metric in metrics.AT_TESTS) else None
+    )
+
+
+def find_best(rows: Sequence[RowSummary]) -> list[str]:
+    """Returns the labels of the rows with the lowest mean; several in a tie.
+
+    Only rows count of which every planned run is finished and none diverged, and no tests.
+    """
+    means = {row.label: row.mean for row in rows if not row.test and len(row.values) == row.planned}
+    low = min((mean for mean in means.values() if mean is not None), default=None)
+    return [label for label, mean in means.items() if mean is not None and mean == low]
+
+
+def write_summary(path: Path, rows: Sequence[RowSummary]) -> None:
+    """Writes the rows with their means and deviations as JSON; raises as `files.write_json` does."""
+    content = [{**row._asdict(), "mean": row.mean, "deviation": row.deviation} for row in rows]
+    files.write_json(path, {"best": find_best(rows), "rows": content})

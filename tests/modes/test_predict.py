@@ -1,0 +1,92 @@
+"""--mode=predict: folders and globs, written guesses, the contact sheet, photographs of digits."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convnets import api
+from convnets.analysis import run_plots
+from convnets.data import image_files
+from convnets.modes import evaluate, predict
+from tests.test_api import GOLDEN
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Returns a folder of five images, one of them deeper, beside other files."""
+    folder = tmp_path_factory.mktemp("pictures [1]")  # brackets are no glob in the name of a folder
+    (folder / "deep").mkdir()
+    for i, name in enumerate(("a.png", "b.PNG", "c.bmp", "deep/d.png", "odd")):
+        pixels = np.random.default_rng(i).integers(0, 100, (8, 8), np.uint8)
+        Image.fromarray(pixels).save(folder / name, "png")
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").touch()
+    return folder
+
+
+def names(folder, *given):
+    return [str(p).removeprefix(f"{folder}/") for name in given for p in image_files.find(str(name))]
+
+
+def test_folders_and_globs_stand_for_their_images(pictures, monkeypatch):
+    assert names(pictures, pictures) == ["a.png", "b.PNG", "c.bmp", "deep/d.png"]
+    assert names(pictures, pictures / "odd", pictures / "none.png", pictures / "notes.txt") == ["odd", "notes.txt"]
+    monkeypatch.chdir(pictures)
+    assert names(pictures, "*.p*", "?.bmp", "**/d.png") == ["a.png", "c.bmp", "deep/d.png"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_guesses_are_written_and_then_drawn(suffix, pictures, tmp_path, capsys, monkeypatch):
+    config, output = evaluate.member(GOLDEN, []), tmp_path / f"guesses{suffix}"
+    files = image_files.find(str(pictures))
+    expected = api.open_run(GOLDEN).predict(files)
+    predict.predict(config, GOLDEN, "", [str(pictures), files[0]], False, str(output))
+    said = capsys.readouterr().out
+    assert said.count(" %") == 12 and f"drawn: {tmp_path / 'guesses.png'}" in said
+    if suffix == ".csv":
+        rows = list(csv.DictReader(output.read_text().splitlines()))
+        found = [(r["image"], r["guess 1"], float(r["probability 1"])) for r in rows]
+    else:
+        rows = json.loads(output.read_text())
+        found = [(r["image"], r["guesses"][0]["class"], r["guesses"][0]["probability"]) for r in rows]
+    assert [(f, g) for f, g, _ in found] == [(f, str(row.argmax())) for f, row in zip(files, expected, strict=True)]
+    assert [v for *_, v in found] == pytest.approx(list(expected.max(1)), abs=1e-5)
+
+    def fail(*_):
+        raise OSError("no room")
+
+    output.unlink()
+    monkeypatch.setattr(run_plots, "plot_contact_sheet", fail)
+    predict.predict(config, GOLDEN, "", files, False, str(output))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"warning: {tmp_path / 'guesses.png'} could not be drawn: OSError: no room" and output.exists()
+
+
+def test_a_photograph_of_a_digit_is_seen_as_the_digit(tmp_path):
+    """In uneven light, with noise, some as a phone stores them; the digits are scikit-learn's, 8 x 8 and so no easy ones."""
+    from sklearn.datasets import load_digits
+
+    digits, rng, photos, clean = load_digits(), np.random.default_rng(0), [], []
+    for i in range(40):
+        side = int(rng.integers(120, 260))
+        grey = Image.fromarray((digits.images[i] * 15).astype(np.uint8))
+        ink = np.asarray(grey.resize((side, side), Image.Resampling.BICUBIC)) > 120
+        y, x = rng.integers(20, 460 - side), rng.integers(20, 620 - side)
+        paper = 120 + 100 * np.linspace(0, 1, 640) * np.ones((480, 1))
+        paper[y : y + side, x : x + side] *= np.where(ink, 0.3, 1)
+        photo = Image.fromarray(np.clip(paper + rng.normal(0, 5, paper.shape), 0, 255).astype(np.uint8))
+        exif = Image.Exif()
+        if i % 2:
+            photo, exif[image_files.ORIENTATION] = photo.transpose(Image.Transpose.ROTATE_90), 6
+        photos.append(tmp_path / f"{i}.jpg")
+        photo.save(photos[-1], exif=exif)
+        clean.append(np.pad(ink, 40).astype(np.uint8) * 255)  # white on black, sharp
+    run = api.open_run("lenet5")
+    guesses = run.predict(photos).argmax(1)
+    assert (guesses == run.predict(clean).argmax(1)).mean() >= 0.9
+    assert (guesses == digits.target[:40]).mean() >= 0.6  # resized as a whole they are recognised by chance, 0.1
+    paper = run.read([np.full((90, 120, 3), 200, np.uint8)])
+    assert paper.shape == (1, 28, 28, 1) and not paper.any()

@@ -1,0 +1,111 @@
+"""Grids from flags: the rows that they make, what is refused, their summary, and the time left."""
+
+import concurrent.futures
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from convnets.errors import UsageError
+from convnets.modes import sweep
+from convnets.runtime import files
+from convnets.sweep import grid, launcher, trials
+from convnets.sweep.launcher import estimate_left
+from tests.conftest import ROOT
+from tests.report.test_results import LINES, diverged, finished
+
+SOURCE = f"{ROOT}/configs/lenet.py:mnist"
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [
+        ("0.02,0.05", ["0.02", "0.05"]),
+        (" 1 , 2 ", ["1", "2"]),
+        ("decode|pad(2)|value_range(-0.1, 1.2),decode", ["decode|pad(2)|value_range(-0.1, 1.2)", "decode"]),
+        ("multi_scale((1, 2), average='a, b'),single", ["multi_scale((1, 2), average='a, b')", "single"]),
+        ('"*, */bias=2",""', ["*, */bias=2", ""]),
+        ("'folder:a (b',folder:it's", ["folder:a (b", "folder:it's"]),
+    ],
+)
+def test_a_comma_within_brackets_or_quotes_is_part_of_a_value(text, wanted):
+    assert grid.split_values(text) == wanted
+
+
+def test_a_grid_is_the_rows_of_an_experiment():
+    """The axis of the figure is the leaf with the most numbers, and every other combination has its own line."""
+    made = grid.make_experiment(
+        SOURCE, ["optim.nesterov=True,False", "optim.lr=0.1,0.2,0.3"], ["--config.train.epochs=1"]
+    )
+    rows = made.cpu.rows
+    assert [row.label for row in rows[:2]] == ["optim.nesterov=True, optim.lr=0.1", "optim.nesterov=True, optim.lr=0.2"]
+    assert rows[-1].overrides == ("--config.optim.nesterov=False", "--config.optim.lr=0.3") and len(rows) == 6
+    assert made.x == "optim.lr" and [(row.x, row.line) for row in rows[2:4]] == [
+        (0.3, "optim.nesterov=True"), (0.1, "optim.nesterov=False")]  # fmt: skip
+    (first, *_) = trials.plan_trials(made, "cpu", 2, ["--config.train.epochs=1"]).values()
+    assert first.arguments == ["--config=configs/lenet.py:mnist", *rows[0].overrides, "--config.train.epochs=1",
+                               "--config.train.seed=0"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "given, line",
+    [
+        (["optim.l=1,2"], "--grid: unknown config key 'optim.l'; did you mean 'optim.lr'?"),
+        (["optim.lr=1,x"], "--grid: optim.lr: cannot read 'x' as float"),
+        (["optim.lr=1,1.0"], "--grid: optim.lr: 1.0 is given twice"),
+        (["optim.lr="], "--grid=optim.lr=: give LEAF=VALUE,VALUE,..., such as optim.lr=0.02,0.05"),
+        (["optim.lr=1,,2"], '--grid: optim.lr: an empty value; write "" for an empty string'),
+        (["data.train_ops=pad(2"], "--grid: data.train_ops: ')' is missing in pad(2"),
+        (["optim.lr=1", "optim.lr=2"], "--grid: optim.lr is given twice"),
+        (["train.epochs=1"], "--grid: train.epochs is set by --config.train.epochs too; leave out one of them"),
+        (["train.seed=1"], "--grid: every row is run with the seeds 0, 1, ...; --seeds=N says with how many"),
+        (["optim.momentum=2", "optim.lr=1,2"], "optim.momentum=2, optim.lr=1 and 1 more: optim.momentum is 2.0: it must be at "
+                                               "least 0 and less than 1"),
+    ],
+)  # fmt: skip
+def test_a_wrong_grid_is_one_line(given, line):
+    with pytest.raises(UsageError) as e:
+        extra = ["--config.train.epochs=1"]
+        trials.plan_trials(grid.make_experiment(SOURCE, given, extra), "cpu", 1, extra)
+    assert str(e.value) == line
+
+
+def test_a_finished_grid_is_summed_up_in_a_table_a_file_and_a_figure(tmp_path, monkeypatch, capsys):
+    """The row with a diverged run is not the best, although its finished run has the lowest error."""
+    errors = {"0.01": (2.0, 3.0), "0.02": (1.5, 2.5), "0.05": (0.5, None)}
+
+    def run(planned, workdir, *_):
+        for folder in trials.write_trials(workdir, planned):
+            trial = trials.read_trial(folder)
+            lr = trial.label.split("=")[1].split(",")[0]
+            error = errors[lr][trial.seed]
+            state = "done" if error else "diverged"
+            (finished(folder, seed=trial.seed, error=error, lines=LINES) if error else diverged(folder, trial.seed))
+            files.write_json(folder / "status.json", {"state": state, "seconds": 60.0})
+        return 0
+
+    monkeypatch.setattr(launcher, "run_trials", run)
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", lambda *_: concurrent.futures.ThreadPoolExecutor(1))
+    given = SimpleNamespace(mode="sweep", grid=["optim.lr=0.01,0.02,0.05", "loss=mse"], experiment=None, size="cpu", seeds=2,
+                            launcher="local", jobs=1, slurm=[])  # fmt: skip
+    assert sweep.sweep(given, SOURCE, tmp_path, []) == 0
+    out = capsys.readouterr().out
+    rows = {lr: next(line for line in out.splitlines() if f"optim.lr={lr}" in line) for lr in errors}
+    assert "2.50 ± 0.71" in rows["0.01"] and "best" not in rows["0.01"]
+    assert "2.00 ± 0.71" in rows["0.02"] and "best" in rows["0.02"] and "2 of 2" in rows["0.02"]
+    assert "0.50 " in rows["0.05"] and "1 diverged" in rows["0.05"] and "1 of 2" in rows["0.05"]
+    kept = json.loads((tmp_path / "summary.json").read_text())
+    assert kept["best"] == ["optim.lr=0.02, loss=mse"] and kept["rows"][0]["values"] == {"0": 2.0, "1": 3.0}
+    assert (tmp_path / "summary.png").stat().st_size > 5000
+
+
+def test_the_time_left_is_that_of_the_rows_finished_trials():
+    done = lambda seconds: {"state": "done", "seconds": seconds}  # noqa: E731
+    statuses = [("slow", done(100.0)), ("fast", done(10.0)), ("slow", {"state": "pending"}), ("fast", {"state": "pending"}),
+                ("new", {"state": "pending"}), ("slow", {"state": "failed"})]  # fmt: skip
+    assert estimate_left(statuses, 1) == 100 + 10 + 55
+    assert estimate_left(statuses, 2) == 100  # no shorter than the longest
+    running = ("slow", {"state": "running", "began": time.time() - 30})
+    assert estimate_left([*statuses[:2], running], 4) == pytest.approx(70, abs=5)
+    assert estimate_left(statuses[2:], 1) is None and estimate_left(statuses[:2], 1) == 0

@@ -1,0 +1,91 @@
+"""Use from Python: the documented examples, and runs as the command line has them."""
+
+import doctest
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import convnets
+from convnets import api, models
+from convnets.errors import CheckpointError, UsageError
+from convnets.models.pretrained import weights
+from tests.conftest import ROOT
+
+GOLDEN = ROOT / "tests" / "golden" / "run"
+
+
+@pytest.mark.parametrize("name", ["create", "summary", "load_weights", "open_run", "TrainedRun"])
+def test_the_examples_are_right(name):
+    (test,) = [t for t in doctest.DocTestFinder(recurse=False).find(getattr(api, name), name) if t.examples] or [None]
+    found = [test] if test else doctest.DocTestFinder().find(api.TrainedRun, name)
+    runner = doctest.DocTestRunner()
+    for each in found:
+        each.globs = {**vars(api)}
+        runner.run(each)
+    assert runner.summarize() == (0, runner.tries) and runner.tries
+
+
+def test_import_is_cheap_and_predict_needs_no_tensorflow():
+    subprocess.run([sys.executable, "-c", """if True:
+        import sys
+        import convnets
+        assert not {"jax", "flax", "numpy", "tensorflow"} & set(sys.modules)
+        import numpy as np
+        assert convnets.open_run("lenet5").predict(np.zeros((1, 28, 28, 1), np.uint8)).shape == (1, 10)
+        assert "tensorflow" not in sys.modules
+        """], cwd=ROOT, check=True)  # fmt: skip
+
+
+def test_a_run_is_tested_as_it_was_and_nothing_is_written(scratch):
+    before = sorted((p, p.stat().st_mtime_ns) for p in GOLDEN.rglob("*"))
+    run = convnets.open_run(GOLDEN)
+    result = json.loads((GOLDEN / "result.json").read_text())
+    assert run.evaluate()["top1_error"] == pytest.approx(result["top1_error"])
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 8, 8, 1), np.uint8)
+    inputs = pixels.astype(np.float32) / 255  # its data.test_ops
+    expected = jax.nn.softmax(run.model.apply(run.variables, inputs), axis=1)
+    np.testing.assert_allclose(run.predict(pixels), expected, rtol=1e-4)
+    assert sorted((p, p.stat().st_mtime_ns) for p in GOLDEN.rglob("*")) == before
+
+
+def test_a_summary_is_the_table_of_describe():
+    text = str(convnets.summary(convnets.create("lenet5", classes=10)))
+    assert "10 x 10 x 16" in text and "60,000" in text and "326,520" in text
+
+
+def test_every_network_keeps_the_name_that_its_weights_have(tmp_path):
+    for name in models.MODELS:
+        assert convnets.create(name, classes=7).name == name
+    model = convnets.create("lenet5_modern", classes=7)
+    fresh = model.init(jax.random.key(1), np.zeros((1, *model.input_shape), np.float32))
+    weights.save(tmp_path / "a.safetensors", "lenet5_modern", fresh, own_names=True, model=model)
+    loaded = convnets.load_weights(model, tmp_path / "a.safetensors")
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), loaded["params"], fresh["params"]))
+    with pytest.raises(CheckpointError, match="holds weights of model 'lenet5_modern', not of 'lenet5'"):
+        convnets.load_weights(convnets.create("lenet5", classes=10), tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (lambda: convnets.create("resnet5", classes=10), "unknown model 'resnet5'"),
+        (lambda: convnets.load_weights(models.create("lenet5", 10, "float32"), "lenet5"), "network of convnets.create"),
+        (lambda: convnets.open_run("lenet7"), "lenet7 holds no run.*come along: .*lenet5"),
+        (lambda: convnets.open_run(GOLDEN, "data.nmae=mnist"), "unknown config key 'data.nmae'"),
+        (lambda: convnets.open_run(GOLDEN).predict(np.zeros((1, 8, 8, 1))), r"uint8 .*, this one float64 \[8, 8, 1\]"),
+        (lambda: convnets.open_run(GOLDEN).predict("none.png"), "none.png cannot be read as an image"),
+    ],
+)
+def test_a_wrong_argument_is_named(wrong, message):
+    with pytest.raises(UsageError, match=message):
+        wrong()
+
+
+def test_an_unknown_name_is_no_attribute():
+    with pytest.raises(AttributeError, match="no attribute 'creat'"):
+        convnets.creat  # noqa: B018
+    assert {"create", "open_run"} <= set(dir(convnets))
