@@ -180,6 +180,8 @@ def configs_of_seeds(source: str | Path, overrides: list[str], count: int) -> tu
 
     The first seed is the config's own. The config must load without error.
     """
+    from convnets.losses import CLOSED_FORM
+
     config = load_config(source, overrides)[0]
     assert config is not None
     seed = config.train.seed
@@ -193,8 +195,10 @@ def configs_of_seeds(source: str | Path, overrides: list[str], count: int) -> tu
         found.append(f"{', '.join(sorted(differ))} follows the seed in this config, so its runs share no data")
     if configs[0].data.loader != "resident":
         found.append("data.loader must be resident: every run gathers its own batches, from device memory")
-    if configs[0].loss == "svm":
-        found.append("loss=svm has no steps that could be taken together")
+    if configs[0].loss in CLOSED_FORM:
+        found.append(f"loss={configs[0].loss} has no steps that could be taken together")
+    if configs[0].model.name.endswith("_boosted"):
+        found.append("a boosted network trains its own networks one after the other")
     return configs, [f"--seeds: {line}; train them one after the other" for line in found]
 
 

@@ -29,6 +29,7 @@ from convnets.config import leaf_keys, list_changes, load_config
 from convnets.data import dataset, sources
 from convnets.evaluation.evaluator import Evaluator
 from convnets.layers import Conv, Dense
+from convnets.losses import CLOSED_FORM
 from convnets.modes import train
 from convnets.training import components, network, trainer
 from convnets.training.optimizer import make_recipe, parameter_multipliers
@@ -48,6 +49,7 @@ NETWORKS = {
     "vgg_cifar": ["A_bn"],
     "handcrafted": ["hog-mnist", "sift-cifar10", "conv-mnist", "conv-cifar10"],
     "neocognitron": ["digits", "mnist"],
+    "lecun_1998": ["linear", "pairwise", "knn-deslanted", "pca", "svm", "300-100-distorted", "lenet4"],
 }
 FILES = {p.stem: importlib.import_module(f"configs.{p.stem}") for p in sorted((ROOT / "configs").glob("*.py"))}
 ALL = [(stem, variant) for stem, module in FILES.items() for variant in getattr(module, "VARIANTS", {})]
@@ -113,7 +115,7 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
         monkeypatch.setattr(run_figures, "draw_run_figures", lambda *_: [])
     config, _ = load_config(ROOT / f"configs/{stem}.py:{variant}", [])
     images = 5 if config.data.name == "stimuli" else 64
-    batch = 8 if config.loss == "svm" else 2  # a codebook needs at least as many descriptors as words
+    batch = 8 if config.loss in CLOSED_FORM else 2  # a codebook needs at least as many descriptors as words
     size = {"train_split": f"train[:{images}]", "test_split": f"{config.data.test_split}[:6]"}
     directory = scratch / "tfds" if config.data.name in sources.OWN else shared_data
     assert run.main([
@@ -122,11 +124,13 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
         f"--config.data.data_dir={directory}", *(f"--config.data.{k}={v}" for k, v in size.items()),
     ]) == 0  # fmt: skip
     at_once = {"train.reshuffle", "train.log_every_steps", "train.steps_per_dispatch", "checkpoint.every_steps"}
-    assert set(unread) == (at_once if config.loss == "svm" else set())  # an SVM is fitted in one go, without steps
+    assert set(unread) == (
+        at_once if config.loss in CLOSED_FORM else set()
+    )  # an SVM is fitted in one go, without steps
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["steps"], result["num_examples"]) == (2, 6) and 0 <= result["top1_error"] <= 100
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert len(lines) == 2 and all(line["lr"] > 0 for line in lines if config.loss != "svm")
+    assert len(lines) == 2 and all(line["lr"] > 0 for line in lines if config.loss not in CLOSED_FORM)
     jax.clear_caches()  # the next variant compiles another network
 
 

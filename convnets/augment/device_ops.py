@@ -92,6 +92,25 @@ def distort(
     return jnp.einsum("npc,npcm->npm", hat_columns, lines).reshape(x.shape) + fill
 
 
+def deslant(keys: jax.Array, x: jax.Array) -> jax.Array:
+    """Shears each image by shifting its rows sideways, so that its principal axis is vertical (LeCun et al. 1998, III.A).
+
+    As in the paper, the moments count a pixel above half of 255 as 1 and others as 0. Rows move by fractions of a pixel,
+    with bilinear interpolation, about the centre of mass, and pixels outside the image are 0. Put it before operations
+    that change the values.
+    """
+    h, w = x.shape[1:3]
+    ink = (jnp.mean(x, axis=3) > 127.5).astype(jnp.float32)
+    rows, columns = jnp.arange(h, dtype=jnp.float32)[:, None], jnp.arange(w, dtype=jnp.float32)
+    mass = jnp.maximum(ink.sum((1, 2)), 1)
+    middle, centre = (jnp.sum(ink * place, (1, 2)) / mass for place in (rows, columns))
+    down, right = rows - middle[:, None, None], columns - centre[:, None, None]
+    slope = jnp.sum(ink * down * right, (1, 2)) / jnp.maximum(jnp.sum(ink * jnp.square(down), (1, 2)), 1e-6)
+    source = columns + slope[:, None, None] * down  # [n, h, w]: where each pixel comes from, in its row
+    hats = jax.nn.relu(1 - jnp.abs(source[..., None] - columns))
+    return jnp.einsum("nhwv,nhvc->nhwc", hats, x)
+
+
 def rotate(keys: jax.Array, x: jax.Array, degrees: float, fill: float = 0.0) -> jax.Array:
     """Rotates each image by an angle from U(-degrees, degrees)."""
     return distort(keys, x, rotate=degrees, fill=fill)
@@ -252,6 +271,7 @@ DEVICE = make_table(
     Op(flip, random=True),
     Op(resize),
     Op(distort, random=True),
+    Op(deslant),
     Op(rotate, random=True),
     Op(scale, random=True),
     Op(shift),

@@ -181,6 +181,40 @@ def pyramid(b: Build, x: jax.Array, levels: int = 3) -> jax.Array:
     return layers.Pyramid(levels, name=b.name("pyramid"))(x)
 
 
+def pca(b: Build, x: jax.Array, components: int) -> jax.Array:
+    """Projects on principal components of the training set; a loss of CLOSED_FORM fits them, and what follows here."""
+    return layers.PCA(components, name=b.name("pca"))(x)
+
+
+def products(b: Build, x: jax.Array) -> jax.Array:
+    """Computes the products of all pairs of features, squares included: [n, d] to [n, d (d + 1) / 2]."""
+    first, second = np.triu_indices(x.shape[1])
+    return x[:, first] * x[:, second]
+
+
+def gaussians(b: Build, x: jax.Array, units: int) -> jax.Array:
+    """Applies Gaussian units whose centres are found by k-means, an equal number for each class."""
+    return layers.Gaussians(units, name=b.name("gaussians"))(x)
+
+
+# Output layers other than `out`, which need a loss of CLOSED_FORM
+
+
+def nearest(b: Build, x: jax.Array, examples: int, k: int = 3) -> jax.Array:
+    """Classifies by the k nearest of the training images; `examples` is the most that there may be."""
+    return layers.Nearest(examples, k, b.net.num_classes, name="nearest")(x)
+
+
+def pairs(b: Build, x: jax.Array) -> jax.Array:
+    """Classifies by a linear unit for each pair of classes."""
+    return layers.Pairs(b.net.num_classes, name="pairs")(x)
+
+
+def polynomial(b: Build, x: jax.Array, examples: int) -> jax.Array:
+    """Classifies by support vector machines with a polynomial kernel of degree 4; `examples` as for `nearest`."""
+    return layers.Polynomial(examples, b.net.num_classes, name="polynomial")(x)
+
+
 def _pool(
     kind: str, b: Build, x: jax.Array, size: int, stride: int = 0, padding: int = 0, ceil: bool = False
 ) -> jax.Array:  # fmt: skip
@@ -193,8 +227,9 @@ def _activate(function: Callable, b: Build, x: jax.Array) -> jax.Array:
 
 LAYERS: dict[str, Callable[..., jax.Array]] = {
     f.__name__: f for f in (conv, local, fc, out, norm, lrn, lcn, dropout, border, subsample, mean, inception, head, hog,
-                            sift, codebook, pyramid)
+                            sift, codebook, pyramid, pca, products, gaussians, nearest, pairs, polynomial)
 }  # fmt: skip
+OUTPUTS = ("out", "nearest", "pairs", "polynomial")
 # Pooling; stride 0 means that the stride equals the window size.
 LAYERS |= {kind: functools.partial(_pool, kind) for kind in ("max", "average", "l1", "l2")}
 LAYERS |= {name: functools.partial(_activate, function) for name, function in ACTIVATIONS.items()}
@@ -260,7 +295,7 @@ class Stack(nn.Module):
         for call in calls:
             if call.name == "dropout":
                 check_dropout_rate(call.kwargs["share"])
-        if [c.name for c in calls].count("out") != 1:
+        if sum(c.name in OUTPUTS for c in calls) != 1:
             raise UsageError(f"layers '{self.layers}' need one 'out', the layer to the classes")
 
     @nn.compact

@@ -90,6 +90,19 @@ def test_shift_moves_down_and_right_and_fills():
     assert (moved[0, 0] == 9).all() and (moved[0, :, 2:] == 9).all()
 
 
+def test_deslant_makes_a_slanted_bar_upright():
+    upright, slanted = np.zeros((2, 1, 9, 20, 1), np.uint8)
+    for row in range(9):
+        upright[0, row, 9:11] = 255
+        slanted[0, row, 5 + row : 7 + row] = 255  # one pixel to the right in each row, through the same centre
+    np.testing.assert_allclose(run("deslant", slanted), upright, atol=1e-2)
+    np.testing.assert_allclose(run("deslant", upright), upright, atol=1e-2)
+    half = slanted.copy()
+    half[0, ::2] //= 4  # pixels below one half do not count, and move with the others
+    moved = run("deslant", half)
+    np.testing.assert_allclose(moved[0, :, 9:11, 0], half.max(axis=2)[0] * np.ones(2), atol=1e-2)
+
+
 def test_light_has_a_strength_and_falls_from_left_to_right():
     x = np.full((1, 2, 3, 1), 10, np.uint8)
     np.testing.assert_allclose(run("brightness_gradient(0.5)", x), 5.0)
