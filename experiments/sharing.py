@@ -3,22 +3,23 @@
 Hastie et al., section 11.7, quote the best test performance of networks that are trained to zero training error. So the
 metric is the lowest test error of all epochs; the claims are repeated for the last epoch. Each seed trains on a different
 320 digits and tests on all 10,000 test digits. The paper uses its own 320 training and 160 test digits, which are not
-public and easier. Every network has the learning rate with the lowest metric in a pilot: seeds 1000 to 1004, tested on
-training digits from 50,000 on (RATES).
+public and easier. RATES are from a pilot of 60 to 100 epochs with seeds from 1000 up, tested on training digits from
+50,000 on: the lowest metric, and where two are within 0.1 points of it, the lower error in the last epoch.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
 
 # LeCun 1989 as quoted in table 11.1 of Hastie et al.: 100 - percent correct.
 ERRORS = {"Net-1": 20.0, "Net-2": 13.0, "Net-3": 11.5, "Net-4": 6.0, "Net-5": 1.6}
-RATES = {"Net-1": 0.01, "Net-2": 0.03, "Net-3": 0.1, "Net-4": 0.1, "Net-5": 0.1}  # best of 0.01, 0.02, 0.03, 0.05, 0.1
+# Best in the pilot, of 0.01 to 0.1, for Net-3 of 0.02 to 0.3.
+RATES = {"Net-1": 0.01, "Net-2": 0.03, "Net-3": 0.3, "Net-4": 0.05, "Net-5": 0.05}
 
 
 def digits(net: str) -> Row:
     name = f"lecun_{net.lower().replace('-', '')}"
     overrides = (f"--config.model.name={name}",) if net != "Net-5" else ()
     overrides += (f"--config.optim.lr={RATES[net]}",)
-    return Row(net, "configs/ablation.py:lecun320", ERRORS[net], "table 11.1", overrides, cost="30 s, 1 core")
+    return Row(net, "configs/ablation.py:lecun320", ERRORS[net], "table 11.1", overrides, cost="45 s, 1 core")
 
 
 def claims(metric: str) -> list[Claim]:
