@@ -2,7 +2,7 @@
 
 Not here: tangent distance, the reduced-set and virtual SVMs, and LeNet-4 with its last layer replaced. The K-NN of the
 paper has 5.0 %, which nobody reaches on the public digits: 3 neighbours misclassify 2.8 to 3.1 % of them, also in the list
-of results on MNIST's own page.
+of results on MNIST's own page. Seed 0 chose LeNet-5's recipe by its test error, so it is not counted.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
@@ -66,6 +66,6 @@ EXPERIMENT = Experiment(
             Claim("boosted LeNet-4 is better than LeNet-5 on distorted digits", FIGURE, better="LeNet-4, boosted",
                   worse="LeNet-5, distorted", size=0.1),
         ],
-        seeds=3,
+        seeds=3, first_seed=1,
     ),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 The curves of the figure are figure 5: the test error after each pass, and the training error measured during it. The
 paper prints no numbers for 15,000 and 30,000 digits. All sizes are trained for 20 passes, so fewer digits give fewer
-steps.
+steps. Seed 0 chose the recipe by its test error, so it is not counted.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
@@ -30,6 +30,6 @@ EXPERIMENT = Experiment(
             Claim("a larger training set would help", TEXT, better="60,000 digits, distorted anew in each pass",
                   worse="60,000 digits", size=0.15),
         ],
-        seeds=3,
+        seeds=3, first_seed=1,
     ),
 )  # fmt: skip
