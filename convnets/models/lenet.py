@@ -45,6 +45,7 @@ Choices where the papers are silent or ambiguous:
   2.4/sqrt(F). `init_root` selects the latter; each config states its choice.
 """
 
+import functools
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -185,7 +186,7 @@ class Boosted(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         options = {"num_classes": self.num_classes, "init_root": self.init_root, "dtype": self.dtype}
         scores = [self.network(name=f"net{n}", **options)(x, train=train) for n in range(1, self.count + 1)]
-        return jnp.mean(jnp.stack(scores), axis=0)
+        return functools.reduce(jnp.add, scores) / self.count
 
 
 class LeNet5(nn.Module):
