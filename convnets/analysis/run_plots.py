@@ -103,7 +103,7 @@ def plot_contact_sheet(images: Sequence[np.ndarray], titles: Sequence[str], path
 
 
 def _plot_tiles(
-    images: Sequence[np.ndarray], titles: Sequence[str], columns: int, inches: float, path: Path, title: str,
+    images: Sequence[np.ndarray] | np.ndarray, titles: Sequence[str], columns: int, inches: float, path: Path, title: str,
     cmap: str = "gray", white: float = 255,
 ) -> None:  # fmt: skip
     """Plots images [h, w, 1 or 3] in rows of squares, each under its title, if there are titles.
