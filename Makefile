@@ -26,7 +26,7 @@ test: lint
 
 # Every variant of every config. The programs run for seconds, so compiling them well would take longer.
 test-configs: $(VENV)/installed-test
-	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q $(PARALLEL) -m configs tests/test_configs.py
+	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q $(PARALLEL) -m configs tests/test_configs.py tests/training/test_boosting.py
 
 # Gradients of every network at full size: minutes, and some 4 GB of memory.
 test-gradients: $(VENV)/installed-test

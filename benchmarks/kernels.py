@@ -117,7 +117,7 @@ def unit(conv, x, w):
     from convnets.layers import cpu_kernels
 
     edge, one, zero = w.shape[0] // 2, np.ones(w.shape[-1], np.float32), np.zeros(w.shape[-1], np.float32)
-    return cpu_kernels.normalize(conv(x, w, (1, 1), ((edge, edge), (edge, edge))), one, zero, 1e-5)[0]
+    return cpu_kernels.normalize(conv(x, w, (1, 1), ((edge, edge), (edge, edge)))[None], one, zero, 1e-5)[0][0]
 
 
 def blocks(relu, conv, x, weights):
@@ -167,7 +167,9 @@ def cases_of(dtype):
         ours, plain = (functools.partial(neighbours, roots=on) for on in (True, False))
         yield "roots", where, ours, plain, (draw(*shape),)
     for where, shape in BATCH_NORM.items():
-        ours, plain = (lambda *a, g=g: g(*a, 1e-5)[0] for g in (cpu_kernels.normalize, cpu_kernels.plain_normalize))
+        ours, plain = (
+            lambda x, *a, g=g: g(x[None], *a, 1e-5)[0] for g in (cpu_kernels.normalize, cpu_kernels.plain_normalize)
+        )
         yield "batch norm", where, ours, plain, (draw(*shape), jnp.ones(shape[-1]), jnp.zeros(shape[-1]))
     for where, shape in BLOCKS.items():
         ours, plain = (functools.partial(blocks, g, cpu_kernels.conv) for g in (cpu_kernels.relu, jax.nn.relu))

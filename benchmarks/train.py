@@ -47,8 +47,8 @@ def classes(net):
 
 
 def recipe(batch):
-    return make_recipe(**SGD, lr_batch=0, schedule="constant", nesterov=False, decay_multipliers="*", lr_multipliers="", max_norm=0.0, average="",
-                      steps_per_epoch=1000, batch_size=batch)  # fmt: skip
+    return make_recipe(**SGD, lr_batch=0, schedule="constant", nesterov=False, decay_multipliers="*", lr_multipliers="",
+                       damping=0.0, max_norm=0.0, average="", steps_per_epoch=1000, batch_size=batch)  # fmt: skip
 
 
 def ours(kind, net, dtype, batch=0, count=1):

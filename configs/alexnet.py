@@ -10,8 +10,9 @@ single crop:
     ungrouped   the feature maps of two groups, but every layer sees all maps. No published number.
     owt         the one-GPU network of "One weird trick" (Krizhevsky 2014) with the recipe of cuda-convnet2's
                 layers-imagenet-1gpu. Biases have twice the learning rate of weights. The rate is multiplied by
-                250^(-1/3) after each quarter of 90 epochs. Colour noise follows the standard deviations. 42.3 % in
-                table 1 of the paper (from memory).
+                250^(-1/3) after each quarter of 90 epochs. Colour noise follows the standard deviations, and of every
+                crop the central patch of the mean image is subtracted (convdata.py, lines 104, 181 to 183 and 192).
+                42.3 % in table 1 of the paper (from memory).
     caffe       BVLC AlexNet: 227 pixels, batch 256, initial biases of 0.1, 450,000 iterations. The rate is divided by
                 10 every 100,000 iterations. No colour noise; biases have twice the rate and no decay. 42.9 / 19.8 %
                 with a single crop (its readme).
@@ -50,7 +51,9 @@ def paper(config):
 
 
 def owt(config):
-    config.data.train_ops = f"{SQUARE}|crop(224)|flip|lighting(0.1, 'deviation')"
+    square, patch = "decode|resize_center_crop(256)", "subtract_mean('center')"
+    config.data.train_ops = f"{square}|crop(224)|flip|{patch}|lighting(0.1, 'deviation')"
+    config.data.test_ops = f"{square}|center(224)|{patch}"
     config.optim.update(schedule=f"exponential({250 ** (-1 / 3)}, 22.5)", lr_multipliers="*, */bias=2")
 
 

@@ -42,7 +42,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "test_ops": "decode",
             "on_error": "error",  # for undecodable training images: error, or skip (up to one in a thousand)
         },
-        "loss": "softmax",  # convnets.losses.LOSSES: softmax, mse, rbf_map; or svm, without SGD (convnets/training/svm.py)
+        "loss": "softmax",  # convnets.losses.LOSSES: softmax, mse, rbf_map; svm, least_squares: without SGD (training/closed_form.py)
         "optim": {  # convnets.training.optimizer.make_recipe
             "lr": 0.01,
             "lr_batch": 0,  # batch size that lr is meant for; lr scales in proportion to others; 0 = no scaling
@@ -52,6 +52,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "weight_decay": 0.0,
             "decay_multipliers": "*/kernel",  # where weight_decay applies, with factors: '*', 'conv*/kernel, fc10/kernel=250'
             "lr_multipliers": "",  # factors of lr per parameter in the same form, '*, */bias=2'; '' = 1 for all
+            "damping": 0.0,  # mu of the stochastic diagonal Levenberg-Marquardt method (LeCun et al. 1998); 0 = off
             "max_norm": 0.0,  # max L2 norm of each unit's incoming weights; 0 = off
             "average": "",  # parameter average for tests: 'ema(0.9999)', 'polyak(200)' (from epoch 200 on)
         },

@@ -12,8 +12,8 @@ The argument selects the variant. Each is named after the test error that its or
 
 From cuda-convnet's example-layers (layer-params-*.cfg): learning rates, momentum, weight decay per layer, initial
 weights and batch size; for 26pct, 19pct, 18pct and 11pct also the epochs at which the rate drops. Biases have twice the
-rate of weights and no decay. Pixels are 0 to 255 minus the mean image. The decay `wc` of the original files is
-expressed here as a factor of weight_decay.
+rate of weights and no decay. Pixels are 0 to 255 minus the mean image, of crops its central patch wherever the crop was
+taken (convdata.py, lines 77 and 85). The decay `wc` of the original files is expressed here as a factor of weight_decay.
 
 Unspecified: how long 26pct trains at the lower rate (here 2 epochs, as in Caffe's copy); the schedule of 13pct (here
 the schedule of 11pct). Originally 11pct trains some 350 epochs on four fifths of the training set, then 150 on all of
@@ -52,12 +52,18 @@ def plain_19(config):
     config.optim.decay_multipliers = "conv*/kernel, fc10/kernel=750"  # fc10 has a decay of 3
 
 
-def local(config):
-    config.data.update(train_ops="decode|subtract_mean|crop(24)|flip", test_ops="decode|subtract_mean|center(24)")
+def local_13(config):
+    config.data.update(train_ops="decode|crop(24)|flip|subtract_mean('center')",
+                       test_ops="decode|center(24)|subtract_mean('center')")  # fmt: skip
     config.optim.update(
         schedule="steps(0.1, 500, 510)", weight_decay=0.004, decay_multipliers="local*/kernel, fc10/kernel"
     )
     config.train.epochs = 520.0
 
 
-VARIANTS = {"26pct": quick, "19pct": plain_19, "18pct": lrn_18, "13pct": local, "11pct": local}
+def local_11(config):
+    local_13(config)
+    config.optim.decay_multipliers = "local*/kernel, fc10/kernel=2.5"  # fc10 has a decay of 0.01
+
+
+VARIANTS = {"26pct": quick, "19pct": plain_19, "18pct": lrn_18, "13pct": local_13, "11pct": local_11}

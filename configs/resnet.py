@@ -26,9 +26,10 @@ Table 4 is `--config.evaluate.protocol="multi_scale(224, 256, 384, 480, 640, ave
 
 From the paper: batch 256, momentum 0.9, decay 1e-4; rate 0.1 "divided by 10 when the error plateaus"; up to 600,000
 iterations = 120 epochs. The shorter side is drawn from [256, 480]; augmentation is crops of 224, horizontal flips and
-AlexNet's colour noise. He initialization, no dropout. The paper splits each batch into eight parts of 32 on eight GPUs,
-and batch normalization uses the statistics of each part. Here too it normalizes per device, so the part's size depends
-on the number of devices.
+AlexNet's colour noise. He initialization, no dropout. Batch normalization uses the statistics of 32 examples, on any
+number of devices up to eight (`model.ghost_batch`): "a mini-batch of 256 images on 8 GPUs, that is, 32 images per GPU"
+(the authors' readme, line 42). Their ten crops average the softmax at a shorter side of 256, "the same as those in the
+paper" (line 75).
 
 Unspecified: the patience of the schedule (here 5 tests, one per epoch); how often the rate dropped (here at most three
 times); whether decay applies to scales and biases (here only to kernels, as in the authors' advice to fb.resnet.torch).
@@ -36,9 +37,13 @@ The paper subtracts the mean of each pixel. For crops from all positions that is
 the mean colour, which fits any size. The released networks averaged their batch statistics over a large batch after
 training; here they are running averages.
 
-From fb.resnet.torch: crops of 8 to 100 % of the area, colour distortions, standardized channels, Nesterov momentum,
-decay of all parameters, the rate divided by 10 after 30 and 60 of 90 epochs. Its colour noise along the principal
-components has fixed constants; here they are computed. It draws initial weights by fan-out; here it is fan-in.
+From fb.resnet.torch (commit 985e569): crops of 8 to 100 % of the area and bicubic resizing (datasets/transforms.lua, lines
+37 and 130 to 162), colour distortions without clipping (lines 205 to 289), standardized channels, Nesterov momentum,
+decay of all parameters, the rate divided by 10 after 30 and 60 of 90 epochs. Batch normalization sees 64 examples for
+50 layers, on 4 GPUs, and 32 for 101 and 152, on 8 (TRAINING.md). Its ten crops sum the raw scores (train.lua, line 128):
+`--config.evaluate.protocol="ten_crop(average='score')"`. Its colour noise along the principal components has fixed
+constants; here they are computed. It draws initial weights by fan-out; here it is fan-in. Here bicubic values are clipped
+to 0 to 255 and rounded, because images travel as bytes.
 """
 
 from configs import base
@@ -51,7 +56,7 @@ def get_config(variant: str = "50"):
         "decode|resize_short(256, 480)|crop(224)|flip|lighting(0.1)|subtract_mean('colour')",
         "decode|resize_short(256)|center(224)|subtract_mean('colour')",
     )
-    config.model.update(model)
+    config.model.update({"ghost_batch": 32, **model})
     config.optim.update(
         lr=0.1, schedule="plateau(0.1, 5, 3)", momentum=0.9, weight_decay=1e-4, decay_multipliers="*/kernel"
     )
@@ -65,8 +70,9 @@ def paper(config):
 
 
 def torch(config):
-    config.data.train_ops = "decode|inception_crop(224)|flip|color_jitter(0.4, 0.4, 0.4)|lighting(0.1)|standardize"
-    config.data.test_ops = "decode|resize_short(256)|center(224)|standardize"
+    jitter = "color_jitter(0.4, 0.4, 0.4, clip=False)"
+    config.data.train_ops = f"decode|inception_crop(224, cubic=True)|{jitter}|lighting(0.1)|standardize|flip"
+    config.data.test_ops = "decode|resize_short(256, cubic=True)|center(224)|standardize"
     config.optim.update(schedule="steps(0.1, 30, 60)", nesterov=True, decay_multipliers="*")
     config.train.epochs = 90.0
 
@@ -75,5 +81,8 @@ VARIANTS = {
     **{str(depth): (f"resnet{depth}", {"shortcut": "B"}, paper) for depth in (18, 34, 50, 101, 152)},
     **{name: (f"resnet{name[:2]}", {"shortcut": name[2]}, paper) for name in ("18A", "34A", "34C")},
     **{name: (name, {}, paper) for name in ("plain18", "plain34")},
-    **{f"{depth}_v1_5": (f"resnet{depth}_v1_5", {}, torch) for depth in (50, 101, 152)},
+    **{
+        f"{depth}_v1_5": (f"resnet{depth}_v1_5", {"ghost_batch": ghost}, torch)
+        for depth, ghost in ((50, 64), (101, 32), (152, 32))
+    },
 }

@@ -18,8 +18,9 @@ The argument is the depth, with the prefix 'plain' for the network without short
 
 From the paper: batch 128, momentum 0.9, decay 1e-4; rate 0.1, divided by 10 after 32k and 48k of 64k iterations. The
 mean is subtracted from the image, which is padded by 4 zeros on every side and randomly cropped; horizontal flips.
-Tests use the single view. He initialization. The epochs below are exactly those iterations (128 x 64,000 / 50,000 =
-163.84). As in table 6, training uses all 50,000 images.
+Tests use the single view. He initialization. Batch normalization uses the statistics of 64 examples, because the paper
+trains "on two GPUs" (section 4.2; `model.ghost_batch`). The epochs below are exactly those iterations (128 x 64,000 /
+50,000 = 163.84). As in table 6, training uses all 50,000 images.
 
 Unspecified: whether decay applies to scales and biases (here only to kernels, as in the authors' advice to
 fb.resnet.torch); the range of the pixels, which batch normalization makes irrelevant (here 0 to 255).
@@ -34,6 +35,7 @@ def get_config(variant: str = "20"):
     config = base.get_config()
     depth = base.pick(VARIANTS, variant)
     config.model.name = f"{'plain' if variant.startswith('plain') else 'resnet'}{depth}_cifar"
+    config.model.ghost_batch = 64
     config.data.update(name="cifar10", train_ops="decode|subtract_mean|pad_crop(4)|flip",
                        test_ops="decode|subtract_mean")  # fmt: skip
     config.optim.update(lr=0.1, schedule=f"steps(0.1, {32_000 * EPOCHS}, {48_000 * EPOCHS})", momentum=0.9,

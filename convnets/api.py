@@ -169,8 +169,8 @@ class TrainedRun:
             raise UsageError(
                 f"data.test_ops gives images of {inputs.shape[1:]}, the network takes {self.model.input_shape}"
             )
-        scores = self._apply(self.variables, inputs)
-        return np.asarray(jax.nn.softmax(scores, axis=1) if self.has_probabilities else scores, np.float32)
+        scores = self._apply(self.variables, inputs).astype(np.float32)
+        return np.asarray(jax.nn.softmax(scores, axis=1) if self.has_probabilities else scores)
 
     def evaluate(self, protocol: str = "") -> dict[str, Any]:
         """Tests the network on the test split of its config, which must be prepared or may be downloaded.

@@ -25,6 +25,9 @@ FOLDER = "folder:"
 # Keys until 2026-11; the configs of runs recorded before have them.
 RENAMED = {"optim.rates": "optim.lr_multipliers", "optim.decay": "optim.decay_multipliers"}
 
+# Keys of `optim` since 2026-11, with the value that configs of runs recorded before mean.
+ADDED = {"damping": 0.0}
+
 
 def split_arguments(argv: list[str]) -> tuple[list[str], list[str]]:
     """Splits arguments into `--config.key=value` overrides, each joined to one word, and the others."""
@@ -160,13 +163,13 @@ def _make_absolute(config: ConfigDict) -> list[str]:
 
 
 def rename_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns a recorded config with today's names."""
+    """Returns a recorded config with today's names and keys."""
     found = dict(config)
     if "data" in config:
         found["data"] = {k: op_string.rename(v) if k.endswith("_ops") else v for k, v in config["data"].items()}
     if "optim" in config:
         names = {key.removeprefix("optim."): new.removeprefix("optim.") for key, new in RENAMED.items()}
-        found["optim"] = {names.get(key, key): value for key, value in config["optim"].items()}
+        found["optim"] = ADDED | {names.get(key, key): value for key, value in config["optim"].items()}
     if config.get("loss") == "map":
         found["loss"] = "rbf_map"
     return found
@@ -177,6 +180,8 @@ def configs_of_seeds(source: str | Path, overrides: list[str], count: int) -> tu
 
     The first seed is the config's own. The config must load without error.
     """
+    from convnets.losses import CLOSED_FORM
+
     config = load_config(source, overrides)[0]
     assert config is not None
     seed = config.train.seed
@@ -190,8 +195,10 @@ def configs_of_seeds(source: str | Path, overrides: list[str], count: int) -> tu
         found.append(f"{', '.join(sorted(differ))} follows the seed in this config, so its runs share no data")
     if configs[0].data.loader != "resident":
         found.append("data.loader must be resident: every run gathers its own batches, from device memory")
-    if configs[0].loss == "svm":
-        found.append("loss=svm has no steps that could be taken together")
+    if configs[0].loss in CLOSED_FORM:
+        found.append(f"loss={configs[0].loss} has no steps that could be taken together")
+    if configs[0].model.name.endswith("_boosted"):
+        found.append("a boosted network trains its own networks one after the other")
     return configs, [f"--seeds: {line}; train them one after the other" for line in found]
 
 

@@ -28,11 +28,19 @@ def rbf_map(scores: jax.Array, labels: jax.Array, j: float = 1.0) -> jax.Array:
     return softmax(jnp.concatenate([scores, rubbish], axis=1), labels)
 
 
+def least_squares(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns `mse`, [n], which convnets/training/closed_form.py minimizes in a single fit."""
+    return mse(scores, labels)
+
+
 def svm(scores: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns the one-vs-rest squared hinge loss, [n], which convnets/training/svm.py minimizes in a single fit."""
     targets = 2 * jax.nn.one_hot(labels, scores.shape[1]) - 1
     return jnp.sum(jnp.square(jax.nn.relu(1 - targets * scores)), axis=1)
 
 
-LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {f.__name__: f for f in (softmax, mse, rbf_map, svm)}
-NO_PROBABILITIES = ("mse", "svm")  # losses whose scores are not log-probabilities
+LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    f.__name__: f for f in (softmax, mse, rbf_map, least_squares, svm)
+}
+CLOSED_FORM = ("least_squares", "svm")  # losses without SGD: the network is fitted at once
+NO_PROBABILITIES = ("mse", "least_squares", "svm")  # losses whose scores are not log-probabilities

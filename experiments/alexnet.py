@@ -1,13 +1,24 @@
 """AlexNet on ILSVRC-2012: table 2 of Krizhevsky et al. 2012, and the controls of its sections 3 and 4.
 
 The paper measures the controls on ILSVRC-2010. Its test labels are public, but this repository does not prepare its
-images.
+images. Of the seven networks of table 2, two were first trained on all of ImageNet, Fall 2011, which is not distributed
+any more; ours are seven of the first kind. The test set of 2012 is hidden: there five networks have a top-5 error of
+16.4 %, and seven 15.3 %.
 """
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
 COST = "10 h, 1 x H100"
 TEN = Evaluation(("--config.evaluate.protocol=ten_crop",))
+
+
+NET = Row("AlexNet", "configs/alexnet.py:paper", cost=COST,
+          tests={"ten": TEN._replace(paper=40.7, where="table 2", top5=18.2)})  # fmt: skip
+
+
+def several(n: int, paper: float, top5: float, where: str) -> Row:
+    return Row(f"{n} AlexNets", members=((NET, n),), tests={"ten": Evaluation((), paper, where, top5=top5)},
+               cost=f"{10 * n} h for its members, then {2 * n} min, 1 x H100")  # fmt: skip
 
 
 def control(label: str, variant: str) -> Row:
@@ -22,7 +33,8 @@ EXPERIMENT = Experiment(
     "AlexNet on ImageNet", "test_error", source="Krizhevsky et al. 2012",
     full=Scale(
         rows=[
-            Row("AlexNet", "configs/alexnet.py:paper", tests={"ten": TEN._replace(paper=40.7, where="table 2")}, cost=COST),
+            NET, several(5, 38.1, 16.4, "table 2"),
+            several(7, 36.7, 15.4, "table 2, two of them pre-trained"),
             Row("one GPU", "configs/alexnet.py:one_gpu", tests={"ten": TEN}, cost=COST),
             Row("BVLC's recipe", "configs/alexnet.py:caffe", 42.9, "its readme", cost=COST),
             control("without LRN", "no_lrn"), control("pooling 2, stride 2", "pool2"),
@@ -35,6 +47,7 @@ EXPERIMENT = Experiment(
             claim("colours help", "section 4.1", "without colours", 1.0),
             Claim("dropout keeps it from overfitting", "section 4.2", better=("AlexNet", "ten"),
                   worse=("without dropout", "ten")),
+            Claim("five networks instead of one", "table 2", better=("5 AlexNets", "ten"), worse=("AlexNet", "ten"), size=2.6),
             Claim("ten views instead of one", "section 6", better=("AlexNet", "ten"), worse="AlexNet", size=1.5),
         ],
         seeds=3,

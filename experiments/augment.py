@@ -9,8 +9,12 @@ DISTORTED = "decode|distort(translate=2, scale=0.15, squeeze=0.15, shear=0.3)|va
 TEN = {"ten": Evaluation(("--config.evaluate.protocol=ten_crop",))}
 
 
-def cifar(label: str, ops: str) -> Row:
-    given = (f"--config.data.train_ops=decode|subtract_mean|{ops}",) if ops != "crop(24)|flip" else ()
+def cifar(label: str, ops: str, after: str = "") -> Row:
+    given = (
+        (f"--config.data.train_ops=decode|{ops}|subtract_mean('center'){after}",)
+        if ops + after != "crop(24)|flip"
+        else ()
+    )
     return Row(label, "configs/ablation.py:13pct", overrides=given, tests=TEN, cost="5 min, 1 x H100")
 
 
@@ -32,7 +36,7 @@ EXPERIMENT = Experiment(
     full=Scale(
         rows=[
             cifar("none", "center(24)"), cifar("mirror images", "center(24)|flip"), cifar("crops", "crop(24)"),
-            cifar("both", "crop(24)|flip"), cifar("both and colours", "lighting(0.1, 'deviation')|crop(24)|flip"),
+            cifar("both", "crop(24)|flip"), cifar("both and colours", "crop(24)|flip", "|lighting(0.1, 'deviation')"),
         ],
         claims=[
             Claim("crops and mirror images lower the error", "section 4.1", better="both", worse="none"),

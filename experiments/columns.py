@@ -1,12 +1,16 @@
 """Two columns: grouped convolutions whose feature maps see only their own half of the input.
 
+AlexNet's LRN is for pixels of 0 to 255. Here they are divided by their deviation, about 64. ReLU networks scale with their
+input, so the same network needs an alpha of 64^2 x 1e-4 = 0.41.
+
 tests/models/test_sequential.py shows that two groups equal two networks.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
 
 # AlexNet's order of layers with a third of its feature maps, for 32 x 32 images.
-NET = ("conv({0}, 5, padding=2)|relu|lrn|max(3, 2, ceil=True)|conv({1}, 5, padding=2{2})|relu|lrn|max(3, 2, ceil=True)"
+NET = ("conv({0}, 5, padding=2)|relu|lrn(alpha=0.41)|max(3, 2, ceil=True)"
+       "|conv({1}, 5, padding=2{2})|relu|lrn(alpha=0.41)|max(3, 2, ceil=True)"
        "|conv({3}, 3, padding=1)|relu|conv({3}, 3, padding=1{2})|relu|conv({1}, 3, padding=1{2})|relu"
        "|max(3, 2, ceil=True)|fc(512)|relu|dropout(0.5)|out")  # fmt: skip
 ROWS = {"half": (16, 42, "", 64), "two columns": (32, 84, ", groups=2", 128), "ungrouped": (32, 84, "", 128)}

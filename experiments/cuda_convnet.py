@@ -42,7 +42,7 @@ EXPERIMENT = Experiment(
         claims=[
             LRN,
             Claim("LRN across maps takes 13 % to 11 %", "section 3.3", better=("cuda-convnet 11pct", "ten"), worse=("cuda-convnet 13pct", "ten"),
-                  size=2.0, note="local3 is wider too"),
+                  size=2.0, note="local3 is wider and fc10 decays more, too"),
         ],
         seeds=3,
     ),

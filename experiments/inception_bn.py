@@ -1,9 +1,13 @@
-"""Batch normalization on ILSVRC-2012: figures 2, 3 and 4 of Ioffe & Szegedy 2015; errors are 100 - accuracy."""
+"""Batch normalization on ILSVRC-2012: figures 2, 3 and 4 of Ioffe & Szegedy 2015; errors are 100 - accuracy.
+
+The six networks of figure 4 vary BN-x30's initial weights, dropout and the normalization of the last layers; ours differ
+by seed. On the hidden test set the six have a top-5 error of 4.82 %.
+"""
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
 STEPS = "steps_to_test_error(27.8)"  # steps to the accuracy of Inception, 72.2 %
-CROPS = {"crops_144": Evaluation(("--config.evaluate.protocol=crops_144",), 21.99, "figure 4")}
+CROPS = {"crops_144": Evaluation(("--config.evaluate.protocol=crops_144",), 21.99, "figure 4", top5=5.82)}
 ROWS = {
     "Inception": ("inception", 27.8), "BN-Baseline": ("baseline", 27.3), "BN-x5": ("x5", 27.0), "BN-x30": ("x30", 25.2),
     "BN-x5-Sigmoid": ("x5_sigmoid", 30.2),
@@ -15,18 +19,25 @@ def sooner(better: str, worse: str, ratio: float) -> Claim:
                  worse=worse, size=ratio, ratio=True)  # fmt: skip
 
 
+RUNS = {
+    label: Row(label, f"configs/inception_bn.py:{variant}", error, "figure 3", tests=CROPS if variant == "x30" else {},
+               cost=f"{30 if variant in ('inception', 'baseline') else 6} days, 1 x H100",
+               top5=7.82 if variant == "x30" else None)
+    for label, (variant, error) in ROWS.items()
+}  # fmt: skip
+SIX = Row("6 x BN-x30", members=((RUNS["BN-x30"], 6),), cost="36 days for its members, then 4 h, 1 x H100",
+          tests={"crops_144": Evaluation((), 20.1, "figure 4", top5=4.9)})  # fmt: skip
+
 EXPERIMENT = Experiment(
     "Batch normalization on ImageNet", "test_error", source="Ioffe & Szegedy 2015",
     full=Scale(
-        rows=[
-            Row(label, f"configs/inception_bn.py:{variant}", error, "figure 3", tests=CROPS if variant == "x30" else {},
-                cost=f"{30 if variant in ('inception', 'baseline') else 6} days, 1 x H100")
-            for label, (variant, error) in ROWS.items()
-        ],
+        rows=[*RUNS.values(), SIX],
         claims=[
             sooner("BN-Baseline", "Inception", 2.3), sooner("BN-x5", "Inception", 14.8), sooner("BN-x30", "Inception", 11.5),
             Claim("BN-x30 ends lower than Inception", "figure 3", better="BN-x30", worse="Inception", size=2.6),
             Claim("144 crops of BN-x30", "figure 4", better=("BN-x30", "crops_144"), worse="BN-x30", size=3.2),
+            Claim("six networks instead of one", "figure 4", better=("6 x BN-x30", "crops_144"),
+                  worse=("BN-x30", "crops_144"), size=1.89),
         ],
         seeds=3,
     ),

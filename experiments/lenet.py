@@ -1,21 +1,29 @@
-"""LeNet-5 on MNIST: LeCun et al. 1998, section III.B and figure 9."""
+"""LeNet-5 on MNIST: LeCun et al. 1998, section III.B and figure 9.
+
+Rows of 20 passes differ from the first in what their labels say, and in nothing else. The paper trains by the stochastic
+diagonal Levenberg-Marquardt method. Seed 0 chose the first row's recipe by its test error, so it is not counted.
+"""
 
 from convnets.sweep import Claim, Experiment, Row, Scale
+
+PLAIN, DISTORTED = "LeNet-5, 20 passes, plain SGD", "LeNet-5, 20 passes, plain SGD, distorted digits"
+METHOD = "LeNet-5, 20 passes, the paper's optimizer and schedule"
 
 EXPERIMENT = Experiment(
     "LeNet-5 on MNIST", "test_error", source="LeCun et al. 1998",
     full=Scale(
         rows=[
-            Row("LeNet-5, 20 passes", "configs/lenet.py:mnist", 0.95, "1998, fig. 9"),
-            Row("LeNet-5, 20 passes, the paper's schedule", "configs/lenet.py:passes", 0.95, "1998, fig. 9",
+            Row(PLAIN, "configs/lenet.py:mnist", 0.95, "1998, fig. 9", cost="6 min, 2 cores"),
+            Row("LeNet-5, 20 passes, plain SGD, the paper's schedule", "configs/lenet.py:passes", 0.95, "1998, fig. 9",
                 cost="6 min, 2 cores"),
-            Row("LeNet-5, 25 passes, distorted digits", "configs/lenet.py:distorted", 0.80, "1998, fig. 9"),
-            Row("LeNet-5 as built today, 20 epochs", "configs/lenet.py:modern"),
+            Row(METHOD, "configs/lenet.py:levenberg", 0.95, "1998, fig. 9", cost="8 min, 2 cores"),
+            Row(DISTORTED, "configs/lenet.py:distorted", 0.80, "1998, fig. 9", cost="8 min, 2 cores"),
+            Row("LeNet-5 as built today, 20 epochs", "configs/lenet.py:modern", cost="4 min, 2 cores"),
         ],
         claims=[
-            Claim("distorted training digits help", "section III.C", better="LeNet-5, 25 passes, distorted digits",
-                  worse="LeNet-5, 20 passes", size=0.15, note="three seeds"),
+            Claim("distorted training digits help", "section III.C", better=DISTORTED, worse=PLAIN, size=0.15),
+            Claim("the paper's optimizer is no better than plain SGD", "not in the paper", better=METHOD, worse=PLAIN, within=0.1),
         ],
-        seeds=3,
+        seeds=6, first_seed=1,
     ),
 )  # fmt: skip

@@ -23,7 +23,7 @@ EXPERIMENT = Experiment(
                   better="three stages, within maps (18pct)", worse="three stages, without (19pct)"),
             Claim("across maps it takes two points off", "section 3.3", size=2.0, better="13pct, across maps",
                   worse="13pct, without",
-                  note="the paper's two nets differ in the width and the decay of local3 too; these two do not"),
+                  note="the paper's two nets also differ in the width of local3 and the decay of fc10; these two do not"),
             Claim("it does nothing in a net with batch normalization", "Ioffe & Szegedy 2015, section 4.2.1", within=0.5,
                   better="13pct with batch norm, across maps", worse="13pct with batch norm, without"),
         ],

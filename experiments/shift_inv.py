@@ -30,8 +30,8 @@ def loses_less(less: str, more: str, shift: str = "4px") -> Claim:
 def cifar(label: str, pooling: str) -> Row:
     overrides = (f"--config.model.pooling={pooling}",) if pooling else ()
     return Row(label, "configs/ablation.py:13pct", cost="5 min, 1 x H100", x=0, line=label,
-               overrides=(*overrides, "--config.data.train_ops=decode|subtract_mean|center(24)"),
-               tests=tests("decode|subtract_mean|shift(0, {})|center(24)", 1, 2, 3, 4))  # fmt: skip
+               overrides=(*overrides, "--config.data.train_ops=decode|center(24)|subtract_mean('center')"),
+               tests=tests("decode|shift(0, {})|center(24)|subtract_mean('center')", 1, 2, 3, 4))  # fmt: skip
 
 
 DIGITS = [digits(label, line) for label, line in NETS.items()]

@@ -27,7 +27,7 @@ def programs(name):
     side = min([model.input_shape[0], *(s for start, s in SIDES.items() if name.startswith(start))])
     shape = (side, side, model.input_shape[2])
     optimizer = make_recipe(
-        0.1, 0, "constant", 0.9, False, 1e-4, "*", "", 0.0, "", steps_per_epoch=1000, batch_size=BATCH
+        0.1, 0, "constant", 0.9, False, 1e-4, "*", "", 0.0, 0.0, "", steps_per_epoch=1000, batch_size=BATCH
     ).optimizer
     start = jax.eval_shape(lambda: initial_state(model, optimizer, shape, 0))
     one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)  # noqa: E731

@@ -17,24 +17,26 @@ import textwrap
 
 import flax.linen as nn
 import jax
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 import run
-from configs import base
+from configs import base, cuda_convnet, lenet, resnet
 from convnets import models
 from convnets.analysis import run_figures
-from convnets.config import leaf_keys, load_config
+from convnets.config import leaf_keys, list_changes, load_config
 from convnets.data import dataset, sources
 from convnets.evaluation.evaluator import Evaluator
 from convnets.layers import Conv, Dense
+from convnets.losses import CLOSED_FORM
 from convnets.modes import train
 from convnets.training import components, network, trainer
-from convnets.training.optimizer import make_recipe
+from convnets.training.optimizer import make_recipe, parameter_multipliers
 from tests.conftest import ROOT
 
 NETWORKS = {
-    "lenet": ["digits", "mnist", "modern", "lenet1", "lenet1989"],
+    "lenet": ["digits", "mnist", "levenberg", "modern", "lenet1", "lenet1989"],
     "cuda_convnet": ["26pct", "19pct", "18pct", "13pct", "11pct"],  # per-layer weight decay
     "resnet_cifar": ["20", "plain20"],
     "alexnet": ["paper"],
@@ -42,11 +44,12 @@ NETWORKS = {
     "googlenet": ["paper"],
     "inception_bn": ["x30"],
     "resnet": ["18A", "50"],
-    "ablation": ["mnist10k", "resnet", "bn_mnist", "digits320", "random", "random2", "inception_aux", "13pct"],
+    "ablation": ["mnist10k", "resnet", "bn_mnist", "lecun320", "random", "random2", "inception_aux", "13pct"],
     "alexnet_controls": ["no_lrn"],
     "vgg_cifar": ["A_bn"],
     "handcrafted": ["hog-mnist", "sift-cifar10", "conv-mnist", "conv-cifar10"],
     "neocognitron": ["digits", "mnist"],
+    "lecun_1998": ["linear", "pairwise", "knn-deslanted", "pca", "svm", "300-100-distorted", "lenet4"],
 }
 FILES = {p.stem: importlib.import_module(f"configs.{p.stem}") for p in sorted((ROOT / "configs").glob("*.py"))}
 ALL = [(stem, variant) for stem, module in FILES.items() for variant in getattr(module, "VARIANTS", {})]
@@ -112,7 +115,7 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
         monkeypatch.setattr(run_figures, "draw_run_figures", lambda *_: [])
     config, _ = load_config(ROOT / f"configs/{stem}.py:{variant}", [])
     images = 5 if config.data.name == "stimuli" else 64
-    batch = 8 if config.loss == "svm" else 2  # a codebook needs at least as many descriptors as words
+    batch = 8 if config.loss in CLOSED_FORM else 2  # a codebook needs at least as many descriptors as words
     size = {"train_split": f"train[:{images}]", "test_split": f"{config.data.test_split}[:6]"}
     directory = scratch / "tfds" if config.data.name in sources.OWN else shared_data
     assert run.main([
@@ -121,12 +124,39 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
         f"--config.data.data_dir={directory}", *(f"--config.data.{k}={v}" for k, v in size.items()),
     ]) == 0  # fmt: skip
     at_once = {"train.reshuffle", "train.log_every_steps", "train.steps_per_dispatch", "checkpoint.every_steps"}
-    assert set(unread) == (at_once if config.loss == "svm" else set())  # an SVM is fitted in one go, without steps
+    assert set(unread) == (
+        at_once if config.loss in CLOSED_FORM else set()
+    )  # an SVM is fitted in one go, without steps
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["steps"], result["num_examples"]) == (2, 6) and 0 <= result["top1_error"] <= 100
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert len(lines) == 2 and all(line["lr"] > 0 for line in lines if config.loss != "svm")
+    assert len(lines) == 2 and all(line["lr"] > 0 for line in lines if config.loss not in CLOSED_FORM)
     jax.clear_caches()  # the next variant compiles another network
+
+
+def test_recipes_have_the_numbers_of_their_sources():
+    """Each line names its source; the configs' docstrings have more of them."""
+    size = lambda name: load_config(f"{ROOT}/configs/{name}", [])[0].model.ghost_batch  # noqa: E731
+    assert size("resnet.py:50") == 256 // 8  # KaimingHe/deep-residual-networks, readme, line 42
+    assert size("resnet_cifar.py:110") == 128 // 2  # He et al. 2015, section 4.2
+    assert [size(f"resnet.py:{n}_v1_5") for n in (50, 101, 152)] == [256 // 4, 256 // 8, 256 // 8]  # TRAINING.md
+    torch = resnet.get_config("50_v1_5").data  # fb.resnet.torch, datasets/transforms.lua, lines 38, 155, 205 to 256
+    assert all("cubic=True" in ops for ops in (torch.train_ops, torch.test_ops)) and "clip=False" in torch.train_ops
+    layers = {name: {"kernel": 0, "bias": 0} for name in ("conv1", "local3", "local4", "fc10")}
+    for name, last in (("11pct", 0.01), ("13pct", 0.004)):  # cuda-convnet, layer-params-conv-local-*.cfg
+        optim = cuda_convnet.get_config(name).optim
+        decay = parameter_multipliers(optim.decay_multipliers)(layers)
+        found = {layer: optim.weight_decay * decay[layer]["kernel"] for layer in layers}
+        assert found == pytest.approx({"conv1": 0.0, "local3": 0.004, "local4": 0.004, "fc10": last})
+        assert not any(values["bias"] for values in decay.values())
+    plain, distorted = (lenet.get_config(name).to_dict() for name in ("mnist", "distorted"))
+    assert [line.split(":")[0] for line in list_changes(plain, distorted)] == ["data.train_ops"]
+    method = lenet.get_config("levenberg")  # LeCun et al. 1998, section III.B
+    rate = make_recipe(**method.optim, steps_per_epoch=1.0, batch_size=16).rate
+    rates = [
+        16 * r for r in (5e-4, 2e-4, 1e-4, 5e-5, 1e-5) for _ in range({5e-4: 2, 2e-4: 3, 1e-4: 3, 5e-5: 4, 1e-5: 8}[r])
+    ]
+    assert rate(np.arange(20)).tolist() == pytest.approx(rates) and method.optim.damping == 0.02
 
 
 def test_a_leaf_that_nobody_reads_is_noticed():

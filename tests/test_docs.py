@@ -49,9 +49,16 @@ def browser():
 
 def test_the_site_has_every_page():
     pages = {str(page.relative_to(SITE)) for page in PAGES}
-    written = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "docs/tour.ipynb", ROOT / "experiments/PLANNED.md"]
+    written = [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        ROOT / "docs/tour.ipynb",
+        ROOT / "experiments/PLANNED.md",
+    ]
     missing = {str(path.relative_to(ROOT).with_suffix(".html")) for path in written} - pages
-    assert not missing and "docs/api/convnets.layers.html" in pages, f"make docs builds {missing or 'the API reference'}"
+    assert not missing and "docs/api/convnets.layers.html" in pages, (
+        f"make docs builds {missing or 'the API reference'}"
+    )
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -77,5 +77,6 @@ def test_a_former_name_is_told_by_its_new_one():
         config.optim.rates = "*"  # as a config of one's own may still have it
     assert compare_with_base(config) == ["config key 'optim.rates' is now 'optim.lr_multipliers'"]
     old = {"loss": "map", "optim": {"rates": "*", "lr": 1.0}, "data": {"test_ops": "decode|five(8)"}}
-    new = {"loss": "rbf_map", "optim": {"lr_multipliers": "*", "lr": 1.0}, "data": {"test_ops": "decode|five_crop(8)"}}
+    optim = {"lr_multipliers": "*", "lr": 1.0, "damping": 0.0}  # the last of them came later
+    new = {"loss": "rbf_map", "optim": optim, "data": {"test_ops": "decode|five_crop(8)"}}
     assert rename_config(old) == rename_config(new) == new and list_changes(old, new) == []

@@ -62,19 +62,12 @@ def plot_filters(kernel: np.ndarray, path: Path, title: str) -> None:
     """Plots first-layer filters [kh, kw, channels, maps] in grey or RGB, on one common scale; mid-grey is 0."""
     kh, kw, channels, maps = kernel.shape
     if channels not in (1, 3):
-        kernel, channels, maps = kernel.reshape(kh, kw, 1, -1), 1, channels * maps
-    columns = min(maps, 16)
-    rows = -(-maps // columns)
+        kernel, maps = kernel.reshape(kh, kw, 1, -1), channels * maps
     limit = max(float(np.abs(kernel).max()), 1e-12)
-    size = min(0.75, 10 / columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(size * columns, size * rows + 0.4), squeeze=False)
-    for i, axis in enumerate(axes.flat):
-        axis.axis("off")
-        if i < maps:
-            tile = kernel[..., i] / limit / 2 + 0.5
-            axis.imshow(tile[..., 0] if channels == 1 else tile, cmap="gray", vmin=0, vmax=1)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-    save_figure(figure, path)
+    columns = min(maps, 16)
+    _plot_tiles(
+        np.moveaxis(kernel / limit / 2 + 0.5, -1, 0), [], columns, min(0.75, 10 / columns), path, title, white=1
+    )
 
 
 def plot_confusion(labels: np.ndarray, guesses: np.ndarray, names: Sequence[str], path: Path, title: str) -> None:
@@ -98,30 +91,38 @@ def plot_mistakes(
     images: np.ndarray, labels: np.ndarray, guesses: np.ndarray, names: Sequence[str], path: Path, title: str
 ) -> None:
     """Plots at most 100 misclassified images, each titled 'truth > guess'."""
-    shown = min(len(images), 100)
-    columns = min(max(shown, 1), 14 if max(map(len, names)) < 4 else 7)
-    rows = max(-(-shown // columns), 1)
-    figure, axes = plt.subplots(rows, columns, figsize=(0.8 * columns + 1, 0.95 * rows + 0.4), squeeze=False)
-    for i, axis in enumerate(axes.flat):
-        axis.axis("off")
-        if i < shown:
-            image = images[i]
-            axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray_r", vmin=0, vmax=255)
-            axis.set_title(f"{names[labels[i]]} > {names[guesses[i]]}", fontsize=7, loc="center", pad=2)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-    save_figure(figure, path)
+    columns = min(max(len(images), 1), 14 if max(map(len, names)) < 4 else 7)
+    titles = [f"{names[truth]} > {names[guess]}" for truth, guess in zip(labels[:100], guesses[:100], strict=True)]
+    _plot_tiles(images[:100], titles, columns, 0.8, path, title, cmap="gray_r")
 
 
 def plot_contact_sheet(images: Sequence[np.ndarray], titles: Sequence[str], path: Path, title: str) -> None:
     """Plots images, uint8 [h, w, 1 or 3] each, under their titles."""
-    columns = min(len(images), 10 if max(map(len, titles)) < 14 else 6)
-    rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(11 / 10 * columns, 1.3 * rows + 0.4), squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, image, line in zip(axes.flat, images, titles, strict=False):
-        axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(line, fontsize=7, loc="center", pad=2)
+    inches = max(1.1, 0.075 * max(map(len, titles)))  # wide enough for the titles
+    _plot_tiles(images, titles, min(len(images), int(11 / inches) or 1), inches, path, title)
+
+
+def _plot_tiles(
+    images: Sequence[np.ndarray] | np.ndarray, titles: Sequence[str], columns: int, inches: float, path: Path, title: str,
+    cmap: str = "gray", white: float = 255,
+) -> None:  # fmt: skip
+    """Plots images [h, w, 1 or 3] in rows of squares, each under its title, if there are titles.
+
+    All are in one pair of axes: a pair for each would take most of the time of a small run.
+    """
+    height = 1.3 if titles else 1.0  # of a square with its title
+    rows = max(-(-len(images) // columns), 1)
+    figure, axis = plt.subplots(figsize=(inches * columns, inches * height * rows + 0.4))
+    figure.subplots_adjust(0, 0, 1, 1 - 0.4 / (inches * height * rows + 0.4))
+    for i, image in enumerate(images):
+        x, y = i % columns + 0.5, (i // columns + 1) * height - 0.5
+        down, right = (0.44 * side / max(image.shape[:2]) for side in image.shape[:2])
+        axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap=cmap, vmin=0, vmax=white,
+                    extent=(x - right, x + right, y + down, y - down))  # fmt: skip
+        if titles:
+            axis.text(x, y - down - 0.03, titles[i], fontsize=7, ha="center", va="bottom")
+    axis.set(xlim=(0, columns), ylim=(rows * height, 0), aspect="equal")
+    axis.axis("off")
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     save_figure(figure, path)
 

@@ -92,6 +92,25 @@ def distort(
     return jnp.einsum("npc,npcm->npm", hat_columns, lines).reshape(x.shape) + fill
 
 
+def deslant(keys: jax.Array, x: jax.Array) -> jax.Array:
+    """Shears each image by shifting its rows sideways, so that its principal axis is vertical (LeCun et al. 1998, III.A).
+
+    As in the paper, the moments count a pixel above half of 255 as 1 and others as 0. Rows move by fractions of a pixel,
+    with bilinear interpolation, about the centre of mass, and pixels outside the image are 0. Put it before operations
+    that change the values.
+    """
+    h, w = x.shape[1:3]
+    ink = (jnp.mean(x, axis=3) > 127.5).astype(jnp.float32)
+    rows, columns = jnp.arange(h, dtype=jnp.float32)[:, None], jnp.arange(w, dtype=jnp.float32)
+    mass = jnp.maximum(ink.sum((1, 2)), 1)
+    middle, centre = (jnp.sum(ink * place, (1, 2)) / mass for place in (rows, columns))
+    down, right = rows - middle[:, None, None], columns - centre[:, None, None]
+    slope = jnp.sum(ink * down * right, (1, 2)) / jnp.maximum(jnp.sum(ink * jnp.square(down), (1, 2)), 1e-6)
+    source = columns + slope[:, None, None] * down  # [n, h, w]: where each pixel comes from, in its row
+    hats = jax.nn.relu(1 - jnp.abs(source[..., None] - columns))
+    return jnp.einsum("nhwv,nhvc->nhwc", hats, x)
+
+
 def rotate(keys: jax.Array, x: jax.Array, degrees: float, fill: float = 0.0) -> jax.Array:
     """Rotates each image by an angle from U(-degrees, degrees)."""
     return distort(keys, x, rotate=degrees, fill=fill)
@@ -140,19 +159,21 @@ def subtract_mean(keys: jax.Array, x: jax.Array, *of: Any, statistics: Statistic
     """Subtracts the training set's per-pixel mean (no argument), its per-channel mean ('colour') or given numbers.
 
     Krizhevsky et al. 2012 (section 2) and He et al. 2015 subtract the per-pixel mean. VGG (section 2.1) subtracts the
-    per-channel mean.
+    per-channel mean. 'center' subtracts the central patch of the mean image from a crop, wherever the crop was taken:
+    cuda-convnet (convdata.py, lines 77 and 85) and cuda-convnet2 (convdata.py, lines 104 and 192).
     """
-    if not of:
-        if statistics.mean_image.shape != x.shape[1:]:
-            size = " x ".join(map(str, statistics.mean_image.shape))
+    if of in ((), ("center",)):
+        mean, (h, w) = statistics.mean_image, x.shape[1:3]
+        top, left = ((m - n) // 2 for m, n in zip(mean.shape, (h, w), strict=False))
+        if min(top, left) < 0 or (not of and mean.shape != x.shape[1:]):
             raise UsageError(
-                f"subtract_mean: the mean image is {size}, here the image is {x.shape[1]} x {x.shape[2]}; "
+                f"subtract_mean: the mean image is {' x '.join(map(str, mean.shape))}, here the image is {h} x {w}; "
                 "put it in front of what changes the size, or subtract_mean('colour')"
             )
-        return x - statistics.mean_image
+        return x - mean[top : top + h, left : left + w]
     colour = statistics.mean if of == ("colour",) else of
     if len(colour) != x.shape[3] or not all(isinstance(v, (int, float, np.floating)) for v in colour):
-        raise UsageError(f"subtract_mean{of}: give nothing, 'colour', or {x.shape[3]} numbers")
+        raise UsageError(f"subtract_mean{of}: give nothing, 'colour', 'center', or {x.shape[3]} numbers")
     return x - jnp.array(colour, jnp.float32)
 
 
@@ -175,8 +196,8 @@ def lighting(
         std: standard deviation of the three normal draws a.
         formula: 'eigenvalue' adds P (a * eigenvalues) for pixels scaled to 0 to 1, as in Krizhevsky et al. 2012,
             section 4.1. With pixels of 0 to 255 the same formula would swamp the image. 'deviation' follows
-            cuda-convnet2: it uses the square roots of the eigenvalues and divides the image by 1 + std to keep the
-            variance. Put it after subtract_mean.
+            cuda-convnet2 (convdata.py, lines 74 and 181 to 183): it uses the square roots of the eigenvalues and divides
+            the image and its noise by 1 + std. Put it after subtract_mean.
     """
     if formula not in ("eigenvalue", "deviation"):
         raise UsageError(f"lighting: formula is '{formula}': choose eigenvalue or deviation")
@@ -184,17 +205,19 @@ def lighting(
     strength = values / 255 if formula == "eigenvalue" else np.sqrt(values)  # 255 * (values / 255^2)
     draws = std * jax.vmap(lambda key: jax.random.normal(key, (x.shape[3],)))(keys)
     noise = jnp.matmul(draws * strength, vectors.T, precision="highest")[:, None, None, :]
-    return (x / (1 + std) if formula == "deviation" else x) + noise
+    return (x + noise) / (1 + std) if formula == "deviation" else x + noise
 
 
 def color_jitter(
-    keys: jax.Array, x: jax.Array, brightness: float = 0.5, contrast: float = 0.5, saturation: float = 0.5
-) -> jax.Array:
+    keys: jax.Array, x: jax.Array, brightness: float = 0.5, contrast: float = 0.5, saturation: float = 0.5,
+    clip: bool = True,
+) -> jax.Array:  # fmt: skip
     """Changes brightness, contrast and saturation by factors from U(1 - a, 1 + a), in random order.
 
-    `a` is the argument of that name; every change clips the pixels to 0 to 255. The source is Howard 2013 (Some
-    improvements on deep convolutional neural network based image classification, section 2), cited by GoogLeNet
-    (section 6). BN-Inception (section 4.2.1) uses weaker distortions.
+    `a` is the argument of that name; with `clip` every change clips the pixels to 0 to 255. The source is Howard 2013
+    (Some improvements on deep convolutional neural network based image classification, section 2), cited by GoogLeNet
+    (section 6). BN-Inception (section 4.2.1) uses weaker distortions. fb.resnet.torch does not clip (datasets/
+    transforms.lua, lines 205 to 256).
     """
     limits = jnp.array([brightness, contrast, saturation], jnp.float32)
 
@@ -205,7 +228,8 @@ def color_jitter(
         def change(image, kind):
             gray = image @ jnp.array([0.299, 0.587, 0.114], jnp.float32)[:, None]
             toward = jnp.stack([jnp.zeros_like(image), jnp.full_like(image, gray.mean()), gray + 0 * image])[kind]
-            return jnp.clip(toward + factors[kind] * (image - toward), 0, 255)
+            changed = toward + factors[kind] * (image - toward)
+            return jnp.clip(changed, 0, 255) if clip else changed
 
         for kind in jax.random.permutation(order, 3):
             image = change(image, kind)
@@ -247,13 +271,14 @@ DEVICE = make_table(
     Op(flip, random=True),
     Op(resize),
     Op(distort, random=True),
+    Op(deslant),
     Op(rotate, random=True),
     Op(scale, random=True),
     Op(shift),
     Op(five_crop, views=True),
     Op(with_flip, views=True),
     Op(value_range),
-    Op(subtract_mean, statistics=lambda of: of in ((), ("colour",))),
+    Op(subtract_mean, statistics=lambda of: of in ((), ("colour",), ("center",))),
     Op(standardize, statistics=lambda mean, std, **_: not (mean and std)),
     Op(lighting, random=True, statistics=True),
     Op(color_jitter, random=True),

@@ -5,7 +5,8 @@ Operations only place windows on the image; the windows are decoded and sampled 
 less work. Each operation is a function (seed, image, arguments). Seeds are int64 [2], for stateless generators only.
 
 Sampling is bilinear between pixel centres. `antialias` widens the kernel where an image shrinks, as Pillow does. The
-default, without it, is the resize of OpenCV and thus of Caffe, which trained most of the papers' networks.
+default, without it, is the resize of OpenCV and thus of Caffe, which trained most of the papers' networks. `cubic` samples
+with Keys' bicubic kernel (a = -0.5) instead; values beyond 0 to 255 are clipped.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ class Image(NamedTuple):
         own_size: True until an operation places a window or replaces the image's own size.
         several: whether the result has an axis of views.
         antialias: whether sampling widens the kernel where the image shrinks.
+        cubic: whether sampling is bicubic.
         whole_pixels: whether window edges lie on pixel boundaries of the source, which allows faster sampling.
         grey: whether colours become grey after decoding.
     """
@@ -44,6 +46,7 @@ class Image(NamedTuple):
     own_size: bool = True
     several: bool = False
     antialias: bool = False
+    cubic: bool = False
     whole_pixels: bool = False
     grey: bool = False
 
@@ -104,25 +107,26 @@ def sample(image: Image) -> Any:
         return pixels(tf.zeros([2], tf.int32), image.source)
     corners, extents = image.windows[:, :2], image.windows[:, 2:]
     scales = tf.cast(image.size, tf.float32) / extents
-    reach = 0.0 if image.whole_pixels else 1.0 + tf.reduce_max(1 / scales) * image.antialias
+    radius = 2.0 if image.cubic else 1.0  # of the kernel
+    reach = 0.0 if image.whole_pixels else radius * (1.0 + tf.reduce_max(1 / scales) * image.antialias)
     first = tf.maximum(tf.cast(tf.floor(tf.reduce_min(corners, 0) - reach), tf.int32), 0)
     last = tf.cast(tf.math.ceil(tf.reduce_max(corners + extents, 0) + reach), tf.int32)
     source = pixels(first, tf.minimum(last, image.source))[None]
-    if image.whole_pixels and not image.antialias and not image.several:
+    if image.whole_pixels and not image.antialias and not image.several and not image.cubic:
         shown = tf.raw_ops.ResizeBilinear(images=source, size=image.size, half_pixel_centers=True)
     else:
         offsets = (tf.cast(first, tf.float32) - corners) * scales
         shown = tf.concat(
             [
                 tf.raw_ops.ScaleAndTranslate(
-                    images=source, size=image.size, scale=scale, translation=offset, kernel_type="triangle",
-                    antialias=image.antialias,
+                    images=source, size=image.size, scale=scale, translation=offset,
+                    kernel_type="keyscubic" if image.cubic else "triangle", antialias=image.antialias,
                 )
                 for scale, offset in zip(tf.unstack(scales), tf.unstack(offsets), strict=True)
             ],
             0,
         )  # fmt: skip
-    shown = tf.cast(shown + 0.5, tf.uint8)
+    shown = tf.cast(tf.clip_by_value(shown + 0.5, 0, 255), tf.uint8)
     return shown if image.several else shown[0]
 
 
@@ -139,18 +143,18 @@ def grey(seed: Any, image: Image) -> Image:
     return image._replace(grey=image.channels == 3)
 
 
-def resize_short(seed: Any, image: Image, a: int, b: int = 0, antialias: bool = False) -> Image:
+def resize_short(seed: Any, image: Image, a: int, b: int = 0, antialias: bool = False, cubic: bool = False) -> Image:
     """Resizes the shorter side to a, or to a uniform integer from a to b; the longer in proportion, rounded down."""
     import tensorflow as tf
 
     short = a + _draw(seed, b - a) if b else tf.constant(a)
     size = image.size * short // tf.reduce_min(image.size)
-    return image._replace(size=size, own_size=False, antialias=antialias)
+    return image._replace(size=size, own_size=False, antialias=antialias, cubic=cubic)
 
 
-def resize_center_crop(seed: Any, image: Image, n: int, antialias: bool = False) -> Image:
+def resize_center_crop(seed: Any, image: Image, n: int, antialias: bool = False, cubic: bool = False) -> Image:
     """Resizes the shorter side to n, then takes the central n x n pixels (Krizhevsky et al. 2012, section 2)."""
-    return center(seed, resize_short(seed, image, n, antialias=antialias), n)
+    return center(seed, resize_short(seed, image, n, antialias=antialias, cubic=cubic), n)
 
 
 # One window ---------------------------------------------------------------------------------------------------------
@@ -178,30 +182,35 @@ def crop(seed: Any, image: Image, n: int) -> Image:
 
 
 def inception_crop(
-    seed: Any, image: Image, n: int, area: tuple = (0.08, 1.0), aspect: tuple = (3 / 4, 4 / 3), antialias: bool = False
-) -> Image:
-    """Resizes a random window to n x n: its share of the area is U(area), its width / height log-uniform in `aspect`.
+    seed: Any, image: Image, n: int, area: tuple = (0.08, 1.0), aspect: tuple = (3 / 4, 4 / 3), antialias: bool = False,
+    cubic: bool = False,
+) -> Image:  # fmt: skip
+    """Resizes a random window to n x n: its share of the area is U(area), its width / height from `aspect`.
 
     GoogLeNet, section 6: "various sized patches of the image whose size is distributed evenly between 8% and 100% of
     the image area and whose aspect ratio is chosen randomly between 3/4 and 4/3". Details that the paper leaves open
-    follow the common implementation: ten attempts, then the largest central window within the aspect limits.
+    follow fb.resnet.torch (datasets/transforms.lua, lines 130 to 162): the aspect ratio is U(aspect), and its inverse
+    with probability 1/2; after ten attempts that do not fit, the window is the largest central square.
     """
     import tensorflow as tf
 
     h, w = tf.unstack(tf.cast(image.source, tf.float32))
-    draws = tf.random.stateless_uniform([ATTEMPTS, 2], seed)
+    draws = tf.random.stateless_uniform([ATTEMPTS, 3], seed)
     areas = h * w * (area[0] + (area[1] - area[0]) * draws[:, 0])
-    ratios = tf.exp(tf.math.log(aspect[0]) + tf.math.log(aspect[1] / aspect[0]) * draws[:, 1])
+    ratios = aspect[0] + (aspect[1] - aspect[0]) * draws[:, 1]
+    ratios = tf.where(draws[:, 2] < 0.5, 1 / ratios, ratios)
     extents = tf.round(tf.sqrt(tf.stack([areas / ratios, areas * ratios], 1)))
     fits = tf.reduce_all((extents >= 1) & (extents <= [h, w]), 1)
-    inside = tf.round(tf.stack([tf.minimum(h, w / aspect[0]), tf.minimum(w, h * aspect[1])]))
+    square = tf.stack([tf.minimum(h, w)] * 2)
     found = tf.reduce_any(fits)
-    extent = tf.cast(tf.where(found, extents[tf.argmax(fits)], inside), tf.int32)
+    extent = tf.cast(tf.where(found, extents[tf.argmax(fits)], square), tf.int32)
     room = image.source - extent
     corner = tf.where(found, _draw(tf.add(seed, [0, 1 << 7]), room), room // 2)
     window = tf.cast(tf.concat([corner, extent], 0), tf.float32)[None]
     size = tf.constant([n, n])
-    return image._replace(windows=window, size=size, own_size=False, antialias=antialias, whole_pixels=True)
+    return image._replace(
+        windows=window, size=size, own_size=False, antialias=antialias, cubic=cubic, whole_pixels=True
+    )
 
 
 def crop_to_multiple(seed: Any, image: Image, m: int) -> Image:
@@ -278,19 +287,19 @@ def _draw(seed: Any, most: Any) -> Any:
     return tf.cast(share * tf.cast(most + 1, tf.float32), tf.int32)
 
 
-def _middle_side(a: int, b: int, antialias: bool) -> Call:
-    return Call("resize_short", resize_short, {"a": (a + b) // 2 if b else a, "b": 0, "antialias": antialias})
+def _middle_side(a: int, b: int, **kernel: bool) -> Call:
+    return Call("resize_short", resize_short, {"a": (a + b) // 2 if b else a, "b": 0, **kernel})
 
 
 HOST = make_table(
     Op(decode),
     Op(grey),
-    Op(resize_short, size="varies", random=lambda a, b, antialias: b > 0, still=_middle_side),
+    Op(resize_short, size="varies", random=lambda a, b, **_: b > 0, still=_middle_side),
     Op(resize_center_crop, size="fixed"),
     Op(center, size="fixed"),
     Op(crop, size="fixed", random=True, still=lambda n: Call("center", center, {"n": n})),
     Op(inception_crop, size="fixed", random=True,
-       still=lambda n, area, aspect, antialias: Call("resize_center_crop", resize_center_crop, {"n": n, "antialias": antialias})),
+       still=lambda n, area, aspect, **kernel: Call("resize_center_crop", resize_center_crop, {"n": n, **kernel})),
     Op(crop_to_multiple, size="dense"),
     Op(five_crop, size="fixed", views=True),
     Op(six_crop, size="fixed", views=True),

@@ -47,3 +47,18 @@ def input_step(model: nn.Module, layer: str, ops: list[Call], seed: int):
         return lax.psum(jnp.sum(batch["mask"]), AXIS), (features, labels)
 
     return step
+
+
+def score_step(model: nn.Module, ops: list[Call], seed: int):
+    """Returns the step (variables, batch, resident_arrays) -> (count, (scores [n, classes], labels [n])).
+
+    The images are those of `input_step`.
+    """
+
+    def step(variables: dict[str, Any], batch, resident_arrays):
+        images, labels = fetch(batch, resident_arrays)
+        images = pipeline.apply(ops, pipeline.example_keys(seed, batch["epoch"], batch["index"]), images)
+        scores = model.apply(variables, images, train=False)
+        return lax.psum(jnp.sum(batch["mask"]), AXIS), (jnp.asarray(scores, jnp.float32), labels)
+
+    return step

@@ -72,8 +72,9 @@ class TestOps(NamedTuple):
         return self.n
 
     def resized(self, side: int) -> Call:
-        """Returns resize_short with this shorter side and the test string's antialias."""
-        return _op("resize_short", side, antialias=bool(self.resize and self.resize.kwargs["antialias"]))
+        """Returns resize_short with this shorter side and the test string's sampling kernel."""
+        given = self.resize.kwargs if self.resize else {}
+        return _op("resize_short", side, **{key: given.get(key, False) for key in ("antialias", "cubic")})
 
 
 def single(test: TestOps) -> Passes:
@@ -84,11 +85,13 @@ def single(test: TestOps) -> Passes:
 def ten_crop(test: TestOps, average: str = "softmax") -> Passes:
     """Four corner crops, the centre crop and their mirror images: 10 views (Krizhevsky et al. 2012, section 4.1).
 
-    The softmax is averaged. He et al. 2015, section 4.1, use the same ten crops and do not say what they average.
+    The softmax is averaged. He et al. 2015 do the same, at a shorter side of 256 (line 75 of the authors' readme).
+    fb.resnet.torch sums the raw scores (train.lua, line 128). Crops are mirrored before a mean image is subtracted, as
+    in cuda-convnet (convdata.py, lines 108 to 111 and 85).
     """
-    crops = _op("five_crop", test.crops("ten_crop"))
+    crops = [_op("five_crop", test.crops("ten_crop")), _op("with_flip")]
     resize = [test.resize] if test.resize else []
-    return Passes(average, [[*test.start, *resize, *test.before, crops, *test.after, _op("with_flip")]])
+    return Passes(average, [[*test.start, *resize, *test.before, *crops, *test.after]])
 
 
 def crops_144(test: TestOps, average: str = "softmax") -> Passes:
@@ -119,7 +122,10 @@ def dense(test: TestOps, size: int = 0, average: str = "softmax", flip: bool = T
     """
     if test.resize:
         size = size or test.resize.kwargs["n" if test.resize.name == "resize_center_crop" else "a"]
-    _no_mean_image("dense", test.pixels if size else test.after)
+    if size:
+        _no_mean_image("dense", test.pixels)
+    else:  # images of the size in the data, as the mean image is
+        _no_mean_image("dense", [call for call in test.after if call.kwargs.get("of") != ("center",)])
     look = [test.resized(size), _op("crop_to_multiple", STEP)] if size else []
     ops = [*test.start, *look, *test.pixels, *([_op("with_flip")] if flip else [])]
     return Passes(average, [ops], (size,) if size else (0,) if test.n else ())
@@ -207,7 +213,7 @@ def _op(name: str, *args: int, **kwargs: bool) -> Call:
 
 
 def _no_mean_image(name: str, calls: list[Call]) -> None:
-    if any(call.name == "subtract_mean" and not call.kwargs["of"] for call in calls):
+    if any(call.name == "subtract_mean" and call.kwargs["of"] in ((), ("center",)) for call in calls):
         raise UsageError(
             f"{name}: 'subtract_mean' in data.test_ops takes a mean image of one size, and {name} shows others there: "
             "write subtract_mean('colour')"

@@ -1,6 +1,7 @@
 """All layers of the papers, one file per kind of layer; import them from this package."""
 
 from convnets.layers.activations import ACTIVATIONS, scaled_tanh  # noqa: F401
+from convnets.layers.classical import PCA, Gaussians, Nearest, Pairs, Polynomial  # noqa: F401
 from convnets.layers.cpu_kernels import relu  # noqa: F401
 from convnets.layers.descriptors import HOG, SIFT, Codebook, Pyramid  # noqa: F401
 from convnets.layers.initializers import (  # noqa: F401

@@ -8,8 +8,7 @@ Each form equals the plain one up to rounding (tests/layers/test_cpu_kernels.py)
 
     groups           One convolution per group. XLA has no fast kernels for the gradients of a grouped convolution.
     products         Operands are reshaped to matrices, in both gradients too. XLA transposes an operand with more axes,
-                     as in `bands`, on a single core. bfloat16 products request float32 sums; otherwise XLA first
-                     widens the operands.
+                     as in `bands`, on a single core. bfloat16 products request float32 sums; else XLA widens both.
     whole map        A kernel as large as the feature map is a matrix product: fc6 of AlexNet and VGG, C5 of LeNet.
     1 x 1            In bfloat16, a 1 x 1 convolution is a matrix product.
     bands            The other LeNet convolutions, as products of image row segments and a banded (Toeplitz) matrix. The
@@ -22,7 +21,7 @@ Each form equals the plain one up to rounding (tests/layers/test_cpu_kernels.py)
                      XLA's own reduction runs on one core and with strides. Batch norm and biases use this form.
     bias             Its gradient is a channel sum in float32. A bfloat16 sum is slow and rounds at every addition.
     roots            LRN's power of 3/4 is computed from square roots.
-    batch norm       Closed-form gradients: two sums and one pass. Autodiff stores and reads several arrays.
+    batch norm       Closed-form gradients: two sums per group and one pass. Autodiff stores and reads several arrays.
     relu             In float32, a select between two arrays, whose gradient is computed from the output. XLA copies a
                      cheap function of one array into each of its users. The transposition in a weight gradient would
                      then recompute everything before the ReLU, over several residual blocks.
@@ -182,10 +181,7 @@ _row_im2col_conv.defvjp(_row_im2col_conv_forward, _row_im2col_conv_backward)
 
 
 def matmul(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """Multiplies [..., c] by [c, features] to [..., features] in the dtype of x, summed in float32 on CPUs.
-
-    The weights may have a wider dtype, which their gradient then keeps.
-    """
+    """Multiplies [..., c] by [c, features] in the dtype of x, in float32 sums on CPUs. Wider weights have wider gradients."""
     return _matmul(x, weights) if on_cpu() else x @ weights.astype(x.dtype)
 
 
@@ -268,19 +264,26 @@ def inverse_power(x: jax.Array, exponent: float) -> jax.Array:
     return lax.rsqrt(lax.sqrt(x)) ** quarters if on_cpu() and quarters == 4 * exponent else x**-exponent
 
 
-def normalize(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns x normalized ([..., c], dtype of x), and the batch mean and variance ([c], float32).
+def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> tuple[jax.Array, ...]:
+    """Returns x normalized ([groups, ..., c], dtype of x), and means and variances ([groups, 1, ..., 1, c], float32).
 
-    Ioffe & Szegedy 2015, algorithm 1. On CPUs no gradient flows through the returned mean and variance.
+    Each group has statistics of its own (Ioffe & Szegedy 2015, algorithm 1). On CPUs they return no gradient.
     """
     return _normalize(x, scale, bias, epsilon) if on_cpu() else plain_normalize(x, scale, bias, epsilon)
 
 
-def plain_normalize(x, scale, bias, epsilon, sums=plain_channel_sums):
-    """Returns the normalized x, its mean and its variance per channel, in two passes over x."""
-    wide, n = x.astype(jnp.float32), math.prod(x.shape[:-1])
+def plain_group_sums(x):
+    """Returns the sums over all axes but the first and the last, float32 [groups, 1, ..., channels]."""
+    return jnp.sum(x, tuple(range(1, x.ndim - 1)), dtype=jnp.float32, keepdims=True)
+
+
+def _group_sums(x):
+    return jnp.stack([_channel_sums(group) for group in x]).reshape(len(x), *[1] * (x.ndim - 2), x.shape[-1])
+
+
+def plain_normalize(x, scale, bias, epsilon, sums=plain_group_sums):
+    """Returns the normalized x, its mean and its variance per group and channel, in two passes over x."""
+    wide, n = x.astype(jnp.float32), math.prod(x.shape[1:-1])
     mean = sums(wide) / n
     var = sums(jnp.square(wide - mean)) / n
     factor = scale * lax.rsqrt(var + epsilon)
@@ -289,7 +292,7 @@ def plain_normalize(x, scale, bias, epsilon, sums=plain_channel_sums):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _normalize(x, scale, bias, epsilon):
-    return plain_normalize(x, scale, bias, epsilon, channel_sums)
+    return plain_normalize(x, scale, bias, epsilon, _group_sums)
 
 
 def _normalize_forward(x, scale, bias, epsilon):
@@ -298,18 +301,15 @@ def _normalize_forward(x, scale, bias, epsilon):
 
 
 def _normalize_backward(epsilon, kept, gradients):
-    """Backward pass of section 3 of the paper in closed form.
-
-    The gradient of x is scale / sigma (dy - mean(dy) - xhat mean(dy xhat)).
-    """
+    """Section 3 of the paper in closed form: dx = scale / sigma (dy - mean(dy) - xhat mean(dy xhat))."""
     x, scale, mean, var = kept
-    n = math.prod(x.shape[:-1])
+    n = math.prod(x.shape[1:-1])
     g, centred = gradients[0].astype(jnp.float32), x.astype(jnp.float32) - mean
     inverse = lax.rsqrt(var + epsilon)
-    of_bias, of_scale = channel_sums(g), inverse * channel_sums(g * centred)
+    of_bias, of_scale = _group_sums(g), inverse * _group_sums(g * centred)
     factor = scale * inverse
     of_x = g * factor - (centred * (factor * inverse * of_scale / n) + factor * of_bias / n)
-    return of_x.astype(x.dtype), of_scale, of_bias
+    return of_x.astype(x.dtype), *(plain_channel_sums(v) for v in (of_scale, of_bias))
 
 
 _normalize.defvjp(_normalize_forward, _normalize_backward)

@@ -6,7 +6,7 @@ sift -> codebook -> pyramid -> linear SVM:  Lowe: Distinctive image features fro
                                             section 6; Csurka et al.: Visual categorization with bags of keypoints,
                                             2004; Lazebnik, Schmid & Ponce: Beyond bags of features, CVPR 2006.
 
-convnets/training/svm.py fits the codebook by k-means and the classifier as an SVM. The layers expect pixels in [0, 1].
+convnets/training/closed_form.py fits the codebook by k-means and the classifier as an SVM. The layers expect pixels in [0, 1].
 Import them from `convnets.layers`.
 """
 

@@ -176,7 +176,8 @@ class Gain(nn.Module):
 class RBF(nn.Module):
     """Euclidean radial basis units with fixed centres: y_i = sum_j (x_j - w_ij)^2 (LeCun et al. 1998, eq. 7).
 
-    Returns -y, so that the largest score wins, as in other output layers. It has no parameters.
+    Returns -y, so that the largest score wins, as in other output layers. It has no parameters. The inputs x, whose squared
+    error is learnt, are sown as "outputs".
 
     Attributes:
         codes: the fixed centres, a [classes, c] array of +-1.
@@ -187,5 +188,7 @@ class RBF(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        if not self.is_initializing():
+            self.sow("outputs", "units", x)
         difference = x.astype(self.dtype)[:, None, :] - jnp.asarray(self.codes, self.dtype)
         return -jnp.sum(jnp.square(difference), axis=-1)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from convnets.errors import UsageError
 from convnets.layers import cpu_kernels
 from convnets.layers.pooling import pads, root
 
@@ -21,10 +22,13 @@ Init = Callable[..., jax.Array]
 class BatchNorm(nn.Module):
     """Batch normalization over all axes but the last (Ioffe & Szegedy 2015, algorithms 1 and 2).
 
-    Training uses the statistics of this device's batch. Inference uses running statistics, with the unbiased variance
-    of algorithm 2. Statistics are float32.
+    Training uses the statistics of this device's batch, or of each group of it. Inference uses running statistics, with
+    the unbiased variance of algorithm 2. Statistics are float32.
 
     Attributes:
+        ghost_batch: number of consecutive examples that share statistics in training, as on one GPU of several (Hoffer
+            et al. 2017, "ghost batch normalization"); 0, or a batch below that number: the whole batch of the device.
+            The running statistics follow the mean of the groups' means and variances, as over several devices.
         momentum: weight of the OLD running value, as in Flax and Caffe; PyTorch's is the weight of the new value.
         epsilon: added to the variance inside the square root.
     """
@@ -34,6 +38,7 @@ class BatchNorm(nn.Module):
     scale_init: Init = nn.initializers.ones_init()
     bias_init: Init = nn.initializers.zeros_init()
     dtype: Any = jnp.float32
+    ghost_batch: int = 0
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -45,13 +50,18 @@ class BatchNorm(nn.Module):
         if not train:
             factor = scale * lax.rsqrt(running_var.value + self.epsilon)
             return ((x.astype(jnp.float32) - running_mean.value) * factor + bias).astype(self.dtype)
-        y, mean, var = cpu_kernels.normalize(x.astype(self.dtype), scale, bias, self.epsilon)
+        size = min(self.ghost_batch or len(x), len(x))
+        if len(x) % size:
+            raise UsageError(f"{self.name}: ghost_batch is {size}: it must divide the {len(x)} examples of a device")
+        groups = x.astype(self.dtype).reshape(-1, size, *x.shape[1:])
+        y, means, variances = cpu_kernels.normalize(groups, scale, bias, self.epsilon)
         if not self.is_initializing():
-            n = x.size // x.shape[-1]
+            n = groups[0].size // x.shape[-1]
             keep, take = self.momentum, 1 - self.momentum
+            mean, var = (jnp.mean(v.reshape(-1, *shape), 0) for v in (means, variances))
             running_mean.value = keep * running_mean.value + take * mean
             running_var.value = keep * running_var.value + take * var * (n / max(n - 1, 1))
-        return y
+        return y.reshape(x.shape)
 
 
 class LRN(nn.Module):

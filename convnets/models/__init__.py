@@ -15,6 +15,8 @@ MODELS: dict[str, Any] = {
     "neocognitron": neocognitron.Neocognitron,
     "lenet1989": lenet.LeNet1989,
     "lenet1": lenet.LeNet1,
+    "lenet4": lenet.LeNet4,
+    "lenet4_boosted": lenet.Boosted,
     "lenet5": lenet.LeNet5,
     "lenet5_modern": lenet.LeNet5Modern,
     **alexnet.NETS,

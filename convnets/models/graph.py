@@ -35,7 +35,8 @@ def build_graph(trace: Trace) -> Graph:
 
     Every array of the program comes from one node. An operation outside the layers that reads arrays of several nodes is
     a node of its own: the addition of a shortcut, a concatenation. All others, such as activation functions, reshaping
-    and padding, belong to the node whose output they read. Nodes on which no output depends are left out.
+    and padding, belong to the node whose output they read. A layer that nothing reads is an output: the end of an
+    auxiliary head. Nodes on which no output depends are left out.
     """
     nodes = [Node("input", "input", trace.input_shape, ())]
     origin: dict[Any, int] = dict.fromkeys(trace.program.invars, 0)
@@ -53,7 +54,9 @@ def build_graph(trace: Trace) -> Graph:
             continue
         origin.update(dict.fromkeys(equation.outvars, len(nodes)))
         nodes.append(own)
-    return _prune(nodes, [origin[v] for v in trace.program.outvars if v in origin])
+    outputs, read_ones = [origin[v] for v in trace.program.outvars if v in origin], {k for n in nodes for k in n.inputs}
+    heads = [i for i, node in enumerate(nodes) if node.layer and i not in read_ones and i not in outputs]
+    return _prune(nodes, [*outputs, *heads])
 
 
 def _prune(nodes: list[Node], outputs: list[int]) -> Graph:

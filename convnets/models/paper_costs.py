@@ -16,6 +16,8 @@ CONV_ONLY = "the multiply-adds are those of the convolutions alone (He et al. 20
 STATED: dict[str, Stated] = {
     "lenet1989": Stated("9,760"),
     "lenet1": Stated("2,578", "about 100,000", "the paper counts connections, 98,442 with biases and subsampling"),
+    "lenet4": Stated("about 17,000", "about 260,000", "the paper counts connections, 258,193 with biases and subsampling,"
+                     " and does not say which maps are connected"),
     "lenet5": Stated("60,000", "401,000", "figure 11 of the paper; its own tables give 340,908 connections with biases"
                      " and subsampling"),
     "alexnet": Stated("60 million", "832 million", "832 million is a sum that takes conv4 for ungrouped; with every layer"

@@ -111,7 +111,7 @@ class Residual(nn.Module):
     Attributes:
         shortcut: 'A', 'B' or 'C'; 'none' gives the plain network. The default is B for ImageNet and A for CIFAR.
         zero_init: initialises the last batch-norm scale of each block to 0 instead of 1.
-        epsilon, momentum: parameters of the batch norms; momentum is the weight of the old value.
+        epsilon, momentum, ghost_batch: parameters of the batch norms; momentum is the weight of the old value.
     """
 
     depth: int
@@ -119,6 +119,7 @@ class Residual(nn.Module):
     zero_init: bool = False
     epsilon: float = 1e-5
     momentum: float = 0.9
+    ghost_batch: int = 0
     num_classes: int = 1000
     dtype: Any = jnp.float32
 
@@ -129,7 +130,8 @@ class Residual(nn.Module):
             conv, norm = (name, f"bn_{name}") if name == "conv1" else (f"res{name}", f"bn{name}")
             x = Conv(maps, kernel, stride, kernel // 2, bias="none", dtype=self.dtype, name=conv)(x)
             init = nn.initializers.zeros_init() if zero else nn.initializers.ones_init()
-            return BatchNorm(self.momentum, self.epsilon, init, dtype=self.dtype, name=norm)(x, train=train)
+            options: dict[str, Any] = {"ghost_batch": self.ghost_batch, "dtype": self.dtype, "name": norm}
+            return BatchNorm(self.momentum, self.epsilon, init, **options)(x, train=train)
 
         return unit, functools.partial(unit, zero=self.zero_init)
 

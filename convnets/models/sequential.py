@@ -15,16 +15,17 @@ Net-1 to 5  LeCun: Generalization and network design strategies, 1989. Our sourc
                                                     links    weights    name in table 11.1
     Net-1   full 10                                 2,570    2,570      single layer network
     Net-2   full 12, full 10                        3,214    3,214      two layer network
-    Net-3   local 3/2, 1 @ 8; local 5, 1 @ 4        1,226    1,226      locally connected
-    Net-4   conv  3/2, 2 @ 8; local 5, 1 @ 4        2,266    1,132      constrained network 1
-    Net-5   conv  3/2, 2 @ 8; conv  5, 4 @ 4        5,194    1,060      constrained network 2
+    Net-3   local 3/2, 1 @ 8; local 5/2, 1 @ 4      1,226    1,226      locally connected
+    Net-4   conv  3/2, 2 @ 8; local 5/2, 1 @ 4      2,266    1,132      constrained network 1
+    Net-5   conv  3/2, 2 @ 8; conv  5/2, 4 @ 4      5,194    1,060      constrained network 2
 
 Notation: '3/2, 1 @ 8' is kernel 3 with stride 2, giving 1 feature map of 8 x 8.
 
-The table gives the links and weights. Windows and strides are from memory; no others give these numbers with 8 x 8 and
-4 x 4 units. Every unit has its own bias, even where weights are shared. Our choices: 8 windows of 3 with stride 2 reach
-1 pixel beyond the 16 pixels. We put that pixel on the right and below, with background (-1). Squashing functions, loss
-and initial weights follow the zip code network of the same year (lenet.py).
+The table gives the links and weights, section 11.7 of the book the windows: in both hidden layers, units one apart see
+fields two apart. Every unit has its own bias, even where weights are shared. Our choices: the windows reach 1 pixel beyond
+16 and 3 beyond 8. The one is on the right and below; of the three, two are on the left and above, so that the fields stay
+near the middle. Their value is the background, -1, in both layers, as in the zip code network of the same year (lenet.py).
+Squashing functions, loss and initial weights follow it too.
 """
 
 import functools
@@ -114,9 +115,10 @@ def dropout(b: Build, x: jax.Array, share: float) -> jax.Array:
     return nn.Dropout(share, deterministic=not b.train)(x)
 
 
-def border(b: Build, x: jax.Array, right: int, value: float) -> jax.Array:
-    """Pads `right` columns on the right and as many rows below with `value`."""
-    return jnp.pad(x, ((0, 0), (0, right), (0, right), (0, 0)), constant_values=np.asarray(value, x.dtype))
+def border(b: Build, x: jax.Array, before: int, after: int, value: float) -> jax.Array:
+    """Pads `before` columns on the left and rows above, and `after` on the right and below, with `value`."""
+    edges = ((0, 0), (before, after), (before, after), (0, 0))
+    return jnp.pad(x, edges, constant_values=np.asarray(value, x.dtype))
 
 
 def subsample(b: Build, x: jax.Array, size: int = 2) -> jax.Array:
@@ -180,6 +182,40 @@ def pyramid(b: Build, x: jax.Array, levels: int = 3) -> jax.Array:
     return layers.Pyramid(levels, name=b.name("pyramid"))(x)
 
 
+def pca(b: Build, x: jax.Array, components: int) -> jax.Array:
+    """Projects on principal components of the training set; a loss of CLOSED_FORM fits them, and what follows here."""
+    return layers.PCA(components, name=b.name("pca"))(x)
+
+
+def products(b: Build, x: jax.Array) -> jax.Array:
+    """Computes the products of all pairs of features, squares included: [n, d] to [n, d (d + 1) / 2]."""
+    first, second = np.triu_indices(x.shape[1])
+    return x[:, first] * x[:, second]
+
+
+def gaussians(b: Build, x: jax.Array, units: int) -> jax.Array:
+    """Applies Gaussian units whose centres are found by k-means, an equal number for each class."""
+    return layers.Gaussians(units, name=b.name("gaussians"))(x)
+
+
+# Output layers other than `out`, which need a loss of CLOSED_FORM
+
+
+def nearest(b: Build, x: jax.Array, examples: int, k: int = 3) -> jax.Array:
+    """Classifies by the k nearest of the training images; `examples` is the most that there may be."""
+    return layers.Nearest(examples, k, b.net.num_classes, name="nearest")(x)
+
+
+def pairs(b: Build, x: jax.Array) -> jax.Array:
+    """Classifies by a linear unit for each pair of classes."""
+    return layers.Pairs(b.net.num_classes, name="pairs")(x)
+
+
+def polynomial(b: Build, x: jax.Array, examples: int) -> jax.Array:
+    """Classifies by support vector machines with a polynomial kernel of degree 4; `examples` as for `nearest`."""
+    return layers.Polynomial(examples, b.net.num_classes, name="polynomial")(x)
+
+
 def _pool(
     kind: str, b: Build, x: jax.Array, size: int, stride: int = 0, padding: int = 0, ceil: bool = False
 ) -> jax.Array:  # fmt: skip
@@ -192,8 +228,9 @@ def _activate(function: Callable, b: Build, x: jax.Array) -> jax.Array:
 
 LAYERS: dict[str, Callable[..., jax.Array]] = {
     f.__name__: f for f in (conv, local, fc, out, norm, lrn, lcn, dropout, border, subsample, mean, inception, head, hog,
-                            sift, codebook, pyramid)
+                            sift, codebook, pyramid, pca, products, gaussians, nearest, pairs, polynomial)
 }  # fmt: skip
+OUTPUTS = ("out", "nearest", "pairs", "polynomial")
 # Pooling; stride 0 means that the stride equals the window size.
 LAYERS |= {kind: functools.partial(_pool, kind) for kind in ("max", "average", "l1", "l2")}
 LAYERS |= {name: functools.partial(_activate, function) for name, function in ACTIVATIONS.items()}
@@ -260,7 +297,7 @@ class Stack(nn.Module):
         for call in calls:
             if call.name == "dropout":
                 check_dropout_rate(call.kwargs["share"])
-        if [c.name for c in calls].count("out") != 1:
+        if sum(c.name in OUTPUTS for c in calls) != 1:
             raise UsageError(f"layers '{self.layers}' need one 'out', the layer to the classes")
 
     @nn.compact
@@ -275,13 +312,13 @@ class Stack(nn.Module):
         return (x, build.heads) if train and build.heads else x
 
 
-_EIGHT, _FOUR = "border(1, -1.0)|{}|scaled_tanh", "|{}|scaled_tanh|out|scaled_tanh"
+_EIGHT, _FOUR = "border(0, 1, -1.0)|{}|scaled_tanh", "|border(2, 1, -1.0)|{}|scaled_tanh|out|scaled_tanh"
 DIGITS_1989 = {
     "net1": "out|scaled_tanh",
     "net2": "fc(12)|scaled_tanh|out|scaled_tanh",
-    "net3": (_EIGHT + _FOUR).format("local(1, 3, 2)", "local(1, 5)"),
-    "net4": (_EIGHT + _FOUR).format("conv(2, 3, 2, bias='unit')", "local(1, 5)"),
-    "net5": (_EIGHT + _FOUR).format("conv(2, 3, 2, bias='unit')", "conv(4, 5, bias='unit')"),
+    "net3": (_EIGHT + _FOUR).format("local(1, 3, 2)", "local(1, 5, 2)"),
+    "net4": (_EIGHT + _FOUR).format("conv(2, 3, 2, bias='unit')", "local(1, 5, 2)"),
+    "net5": (_EIGHT + _FOUR).format("conv(2, 3, 2, bias='unit')", "conv(4, 5, 2, bias='unit')"),
 }
 BN = "fc(100)|{0}sigmoid|fc(100)|{0}sigmoid|fc(100)|{0}sigmoid|out"
 

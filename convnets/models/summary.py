@@ -121,7 +121,7 @@ def capture(model: nn.Module, variables: Any, images: jax.Array) -> dict[str, tu
 
 
 def trace_layers(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
-    """Traces `model` on one image of `input_shape`, in training, since auxiliary heads exist only there."""
+    """Traces the initialisation of `model` with one image of `input_shape`; it runs auxiliary heads too."""
     found: list[TracedLayer] = []
 
     def visit(module, x, y):
@@ -130,7 +130,7 @@ def trace_layers(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
 
     def program(x):
         with intercept_layers(visit):
-            return model.init_with_output(jax.random.key(0), x, train=True)[0]
+            return model.init_with_output(jax.random.key(0), x, train=False)[0]
 
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     return Trace(jax.make_jaxpr(program)(image).jaxpr, found, input_shape)

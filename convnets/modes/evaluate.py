@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from convnets.config import load_config
+from convnets.config import list_overrides, load_config
 from convnets.errors import CheckpointError, UsageError
 from convnets.losses import NO_PROBABILITIES
 from convnets.modes.output import print_results
@@ -35,12 +35,19 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
 
     The result is written to evaluation.json, or evaluation-NAME.json, in the folder `out` if one is given.
 
+    Args:
+        name: if the runs have an evaluation-NAME.json, each is tested as that one was, by its own protocol.
+
     Raises:
-        UsageError: the runs use different test data, or one was trained with a loss without probabilities.
+        UsageError: the runs use different test data, some lack the test NAME, or one was trained with a loss without
+            probabilities.
     """
     from convnets.evaluation import evaluator
 
-    configs = [member(workdir, overrides) for workdir in workdirs]
+    lacking = [str(w) for w in workdirs if not (w / f"evaluation-{name}.json").exists()]
+    if name and 0 < len(lacking) < len(workdirs):
+        raise UsageError(f"--name={name}: {', '.join(lacking)} has no evaluation-{name}.json, other runs have one")
+    configs = [member(workdir, overrides, "" if lacking else name) for workdir in workdirs]
     for config, workdir in zip(configs, workdirs, strict=True):
         if config.loss in NO_PROBABILITIES:
             raise UsageError(
@@ -54,7 +61,7 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     results = [{"workdir": str(w), **result} for w, (result, _) in zip(workdirs, found, strict=True)]
     scores = evaluator.average_scores([tested.scores for _, tested in found], "softmax")
     summary = evaluator.measure(scores, found[0][1].labels, "softmax")
-    facts = {k: results[0][k] for k in ("dataset", "split", "split_examples", "commit", "versions")}
+    facts = {k: results[0][k] for k in ("dataset", "split", "split_examples", "commit", "versions")}  # of this test
     sums = {k: sum(r[k] for r in results) for k in ("parameters", "steps", "seconds")}
     protocol = " + ".join(dict.fromkeys(r["protocol"] for r in results))
     together = {**facts, "protocol": protocol, **summary, **sums, "members": results}
@@ -63,9 +70,17 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     print_results(*results, {**together, "workdir": f"average of {len(results)}"})
 
 
-def member(workdir: Path, overrides: list[str]) -> ConfigDict:
-    """Returns the config of one member run with the overrides; raises UsageError if it has problems."""
-    config, problems = load_config(workdir / "config.json", overrides)
+def member(workdir: Path, overrides: list[str], test: str = "") -> ConfigDict:
+    """Returns the config of one member run with the overrides; raises UsageError if it has problems.
+
+    Args:
+        test: the name of one of its tests, whose own overrides come first; '' for none.
+    """
+    trained, problems = load_config(workdir / "config.json", [])
+    assert trained is not None
+    tested = files.read_json(workdir / f"evaluation-{test}.json")["config"] if test else trained.to_dict()
+    own = list_overrides(trained.to_dict(), tested)
+    config, problems = load_config(workdir / "config.json", [*own, *overrides])
     assert config is not None
     problems += validation.problems(config, devices=False, begins=False)
     if problems:

@@ -43,6 +43,8 @@ def _train(
     origin: Mapping[str, Any] | None,
     preemption: Preemption,
 ) -> None:
+    from convnets.models.lenet import Boosted
+    from convnets.training import boosting
     from convnets.training.trainer import Run
 
     distributed.run_on_main(lambda: compare(config, workdir, allow_config_change, restart))
@@ -56,7 +58,9 @@ def _train(
             distributed.run_on_main(lambda: draw(workdir, run, tested))
         return
     announce(config, run)
-    if not run.done:
+    if not run.done and isinstance(run.components.model, Boosted):
+        boosting.train_boosted(run, preemption, step_timeout)
+    elif not run.done:
         run.train(preemption, step_timeout, profile)
     result, tested = run.test()
     distributed.run_on_main(lambda: finish(workdir, run, result, tested))

@@ -146,9 +146,9 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
     meets = meets and not problems and distributed.is_wanted(given.distributed)
     if several and meets:
         problems.append("--seeds: these runs are trained by one process: take --distributed=off")
-    if given.profile and (given.mode != "train" or several or (config is not None and config.loss == "svm")):
+    if given.profile and (given.mode != "train" or several or (config is not None and _has_no_steps(config))):
         problems.append(
-            "--profile traces the steps of one run that trains step by step: not several seeds, not loss=svm"
+            "--profile traces the steps of one run that trains step by step: not several seeds, not a loss without SGD"
         )
     if config is not None:
         environment.start_jax(devices=False)
@@ -165,6 +165,12 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
 def find_shipped(given: Any) -> Path | None:
     """Returns the folder of the trained network that --weights names, None if it names a file or nothing."""
     return shipped.find(given.weights) if given.mode in OPENS and not is_file(given.weights) else None
+
+
+def _has_no_steps(config: ConfigDict) -> bool:
+    from convnets.losses import CLOSED_FORM  # imports JAX
+
+    return config.loss in CLOSED_FORM
 
 
 def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | Path | None, list[str]]:

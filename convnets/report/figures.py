@@ -8,9 +8,11 @@ import numpy as np
 
 from convnets.plotting import INK, QUIET, plt, save_figure
 
+FEW, MANY = 4, 12  # rows whose curves are shown with their training error, and up to which curves are shown
+
 
 def plot_experiment(
-    curves: Mapping[str, tuple[Sequence[tuple[float, float]], float | None]],
+    curves: Mapping[str, tuple[Sequence[tuple[float, float]], float | None, Sequence[tuple[float, float]]]],
     bars: Sequence[tuple[str, str, float, float, float | None]],
     lines: Mapping[str, Sequence[tuple[float, float, float, float | None]]],
     path: Path, *, title: str, metric: str, error: str, x: str,
@@ -18,11 +20,13 @@ def plot_experiment(
     """Plots the measured results of an experiment beside the paper's; panels without data are omitted.
 
     Args:
-        curves: by row, [(epoch, mean error)] and the paper's value, drawn as a dashed line of the same colour.
+        curves: by row, [(epoch, mean error)], the paper's value, drawn as a dashed line of the same colour, and the
+            training error as further points, dotted where FEW rows leave room for it. MANY rows are shown as bars only.
         bars: (row, label, mean, half-width of the 95 % interval, the paper's value, drawn as a diamond).
         lines: by name, [(x, mean, half-width of the interval, the paper's value)].
         x: label of the lines' x axis.
     """
+    curves = {} if len(curves) > MANY else curves
     names = list(dict.fromkeys([*curves, *(bar[0] for bar in bars), *lines]))
     palette = plt.get_cmap("tab10" if len(names) <= 10 else "tab20")
     colour = {name: palette(i % palette.N) for i, name in enumerate(names)}
@@ -33,12 +37,16 @@ def plot_experiment(
     axes[0][0].set_title(title)
     if curves:
         axis = next(free)
-        for name, (points, paper) in curves.items():
+        training = len(curves) <= FEW and any(c[2] for c in curves.values())
+        for name, (points, paper, fitted) in curves.items():
             axis.plot(*zip(*points, strict=True), color=colour[name], lw=1.2, label=name)
+            if training and fitted:
+                axis.plot(*zip(*fitted, strict=True), color=colour[name], lw=0.8, ls=":")
             if paper is not None:
                 axis.axhline(paper, color=colour[name], lw=0.8, ls="--")
-        axis.set(xlabel="epoch", ylabel=f"{error}; dashed: the paper" if any(c[1] for c in curves.values()) else error)
-        _wide(axis, "y", [v for points, _ in curves.values() for _, v in points])
+        notes = ["dashed: the paper"] * any(c[1] for c in curves.values()) + ["dotted: in training"] * training
+        axis.set(xlabel="epoch", ylabel="; ".join([error, *notes]))
+        _wide(axis, "y", [v for points, *_ in curves.values() for _, v in points])
         axis.legend(fontsize=6 if len(curves) > 6 else 7)
     if lines:
         axis = next(free)

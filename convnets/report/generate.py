@@ -13,7 +13,7 @@ from pathlib import Path
 from convnets.report import doc_blocks, pages, results
 from convnets.report.pages import FIGURES
 from convnets.report.tables import claim_lines, cost, unit
-from convnets.report.verdicts import Table, interval, tables
+from convnets.report.verdicts import Table, TableRow, interval, tables
 from convnets.runtime import drawing
 from convnets.sweep.experiment import ROOT, load_experiments
 
@@ -38,16 +38,12 @@ def draw_figures(table: Table, path: Path) -> None:
     from convnets.report import figures
 
     column = 2 if "train" in table.experiment.metric else 1  # column of the recorded curve
-    curves: dict[str, tuple[list[tuple[float, float]], float | None]] = {}
+    curves: dict[str, tuple[list[tuple[float, float]], float | None, list[tuple[float, float]]]] = {}
     bars, lines = [], defaultdict(list)
-    for line in table.lines:
+    for line in (line for line in table.lines if line.main):
         if line.runs and not line.test:
-            points = defaultdict(list)
-            for epoch, *errors in (p for run in line.runs for p in run.get("curve", ())):
-                if errors[column - 1] is not None:
-                    points[epoch].append(errors[column - 1])
             paper = line.paper if table.experiment.metric.endswith("_error") else None
-            curves[line.label] = ([(e, statistics.mean(v)) for e, v in sorted(points.items())], paper)
+            curves[line.label] = (_mean_curve(line, column), paper, _mean_curve(line, 2) if column == 1 else [])
         if line.values:
             measured = (line.mean, interval(list(line.values.values())), line.paper)
             if line.x is None:
@@ -59,6 +55,15 @@ def draw_figures(table: Table, path: Path) -> None:
         metric=f"{table.experiment.metric.replace('_', ' ')}" + " (%)" * (unit(table.experiment.metric) == "%"),
         error=("test" if column == 1 else "training") + " error (%)", x=table.experiment.x,
     )  # fmt: skip
+
+
+def _mean_curve(line: TableRow, column: int) -> list[tuple[float, float]]:
+    """Returns (epoch, mean over the runs) of a column of the recorded curves: 1 is the test error, 2 the training error."""
+    points = defaultdict(list)
+    for point in (point for run in line.runs for point in run.get("curve", ())):
+        if point[column] is not None:
+            points[point[0]].append(point[column])
+    return [(epoch, statistics.mean(values)) for epoch, values in sorted(points.items())]
 
 
 def generate(folders: Sequence[Path]) -> None:

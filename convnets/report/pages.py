@@ -74,11 +74,12 @@ def planned(made: Sequence[Table]) -> str:
     """Returns the text of experiments/PLANNED.md: rows and claims that were not run, with commands and costs."""
     lines = ["# Planned", "", WRITTEN.replace("what was measured", "what was measured, and is not repeated here"), ""]
     for t in in_order(made):
-        missing = [line for line in t.lines if not line.runs and not line.test]
+        missing = [line for line in t.lines if not line.runs and (not line.test or line.paper is not None)]
         claims = [cell(c.text) for c, v in zip(t.claims, t.verdicts, strict=True) if not v.n]
         if missing:
             metric = t.experiment.metric
-            rows = [[cell(line.label), paper_cell(metric, line), line.row.cost] for line in missing]
+            rows = [[cell(line.label), paper_cell(metric, line), line.row.cost if not line.test and line.main else ""]
+                    for line in missing]  # fmt: skip
             lines += [f"## {heading(t)}", "", f"    {t.command}", "",
                       *markdown.table(["network and recipe", f"paper ({unit(metric)})", "cost of a run"], rows), "",
                       *([f"Claims: {'; '.join(claims)}.", ""] if claims else [])]  # fmt: skip
@@ -204,7 +205,7 @@ def sheet(made: Sequence[Table]) -> str:
         for line in t.lines:
             v = list(line.values.values())
             std = f"{statistics.stdev(v):.6g}" if len(v) > 1 else ""
-            writer.writerow([t.name, t.size, line.row.label, line.test, t.experiment.metric, line.paper,
+            writer.writerow([t.name, t.size, line.row.label, line.test, line.metric, line.paper,
                              f"{line.mean:.6g}" if v else "", std, len(v), sum("diverged" in r for r in line.runs),
                              line.runs[-1]["commit"] if line.runs else ""])  # fmt: skip
     return file.getvalue()

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from convnets.config import list_changes, list_overrides, load_config
 from convnets.errors import UsageError
 from convnets.runtime import files
 from convnets.sweep import metrics
-from convnets.sweep.experiment import ROOT, Row, load_experiments
+from convnets.sweep.experiment import FIRST_PILOT_SEED, ROOT, Row, load_experiments
 from convnets.sweep.metrics import AT_TESTS, RunRecord
 
 RESULTS = ROOT / "experiments" / "results.jsonl"
+ENSEMBLE = "ensemble"  # in place of a config
 POINTS = 50  # maximum length of a recorded curve
 
 
@@ -28,6 +30,8 @@ def record(workdir: Path) -> dict[str, Any]:
     Raises:
         UsageError: the run is not finished, its code was not committed, or a test did not count its whole split.
     """
+    if (workdir / "evaluation.json").exists() and not (workdir / "manifest.json").exists():
+        return _record_ensemble(workdir)
     status = files.read_json(workdir / "status.json") if (workdir / "status.json").exists() else {}
     diverged = _diverged(workdir, status) if status.get("state") == "diverged" else None
     try:
@@ -65,6 +69,44 @@ def record(workdir: Path) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if value or key not in ("wall", "metrics", "curve", "tests")}
 
 
+def _record_ensemble(folder: Path) -> dict[str, Any]:
+    """Returns the record of an ensemble: its result and tests, and the command, seed and commit of each member run."""
+    together = files.read_json(folder / "evaluation.json")
+    folders = [Path(member["workdir"]) for member in together.get("members", ())]
+    if not folders or not re.fullmatch("[0-9a-f]{40}", together["commit"]):
+        raise UsageError(f"{folder} holds no run, and no ensemble that was tested by committed code")
+    _check_count(folder, together)
+    members = [record(member) for member in folders]
+    counts = Counter(_describe(member["config"], member["overrides"]) for member in members)
+    status = files.read_json(folder / "status.json") if (folder / "status.json").exists() else {}
+    facts = {k: v for k, v in together.items() if k not in ("members", "split_examples")}
+    tests = {}
+    for path in sorted(folder.glob("evaluation-*.json")):
+        test = files.read_json(path)
+        _check_count(path, test)
+        if test["commit"] == together["commit"]:
+            kept = {k: test[k] for k in ("protocol", "num_examples", "top1_error", "top5_error", "loss")}
+            tests[path.stem.removeprefix("evaluation-")] = {"overrides": _members_overrides(test), **kept}
+    return {
+        "config": ENSEMBLE,
+        "overrides": sorted(f"{n} x {name}" for name, n in counts.items()) + _members_overrides(together),
+        "command": f"python run.py --mode=evaluate --workdirs={','.join(member.name for member in folders)}",
+        "members": [{k: member[k] for k in ("command", "seed", "commit")} for member in members],
+        "seed": members[0]["seed"] // counts[_describe(members[0]["config"], members[0]["overrides"])],
+        **facts, "device": members[0]["device"], "wall": status.get("seconds", 0.0), "tests": tests,
+    }  # fmt: skip
+
+
+def _describe(config: str, overrides: Sequence[str]) -> str:
+    return " ".join([config, *overrides])
+
+
+def _members_overrides(tested: Mapping[str, Any]) -> list[str]:
+    """Returns the overrides by which the members of an ensemble were tested, in their order, each once."""
+    own = (list_overrides(files.read_json(Path(m["workdir"]) / "config.json"), m["config"]) for m in tested["members"])
+    return list(dict.fromkeys(line for lines in own for line in lines))
+
+
 def _diverged(workdir: Path, status: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the result of a diverged trial, in the format of result.json."""
     config, manifest = (files.read_json(workdir / f"{name}.json") for name in ("config", "manifest"))
@@ -84,7 +126,7 @@ def _measure(metric: str, result: Mapping[str, Any], lines: Sequence[Mapping[str
         return metrics.measure(metric, RunRecord(result, lines)) if lines else None
     if metric.startswith("steps_to"):
         return result["planned"]
-    return result["top1_error"] if metric == "train_error" else None
+    return result["top1_error"] if metric in ("train_error", "best_test_error") else None
 
 
 def _curve(lines: Sequence[Mapping[str, float]]) -> list[list[float | None]]:
@@ -173,12 +215,16 @@ def _config(source: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def key(row: Row) -> tuple[str, tuple[str, ...]]:
-    """Returns the config and overrides that identify the recorded runs of a row."""
+    """Returns the config and overrides that identify the recorded runs of a row; of an ensemble, what its members are."""
+    if row.members:
+        return ENSEMBLE, tuple(sorted(f"{n} x {_describe(*key(member))}" for member, n in row.members))
     return row.config, tuple(list_overrides(_config(row.config), _config(row.config, row.overrides)))
 
 
 def images_follow_seed(row: Row) -> bool:
     """Returns whether the seed of a run chooses its training images, so that runs of one seed are paired."""
+    if row.members:
+        return False
     first, second = (_config(row.config, (f"--config.train.seed={seed}",)) for seed in (0, 1))
     follow = {line.split(":")[0] for line in list_changes(first, second)} - {"train.seed"}
     return bool(follow - {word.removeprefix("--config.").partition("=")[0] for word in row.overrides})
@@ -195,13 +241,15 @@ def _wanted(source: str, overrides: tuple[str, ...]) -> list[str]:
     return list(found)
 
 
-def runs(row: Row, results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def runs(row: Row, results: Sequence[Mapping[str, Any]], first_seed: int = 0) -> list[Mapping[str, Any]]:
     """Returns a row's recorded runs of one commit: the newest that has all its tests, else the newest.
 
-    A commit may lack some tests, because a row of another experiment may train the same network for other tests.
+    A commit may lack some tests, because a row of another experiment may train the same network for other tests. Runs of
+    seeds below `first_seed` and of pilots are no results: they chose the recipe.
     """
     config, overrides = key(row)
-    found = [r for r in results if r["config"] == config and tuple(r["overrides"]) == overrides]
+    found = [r for r in results if r["config"] == config and tuple(r["overrides"]) == overrides
+             and first_seed <= r["seed"] < FIRST_PILOT_SEED]  # fmt: skip
     whole = [r for r in found if "diverged" in r or row.tests.keys() <= r.get("tests", {}).keys()]
     return [r for r in found if r["commit"] == (whole or found)[-1]["commit"]]
 
@@ -212,10 +260,8 @@ def values(row: Row, test: str, metric: str, found: Sequence[Mapping[str, Any]])
     for run in found:
         entry: Mapping[str, Any] | None = run
         if test:
-            trained = _config(row.config, row.overrides)
-            own = _config(row.config, (*row.overrides, *row.tests[test].overrides))
             entry = run.get("tests", {}).get(test)
-            if entry and entry["overrides"] != list_overrides(trained, own):
+            if entry and entry["overrides"] != _test_overrides(row, test):
                 entry = None  # an older test with the same name
         if metric in AT_TESTS:
             value = metrics.measure(metric, RunRecord({"loss": None, **entry})) if entry else None
@@ -224,3 +270,10 @@ def values(row: Row, test: str, metric: str, found: Sequence[Mapping[str, Any]])
         if value is not None:
             values[run["seed"]] = value
     return values
+
+
+def _test_overrides(row: Row, test: str) -> list[str]:
+    if row.members:
+        return list(dict.fromkeys(line for member, _ in row.members for line in _test_overrides(member, test)))
+    own = _config(row.config, (*row.overrides, *row.tests[test].overrides))
+    return list_overrides(_config(row.config, row.overrides), own)

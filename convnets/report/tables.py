@@ -60,9 +60,9 @@ def row_lines(table: Table, lines: Sequence[TableRow]) -> list[str]:
 
 
 def _row_line(table: Table, line: TableRow) -> str:
-    metric, values = table.experiment.metric, list(line.values.values())
+    metric, values = line.metric, list(line.values.values())
     bad = sum("diverged" in run for run in line.runs)
-    note = f", {bad} of {len(line.runs)} diverged" if bad else ""
+    note = f", {bad} of {len(line.runs)} diverged" if bad else ", deterministic" if line.row.deterministic else ""
     spread = f" ± {number(metric, statistics.stdev(values))}" if len(values) > 1 else ""
     facts = line.runs[-1].get("tests", {}).get(line.test, {}) if line.test else {}
     facts = {**line.runs[-1], **facts}

@@ -5,18 +5,19 @@ docs/statistics.md explains the rules.
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from scipy.special import betaincinv, stdtr, stdtrit
 
 from convnets.report import results
 from convnets.sweep import metrics
-from convnets.sweep.experiment import SIZES, Claim, Experiment, Row, Scale, claim_sides
+from convnets.sweep.experiment import SIZES, Claim, Evaluation, Experiment, Row, Scale, claim_sides
 
 ENOUGH = 3  # minimum number of runs per row for a verdict
 LEVEL = 0.95  # of the confidence intervals
 NORMAL = 1.96  # half-width of a 95 % interval in standard deviations of a normal distribution
+CERTAIN = 1e12  # degrees of freedom of a normal distribution
 BINARY = ("any_error",)  # metrics with the values 0 and 100 only
 TIMES = ("milliseconds_per_image",)  # metrics that only runs of one commit can compare
 ROUNDING = {"steps": 1.0, "error": 0.01}  # step between neighbouring values of a metric, by a word of its name
@@ -48,7 +49,11 @@ class Verdict(NamedTuple):
 
 
 class TableRow(NamedTuple):
-    """A row of an experiment, or one of its tests, with its recorded runs and its values of the metric by seed."""
+    """A row of an experiment, or one of its tests, with its recorded runs and its values of a metric by seed.
+
+    Attributes:
+        metric: the experiment's, or top5_error in the line that a row or test with `top5` has besides.
+    """
 
     row: Row
     test: str
@@ -57,10 +62,13 @@ class TableRow(NamedTuple):
     x: float | None
     runs: Sequence[Mapping[str, Any]]
     values: Mapping[int, float]
+    metric: str = ""
+    main: bool = True  # whether the metric is the experiment's
 
     @property
     def label(self) -> str:
-        return f"{self.row.label}, {self.test}" if self.test else self.row.label
+        name = f"{self.row.label}, {self.test}" if self.test else self.row.label
+        return name if self.main else f"{name}, top-5"
 
     @property
     def mean(self) -> float:
@@ -92,19 +100,28 @@ def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str
     found = []
     for name, experiment in experiments.items():
         for size, chosen in ((s, getattr(experiment, s)) for s in SIZES if getattr(experiment, s)):
-            rows = {row.label: (row, results.runs(row, recorded)) for row in chosen.rows}
+            rows = {row.label: (row, results.runs(row, recorded, chosen.first_seed)) for row in chosen.rows}
             lines = []
             for row, runs in rows.values():
-                value = results.values(row, "", experiment.metric, runs)
-                lines.append(TableRow(row, "", row.paper, row.where, row.x, runs, value))
-                for test, t in row.tests.items():
-                    # A test has only the AT_TESTS metrics; experiments on training metrics show its test error instead.
-                    metric = experiment.metric if experiment.metric in metrics.AT_TESTS else "test_error"
-                    value = results.values(row, test, metric, runs)
-                    lines.append(TableRow(row, test, t.paper, t.where, t.x, runs, value))
+                lines += _row_lines(row, runs, experiment.metric)
             verdicts = [_judge_rows(claim, claim.metric or experiment.metric, rows) for claim in chosen.claims]
             found.append(Table(name, size, experiment, lines, verdicts))
     return correct_for_many(found)
+
+
+def _row_lines(row: Row, runs: Sequence[Mapping[str, Any]], metric: str) -> list[TableRow]:
+    """Returns the lines of a row: its own, those of its tests, and for each the top-5 error if the paper has it."""
+    found = []
+    entries: list[tuple[str, Row | Evaluation]] = [("", row), *row.tests.items()]
+    for test, given in entries:
+        # A test has only the AT_TESTS metrics; experiments on training metrics show its test error instead.
+        own = metric if not test or metric in metrics.AT_TESTS else "test_error"
+        value = results.values(row, test, own, runs)
+        found.append(TableRow(row, test, given.paper, given.where, given.x, runs, value, own))
+        if given.top5 is not None:
+            value = results.values(row, test, "top5_error", runs)
+            found.append(TableRow(row, test, given.top5, given.where, None, runs, value, "top5_error", main=False))
+    return found
 
 
 def correct_for_many(made: Sequence[Table]) -> list[Table]:
@@ -125,6 +142,7 @@ def _judge_rows(claim: Claim, metric: str, rows: Mapping[str, tuple[Row, Sequenc
     verdict = judge(
         claim, lambda label, test: results.values(rows[label][0], test, metric, rows[label][1]), metric,
         paired=all(results.images_follow_seed(rows[label][0]) for label in named),
+        certain={label for label in named if rows[label][0].deterministic},
     )  # fmt: skip
     commits = len({run["commit"] for label in named for run in rows[label][1]})
     if metric in TIMES and commits > 1:
@@ -133,8 +151,9 @@ def _judge_rows(claim: Claim, metric: str, rows: Mapping[str, tuple[Row, Sequenc
 
 
 def judge(
-    claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str = "", paired: bool = False
-) -> Verdict:
+    claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str = "", paired: bool = False,
+    certain: Collection[str] = (),
+) -> Verdict:  # fmt: skip
     """Returns the verdict on a claim from the measured values.
 
     The independent unit is the trained run. Sides of a claim that are tests of the same runs are therefore first
@@ -146,6 +165,7 @@ def judge(
     Args:
         values: maps a row's label and a test's name ('' for none) to the claim's metric by seed.
         paired: whether the seed chooses the training images, so that rows are combined within each seed too.
+        certain: labels of deterministic rows, whose one run stands for all; it varies by no more than its rounding.
     """
     of_row: dict[str, list[tuple[int, str, str]]] = {}
     for sign, label, test in claim_sides(claim):
@@ -164,7 +184,8 @@ def judge(
     if n == 0:
         return Verdict("not run")
     effect = sum(map(statistics.mean, samples))
-    if n < 2:
+    enough = min((len(s) for label, s in zip(of_row, samples, strict=True) if label not in certain), default=ENOUGH)
+    if enough < 2:
         return Verdict("not resolved", back(effect), n=n)
     error, freedom = _standard_error(samples, rounding)
     half = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * error
@@ -172,7 +193,7 @@ def judge(
     shown = Verdict(
         "not resolved", back(effect), back(low), back(high), n, size=_compare_size(claim, back(low), back(high))
     )
-    if n < ENOUGH:
+    if enough < ENOUGH:
         return shown
     if claim.within is not None:
         margin = scale(claim.within)
@@ -199,13 +220,15 @@ def _standard_error(samples: list[list[float]], rounding: Sequence[float]) -> tu
     """Returns Welch's standard error of a sum of means of independent samples, and its degrees of freedom.
 
     Args:
-        rounding: for each sample, the least variance that its rounded values can have.
+        rounding: for each sample, the least variance that its rounded values can have. A sample of one value, which is
+            certain, has no other, and no end of degrees of freedom.
     """
-    parts = [max(statistics.variance(s), least) / len(s) for s, least in zip(samples, rounding, strict=True)]
+    spread = [statistics.variance(s) if len(s) > 1 else 0.0 for s in samples]
+    parts = [max(found, least) / len(s) for found, least, s in zip(spread, rounding, samples, strict=True)]
     if sum(parts) == 0:
         return 0.0, 1.0
-    freedom = sum(parts) ** 2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, samples, strict=True))
-    return math.sqrt(sum(parts)), freedom
+    terms = sum(p**2 / (len(s) - 1) for p, s in zip(parts, samples, strict=True) if len(s) > 1)
+    return math.sqrt(sum(parts)), sum(parts) ** 2 / terms if terms else CERTAIN
 
 
 def _tail(distance: float, error: float, freedom: float) -> float:

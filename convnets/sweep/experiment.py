@@ -30,6 +30,7 @@ from convnets.sweep.metrics import AT_TESTS, METRICS
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "experiments"
 SIZES = ("cpu", "full")
+FIRST_PILOT_SEED = 1000  # seeds from here on choose recipes and are never counted
 Side = str | tuple[str, str]  # a row's label, or (label, name of one of the row's tests)
 
 
@@ -41,12 +42,14 @@ class Evaluation(NamedTuple):
         paper: the paper's value, in the unit of the experiment's metric.
         where: the place of that value in the paper.
         x: x coordinate in the figure of the metric against x; the line is named by the row's label.
+        top5: the paper's top-5 error in percent, where it prints both.
     """
 
-    overrides: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
     paper: float | None = None
     where: str = ""
     x: float | None = None
+    top5: float | None = None
 
 
 class Row(NamedTuple):
@@ -54,17 +57,21 @@ class Row(NamedTuple):
 
     Attributes:
         label: name of the row, unique within the size.
-        config: FILE.py:VARIANT, relative to the repository root.
+        config: FILE.py:VARIANT, relative to the repository root; '' for an ensemble.
         paper: the paper's value, in the unit of the experiment's metric; None if the paper gives none.
         where: the place of that value in the paper.
         overrides: '--config.KEY=VALUE' arguments of the row; they never include the seed.
         tests: additional evaluations by name; a name consists of letters, digits, '.', '_' and '-'.
         x, line: x coordinate in the figure of the metric against x, and the name of the line; without x, a bar.
         cost: expected cost of one run, such as '10 min, 1 x H100'; shown until the row has been run.
+        top5: the paper's top-5 error in percent, where it prints both.
+        members: of an ensemble, (row, number of its runs); the softmax of all these runs is averaged. A test of the
+            ensemble averages the runs as the test of that name in each member row tests them.
+        deterministic: whether the seed changes nothing, so that one run is enough.
     """
 
     label: str
-    config: str
+    config: str = ""
     paper: float | None = None
     where: str = ""
     overrides: tuple[str, ...] = ()
@@ -72,6 +79,9 @@ class Row(NamedTuple):
     x: float | None = None
     line: str = ""
     cost: str = ""
+    top5: float | None = None
+    members: "Sequence[tuple[Row, int]]" = ()
+    deterministic: bool = False
 
 
 class Claim(NamedTuple):
@@ -106,11 +116,19 @@ class Claim(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """One size of an experiment; each of its rows is run with seeds 0, 1, ..., seeds - 1."""
+    """One size of an experiment; each of its rows is run with `seeds` seeds, from `first_seed` on.
+
+    A deterministic row is run with one seed. Ensemble e, from 0 on, of k runs of a row takes the k seeds from first_seed +
+    k e on; there are as many ensembles as the seeds are enough for, at least one.
+
+    Attributes:
+        first_seed: above 0 if earlier seeds chose the recipe; they are not counted.
+    """
 
     rows: Sequence[Row]
     claims: Sequence[Claim] = ()
     seeds: int = 5
+    first_seed: int = 0
 
 
 class Experiment(NamedTuple):
@@ -130,6 +148,13 @@ class Experiment(NamedTuple):
     full: Scale | None = None
     source: str = ""
     x: str = ""
+
+
+def count_runs(row: Row, seeds: int) -> int:
+    """Returns the number of a row's runs or ensembles, when its size is run with so many seeds."""
+    if row.members:
+        return max(1, seeds // max(count for _, count in row.members))
+    return 1 if row.deterministic else seeds
 
 
 def claim_sides(claim: Claim) -> list[tuple[int, str, str]]:
@@ -158,6 +183,11 @@ def check_experiment(experiment: Experiment) -> list[str]:
         for test in (t for row in rows.values() for t in row.tests):
             if not re.fullmatch(r"[\w.-]+", test):
                 found.append(f"{name}: '{test}' is no name for a test: letters, digits, '.', '_' and '-' only")
+        for row in rows.values():
+            if bool(row.config) == bool(row.members) or (row.members and row.overrides):
+                found.append(f"{name}: '{row.label}' needs a config, or members alone")
+            lacks = [(other.label, test) for other, _ in row.members for test in row.tests if test not in other.tests]
+            found += [f"{name}: '{row.label}': its member '{label}' has no test '{test}'" for label, test in lacks]
         for claim in size.claims if size else ():
             metric = claim.metric or experiment.metric
             for _, label, test in claim_sides(claim):

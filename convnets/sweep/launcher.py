@@ -56,12 +56,24 @@ def run_trials(
     todo = [f for f in folders if trials.status(f)["state"] not in FINAL]
     print(f"{len(folders)} trials in {workdir}: {len(folders) - len(todo)} finished, {len(todo)} to run", flush=True)
     board = StatusTable(folders, jobs)
+    start = {"local": _local, "slurm": _slurm}[launcher]
     with board:
-        if todo:
-            {"local": _local, "slurm": _slurm}[launcher](workdir, todo, jobs, options, board.show)
+        if runs := [f for f in todo if not planned[f.name].members]:
+            start(workdir, runs, jobs, options, board.show)
+        if ensembles := [f for f in todo if planned[f.name].members and _members_done(f, planned[f.name])]:
+            start(workdir, ensembles, jobs, options, board.show)
         board.show()
     CONSOLE.print(board.table())
     return int(any(trials.status(f)["state"] not in FINAL for f in folders))
+
+
+def _members_done(folder: Path, trial: Trial) -> bool:
+    """Returns whether the members of an ensemble are done; else it has failed, until the sweep is run again."""
+    states = {member: trials.status(folder.parent / member)["state"] for member in trial.members}
+    last = [f"its member {member} is {state}" for member, state in states.items() if state != "done"]
+    if last:
+        files.write_json(folder / "status.json", {"state": "failed", "rc": None, "last": last})
+    return not last
 
 
 def estimate_left(statuses: Sequence[tuple[str, dict[str, Any]]], jobs: int) -> float | None:
@@ -151,7 +163,8 @@ def _says(folder: Path, status: dict[str, Any]) -> str:
         said = log.read_bytes()[-1000:].decode(errors="replace").split("\n") if log.exists() else []
         return next((line for line in reversed(said) if line.strip(" ┃│└┘┴━─")), "")[:120]
     if status["state"] == "done":
-        return f"test error {files.read_json(folder / 'result.json')['top1_error']:.2f} %"
+        result = trials.read_json(folder / "result.json") or files.read_json(folder / "evaluation.json")
+        return f"test error {result['top1_error']:.2f} %"
     if status["state"] == "failed":
         return f"rc {status['rc']}: " + (status["last"][-1] if status["last"] else "") + f" ({folder / 'log.txt'})"
     return status["last"][-1] if status["state"] == "diverged" and status["last"] else ""

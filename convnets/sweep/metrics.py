@@ -22,6 +22,11 @@ def test_error(record: RunRecord) -> float:
     return record.result["top1_error"]
 
 
+def best_test_error(record: RunRecord) -> float:
+    """Lowest top-1 error in percent of all tests during training (train.eval_every_epochs), chosen by the test images."""
+    return min(line["test_error"] for line in record.lines if "test_error" in line)
+
+
 def top5_error(record: RunRecord) -> float:
     """Test error in per cent, where any of the five highest scores may be right."""
     return record.result["top5_error"]
@@ -88,7 +93,7 @@ def steps_to_test_error(record: RunRecord, percent: float) -> float:
     return good[0] if good else record.lines[-1]["step"]
 
 
-METRICS = {f.__name__: f for f in (test_error, top5_error, any_error, test_loss, train_error, train_loss,
+METRICS = {f.__name__: f for f in (test_error, best_test_error, top5_error, any_error, test_loss, train_error, train_loss,
                                    steps_to_train_error, steps_to_test_error, feature_change,
                                    milliseconds_per_image)}  # fmt: skip
 AT_TESTS = ("test_error", "top5_error", "any_error", "test_loss", "feature_change")

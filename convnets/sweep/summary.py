@@ -67,6 +67,7 @@ def summarize(experiment: Experiment, size: str, workdir: Path, planned: Mapping
 
 def _measure(metric: str, folder: Path, test: str) -> float | None:
     result = trials.read_json(folder / (f"evaluation-{test}.json" if test else "result.json"))
+    result = result or (trials.read_json(folder / "evaluation.json") if not test else {})  # of an ensemble
     lines = files.read_lines(folder / "metrics.jsonl")
     return (
         metrics.measure(metric, RunRecord(result, lines)) if result and (lines or metric in metrics.AT_TESTS) else None

@@ -15,6 +15,7 @@ killed. The next worker resumes it as run.py resumes.
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import signal
@@ -27,7 +28,7 @@ from convnets.config import list_overrides, load_config, run_file
 from convnets.errors import CheckpointError, UsageError
 from convnets.runtime import files
 from convnets.runtime.distributed import SIGNALS
-from convnets.sweep.experiment import Experiment, check_experiment
+from convnets.sweep.experiment import Experiment, Row, check_experiment, count_runs
 from convnets.training import validation
 
 ROOT = Path(__file__).parent.parent.parent
@@ -40,8 +41,10 @@ class Trial(NamedTuple):
 
     Attributes:
         arguments: run.py arguments for training, without --workdir.
-        tests: overrides of each additional evaluation by name, in the format of `convnets.config.list_overrides`.
+        tests: overrides of each additional evaluation by name, in the format of `convnets.config.list_overrides`; for
+            an ensemble, empty: its members have their own.
         rows: the labels of all rows that have this run.
+        members: ids of the trials of an ensemble, which is tested once they are done; () for a run.
     """
 
     label: str
@@ -49,6 +52,7 @@ class Trial(NamedTuple):
     arguments: Sequence[str]
     tests: Mapping[str, Sequence[str]]
     rows: Sequence[str] = ()
+    members: Sequence[str] = ()
 
 
 def load_experiment(path: str, size: str) -> Experiment:
@@ -78,28 +82,54 @@ def plan_trials(experiment: Experiment, size: str, seeds: int | None, extra: Seq
     chosen = getattr(experiment, size)
     problems = {line: [""] for line in check_experiment(experiment)}
     found: dict[str, Trial] = {}
+    _check.cache_clear()
+    seeds, first = chosen.seeds if seeds is None else seeds, chosen.first_seed
+    ensembles = []
     for row in chosen.rows:
-        source = str(ROOT / row.config)
-        configs: dict[str, Any] = {}
-        for name, overrides in {"": (), **{name: test.overrides for name, test in row.tests.items()}}.items():
-            configs[name], wrong = load_config(source, [*row.overrides, *extra, *overrides])
-            wrong += validation.problems(configs[name]) if configs[name] else []
-            for line in wrong:
-                problems.setdefault(line, []).append(f"{row.label}{', ' * bool(name)}{name}")
-        if any(config is None for config in configs.values()):
-            continue
-        trained = configs.pop("").to_dict()
-        tests = {name: list_overrides(trained, config.to_dict()) for name, config in configs.items()}
-        for seed in range(chosen.seeds if seeds is None else seeds):
-            trained["train"]["seed"], trained["data"]["data_dir"] = seed, ""  # data_dir is no part of the identity
-            content = json.dumps([row.config, trained], sort_keys=True)
-            trial = hashlib.sha256(content.encode()).hexdigest()[:10]
-            arguments = [f"--config={row.config}", *row.overrides, *extra, f"--config.train.seed={seed}"]
-            others = found[trial] if trial in found else Trial("", 0, [], {})  # two rows may share runs
-            found[trial] = Trial(row.label, seed, arguments, {**others.tests, **tests}, [*others.rows, row.label])
+        for n in range(count_runs(row, seeds)):
+            runs = [(member, seed) for member, k in row.members for seed in range(first + k * n, first + k * (n + 1))]
+            names = [_plan_run(member, seed, extra, found, problems) for member, seed in runs or [(row, first + n)]]
+            planned = [name for name in names if name]  # the others have problems
+            if row.members:
+                ensembles.append(Trial(row.label, n, (), dict.fromkeys(row.tests, ()), [row.label], planned))
+            elif planned:
+                others = found[planned[0]]
+                found[planned[0]] = others._replace(label=row.label, rows=[*others.rows, row.label])
+    for trial in ensembles:
+        found[hashlib.sha256(json.dumps(trial.members).encode()).hexdigest()[:10]] = trial
     if problems:
         raise UsageError("\n".join(map(_describe_problem, problems, problems.values())))
     return found
+
+
+def _plan_run(
+    row: Row, seed: int, extra: Sequence[str], found: dict[str, Trial], problems: dict[str, list[str]]
+) -> str | None:  # fmt: skip
+    """Adds a run of a row to the trials `found`, or the problems of its configs to `problems`; returns the trial's id."""
+    source, configs = str(ROOT / row.config), dict[str, Any]()
+    for name, overrides in {"": (), **{name: test.overrides for name, test in row.tests.items()}}.items():
+        configs[name], wrong = _check(source, (*row.overrides, *extra, *overrides))
+        for line in wrong:
+            label, known = f"{row.label}{', ' * bool(name)}{name}", problems.setdefault(line, [])
+            known += [label] * (label not in known)
+    if any(config is None for config in configs.values()):
+        return None
+    trained = configs.pop("").to_dict()
+    tests = {name: list_overrides(trained, config.to_dict()) for name, config in configs.items()}
+    trained["train"]["seed"], trained["data"]["data_dir"] = seed, ""  # data_dir is no part of the identity
+    content = json.dumps([row.config, trained], sort_keys=True)
+    trial = hashlib.sha256(content.encode()).hexdigest()[:10]
+    arguments = [f"--config={row.config}", *row.overrides, *extra, f"--config.train.seed={seed}"]
+    others = found.get(trial, Trial(row.label, seed, [], {}))  # two rows may share runs
+    found[trial] = others._replace(arguments=arguments, tests={**others.tests, **tests})
+    return trial
+
+
+@functools.cache
+def _check(source: str, overrides: tuple[str, ...]) -> tuple[Any, list[str]]:
+    """Returns a config and all its problems; a row loads it once for all its runs and ensembles."""
+    config, wrong = load_config(source, list(overrides))
+    return config, wrong + (validation.problems(config) if config else [])
 
 
 def _describe_problem(line: str, rows: Sequence[str]) -> str:
@@ -116,12 +146,28 @@ def read_trial(folder: Path) -> Trial:
 def commands(folder: Path, trial: Trial) -> list[list[str]]:
     """Returns the commands still to run in a trial's folder, in order; empty if the trial is finished."""
     run, result = ["python", "run.py"], read_json(folder / "result.json")
+    if trial.members:
+        command = [*run, "--mode=evaluate", f"--workdirs={','.join(str(folder.parent / m) for m in trial.members)}"]
+        names = {"": "evaluation.json", **{name: f"evaluation-{name}.json" for name in trial.tests}}
+        return [[*command, f"--workdir={folder}", *([f"--name={name}"] if name else [])]
+                for name, file in names.items() if not _is_current(folder, trial, name, read_json(folder / file))]  # fmt: skip
     left = [] if result else [[*run, *trial.arguments, f"--workdir={folder}"]]
     for name, overrides in trial.tests.items():
         tested = read_json(folder / f"evaluation-{name}.json")
         if not (result and tested and list_overrides(result["config"], tested["config"]) == list(overrides)):
             left.append([*run, "--mode=evaluate", f"--workdir={folder}", f"--name={name}", *overrides])
     return left
+
+
+def _is_current(folder: Path, trial: Trial, name: str, tested: Mapping[str, Any]) -> bool:
+    """Returns whether an ensemble's evaluation tested its members as their own tests `name` say."""
+    if not tested or not name:
+        return bool(tested)
+    for member, result in zip(trial.members, tested["members"], strict=True):
+        own = read_json(folder.parent / member / "config.json")
+        if list_overrides(own, result["config"]) != list(read_trial(folder.parent / member).tests[name]):
+            return False
+    return True
 
 
 def status(folder: Path) -> dict[str, Any]:

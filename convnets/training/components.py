@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from convnets import models
@@ -21,8 +22,10 @@ class Components:
 
     Args:
         resumes: whether the run continues from a checkpoint, so that `model.init_from` is not read.
+        picked: training examples, int32 [n, 2]: (epoch whose augmentation they have, index); None for all of every epoch.
 
     Attributes:
+        examples: number of training examples in a pass.
         initial: variables from `model.init_from`, or None.
         total: number of training steps.
         test_interval: steps between tests during training; 0 = only at the end.
@@ -33,14 +36,15 @@ class Components:
         DataError, UsageError: raised by the components that the config names.
     """
 
-    def __init__(self, config: ConfigDict, resumes: bool = False):
-        self.config = config
+    def __init__(self, config: ConfigDict, resumes: bool = False, picked: np.ndarray | None = None):
+        self.config, self.picked = config, picked
         self.model = models.create(**config.model)
         self.initial = None if resumes else load_initial(config, self.model)  # before the data are decoded or measured
         self.train_split, self.test_split = distributed.main_first(lambda: dataset.load_splits(**config.data))
         self._check()
         self.batch_size = config.train.batch_size
-        length = self.train_split.info.num_examples, self.batch_size
+        self.examples = self.train_split.info.num_examples if picked is None else len(picked)
+        length = self.examples, self.batch_size
         self.steps_per_epoch = length[0] / length[1]
         self.total = intervals.count_steps(config.train.epochs, *length)
         self.test_interval = intervals.interval(config.train.eval_every_epochs, *length)
@@ -76,10 +80,17 @@ class Components:
     def feed(self, seed: int, start: int) -> Iterator[tf_pipeline.Batch]:
         """Returns the batches of the run of a seed, from step `start` to the end."""
         schedule = sampler.training_schedule(
-            self.train_split.info.num_examples, self.batch_size, seed, start, self.total, distributed.process_index(),
+            self.examples, self.batch_size, seed, start, self.total, distributed.process_index(),
             distributed.process_count(), self.config.train.reshuffle,
         )  # fmt: skip
-        return self.train_split.feed(schedule, seed)
+        return self.train_split.feed(map(self._place, schedule), seed)
+
+    def _place(self, batch: tf_pipeline.Batch) -> tf_pipeline.Batch:
+        """Replaces positions in the list of picked examples by those examples."""
+        if self.picked is None:
+            return batch
+        epoch, index = self.picked[batch["index"]].T
+        return {**batch, "epoch": epoch, "index": index}
 
     def resident_arrays(self) -> Any:
         """Returns the training images and labels on every device; {} if they are streamed."""

@@ -37,16 +37,17 @@ class Network(NamedTuple):
 
 
 def open_network(config: ConfigDict, workdir: Path, file: str = "") -> Network:
-    """Opens a weights file, or if `file` is empty the newest checkpoint of the run in `workdir`, or its `shipped.WEIGHTS`.
+    """Opens a weights file, or if `file` is empty the newest checkpoint in `workdir`; a network that comes along has none.
 
     Raises:
         CheckpointError: the run has no readable checkpoint, the processes see different ones, or the file does not fit.
     """
     model = models.create(**config.model)
     target = create_state(model, optax.identity(), model.input_shape, 0, average=bool(config.optim.average))
-    exported = workdir / shipped.WEIGHTS
-    if file or exported.exists():
-        return Network(model, weights.load(file or exported, config.model.name, target.variables, model))
+    if not file and (workdir / shipped.WEIGHTS).exists() and not (workdir / "checkpoints").exists():
+        file = str(workdir / shipped.WEIGHTS)
+    if file:
+        return Network(model, weights.load(file, config.model.name, target.variables, model))
     restored = Checkpoints(workdir / "checkpoints").restore(target, part=True)
     check_same_step(workdir, int(restored[0].step) if restored else 0)
     if restored is None:

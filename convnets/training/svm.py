@@ -1,24 +1,15 @@
-"""Fits layers without gradients: codebooks by k-means, and the last layer as a linear support vector machine.
+"""Codebooks by k-means and support vector machines, for convnets/training/closed_form.py.
 
 For networks with hand-made features (convnets/layers/descriptors.py), and any network with fixed layers below `out`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from convnets.data import sampler
-from convnets.data.dataset import Split
 from convnets.errors import UsageError
-from convnets.evaluation import eval_step
-from convnets.losses import svm as squared_hinge
-from convnets.runtime import distributed, parallel
-from convnets.runtime.progress import Progress
-from convnets.training.state import TrainState
+from convnets.layers.classical import DEGREE, unit_length
 
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # candidates for C, chosen on held-out parts of the training set
 FOLDS = 5
@@ -26,60 +17,8 @@ PASSES = 20_000  # maximum liblinear iterations; with large C and few images it 
 CV_MAX = 2000  # examples; above this number a single fold is enough to choose C
 DESCRIPTORS_PER_WORD = 100  # maximum descriptors per codebook word for k-means
 ROUNDS = 20  # maximum k-means iterations
+POLYNOMIAL_COST = 10.0  # C of SVMs with a polynomial kernel of at most 1
 FULL = 0.25  # a batch of features with a larger fraction of non-zeros stays dense; others become sparse
-
-Inputs = Callable[[Any, str], Iterator[tuple[np.ndarray, np.ndarray]]]
-
-
-def fit_closed_form(
-    model: nn.Module, state: TrainState, split: Split, batch_size: int, seed: int, stop: int
-) -> tuple[TrainState, list[dict[str, float]]]:  # fmt: skip
-    """Returns the state after step `stop`, fitted to the batches of all steps, and {'loss', 'error'} of each batch.
-
-    Raises:
-        UsageError: the network has no layer `out`, there are fewer descriptors than words, or several processes run.
-    """
-    if distributed.process_count() > 1:
-        raise UsageError("loss=svm is fitted by one process, which looks at all images")
-    if "out" not in state.params:
-        raise UsageError(
-            f"loss=svm fits the layer 'out'; the layers of this network are {', '.join(sorted(state.params))}"
-        )
-    devices, resident_arrays = jax.local_device_count(), parallel.replicate(split.resident_arrays)
-
-    def inputs(params: Any, layer: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        look = parallel.parallel(eval_step.input_step(model, layer, split.device_ops, seed), train=False)
-        variables = parallel.replicate(state.replace(params=params, average={}).variables)
-        schedule = sampler.training_schedule(split.info.num_examples, batch_size, seed, 0, stop)
-        with Progress(f"inputs of the layer {layer}:", stop, "batches") as progress:
-            for batch in split.feed(schedule, seed):
-                x, labels = jax.device_get(look(variables, parallel.shard([batch], devices), resident_arrays)[1])
-                yield x.reshape(-1, *x.shape[2:]), labels.reshape(-1)
-                progress.advance()
-
-    params, scores, labels = fit(state.params, inputs, split.info.num_classes, seed)
-    losses = np.asarray(squared_hinge(jnp.asarray(scores), jnp.asarray(labels))).reshape(stop, -1)
-    wrong = (np.argmax(scores, axis=1) != labels).reshape(stop, -1)
-    rows = [{"loss": float(v.mean()), "error": 100 * float(w.mean())} for v, w in zip(losses, wrong, strict=True)]
-    return state.replace(step=np.int32(stop), params=params, average=params if state.average else {}), rows
-
-
-def fit(params: Any, inputs: Inputs, classes: int, seed: int) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Fits the codebooks of a network and then its layer `out`.
-
-    Args:
-        params: the network's parameters; the other layers are not changed.
-        inputs: maps parameters and a layer's name to batches of (the layer's inputs, labels).
-
-    Returns:
-        The new parameters, and scores [n, classes] and labels [n] of the training images.
-    """
-    for layer in [name for name in params if name.startswith("codebook")]:
-        words = params[layer]["kernel"].shape[1]
-        params = {**params, layer: {"kernel": codebook((x for x, _ in inputs(params, layer)), words, seed)}}
-    features, labels = gather(inputs(params, "out"))
-    kernel, bias = svm(features, labels, classes, seed)
-    return {**params, "out": {"kernel": kernel, "bias": bias}}, features @ kernel + bias, labels
 
 
 def codebook(batches: Iterator[np.ndarray], words: int, seed: int) -> np.ndarray:
@@ -162,3 +101,26 @@ def svm(features: Any, labels: np.ndarray, classes: int, seed: int) -> tuple[np.
     kernel, bias = np.zeros((features.shape[1], classes), np.float32), np.full(classes, -1, np.float32)
     kernel[:, best.classes_], bias[best.classes_] = scale * weights.T, offsets
     return kernel, bias
+
+
+def polynomial_svm(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, ...]:
+    """Returns (weights [n, classes], bias [classes]) of one-vs-rest SVMs with a polynomial kernel.
+
+    Args:
+        features: [n, d]; the kernel is that of `layers.Polynomial`.
+    """
+    from sklearn.svm import SVC
+
+    x = unit_length(features.astype(np.float64))
+    weights, bias = np.zeros((len(x), classes), np.float32), np.full(classes, -1, np.float32)
+    for label in range(classes):
+        target = labels == label
+        if not target.any():  # never seen: a confident negative
+            continue
+        # ((u . v + 1) / 2)^4 in scikit-learn's terms: (gamma u . v + coef0)^degree.
+        machine = SVC(C=POLYNOMIAL_COST, kernel="poly", degree=DEGREE, gamma=0.5, coef0=0.5, cache_size=1000).fit(
+            x, target
+        )
+        weights[machine.support_, label], bias[label] = machine.dual_coef_[0], machine.intercept_[0]
+        print(f"class {label}: {len(machine.support_):,} support vectors of {len(x):,} images", flush=True)
+    return weights, bias

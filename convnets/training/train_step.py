@@ -16,6 +16,7 @@ from convnets.evaluation import metrics
 from convnets.losses import LOSSES
 from convnets.op_string import Call
 from convnets.runtime.parallel import AXIS
+from convnets.training.optimizer import sample_curvature
 from convnets.training.state import TrainState
 
 AUXILIARY = 0.3  # weight of each auxiliary classifier's loss (Szegedy et al. 2014, section 5)
@@ -65,7 +66,20 @@ def train_step(
         grads, (scores, losses, changed) = jax.grad(objective, has_aux=True)(state.params)
         grads = ascend(grads, changed.get("reinforcement", {}))
         grads, stats = lax.pmean((grads, changed.get("batch_stats", {})), AXIS)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, scale=state.scale)
+
+        def curvature(params):  # of each device's first example
+            def outputs(params):
+                variables = {**state.variables, "params": params}
+                scores, units = model.apply(variables, images[:1], train=False, mutable="outputs")
+                return (jax.tree.leaves(units) or [scores])[0]
+
+            shape = jax.eval_shape(outputs, params)
+            signs = jax.random.rademacher(jax.random.fold_in(dropout, 1), shape.shape, shape.dtype)
+            return lax.pmean(sample_curvature(outputs, params, signs), AXIS)
+
+        updates, opt_state = optimizer.update(
+            grads, state.opt_state, state.params, scale=state.scale, curvature=curvature
+        )
         params = optax.apply_updates(state.params, updates)
         state = state.replace(step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state)
         if average:

@@ -13,11 +13,12 @@ from convnets.data import tf_pipeline
 from convnets.errors import CheckpointError
 from convnets.evaluation import metrics
 from convnets.evaluation.evaluator import Evaluated
+from convnets.losses import CLOSED_FORM
 from convnets.runtime import distributed, files, parallel
 from convnets.runtime.preemption import Preemption
 from convnets.runtime.profiler import Trace
 from convnets.runtime.watchdog import Watchdog
-from convnets.training import divergence, intervals, metric_log, svm
+from convnets.training import closed_form, divergence, intervals, metric_log
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.components import Components
 from convnets.training.network import Network, check_same_step, load_initial, result_of
@@ -119,7 +120,7 @@ class Run:
         Raises:
             Preempted: training stopped early, at a saved step.
         """
-        if self.config.loss == "svm":
+        if self.config.loss in CLOSED_FORM:
             return self.fit_at_once()
         start = int(self.state.step)
         self.start_logging(metric_log.TrainingProgress(self.components.total, start))
@@ -179,8 +180,9 @@ class Run:
     def fit_at_once(self) -> None:
         """Fits the layers that learn without gradients to the batches of all steps; here a step is one batch read."""
         began = time.monotonic()
-        self.state, rows = svm.fit_closed_form(
+        self.state, rows = closed_form.fit_closed_form(
             self.components.model,
+            self.config.loss,
             self.state,
             self.components.train_split,
             self.components.batch_size,

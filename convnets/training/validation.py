@@ -14,7 +14,7 @@ from convnets.runtime.files import is_file
 
 POSITIVE = ("optim.lr", "train.epochs", "train.batch_size", "train.log_every_steps", "checkpoint.every_steps",
             "checkpoint.keep", "evaluate.batch_size", "model.num_classes")  # fmt: skip
-NOT_NEGATIVE = ("optim.weight_decay", "optim.lr_batch", "optim.max_norm", "train.eval_every_epochs",
+NOT_NEGATIVE = ("optim.weight_decay", "optim.lr_batch", "optim.damping", "optim.max_norm", "train.eval_every_epochs",
                 "train.steps_per_dispatch", "train.seed")  # fmt: skip
 
 

@@ -52,7 +52,8 @@ class Mixed(nn.Module):
         a, b = Conv(4, 1, name="a")(x), Conv(4, 1, name="b")(x)
         y, z = a * b, jnp.where(a > 0, b, 0)
         y = Dense(10, name="out")((y + z).reshape(len(y), -1))
-        return (y, {"head": Dense(5, name="head")(a.reshape(len(a), -1))}) if train else y
+        head = Dense(5, name="head")(a.reshape(len(a), -1))
+        return (y, {"head": head}) if train else y
 
 
 def test_edges_come_from_the_program(tmp_path):

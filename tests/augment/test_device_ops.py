@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from convnets import op_string
 from convnets.augment import device_ops, pipeline
 from convnets.augment.statistics import measure_statistics
 from convnets.errors import UsageError
+from convnets.evaluation import protocols
 
 N = 2000
 RNG = np.random.default_rng(0)
@@ -88,6 +90,19 @@ def test_shift_moves_down_and_right_and_fills():
     assert (moved[0, 0] == 9).all() and (moved[0, :, 2:] == 9).all()
 
 
+def test_deslant_makes_a_slanted_bar_upright():
+    upright, slanted = np.zeros((2, 1, 9, 20, 1), np.uint8)
+    for row in range(9):
+        upright[0, row, 9:11] = 255
+        slanted[0, row, 5 + row : 7 + row] = 255  # one pixel to the right in each row, through the same centre
+    np.testing.assert_allclose(run("deslant", slanted), upright, atol=1e-2)
+    np.testing.assert_allclose(run("deslant", upright), upright, atol=1e-2)
+    half = slanted.copy()
+    half[0, ::2] //= 4  # pixels below one half do not count, and move with the others
+    moved = run("deslant", half)
+    np.testing.assert_allclose(moved[0, :, 9:11, 0], half.max(axis=2)[0] * np.ones(2), atol=1e-2)
+
+
 def test_light_has_a_strength_and_falls_from_left_to_right():
     x = np.full((1, 2, 3, 1), 10, np.uint8)
     np.testing.assert_allclose(run("brightness_gradient(0.5)", x), 5.0)
@@ -104,15 +119,28 @@ def test_subtract_mean_of_pixels_of_colours_and_given():
     np.testing.assert_allclose(given, (x - [1, 2, 3]) / [4, 5, 6], rtol=1e-5)
 
 
+def test_a_crop_loses_the_central_patch_of_the_mean_image_wherever_it_was_taken():
+    """cuda-convnet, convdata.py, lines 77 and 85; its mirror images lose the same patch, not its mirror image."""
+    x, mean = COLOURS.astype(np.float32), COLOURS.mean(0, dtype=np.float64)
+    crops = run("crop(4)|flip", COLOURS, keys(50))
+    np.testing.assert_allclose(
+        run("crop(4)|flip|subtract_mean('center')", COLOURS, keys(50)), crops - mean[1:5, 1:5], atol=1e-4
+    )
+    (part,) = protocols.parts("ten_crop", "decode|center(4)|subtract_mean('center')")
+    views = run(op_string.write(part.passes[0]).removeprefix("decode|"), COLOURS)
+    np.testing.assert_allclose(views[:2], np.stack([x[0, :4, :4], x[0, :4, 3::-1]]) - mean[1:5, 1:5], atol=1e-4)
+
+
 @pytest.mark.parametrize("formula", ["eigenvalue", "deviation"])
 def test_lighting_is_one_draw_an_image_along_the_components(formula):
+    """cuda-convnet2, convdata.py, lines 181 to 183: (x + noise) / (1 + s)."""
     x = np.repeat(COLOURS[:1], N, 0)
     kept = 1.1 if formula == "deviation" else 1
-    noise = run(f"lighting(0.1, '{formula}')", x, keys()) - x / kept
+    noise = kept * run(f"lighting(0.1, '{formula}')", x, keys()) - x
     assert np.ptp(noise, axis=(1, 2)).max() < 1e-3  # the same for every pixel
     draws = noise[:, 0, 0] @ FOUND.eigenvectors  # projected back on the components
     expected = 0.1 * (FOUND.eigenvalues / 255 if formula == "eigenvalue" else np.sqrt(FOUND.eigenvalues))
-    np.testing.assert_allclose(draws.std(0), expected, rtol=0.08)
+    np.testing.assert_allclose(draws.std(0), expected, rtol=0.05)  # the former x / 1.1 + noise is 10 % larger
     assert (np.abs(draws.mean(0)) < 0.1 * expected).all()
 
 
@@ -127,6 +155,10 @@ def test_photometric_changes_what_it_says_and_in_every_order():
         np.testing.assert_allclose(changed - centre, factor[:, None, None, None] * (x - centre), atol=0.02)
         assert 1 - limit <= factor.min() < 1 - 0.95 * limit and 1 + 0.95 * limit < factor.max() <= 1 + limit
         assert abs(factor.mean() - 1) < 0.03
+    free = run(
+        "color_jitter(0.4, 0.4, 0.4, clip=False)", 2 * x, keys()
+    )  # fb.resnet.torch, transforms.lua, lines 205 to 256
+    assert free.max() > 255 and (run("color_jitter(0.4, 0.4, 0.4)", 2 * x, keys()).max() == 255)
     both = run("color_jitter(0.5, 0.5, 0.5)", x, keys())
     assert both.min() >= 0 and both.max() <= 255 and len(np.unique(both[:, 0, 0, 0])) > N / 2
 
@@ -165,8 +197,9 @@ def test_random_operations_depend_on_the_example_alone(text):
     ("center(0)", "center.0.: the image"),
     ("five_crop(9)", "five_crop.9.: the image is only"),
     ("center(4)|subtract_mean", "subtract_mean: the mean image is 6 x 6 x 3"),
-    ("subtract_mean(1, 2)", "give nothing, 'colour', or 3 numbers"),
-    ("subtract_mean('color')", "give nothing, 'colour', or 3 numbers"),
+    ("pad(1)|subtract_mean('center')", "subtract_mean: the mean image is 6 x 6 x 3, here the image is 8 x 8"),
+    ("subtract_mean(1, 2)", "give nothing, 'colour', 'center', or 3 numbers"),
+    ("subtract_mean('color')", "give nothing, 'colour', 'center', or 3 numbers"),
     ("standardize((1, 2), (3, 4))", "3 numbers each"),
     ("lighting(0.1, 'pca')", "choose eigenvalue or deviation"),
     ("scale(0.0)", "above 0"),

@@ -164,7 +164,7 @@ def common_inception_crops(h, w, n):
     """Draws `n` crops in a plain loop; returns their areas and log aspect ratios."""
     rng, found = np.random.default_rng(0), []
     while len(found) < n:
-        area, ratio = rng.uniform(0.08, 1), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+        area, ratio = rng.uniform(0.08, 1), rng.uniform(3 / 4, 4 / 3) ** rng.choice([-1, 1])
         height, width = round((h * w * area / ratio) ** 0.5), round((h * w * area * ratio) ** 0.5)
         if height <= h and width <= w:
             found.append((height * width / (h * w), np.log(width / height)))
@@ -184,9 +184,33 @@ def test_inception_crops_have_the_papers_areas_and_aspects():
     assert show("inception_crop(64)", encode(photograph(30, 300))).shape == (64, 64, 3)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_inception_crops_are_those_of_fb_resnet_torch(seed):
+    """datasets/transforms.lua, lines 137 to 146: U(3/4, 4/3) for width / height, then a swap with probability 1/2."""
+    import tensorflow as tf
+
+    height, width = window("inception_crop(64)", 3000, 4000, seed)[2:]
+    area, ratio, swap = tf.random.stateless_uniform([host_ops.ATTEMPTS, 3], [0, (seed << 8) + 1]).numpy()[0]
+    area, ratio = 3000 * 4000 * (0.08 + 0.92 * area), 3 / 4 + (4 / 3 - 3 / 4) * ratio
+    sides = [(area / ratio) ** 0.5, (area * ratio) ** 0.5]
+    np.testing.assert_allclose([height, width], sides[::-1] if swap < 0.5 else sides, atol=1)
+
+
+def test_cubic_sampling_is_pillows():
+    pixels = photograph(60, 80)
+    whole = np.asarray(Image.fromarray(pixels).resize((160, 120), Image.Resampling.BICUBIC))
+    close(show("resize_short(120, cubic=True)|center(100)", encode(pixels, "png")), whole[10:110, 30:130], 1)
+    step = np.repeat(np.array([0, 255], np.uint8), 8)[None, :, None].repeat(16, 0).repeat(3, 2)
+    larger = show("resize_center_crop(32, cubic=True)", encode(step, "png"))  # the kernel's overshoot must not wrap
+    assert np.all(np.diff(larger[0, :, 0].astype(int)) >= -20) and larger[0, 0, 0] == 0 and larger[0, -1, 0] == 255
+    assert np.ptp(show("inception_crop(32, area=(1.0, 1.0), aspect=(1.0, 1.0), cubic=True)", encode(step, "png"))
+                  .astype(int) - larger) <= 1  # fmt: skip
+
+
 def test_inception_crop_falls_back_to_the_middle():
-    assert window("inception_crop(64)", 10, 400).tolist() == [0, 193, 10, 13]
-    assert window("inception_crop(64)", 400, 10).tolist() == [193, 0, 13, 10]
+    """fb.resnet.torch scales the shorter side to n and takes the middle (transforms.lua, lines 131, 132 and 161)."""
+    assert window("inception_crop(64)", 10, 400).tolist() == [0, 195, 10, 10]
+    assert window("inception_crop(64)", 400, 10).tolist() == [195, 0, 10, 10]
     assert window("inception_crop(64, area=(1.0, 1.0), aspect=(1.0, 1.0))", 40, 60).tolist() == [0, 10, 40, 40]
 
 

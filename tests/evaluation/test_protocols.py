@@ -1,5 +1,7 @@
 import pytest
 
+import experiments.resnet
+from configs import resnet
 from convnets import models, op_string
 from convnets.augment import pipeline
 from convnets.errors import UsageError
@@ -7,7 +9,8 @@ from convnets.evaluation import evaluator, protocols
 
 ALEXNET = "decode|resize_center_crop(256)|subtract_mean|center(224)"
 RESNET = "decode|resize_short(256, antialias=True)|center(224)|subtract_mean('colour')|standardize"
-CIFAR = "decode|subtract_mean|center(24)"
+CIFAR = "decode|center(24)|subtract_mean('center')"
+HE = resnet.get_config("50").data.test_ops
 
 
 def passes(protocol, test_ops):
@@ -20,11 +23,16 @@ def passes(protocol, test_ops):
     [
         ("single", RESNET, [RESNET]),
         ("ten_crop", ALEXNET, ["decode|resize_center_crop(256)|subtract_mean|five_crop(224)|with_flip"]),
-        ("ten_crop", CIFAR, ["decode|subtract_mean|five_crop(24)|with_flip"]),
+        ("ten_crop", CIFAR, ["decode|five_crop(24)|with_flip|subtract_mean('center')"]),
+        (
+            "ten_crop",
+            HE,
+            ["decode|resize_short(256)|five_crop(224)|with_flip|subtract_mean('colour')"],
+        ),  # authors' readme
         (
             "ten_crop",
             RESNET,
-            ["decode|resize_short(256, antialias=True)|five_crop(224)|subtract_mean('colour')|standardize|with_flip"],
+            ["decode|resize_short(256, antialias=True)|five_crop(224)|with_flip|subtract_mean('colour')|standardize"],
         ),
         (
             "crops_144",
@@ -34,7 +42,7 @@ def passes(protocol, test_ops):
                 for s in (256, 288, 320, 352)
             ],
         ),
-        ("dense", CIFAR.replace("|center(24)", ""), ["decode|subtract_mean|with_flip"]),
+        ("dense", CIFAR, ["decode|subtract_mean('center')|with_flip"]),
         ("dense(flip=False)", "decode|center(24)", ["decode"]),
         ("dense(384)", "decode|standardize", ["decode|resize_short(384)|crop_to_multiple(32)|standardize|with_flip"]),
         (
@@ -59,6 +67,17 @@ def passes(protocol, test_ops):
 )
 def test_a_protocol_is_a_list_of_test_strings(protocol, test_ops, expected):
     assert passes(protocol, test_ops) == expected
+
+
+def test_ten_crops_average_what_their_source_averages():
+    """KaimingHe/deep-residual-networks, readme, line 75: softmax; fb.resnet.torch, train.lua, line 128: raw scores."""
+    tests = {
+        row.label: row.tests["ten"].overrides[0].partition("=")[2] for row in experiments.resnet.EXPERIMENT.full.rows
+    }
+    for label, protocol in tests.items():
+        (part,) = protocols.parts(protocol, HE)
+        assert part.average == ("score" if "v1_5" in label else "softmax"), label
+    assert {"50", "50_v1_5", "152_v1_5"} <= tests.keys()
 
 
 def test_protocols_are_joined_and_average_what_they_are_told():

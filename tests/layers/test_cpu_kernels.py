@@ -130,7 +130,7 @@ def test_relu(dtype):
 
 
 @TYPES
-@pytest.mark.parametrize("shape, mean", [((4, 5, 6, 3), 0), ((4, 5, 6, 3), 30), ((12, 5), 1)])
+@pytest.mark.parametrize("shape, mean", [((1, 4, 5, 6, 3), 0), ((2, 4, 5, 6, 3), 30), ((3, 12, 5), 1)])
 def test_batch_normalization(shape, mean, dtype):
     rng = np.random.default_rng(0)
     x = draw(rng, shape, dtype, 2.0) + jnp.asarray(mean, dtype)

@@ -10,6 +10,7 @@ import pytest
 from jax.test_util import check_grads
 
 from convnets import layers
+from convnets.errors import UsageError
 from convnets.layers import (
     ACTIVATIONS,
     LRN,
@@ -283,6 +284,33 @@ def test_batch_norm_in_training_and_test():
     y, changed = layer.apply(variables, jnp.asarray(x), train=False, mutable="batch_stats")
     close(np.asarray(y), normalized(before["mean"], before["var"]), 1e-4)
     assert np.array_equal(changed["batch_stats"]["mean"], before["mean"])
+
+
+@pytest.mark.parametrize("size", [2, 3, 9])
+def test_a_ghost_batch_is_a_batch_of_its_own(size):
+    """He et al. 2015 train with 256 examples on 8 GPUs, that is, with statistics of 32."""
+    x, layer = 3 * data(6, 2, 3, 5) + data(6, 1, 1, 1, seed=2), BatchNorm(ghost_batch=size)
+    variables = {"params": {"scale": data(5, seed=3), "bias": data(5, seed=4)},
+                 "batch_stats": {"mean": data(5, seed=5), "var": np.abs(data(5, seed=6))}}  # fmt: skip
+
+    def batch_norm(variables, x, layer=layer):
+        return layer.apply(variables, x, train=True, mutable="batch_stats")
+
+    def by_hand(variables, x):
+        made = [batch_norm(variables, part, BatchNorm()) for part in jnp.split(x, 6 // min(size, 6))]
+        return jnp.concatenate([y for y, _ in made]), jax.tree.map(lambda *v: sum(v) / len(v), *[s for _, s in made])
+
+    for found, wanted in zip(
+        *(jax.tree.leaves(f(variables, jnp.asarray(x))) for f in (batch_norm, by_hand)), strict=True
+    ):
+        close(np.asarray(found), wanted, 1e-4)
+    weights = data(*x.shape, seed=7)
+    ours, theirs = (jax.grad(lambda v, x, f=f: jnp.sum(f(v, x)[0] * weights), (0, 1), allow_int=True)(variables, jnp.asarray(x))
+                    for f in (batch_norm, by_hand))  # fmt: skip
+    for found, wanted in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        close(np.asarray(found), wanted, 1e-3)
+    with pytest.raises(UsageError, match="ghost_batch is 4: it must divide the 6 examples of a device"):
+        BatchNorm(ghost_batch=4).init(jax.random.key(0), jnp.asarray(x), train=True)
 
 
 def test_batch_norm_couples_the_examples_of_a_batch():

@@ -127,7 +127,7 @@ def one_step(images, labels, rates=RATES):
     """Returns the parameters before and after one ordinary training step."""
     model = models.create("neocognitron", 5, "float32")
     recipe = make_recipe(lr=1.0, lr_batch=0, schedule="constant", momentum=0.0, nesterov=False, weight_decay=0.0, decay_multipliers="*",
-                        lr_multipliers=rates, max_norm=0.0, average="", steps_per_epoch=5.0, batch_size=1)  # fmt: skip
+                        lr_multipliers=rates, damping=0.0, max_norm=0.0, average="", steps_per_epoch=5.0, batch_size=1)  # fmt: skip
     before = create_state(model, recipe.optimizer, model.input_shape, 0)
     step = parallel.parallel(
         train_step.train_step(model, recipe.optimizer, "softmax", [], 0), train=True, devices=jax.devices()[:1]

@@ -39,6 +39,28 @@ def test_links_and_weights_of_lecuns_networks(name):
     assert sum(r.parameters for r in found) == TABLE[name][1]
 
 
+@pytest.mark.parametrize("name", ["net3", "net4", "net5"])
+def test_units_one_apart_see_fields_two_apart_in_both_hidden_layers(name):
+    """Hastie, Tibshirani & Friedman, section 11.7."""
+    model = models.create("stack", 10, "float32", side=16, channels=1, init_weights="normal(0.1)",
+                          layers=sequential.DIGITS_1989[name].removesuffix("|out|scaled_tanh") + "|out")  # fmt: skip
+    variables = initial(model)
+
+    def unit(x, row, column):
+        _, state = model.apply(variables, x, capture_intermediates=lambda m, _: m.name in ("conv2", "local2", "local1"))
+        return list(state["intermediates"].values())[-1]["__call__"][0][0, row, column, 0]
+
+    seen = jax.jit(jax.vmap(jax.grad(unit), (None, 0, 0)))(
+        jnp.zeros((1, 16, 16, 1)), jnp.array([1, 1, 2]), jnp.array([1, 2, 1])
+    )
+    first, right, down = np.asarray(
+        seen[:, 0, ..., 0] != 0
+    )  # a unit of 8 x 8 is two pixels, so two units are four pixels
+    np.testing.assert_array_equal(first, np.pad(np.ones((11, 11), bool), ((0, 5), (0, 5))))
+    np.testing.assert_array_equal(right, np.roll(first, 4, 1))
+    np.testing.assert_array_equal(down, np.roll(first, 4, 0))
+
+
 def test_the_background_of_lecuns_networks_goes_on_beyond_the_edge():
     model = models.create("lecun_net5", 10, "float32")
     variables = quick_jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))

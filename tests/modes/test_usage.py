@@ -1,10 +1,11 @@
 """Flags that are paths, and what a command does before it begins."""
 
+import copy
 import json
-from types import SimpleNamespace
 
 import pytest
 
+import run
 from configs import base
 from convnets.errors import UsageError
 from convnets.modes import usage
@@ -51,23 +52,11 @@ def test_a_path_is_kept_as_it_was_given():
 
 
 def check(tmp_path, mode, *overrides, weights=""):
-    """Checks a command with the flags of run.py, on a workdir that is not there yet."""
-    given = dict.fromkeys(
-        (
-            "config",
-            "weights",
-            "images",
-            "experiment",
-            "profile",
-            "seeds",
-            "coordinator_address",
-            "num_processes",
-            "process_id",
-        )
-    )
-    given |= {"mode": mode, "workdir": str(tmp_path / "run"), "workdirs": [], "images": [], "weights": weights}
-    given |= {"distributed": "off", "coordinator_address": "", "local_device_ids": "auto"}
-    return usage.check_command(SimpleNamespace(**given), [], list(overrides), "configs/lenet.py:digits")
+    """Checks a command of run.py on a workdir that is not there yet."""
+    given = copy.deepcopy(run.FLAGS)
+    given.unparse_flags()
+    given(["run.py", f"--mode={mode}", f"--workdir={tmp_path / 'run'}", f"--weights={weights}", "--distributed=off"])
+    return usage.check_command(given, [], list(overrides), "configs/lenet.py:digits")
 
 
 def test_a_wrong_config_leaves_no_folder(tmp_path):

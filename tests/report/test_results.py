@@ -140,6 +140,12 @@ def test_a_rows_runs_are_those_of_the_newest_commit(place):
     assert [r["top1_error"] for r in results.runs(spelled, results.read_results())] == [0.1]
 
 
+def test_seeds_that_chose_the_recipe_are_not_counted(place):
+    results.add_lines([finished(place / str(seed), seed=seed) for seed in (0, 1, 2, 1000)])
+    found = results.runs(ROW, results.read_results(), first_seed=1)
+    assert [run["seed"] for run in found] == [1, 2]
+
+
 def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(place):
     other = ROW._replace(tests={"turned": ROW.tests["shifted"]})
     results.add_lines(
@@ -156,6 +162,7 @@ def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(pla
     "metric, value",
     [
         ("test_error", 1.5),
+        ("best_test_error", 3.0),
         ("train_error", 22.5),
         ("train_loss", sum(1 / s for s in range(11, 21)) / 10),
         ("steps_to_train_error(50, over=0.1)", 10),
@@ -181,3 +188,36 @@ def test_a_wrong_experiment_is_named():
         "did you mean 'test_error'",
     ):
         assert part in text
+
+
+def test_an_ensemble_is_recorded_with_its_members_and_matches_its_row(place):
+    several = Row("two nets", members=((ROW, 2),), tests={"shifted": Evaluation((), 7.0, "fig. 9")})
+    folders = [finished(place / f"m{seed}", seed=seed, tests={"shifted": (SHIFT, 12.0)}) for seed in (2, 3)]
+    folder = place / "ensemble"
+    folder.mkdir()
+    for name, file in (("evaluation", "result"), ("evaluation-shifted", "evaluation-shifted")):
+        tested = [{"workdir": str(f), **json.loads((f / f"{file}.json").read_text())} for f in folders]
+        together = {**{k: v for k, v in tested[0].items() if k not in ("config", "seed", "workdir")}, "members": tested}
+        (folder / f"{name}.json").write_text(json.dumps({**together, "top1_error": 1.0 if file == "result" else 8.0}))
+    results.add_lines([*folders, folder])
+    entry = results.read_results()[-1]
+    assert entry["command"] == "python run.py --mode=evaluate --workdirs=m2,m3" and entry["wall"] == 0
+    assert [(m["seed"], m["commit"]) for m in entry["members"]] == [(2, "a" * 40), (3, "a" * 40)]
+    found = results.runs(several, results.read_results())
+    assert results.values(several, "", "test_error", found) == {1: 1.0}  # the second ensemble: seeds 2 and 3
+    assert results.values(several, "shifted", "test_error", found) == {1: 8.0}
+    assert not results.runs(several._replace(members=((ROW, 3),)), results.read_results())
+    other = ROW._replace(tests={"shifted": Evaluation(("--config.data.test_ops=decode",))})
+    assert results.values(several._replace(members=((other, 2),)), "shifted", "test_error", found) == {}
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        (Row("e"), "'e' needs a config, or members alone"),
+        (Row("e", "configs/lenet.py:mnist", members=((ROW, 2),)), "'e' needs a config, or members alone"),
+        (Row("e", members=((ROW, 2),), tests={"ten": Evaluation()}), "'e': its member 'net' has no test 'ten'"),
+    ],
+)
+def test_an_ensemble_that_is_none_is_explained(row, message):
+    assert check_experiment(Experiment("", "test_error", Scale([row]))) == [f"cpu: {message}"]

@@ -146,3 +146,14 @@ def test_an_error_rate_has_the_deviation_of_its_test_set():
         found = error_interval("any_error", [100.0] * k + [0.0] * (10 - k), 0)
         exact = stats.binomtest(k, 10).proportion_ci(0.95, "exact")
         assert found == pytest.approx((100 * exact.low, 100 * exact.high))
+
+
+def test_a_deterministic_row_needs_one_run():
+    values = {"good": {0: 2.0, 1: 2.1, 2: 2.2}, "bad": {0: 5.0}}
+    claim = Claim("", "", better="good", worse="bad")
+    found = judge(claim, lambda label, _: values[label], "test_error", certain={"bad"})
+    alone = judge(claim, lambda label, _: {s: v for s, v in values[label].items() if s == 0}, "test_error",
+                  certain={"good", "bad"})  # fmt: skip
+    assert judge(claim, lambda label, _: values[label], "test_error").word == "not resolved"
+    assert (found.word, alone.word) == ("reproduced", "reproduced") and found.n == alone.n == 1
+    assert alone.low == pytest.approx(3 - 1.96 * (2 * 0.01**2 / 12) ** 0.5, abs=1e-4)  # the width of rounding

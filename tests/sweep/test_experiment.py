@@ -2,15 +2,19 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from configs import ablation, vgg_cifar
-from convnets import models
+from convnets import models, op_string
 from convnets.config import list_overrides, load_config
+from convnets.layers import LRN
+from convnets.models import alexnet, sequential
 from convnets.models.summary import summarize
 from convnets.report import results
 from convnets.sweep.experiment import load_experiments
 from convnets.training.optimizer import parameter_multipliers
+from experiments import columns, lighting
 from tests.conftest import ROOT, quick_jit
 
 
@@ -22,8 +26,9 @@ def described(config):
 @pytest.mark.parametrize(
     ("name", "seed", "split"),
     [
-        ("ablation.py:digits320", 0, "train[0:320]"),
-        ("ablation.py:digits320", 3, "train[960:1280]"),
+        ("ablation.py:lecun320", 0, "train[0:320]"),
+        ("ablation.py:lecun320", 3, "train[960:1280]"),
+        ("ablation.py:lecun320", 1000, "train[20800:21120]"),  # of a pilot
         ("handcrafted.py:conv-cifar10-100", 2, "train[200:300]"),
     ],
 )
@@ -62,6 +67,20 @@ def test_residual_networks_take_other_sizes():
     by_hand = 9 * 8 + 6 * 576 + (1152 + 5 * 2304) + (4608 + 5 * 9216) + 2 * (7 * 8 + 6 * 16 + 6 * 32) + 330
     assert sum(r.parameters for r in rows) == by_hand
     assert rows[0].output == [14, 14, 8]
+
+
+@pytest.mark.parametrize(("line", "row", "pixel"), [
+    (lighting.NORMS["LRN"][0], "across", 1 / 255), (columns.NET.split("|max")[0], "paper", 1 / 64),
+])  # fmt: skip
+def test_lrn_has_constants_for_the_range_of_its_input(line, row, pixel):
+    """On pixels of another range, LRN does to them what the paper's does to pixels of 0 to 255."""
+    x = 255 * jax.random.uniform(jax.random.key(0), (2, 3, 3, 12))
+    (ours,) = (
+        layer for layer in op_string.parse(line.split("|", 1)[1], sequential.LAYERS, skip=2) if layer.name == "lrn"
+    )
+    wanted = LRN(**alexnet.LRNS[row]).apply({}, x)
+    np.testing.assert_allclose(LRN(**ours.kwargs).apply({}, x * pixel) / pixel, wanted, rtol=2e-3)
+    assert np.all(wanted < 0.9 * x)
 
 
 def test_networks_of_different_depth_have_as_many_weights():

@@ -198,6 +198,11 @@ def test_jobs_share_the_cores_and_the_accelerators_memory(tmp_path, monkeypatch)
     assert started == [("a", [], None)]  # a single trial gets all cores and memory
 
 
+def test_seeds_begin_after_the_one_that_chose_the_recipe():
+    planned = trials.plan_trials(load_experiments()["lenet"], "full", None, []).values()
+    assert sorted({trial.seed for trial in planned}) == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("name", load_experiments())
 def test_every_experiment_is_right(name, monkeypatch):
     """Uses one device, which divides every batch size: the neocognitron's batch is a single image."""
@@ -207,4 +212,5 @@ def test_every_experiment_is_right(name, monkeypatch):
     for size in SIZES:
         if getattr(experiment, size):
             found = trials.plan_trials(experiment, size, 1, [])
-            assert len(found) <= len(getattr(experiment, size).rows)
+            rows = getattr(experiment, size).rows
+            assert len(found) <= len(rows) + sum(n for row in rows for _, n in row.members)

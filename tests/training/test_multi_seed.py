@@ -160,7 +160,7 @@ def test_those_behind_come_up_to_the_others(tmp_path):
 
 
 def test_runs_that_share_no_data_are_refused():
-    _, problems = configs_of_seeds(ROOT / "configs/ablation.py:digits320", [], 2)
+    _, problems = configs_of_seeds(ROOT / "configs/ablation.py:lecun320", [], 2)
     assert len(problems) == 1 and problems[0].startswith("--seeds: data.train_split follows the seed in this config")
     _, problems = configs_of_seeds(ROOT / "configs/ablation.py:mnist10k", ["--config.data.loader=stream"], 2)
     assert len(problems) == 1 and "resident" in problems[0]

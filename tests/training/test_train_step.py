@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ from convnets import models
 from convnets.augment import pipeline
 from convnets.data import dataset, sampler, sources
 from convnets.evaluation.evaluator import Evaluator
+from convnets.layers import BatchNorm, Conv, Dense
 from convnets.runtime import parallel
 from convnets.runtime.arrays import name_leaves
 from convnets.training import train_step
@@ -59,6 +61,43 @@ def test_two_devices_give_the_gradients_of_one(network):
     for x, y in zip(jax.tree.leaves(gradient(one)), jax.tree.leaves(gradient(two)), strict=True):
         assert np.abs(x).max() > 0
         np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5 * np.abs(x).max() + 1e-5)
+
+
+class Normed(nn.Module):
+    ghost_batch: int
+    input_shape = (32, 32, 1)
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        x = Conv(2, 8, 8, bias="none", name="conv1")(x)
+        return Dense(10, name="out")(BatchNorm(ghost_batch=self.ghost_batch)(x, train=train).reshape(len(x), -1))
+
+
+def test_ghost_batches_of_one_device_are_the_batches_of_two():
+    (one, losses), (two, same) = train(Normed(BATCH // 2), 1, 3), train(Normed(0), 2, 3)
+    assert losses == pytest.approx(same, rel=1e-5)
+    assert_close(one, two, 1e-4)
+    assert losses != pytest.approx(train(Normed(0), 1, 3)[1], rel=1e-3)
+
+
+def test_curvature_is_sampled_from_each_devices_first_example(monkeypatch):
+    """LeNet-5 learns the squared error of the units in front of its RBF layer."""
+    model = models.create("lenet5", 10, "float32")
+    seen = []
+    watcher = optax.GradientTransformationExtraArgs(
+        optax.init_empty_state, lambda updates, state, params, *, curvature, **_: (curvature(params), state))  # fmt: skip
+    monkeypatch.setattr(train_step, "sample_curvature", lambda outputs, params, signs: seen.append(signs.shape) or jax.tree.map(
+        lambda p: p * 0 + jnp.sum(outputs(params)), params))  # fmt: skip
+    state = jax.device_get(create_state(model, watcher, model.input_shape, 0))
+    step = parallel.parallel(train_step.train_step(model, watcher, "rbf_map", PLAIN, 5), train=True)
+    batch = next(sampler.training_schedule(N, 4, 5, 0, 1))
+    after, _ = step(parallel.replicate(state), parallel.shard([batch], 2), parallel.replicate(RESIDENT))
+    x = pipeline.apply(PLAIN, None, RESIDENT["images"][batch["index"]])
+    _, sown = model.apply(state.variables, x, train=False, mutable="outputs")
+    units = sown["outputs"]["OUT"]["units"][0]
+    assert seen == [(1, 84)] and units.shape == (4, 84)
+    change = after.params["F6"]["bias"] - state.params["F6"]["bias"]
+    np.testing.assert_allclose(change, float(units[0].sum() + units[2].sum()) / 2, rtol=1e-3)
 
 
 def test_several_steps_in_a_dispatch_are_the_same_steps(network):

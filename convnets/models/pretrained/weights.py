@@ -51,7 +51,7 @@ OURS = ("params/", "batch_stats/")
 
 # Options that do not change the function: initialisation, training-only options, what shapes or names already check.
 INDIFFERENT = {
-    "parent", "name", "dtype", "num_classes", "init_root", "init_weights", "zero_init", "dropout", "momentum", "aux"
+    "parent", "name", "dtype", "num_classes", "init_root", "init_weights", "zero_init", "dropout", "ghost_batch", "momentum", "aux"
 }  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def unpublished(model_name: str, model: nn.Module) -> str:
     """Returns why a model's weights cannot be saved under published names; '' if they can."""
     if model_name not in PUBLISHED_LAYERS:
         return f"no source publishes '{model_name}'"
-    other = _other(_asname_leaves(model_name), function(model))
+    other = _other(_as_named(model_name), function(model))
     return f"those of '{model_name}' have {other}" if other else ""
 
 
@@ -74,7 +74,7 @@ def without_heads(variables: Any) -> Any:
     return {k: {layer: v for layer, v in tree.items() if layer not in HEADS} for k, tree in variables.items()}
 
 
-def _asname_leaves(model_name: str) -> dict[str, Any]:
+def _as_named(model_name: str) -> dict[str, Any]:
     return function(models.create(model_name, 10, "float32"))
 
 
@@ -157,7 +157,7 @@ def _check_function(path: Path | str, notes: dict[str, str], made_for: str, mode
     """Raises CheckpointError if the model's options differ from those of the file's network."""
     if model is None or made_for not in models.MODELS:
         return
-    options = json.loads(notes["options"]) if "options" in notes else _asname_leaves(made_for)
+    options = json.loads(notes["options"]) if "options" in notes else _as_named(made_for)
     if other := _other(options, function(model)):
         raise CheckpointError(f"{path} holds weights of another function: its '{made_for}' has {other}")
 
