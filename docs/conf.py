@@ -29,7 +29,8 @@ apidoc_modules = [{"path": "../convnets", "destination": "docs/api", "exclude_pa
 os.environ["SPHINX_APIDOC_OPTIONS"] = "members"  # with docstrings; Sphinx 9.2 has no other way for a page of a package
 autodoc_default_options = {"member-order": "bysource"}
 autodoc_typehints_format = "short"
-napoleon_use_ivar = True
+napoleon_use_param = False  # one line for "side, channels"
+napoleon_custom_sections = [("Attributes", "params_style")]
 default_role = "code"  # `name` in a docstring
 
 html_theme = "furo"

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.docs, pytest.mark.timeout(600), pytest.mark.filterwarnings("default")]
 SITE = ROOT / "build" / "site"
-WIDTHS = (390, 1400)  # a phone's and a desktop's, in pixels
+WIDTHS = (390, 1100, 1400)  # a phone's, a tablet's and a desktop's, in pixels
 PAGES = sorted(SITE.rglob("*.html"))
 SMALLEST = {"EPOCHS": "1", "SEEDS": "1"}
 

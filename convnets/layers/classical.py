@@ -42,7 +42,7 @@ class PCA(nn.Module):
 
 
 class Gaussians(nn.Module):
-    """Gaussian units: exp(-|x - centre|^2 / (2 width)) of [n, d], [n, units]; k-means finds the centres [d, units]."""
+    """Gaussian units: `exp(-|x - centre|^2 / (2 width))` of [n, d], [n, units]; k-means finds the centres [d, units]."""
 
     units: int
 
