@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -87,7 +88,10 @@ def planned(made: Sequence[Table]) -> str:
 
 
 def reproductions(made: Sequence[Table]) -> list[str]:
-    """Returns the rows that were run by the paper's recipe and have the paper's error; small differences come first."""
+    """Returns the rows that were run by the paper's recipe and have the paper's error; small differences come first.
+
+    A row that several experiments share is shown once.
+    """
 
     def difference(found: tuple[Table, TableRow]) -> float:
         line = found[1]
@@ -96,7 +100,8 @@ def reproductions(made: Sequence[Table]) -> list[str]:
 
     rows = [(t, line) for t in made if t.size == "full" and t.experiment.metric in ("test_error", "top5_error")
             for line in t.lines if line.values and line.paper is not None]  # fmt: skip
-    return [text for t, line in sorted(rows, key=difference) for text in row_lines(t, [line])]
+    once = {(line.metric, line.paper, json.dumps(line.runs, sort_keys=True)): (t, line) for t, line in reversed(rows)}
+    return [text for t, line in sorted(once.values(), key=difference) for text in row_lines(t, [line])]
 
 
 def in_order(made: Sequence[Table]) -> list[Table]:
