@@ -28,6 +28,7 @@ The same command again resumes a run, or says that it is complete. Exit codes: 0
 4 diverged, 5 checkpoint, 75 preempted and saved.
 """
 
+import importlib
 import os
 import sys
 import traceback
@@ -161,35 +162,33 @@ def start_program(command: usage.Command) -> None:
 
 
 def run_mode(command: usage.Command) -> None:
-    from convnets.modes import describe, evaluate, export, predict, prepare, train, train_seeds
-
+    several = FLAGS.mode == "train" and command.configs
+    name = "train_seeds" if several else FLAGS.mode
+    mode = importlib.import_module(f"convnets.modes.{name}")  # alone: no mode waits for what others import
     config, workdir, members, overrides = command.config, command.workdir, command.members, command.overrides
     resume, origin = (FLAGS.allow_config_change, FLAGS.step_timeout), {"config": command.source, "overrides": overrides}
-    if FLAGS.mode == "train" and command.configs:
-        train_seeds.train(command.configs, workdir, *resume, FLAGS.restart, origin)
+    if several:
+        mode.train(command.configs, workdir, *resume, FLAGS.restart, origin)
     elif FLAGS.mode == "train":
-        train.train(config, workdir, *resume, FLAGS.profile, FLAGS.restart, origin)
+        mode.train(config, workdir, *resume, FLAGS.profile, FLAGS.restart, origin)
     elif FLAGS.mode == "evaluate" and members:
-        evaluate.ensemble(members, overrides, workdir if FLAGS.workdir else None, FLAGS.name)
+        mode.ensemble(members, overrides, workdir if FLAGS.workdir else None, FLAGS.name)
     elif FLAGS.mode == "evaluate":
-        evaluate.evaluate(config, command.opened, command.weights, FLAGS.name)
+        mode.evaluate(config, command.opened, command.weights, FLAGS.name)
     elif FLAGS.mode == "predict":
-        predict.predict(config, command.opened, command.weights, FLAGS.images, FLAGS.invert, FLAGS.output)
+        mode.predict(config, command.opened, command.weights, FLAGS.images, FLAGS.invert, FLAGS.output)
     elif FLAGS.mode == "export" and FLAGS.name:
-        export.ship(config, workdir, FLAGS.name)
+        mode.ship(config, workdir, FLAGS.name)
     elif FLAGS.mode == "export":
-        export.export(config, workdir, Path(command.weights))
+        mode.export(config, workdir, Path(command.weights))
     elif FLAGS.mode == "describe":
-        describe.describe(config, FLAGS.json, FLAGS.figure)
+        mode.describe(config, FLAGS.json, FLAGS.figure)
     elif FLAGS.mode == "prepare":
-        prepare.prepare(config, FLAGS.manual_dir)
+        mode.prepare(config, FLAGS.manual_dir)
+    elif FLAGS.mode == "visualize" and members:
+        mode.compare(members, overrides, workdir)
     elif FLAGS.mode == "visualize":
-        from convnets.modes import visualize  # with all that draws and fits, for which no other mode should wait
-
-        if members:
-            visualize.compare(members, overrides, workdir)
-        else:
-            visualize.visualize(config, command.opened, command.weights, FLAGS.images, FLAGS.invert, workdir)
+        mode.visualize(config, command.opened, command.weights, FLAGS.images, FLAGS.invert, workdir)
 
 
 if __name__ == "__main__":
