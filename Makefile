@@ -57,12 +57,12 @@ test-lecture: $(VENV)/installed-test
 docs: $(VENV)/installed-test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	$(BIN)/ruff check --quiet convnets  # a missing docstring
-	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . build/site
+	$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going -c docs . build/site
 	@cp build/site/README.html build/site/index.html
 
 # The site in Debian's Chromium (tests/browser/install.sh), and the notebook at its smallest size.
 test-docs: docs
-	$(BIN)/python -m pytest -q -rs -m docs tests/test_docs.py
+	$(BIN)/python -m pytest -q -rs $(PARALLEL) -m docs tests/test_docs.py
 
 # Against reference networks in PyTorch, which is large and only wanted here.
 test-torch: $(VENV)/installed-test
