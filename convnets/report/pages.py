@@ -28,6 +28,7 @@ from convnets.report.tables import (
 from convnets.report.verdicts import Table, TableRow
 from convnets.runtime import files, shipped
 
+SHOWN = 8  # error rates in README at most
 BEGIN, END = "<!-- results: python run.py --mode=report -->", "<!-- end of results -->"
 FIGURES = Path("docs", "figures")  # relative to the repository root
 WRITTEN = ("Written by `python run.py --mode=report` from `experiments/*.py` (what the papers say) and"
@@ -194,8 +195,10 @@ def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any
     if BEGIN not in text or END not in text:
         raise UsageError(f"README.md has no block from '{BEGIN}' to '{END}'")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    body = [*row_head("test_error"), *reproductions(made), "",
-            f"{count_verdicts(made)} {cost(recorded)} All tables, intervals and figures: [RESULTS.md](RESULTS.md); what is not"
+    rates = reproductions(made)
+    more = f"{len(rates) - SHOWN} more error rates are in RESULTS.md. " if len(rates) > SHOWN else ""
+    body = [*row_head("test_error"), *rates[:SHOWN], "",
+            f"{more}{count_verdicts(made)} {cost(recorded)} All tables, intervals and figures: [RESULTS.md](RESULTS.md); what is not"
             " run yet: [experiments/PLANNED.md](experiments/PLANNED.md)."]  # fmt: skip
     return "\n".join([head + BEGIN, "", *body, "", END]) + tail
 
