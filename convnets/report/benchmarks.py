@@ -1,6 +1,7 @@
 """Tables of the benchmark results, generated from the newest line of each case in benchmarks/results.jsonl."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -66,16 +67,18 @@ def memory(line: Mapping[str, Any]) -> float:
 def ratios(lines: Lines) -> list[str]:
     """The README's table of our speed relative to the faster PyTorch variant, one row per machine and network.
 
-    Only lines that name their machine are included.
+    Only lines of the newest jax that name their machine are included.
     """
     kinds = ("train", "inference")
-    named = [line for line in lines if UNNAMED not in line["where"]]
+    named = [line for line in lines if line["benchmark"] in kinds and UNNAMED not in line["where"]]
+    version = lambda line: tuple(map(int, re.findall(r"\d+", line["jax"])))  # noqa: E731
+    named = [line for line in named if version(line) == max(map(version, named))]
     found = {k: v for kind in kinds for k, v in newest(named, kind, "where", "net", "benchmark", "dtype").items()}
-    cases = [(kind, dtype) for kind in kinds for dtype in SHORT]
+    cases = [(kind, dtype) for kind in kinds for dtype in SHORT if any(key[2:] == (kind, dtype) for key in found)]
     rows = []
     for where, net in dict.fromkeys(key[:2] for key in found):
         cells = [found.get((where, net, *case)) for case in cases]
-        train = cells[0] or cells[1]
+        train = next((c for (kind, _), c in zip(cases, cells, strict=True) if c and kind == "train"), None)
         rows.append([f"`{net}`", *(f"{c['ratio']['median']:.2f}" if c else "" for c in cells),
                      f"{memory(train):.2f}" if train else "", where,
                      ", ".join(sorted({c["jax"] for c in cells if c}))])  # fmt: skip
