@@ -143,10 +143,12 @@ def smallest(words, folder: Path):
     arguments = [re.sub(r"(=|,)runs/|^(--figure=).*/", rf"\g<1>\g<2>{folder}/", word) for word in words[2:]]
     if flags.mode == "prepare":  # fails, because ImageNet's archives are not here
         return [([word.replace("=DIR", f"={folder}").replace("=ARCHIVES", f"={folder}") for word in arguments], 3)]
-    if flags.mode == "sweep":  # runs the first row whose data set is here; planning checks all rows
+    if flags.mode == "sweep":  # runs the first row whose data set is here, no ensemble; planning checks all rows
         planned = trials.plan_trials(trials.load_experiment(flags.experiment, flags.size), flags.size, 1, overrides)
         found = [
-            shrunk(trial.arguments, folder / f"{name}-{Path(flags.experiment).stem}") for name, trial in planned.items()
+            shrunk(trial.arguments, folder / f"{name}-{Path(flags.experiment).stem}")
+            for name, trial in planned.items()
+            if not trial.members
         ]
         return [(command, 0) for command in filter(None, found)][:1]
     if flags.mode == "train":
