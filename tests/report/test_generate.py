@@ -17,7 +17,7 @@ def test_the_generated_files_are_up_to_date():
         assert path.read_text() == text, f"{path.name} is stale; run: python run.py --mode=report"
     made = verdicts.tables(load_experiments(), results.read_results())
     drawn = {f"{t.name}-{t.size}.png" for t in made if any(line.values for line in t.lines)}
-    assert {p.name for p in (ROOT / pages.FIGURES).iterdir()} == drawn, "run: python run.py --mode=report"
+    assert {p.name for p in (ROOT / pages.FIGURES).glob("*.png")} == drawn, "run: python run.py --mode=report"
 
 
 MNIST = "configs/lenet.py:mnist"
