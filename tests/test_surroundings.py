@@ -46,13 +46,14 @@ def test_22_and_23_who_only_reads_changes_nothing_in_a_folder_of_any_name(finish
 
 
 def test_22_and_23_runs_in_read_only_folders_are_read(finished, tmp_path):
-    folder, picture = tmp_path / "run, 1", tmp_path / "a, b.png"
-    Image.new("L", (16, 16), 3).save(picture)
+    folder, picture, other = tmp_path / "run, 1", tmp_path / "a, b.png", tmp_path / "c.png"
+    for path in (picture, other):
+        Image.new("L", (16, 16), 3).save(path)
     with tmpfs(folder, "size=20m"):
         shutil.copytree(finished, folder, dirs_exist_ok=True)
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-        said, _ = run("--mode=predict", f"--workdir={folder}", f"--images={picture},{picture}")
-        assert said.count("a, b.png") == 2
+        said, _ = run("--mode=predict", f"--workdir={folder}", f"--images={picture},{other}")
+        assert "a, b.png" in said and "c.png" in said
         said, _ = run("--mode=evaluate", f"--workdirs={folder},{finished}")
         assert "average of 2" in said
         _, err = run("--mode=visualize", f"--workdir={folder}", code=2)
