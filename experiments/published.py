@@ -20,9 +20,9 @@ import jax
 
 from convnets.config import load_config
 from convnets.errors import Error, UsageError
-from convnets.modes import evaluate
 from convnets.report import results
 from convnets.runtime import environment, provenance
+from convnets.training import network
 
 SHARED = Path(os.environ.get("CONVNETS_SHARED", results.ROOT / ".." / "shared"))
 TEST_OPS = "decode|standardize((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))"  # 255 times the numbers above
@@ -47,7 +47,7 @@ def test_weights(variant: str) -> dict[str, Any]:
     config, problems = load_config(source, [f"--config.data.test_ops={TEST_OPS}", *data])
     if config is None or problems:
         raise UsageError("\n".join(problems))
-    return evaluate.test_run(config, results.ROOT, str(path(variant)))[0]
+    return network.test_run(config, results.ROOT, str(path(variant)))[0]
 
 
 def entry(variant: str, result: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,8 @@ LEVELS = (
     ("evaluation",),
     ("training",),
     ("analysis", "sweep"),
-    ("modes", "report", "api", "convnets"),
+    ("modes", "report"),
+    ("api", "convnets"),
 )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -10,7 +9,7 @@ from convnets.config import list_overrides, load_config
 from convnets.errors import CheckpointError, UsageError
 from convnets.losses import NO_PROBABILITIES
 from convnets.modes.output import print_results
-from convnets.runtime import distributed, files, parallel
+from convnets.runtime import distributed, files
 from convnets.training import validation
 
 
@@ -20,7 +19,9 @@ def evaluate(config: ConfigDict, workdir: Path, file: str, name: str = "") -> No
     The result of a run is also written to evaluation.json, or evaluation-NAME.json, in the workdir. The run's own
     result.json is not changed.
     """
-    result, _ = test_run(config, workdir, file)
+    from convnets.training import network
+
+    result, _ = network.test_run(config, workdir, file)
     print_results(result)
     if not file and distributed.is_main():
         path = workdir / f"evaluation{'-' * bool(name)}{name}.json"
@@ -43,6 +44,7 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
             probabilities.
     """
     from convnets.evaluation import evaluator
+    from convnets.training import network
 
     lacking = [str(w) for w in workdirs if not (w / f"evaluation-{name}.json").exists()]
     if name and 0 < len(lacking) < len(workdirs):
@@ -57,7 +59,7 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     for other, workdir in zip(data, workdirs, strict=True):
         if other != data[0]:
             raise UsageError(f"--workdirs: {workdirs[0]} is tested on {data[0]}, {workdir} on {other}")
-    found = [test_run(config, workdir) for config, workdir in zip(configs, workdirs, strict=True)]
+    found = [network.test_run(config, workdir) for config, workdir in zip(configs, workdirs, strict=True)]
     results = [{"workdir": str(w), **result} for w, (result, _) in zip(workdirs, found, strict=True)]
     scores = evaluator.average_scores([tested.scores for _, tested in found], "softmax")
     summary = evaluator.measure(scores, found[0][1].labels, "softmax")
@@ -86,28 +88,3 @@ def member(workdir: Path, overrides: list[str], test: str = "") -> ConfigDict:
     if problems:
         raise UsageError("\n".join(f"{workdir}: {p}" for p in problems))
     return config
-
-
-def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, Any], Any]:
-    """Tests a run's newest checkpoint or a weights file; returns the content of result.json and the outcome.
-
-    If a run is tested with other `data.test_ops` than its own, the result also has `feature_change`. This needs one
-    process and evaluate.protocol=single.
-    """
-    from convnets.evaluation import feature_change
-    from convnets.evaluation.evaluator import Evaluator
-    from convnets.training import network
-
-    opened = network.open_network(config, workdir, file)
-    split = network.open_test_split(config, opened.model, workdir)
-    evaluator = Evaluator(opened.model, config.loss, split, **config.evaluate)
-    result, tested = network.test_network(config, opened, evaluator)
-    recorded = config if file else load_config(workdir / "config.json", [])[0]
-    assert recorded is not None
-    own = recorded.data.test_ops
-    if own != config.data.test_ops and config.evaluate.protocol == "single" and distributed.process_count() == 1:
-        variables = parallel.replicate(opened.variables)
-        result["feature_change"] = feature_change.feature_change(
-            opened.model, variables, split, own, evaluator.batch_size
-        )
-    return result, tested

@@ -10,10 +10,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from convnets.api import BATCH, TrainedRun
 from convnets.data import image_files
 from convnets.modes.output import CONSOLE
 from convnets.runtime import drawing, files
+from convnets.training.trained_run import BATCH, TrainedRun
 
 GUESSES = 3
 SHEET = 100  # images on the contact sheet, at most

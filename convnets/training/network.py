@@ -12,8 +12,10 @@ from ml_collections import ConfigDict
 from convnets import models
 from convnets.augment import pipeline
 from convnets.augment.statistics import load_statistics
+from convnets.config import load_config
 from convnets.data import dataset
 from convnets.errors import CheckpointError, UsageError
+from convnets.evaluation import feature_change
 from convnets.evaluation.evaluator import Evaluated, Evaluator
 from convnets.models.pretrained import weights
 from convnets.runtime import distributed, files, parallel, provenance, shipped
@@ -136,6 +138,27 @@ def test_network(config: ConfigDict, network: Network, evaluator: Evaluator) -> 
     """Tests a network; returns the content of result.json and the outcome of the test."""
     tested = evaluator(parallel.replicate(network.variables))
     return result_of(config, network, evaluator, tested.summary), tested
+
+
+def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, Any], Evaluated]:
+    """Tests a run's newest checkpoint or a weights file; returns the content of result.json and the outcome.
+
+    If a run is tested with other `data.test_ops` than its own, the result also has `feature_change`. This needs one
+    process and evaluate.protocol=single.
+    """
+    opened = open_network(config, workdir, file)
+    split = open_test_split(config, opened.model, workdir)
+    evaluator = Evaluator(opened.model, config.loss, split, **config.evaluate)
+    result, tested = test_network(config, opened, evaluator)
+    recorded = config if file else load_config(workdir / "config.json", [])[0]
+    assert recorded is not None
+    own = recorded.data.test_ops
+    if own != config.data.test_ops and config.evaluate.protocol == "single" and distributed.process_count() == 1:
+        variables = parallel.replicate(opened.variables)
+        result["feature_change"] = feature_change.feature_change(
+            opened.model, variables, split, own, evaluator.batch_size
+        )
+    return result, tested
 
 
 def result_of(

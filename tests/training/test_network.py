@@ -13,7 +13,7 @@ from convnets import models
 from convnets.config import load_config
 from convnets.errors import CheckpointError
 from convnets.models.pretrained import weights
-from convnets.modes import evaluate
+from convnets.training import network
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.network import open_network
 from convnets.training.state import create_state
@@ -47,7 +47,7 @@ def test_weights_are_tested_on_fewer_images_than_a_training_batch(trained, tmp_p
     assert config.train.batch_size > 24
     file = tmp_path / "a.safetensors"
     weights.save(file, "resnet20_cifar", state.variables, own_names=True, model=model)
-    result, tested = evaluate.test_run(config, tmp_path / "nowhere", str(file))
+    result, tested = network.test_run(config, tmp_path / "nowhere", str(file))
     assert (result["num_examples"], result["split_examples"], tested.scores.shape) == (8, 8, (8, 2))
     assert result["split"] == "test" and not (tmp_path / "nowhere").exists()
     assert result["top1_error"] == 100 * np.mean(tested.scores.argmax(1) != tested.labels)
@@ -59,7 +59,7 @@ def test_a_test_needs_no_training_split(tmp_path):
     state = create_state(model, optax.identity(), model.input_shape, 0)
     file = tmp_path / "a.safetensors"
     weights.save(file, "resnet20_cifar", jax.device_get(state.variables), own_names=True, model=model)
-    assert evaluate.test_run(config, tmp_path, str(file))[0]["num_examples"] == 6
+    assert network.test_run(config, tmp_path, str(file))[0]["num_examples"] == 6
 
 
 def test_who_only_reads_a_run_changes_nothing_in_its_folder(trained, tmp_path):
@@ -72,9 +72,9 @@ def test_who_only_reads_a_run_changes_nothing_in_its_folder(trained, tmp_path):
     (unfinished / "part").write_text("half")
     listing = lambda: {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}  # noqa: E731
     before = listing()
-    network = open_network(config, tmp_path)
-    assert (network.step, network.seconds) == (7, 1.5)
-    result, _ = evaluate.test_run(config, tmp_path)
+    opened = open_network(config, tmp_path)
+    assert (opened.step, opened.seconds) == (7, 1.5)
+    result, _ = network.test_run(config, tmp_path)
     assert (result["steps"], result["num_examples"]) == (7, 8)
     assert listing() == before
     Checkpoints(tmp_path / "checkpoints").save(state.replace(step=np.int32(9)), seconds=2.0)  # saving may delete it
@@ -93,7 +93,7 @@ def test_a_run_and_an_export_of_an_earlier_version_give_the_same_error(file, tmp
     config, problems = load_config(run / "config.json", [])
     assert not problems
     recorded = json.loads((run / "result.json").read_text())
-    result, _ = evaluate.test_run(config, run, str(run / file) if file else "")
+    result, _ = network.test_run(config, run, str(run / file) if file else "")
     assert result["top1_error"] == recorded["top1_error"] and result["loss"] == pytest.approx(
         recorded["loss"], rel=1e-5
     )
