@@ -78,6 +78,8 @@ def examine(arguments: Sequence[str]) -> int:
     ):  # fmt: skip
         try:
             section(report)
+        except ModuleNotFoundError as e:
+            report.broken.append(f"{e.name} is not installed into this Python: make run, or pip install -e .")
         except Exception as e:  # whatever it is, the other sections are still worth having
             report.facts.append((name, f"cannot be looked at: {type(e).__name__}: {' '.join(str(e).split())[:160]}"))
     print(report.show(), flush=True)
