@@ -117,7 +117,7 @@ def unit(conv, x, w):
     from convnets.layers import cpu_kernels
 
     edge, one, zero = w.shape[0] // 2, np.ones(w.shape[-1], np.float32), np.zeros(w.shape[-1], np.float32)
-    return cpu_kernels.normalize(conv(x, w, (1, 1), ((edge, edge), (edge, edge)))[None], one, zero, 1e-5)[0][0]
+    return cpu_kernels.normalize(conv(x, w, (1, 1), ((edge, edge), (edge, edge))), one, zero, 1e-5)[0]
 
 
 def blocks(relu, conv, x, weights):
@@ -168,7 +168,7 @@ def cases_of(dtype):
         yield "roots", where, ours, plain, (draw(*shape),)
     for where, shape in BATCH_NORM.items():
         ours, plain = (
-            lambda x, *a, g=g: g(x[None], *a, 1e-5)[0] for g in (cpu_kernels.normalize, cpu_kernels.plain_normalize)
+            lambda x, *a, g=g: g(x, *a, 1e-5)[0] for g in (cpu_kernels.normalize, cpu_kernels.plain_normalize)
         )
         yield "batch norm", where, ours, plain, (draw(*shape), jnp.ones(shape[-1]), jnp.zeros(shape[-1]))
     for where, shape in BLOCKS.items():
