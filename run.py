@@ -18,7 +18,7 @@
     python run.py --mode=visualize --workdir=runs/lenet5                   draw what a run has learned
     python run.py --mode=visualize --config=FILE.py:VARIANT --weights=FILE --images=a.png    or published weights
     python run.py --mode=prepare --config=... [--manual_dir=DIR]           make its data set ready, count it
-    python run.py --mode=sweep --experiment=experiments/lenet.py           every row of a table, with every seed
+    python run.py --mode=sweep --experiment=experiments/lenet.py           every row of a table, with every seed; verdicts
     python run.py --mode=sweep --config=FILE.py:VARIANT --grid=optim.lr=0.02,0.05 --grid=train.batch_size=32,128 --seeds=3
     python run.py --mode=compare --workdirs=runs/a,runs/b                  runs side by side: configs, errors, costs, curves
     python run.py --mode=report --workdirs=runs/a,runs/b                   record runs and sweeps, renew the tables
@@ -210,7 +210,7 @@ if __name__ == "__main__":
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except KeyboardInterrupt:
-        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command resumes from the last checkpoint, if one was saved", file=sys.stderr)
         code = 130
         if distributed.process_count() > 1:
             watchdog.fail(code, "interrupted")

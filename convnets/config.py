@@ -223,9 +223,13 @@ def _override(config: ConfigDict, override: str) -> str | None:
 def _explain_key(key: str, leaves: list[str]) -> str:
     if key in RENAMED:
         return f"config key '{key}' is now '{RENAMED[key]}'"
-    last = key.split(".")[-1]
-    near = [k for k in leaves if k.split(".")[-1] == last] or difflib.get_close_matches(key, leaves, n=1, cutoff=0.4)
-    return f"unknown config key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
+    section, _, last = key.rpartition(".")
+    own = [k.rpartition(".")[2] for k in leaves if k.rpartition(".")[0] == section] if section else []
+    near = [k for k in leaves if k.split(".")[-1] == last]
+    near += [f"{section}.{k}" for k in difflib.get_close_matches(last, own, n=1)]
+    near += [] if own else difflib.get_close_matches(key, leaves, n=1, cutoff=0.4)
+    known = f"; {section} has {', '.join(own)}" if own else ""
+    return f"unknown config key '{key}'" + (f"; did you mean '{near[0]}'?" if near else known)
 
 
 def leaf_keys(config: ConfigDict, prefix: str = "") -> list[str]:

@@ -167,6 +167,7 @@ def import_seconds():
     [
         (["--config.optim.lrr=1"], ["unknown config key 'optim.lrr'; did you mean 'optim.lr'?"]),
         (["--config.lr=1"], ["unknown config key 'lr'; did you mean 'optim.lr'?"]),
+        (["--config.optim.learning_rate=1"], ["unknown config key 'optim.learning_rate'; optim has "]),
         (["--mod=train"], ["Unknown command line flag 'mod'. Did you mean: mode"]),
         (["train"], ["stray argument 'train'"]),
         (["--config.train.epochs=ten"], ["train.epochs: cannot read 'ten' as float"]),
@@ -193,6 +194,8 @@ def import_seconds():
         (["--profile=5", "--seeds=2"], ["--profile traces the steps of one run"]),
         (["--profile=-1"], ["--profile=-1"]),
         (["--mode=tran"], ["--mode=tran: value should be one of <train|"]),
+        (["--json=a.json"], ["flag --json=a.json: it is --json or --nojson, without a value"]),
+        (["--mode=predict", "--weights=lenet5", "--figure=a.png"], ["--figure is for --mode=describe"]),
         (["on", "--config.optim.lrr=1", "--weights=/nowhere"], ["stray argument 'on'", "--weights=/nowhere does not exist", "did you mean 'optim.lr'?"]),
         (["--mode=evaluate"], ["--mode=evaluate needs --workdir"]),
         (["--mode=visualize"], ["--mode=visualize needs --workdir"]),

@@ -1,9 +1,11 @@
-"""--mode=sweep: runs the rows of an experiment, or of a grid, with every seed; prints and draws their summary."""
+"""--mode=sweep: runs the rows of an experiment, or of a grid, with every seed; prints and draws their summary, and
+judges the experiment's claims."""
 
 import concurrent.futures
+import functools
 import multiprocessing
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from convnets.runtime import drawing
 from convnets.sweep import grid, launcher, summary, trials
 from convnets.sweep.experiment import Experiment
 from convnets.sweep.summary import RowSummary
+from convnets.sweep.trials import Trial
 
 
 def sweep(given: Any, source: str, workdir: Path, overrides: Sequence[str]) -> int:
@@ -45,6 +48,7 @@ def sweep(given: Any, source: str, workdir: Path, overrides: Sequence[str]) -> i
     code = launcher.run_trials(planned, workdir, given.launcher, given.jobs, given.slurm, origin)
     if given.launcher != "print":
         _show(experiment, summary.summarize(experiment, given.size, workdir, planned), workdir)
+        _judge(experiment, given.size, workdir, planned)
     return code
 
 
@@ -76,6 +80,31 @@ def _show(experiment: Experiment, rows: Sequence[RowSummary], workdir: Path) -> 
         with drawing.guard(workdir / "summary.png"):
             _draw(experiment, drawn, name, workdir / "summary.png")
             print(f"written to {workdir}:\n  summary.json  summary.png")
+
+
+def _judge(experiment: Experiment, size: str, workdir: Path, planned: Mapping[str, Trial]) -> None:
+    """Prints the verdict on each claim of which every row has a finished run (docs/statistics.md)."""
+    from convnets.report import tables, verdicts
+
+    scale = getattr(experiment, size)
+    table = Table(
+        "claim",
+        "effect [95 % interval]",
+        "runs",
+        "verdict",
+        title="claims: the effect is worse - better",
+        title_justify="left",
+    )
+    for claim in scale.claims:
+        metric = claim.metric or experiment.metric
+        values = functools.cache(functools.partial(summary.measure_runs, metric, workdir=workdir, planned=planned))
+        verdict = verdicts.judge_rows(claim, values, metric, scale.rows)
+        if verdict.n:
+            table.add_row(
+                claim.text, tables.measured_effect(metric, claim.ratio, verdict), str(verdict.n), verdict.word
+            )
+    if table.row_count:
+        CONSOLE.print(table)
 
 
 def _draw(experiment: Experiment, rows: Sequence[RowSummary], metric: str, path: Path) -> None:

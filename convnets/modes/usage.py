@@ -99,6 +99,12 @@ def parse_flags(values: flags.FlagValues, arguments: list[str]) -> list[str]:
     """Parses the flags and returns the arguments that are none; raises UsageError."""
     try:
         return values(arguments)[1:]
+    except flags.IllegalFlagValueError as e:
+        flag, _, why = str(e).replace("\n", " ").partition(": ")
+        if "Non-boolean" in why:  # absl shows a tuple
+            name = flag.removeprefix("flag --").partition("=")[0]
+            why = f"it is --{name} or --no{name}, without a value"
+        raise UsageError(f"{flag}: {why}") from None
     except flags.Error as e:
         raise UsageError(str(e).replace("\n", " ")) from None
 
@@ -246,6 +252,8 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
             found.append(f"--figure={given.figure}: give a file that ends in .svg, .pdf or .png")
         elif not os.access(figure.parent, os.W_OK):
             found.append(f"--figure={given.figure}: there is no folder {figure.parent} that can be written")
+    elif given.figure:
+        found.append("--figure is for --mode=describe" + "; --output=FILE.csv draws the images" * (mode == "predict"))
     if mode == "predict" and not given.images:
         found.append("--mode=predict needs --images=FILE[,FILE...], with folders and quoted globs too")
     if given.output and (mode != "predict" or not given.output.endswith((".csv", ".json"))):

@@ -42,7 +42,8 @@ def record(workdir: Path) -> dict[str, Any]:
     _check_count(workdir, result)
     commits = {manifest["commit"], result["commit"], *(r["commit"] for r in manifest.get("resumed", []))}
     if len(commits) > 1 or not re.fullmatch("[0-9a-f]{40}", result["commit"]):
-        raise UsageError(f"{workdir} was made by {', '.join(sorted(commits))}: only runs of one commit are recorded")
+        raise UsageError(f"{workdir} was made by {', '.join(sorted(commits))}: only runs of one commit are recorded, without"
+                         " changes; commit, and run it again in another --workdir")  # fmt: skip
     found = re.search(r"--config[= ](\S+)", manifest["command"])  # of runs before the manifest had the source
     source = manifest.get("config") or (found[1] if found else "configs/lenet.py:digits")
     source = source.removeprefix(f"{ROOT}/")

@@ -95,12 +95,11 @@ def claim_lines(table: Table) -> list[str]:
         if not v.n:
             continue
         metric = claim.metric or table.experiment.metric
-        show = functools.partial(_effect, metric, claim.ratio)
+        show = functools.partial(effect, metric, claim.ratio)
         what = "ratio of " if claim.ratio else ""
         says = f"{'at most' if claim.one_sided else 'within'} {show(claim.within)}" if claim.within is not None else ""
         paper = says or (show(claim.size) if claim.size is not None else "")
-        ours = show(v.effect) if v.effect is not None else ""
-        ours += f" [{show(v.low)}, {show(v.high)}]" if v.low is not None and v.high is not None else ""
+        ours = measured_effect(metric, claim.ratio, v)
         place = f"{table.experiment.source}, {claim.where}".strip(", ")
         out.append(markdown.row([cell(claim.text), cell(place), table.size, what + cell(metric), paper, ours, v.size, v.n,
                                  _verdict(claim, v) + ": " * bool(claim.note) + cell(claim.note)]))  # fmt: skip
@@ -132,8 +131,15 @@ def what_resolves(claim: Claim, v: Verdict) -> str:
             f"{MANY:,} runs a row would not resolve so small an effect")  # fmt: skip
 
 
-def _effect(metric: str, ratio: bool, value: float) -> str:
+def effect(metric: str, ratio: bool, value: float) -> str:
     return f"{value:.2f} x" if ratio else number(metric, value, "+")
+
+
+def measured_effect(metric: str, ratio: bool, v: Verdict) -> str:
+    """Returns our effect with its interval; '' if nothing was run."""
+    show = functools.partial(effect, metric, ratio)
+    range_ = f" [{show(v.low)}, {show(v.high)}]" if v.low is not None and v.high is not None else ""
+    return (show(v.effect) if v.effect is not None else "") + range_
 
 
 def cell(text: str) -> str:

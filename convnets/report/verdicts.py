@@ -138,16 +138,25 @@ def correct_for_many(made: Sequence[Table]) -> list[Table]:
 
 def _judge_rows(claim: Claim, metric: str, rows: Mapping[str, tuple[Row, Sequence[Mapping[str, Any]]]]) -> Verdict:
     """Returns the verdict on a claim from the recorded runs of its rows."""
+    values = lambda label, test: results.values(rows[label][0], test, metric, rows[label][1])  # noqa: E731
+    verdict = judge_rows(claim, values, metric, [row for row, _ in rows.values()])
     named = dict.fromkeys(label for _, label, _ in claim_sides(claim))
-    verdict = judge(
-        claim, lambda label, test: results.values(rows[label][0], test, metric, rows[label][1]), metric,
-        paired=all(results.images_follow_seed(rows[label][0]) for label in named),
-        certain={label for label in named if rows[label][0].deterministic},
-    )  # fmt: skip
     commits = len({run["commit"] for label in named for run in rows[label][1]})
     if metric in TIMES and commits > 1:
         return Verdict("not resolved", verdict.effect, n=verdict.n, commits=commits)
     return verdict._replace(commits=max(commits, 1))
+
+
+def judge_rows(
+    claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str, rows: Sequence[Row]
+) -> Verdict:
+    """Returns the verdict on a claim about rows of an experiment; `values` as for `judge`."""
+    named = {label for _, label, _ in claim_sides(claim)}
+    of_claim = [row for row in rows if row.label in named]
+    return judge(
+        claim, values, metric, paired=all(map(results.images_follow_seed, of_claim)),
+        certain={row.label for row in of_claim if row.deterministic},
+    )  # fmt: skip
 
 
 def judge(

@@ -55,14 +55,21 @@ def summarize(experiment: Experiment, size: str, workdir: Path, planned: Mapping
         times = [s["seconds"] for s in states.values() if s["state"] == "done" and "seconds" in s]
         counts = (len(folders), sum(s["state"] == "diverged" for s in states.values()),
                   statistics.mean(times) if times else None)  # fmt: skip
-        done = {seed: folders[seed] for seed, s in states.items() if s["state"] == "done"}
         for name, test in {"": row, **row.tests}.items():
             metric = experiment.metric if not name or experiment.metric in metrics.AT_TESTS else "test_error"
-            values = {seed: value for seed, folder in done.items()
-                      if (value := _measure(metric, folder, name)) is not None}  # fmt: skip
+            values = measure_runs(metric, row.label, name, workdir, planned)
             label, line = (f"{row.label}, {name}", row.label) if name else (row.label, row.line)
             found.append(RowSummary(label, name, metric, values, *counts, test.paper, test.x, line))
     return found
+
+
+def measure_runs(metric: str, label: str, test: str, workdir: Path, planned: Mapping[str, Trial]) -> dict[int, float]:
+    """Returns the metric of a row's finished runs, or of their test of that name, by seed."""
+    folders = {trial.seed: workdir / name for name, trial in planned.items() if label in trial.rows}
+    return {
+        seed: value for seed, folder in folders.items()
+        if folder.exists() and trials.status(folder)["state"] == "done" and (value := _measure(metric, folder, test)) is not None
+    }  # fmt: skip
 
 
 def _measure(metric: str, folder: Path, test: str) -> float | None:

@@ -60,7 +60,7 @@ class Components:
         if self.config.train.batch_size > self.train_split.info.num_examples:
             found.append(
                 f"train.batch_size is {self.config.train.batch_size}, "
-                f"{self.train_split.info.name} has {self.train_split.info.num_examples} examples"
+                f"{self.train_split.info.name} has {self.train_split.info.num_examples} examples: it may be no larger"
             )
         if found:
             raise UsageError("\n".join(dict.fromkeys(found)))

@@ -11,6 +11,7 @@ from convnets.errors import UsageError
 from convnets.modes import sweep
 from convnets.runtime import files
 from convnets.sweep import grid, launcher, trials
+from convnets.sweep.experiment import Claim, Experiment, Row, Scale
 from convnets.sweep.launcher import estimate_left
 from tests.conftest import ROOT
 from tests.report.test_results import LINES, diverged, finished
@@ -98,6 +99,35 @@ def test_a_finished_grid_is_summed_up_in_a_table_a_file_and_a_figure(tmp_path, m
     kept = json.loads((tmp_path / "summary.json").read_text())
     assert kept["best"] == ["optim.lr=0.02, loss=mse"] and kept["rows"][0]["values"] == {"0": 2.0, "1": 3.0}
     assert (tmp_path / "summary.png").stat().st_size > 5000
+
+
+def test_a_sweep_of_an_experiment_prints_the_verdict_on_each_claim(tmp_path, monkeypatch, capsys):
+    """The claims' own metric is judged, and a claim without a finished run is left out."""
+    errors = {"a": (2.0, 2.1, 2.2), "b": (4.0, 4.1, 4.2), "c": (None,) * 3}
+    claims = [Claim("a beats b", "", better="a", worse="b"), Claim("b beats a", "", better="b", worse="a"),
+              Claim("a beats c", "", better="a", worse="c")]  # fmt: skip
+    rows = [Row(x, SOURCE, overrides=(f"--config.optim.lr=0.0{n}",)) for n, x in enumerate(errors, 1)]
+    experiment = Experiment("T", "train_error", cpu=Scale(rows, [c._replace(metric="test_error") for c in claims]))
+
+    def run(planned, workdir, *_):
+        for folder in trials.write_trials(workdir, planned):
+            trial = trials.read_trial(folder)
+            if error := errors[trial.label.split(",")[0]][trial.seed]:
+                finished(folder, seed=trial.seed, error=error, lines=LINES)
+                files.write_json(folder / "status.json", {"state": "done", "seconds": 60.0})
+        return 0
+
+    monkeypatch.setattr(launcher, "run_trials", run)
+    monkeypatch.setattr(trials, "load_experiment", lambda *_: experiment)
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", lambda *_: concurrent.futures.ThreadPoolExecutor(1))
+    given = SimpleNamespace(
+        mode="sweep", grid=[], experiment="t.py", size="cpu", seeds=3, launcher="local", jobs=1, slurm=[]
+    )
+    assert sweep.sweep(given, SOURCE, tmp_path, []) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = {claim.text: next((line for line in lines if claim.text in line), "") for claim in claims}
+    assert "+2.00 [+1.77, +2.23]" in found["a beats b"] and " reproduced" in found["a beats b"]
+    assert "-2.00" in found["b beats a"] and "not reproduced" in found["b beats a"] and not found["a beats c"]
 
 
 def test_the_time_left_is_that_of_the_rows_finished_trials():
