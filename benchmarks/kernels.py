@@ -160,8 +160,9 @@ def cases_of(dtype):
     for where, shape in BIASES.items():
         bias = jnp.zeros(shape[-1])
         yield "bias", where, cpu_kernels.add_bias, lambda x, b: x + b.astype(x.dtype), (draw(*shape), bias)
+    stop = jax.lax.stop_gradient
     for where, shape in BATCH_NORM.items():
-        both, stop = (cpu_kernels.channel_sums, cpu_kernels.plain_channel_sums), jax.lax.stop_gradient
+        both = (cpu_kernels.channel_sums, cpu_kernels.plain_channel_sums)
         # The layers that use them have gradients of their own, so that no gradient passes through the sums.
         ours, plain = (lambda x, y, g=g: g(stop(x) * stop(y)) for g in both)
         yield "channel sums", where, ours, plain, (draw(*shape), draw(*shape))
