@@ -143,7 +143,9 @@ def test_an_ensemble_of_one_is_its_member_and_of_two_their_average(finished, tmp
     run_here(*SMALL, "--config.train.seed=1", "--config.train.epochs=1", f"--workdir={other}")
     found, results = [], [json.loads((w / "result.json").read_text()) for w in (finished, other)]
     for n, workdirs in enumerate(([finished], [finished, other])):
-        out, _ = run_here("--mode=evaluate", f"--workdirs={','.join(map(str, workdirs))}", f"--workdir={tmp_path / str(n)}")
+        out, _ = run_here(
+            "--mode=evaluate", f"--workdirs={','.join(map(str, workdirs))}", f"--workdir={tmp_path / str(n)}"
+        )
         found.append(json.loads((tmp_path / str(n) / "evaluation.json").read_text()))
         assert f"average of {n + 1}" in out and all(w.name in out for w in workdirs)
     runs = [Run(ConfigDict(r["config"]), w) for r, w in zip(results, (finished, other), strict=True)]
