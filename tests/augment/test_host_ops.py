@@ -38,7 +38,7 @@ def windows(text, h, w, seeds):
     def take(seed):
         image = host_ops.begin(encoded, 3)
         for place, call in enumerate(calls):
-            image = call(tf.stack([0, (seed << 8) + place]), image)
+            image = call(tf.stack([0, 256 * seed + place]), image)
         return image.windows[0]
 
     compiled = tf.function(take, input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
