@@ -47,9 +47,14 @@ def compiled(network, devices, per_dispatch=1):
     return parallel.parallel(step, train=True, steps=per_dispatch, devices=jax.devices()[:devices])
 
 
+@functools.cache
+def initial(network):
+    return jax.device_get(create_state(network, SGD, network.input_shape, 0))
+
+
 def train(network, devices, count, per_dispatch=1):
     """Returns the final state and the losses of `count` steps on the first `devices` devices."""
-    at, mapped = create_state(network, SGD, network.input_shape, 0), compiled(network, devices, per_dispatch)
+    at, mapped = initial(network), compiled(network, devices, per_dispatch)
     batches, losses = list(sampler.training_schedule(N, BATCH, 5, 0, count)), []
     at, resident_arrays = (parallel.replicate(v, jax.devices()[:devices]) for v in (at, RESIDENT))
     for i in range(0, count, per_dispatch):
@@ -66,8 +71,8 @@ def assert_close(a, b, tolerance):
 def test_two_devices_give_the_gradients_of_one(network):
     one, losses = train(network, 1, 1)
     two, same = train(network, 2, 1)
-    before = jax.device_get(create_state(network, SGD, network.input_shape, 0))
-    gradient = lambda after: jax.tree.map(lambda a, b: (a - b) / 0.01, after.params, before.params)  # noqa: E731
+    before = initial(network).params
+    gradient = lambda after: jax.tree.map(lambda a, b: (a - b) / 0.01, after.params, before)  # noqa: E731
     assert losses == pytest.approx(same, rel=1e-6)
     for x, y in zip(jax.tree.leaves(gradient(one)), jax.tree.leaves(gradient(two)), strict=True):
         assert np.abs(x).max() > 0
