@@ -205,5 +205,7 @@ def check_experiment(experiment: Experiment) -> list[str]:
             except UsageError as e:
                 found.append(f"{name}: {e}")
     if experiment.pilot and experiment.pilot.first_seed < FIRST_PILOT_SEED:
-        found.append(f"pilot: first_seed is {experiment.pilot.first_seed}; the seeds of pilots begin at {FIRST_PILOT_SEED}")
+        found.append(
+            f"pilot: first_seed is {experiment.pilot.first_seed}; the seeds of pilots begin at {FIRST_PILOT_SEED}"
+        )
     return found
