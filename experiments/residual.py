@@ -16,7 +16,7 @@ def digits(kind: str, depth: int, shortcut: str) -> Row:
     name = (f"--config.model.name=resnet{depth}_cifar",) if depth != 20 else ()
     plain = ("--config.model.shortcut=none",) if shortcut == "none" else ()
     return Row(f"{kind}-{depth}", "configs/ablation.py:resnet", overrides=(*name, *plain, *DECAY), x=depth, line=kind,
-               cost=f"{depth // 10 - 1} min, 1 core")  # fmt: skip
+               cost=f"{2 if depth == 20 else 5} min, 1 core")  # fmt: skip
 
 
 EXPERIMENT = Experiment(
@@ -33,6 +33,7 @@ EXPERIMENT = Experiment(
                   better=["residual-44", "plain-20"], worse=["residual-20", "plain-44"],
                   note="a difference of differences"),
         ],
+        seeds=8,
     ),
     full=Scale(
         rows=[
