@@ -24,7 +24,7 @@ KINDS = {"none": "center(24)", "mirror images": "center(24)|flip", "crops": "cro
 def small(label: str) -> Row:
     colours = "lighting(0.1)|" * (label == COLOURS)
     overrides = (*FEW, f"--config.data.train_ops=decode|{colours}standardize|{KINDS[label]}")
-    return Row(label, "configs/ablation.py:cifar", overrides=overrides, cost="2 min, 1 core")
+    return Row(label, "configs/ablation.py:cifar", overrides=overrides, cost="3 min, 1 core")
 
 
 def cifar(label: str) -> Row:
