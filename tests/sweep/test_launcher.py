@@ -16,7 +16,7 @@ import pytest
 from convnets.errors import UsageError
 from convnets.runtime import files
 from convnets.sweep import trials
-from convnets.sweep.experiment import SIZES, check_experiment, load_experiments
+from convnets.sweep.experiment import RUNNABLE, check_experiment, load_experiments
 from convnets.sweep.launcher import _local
 from tests.conftest import ROOT, run_here
 from tests.report.test_results import finished
@@ -208,7 +208,7 @@ def test_every_experiment_is_right(name, monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     experiment = load_experiments()[name]
     assert check_experiment(experiment) == []
-    for size in SIZES:
+    for size in RUNNABLE:
         if getattr(experiment, size):
             found = trials.plan_trials(experiment, size, 1, [])
             rows = getattr(experiment, size).rows
