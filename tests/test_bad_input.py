@@ -220,7 +220,7 @@ WRONG = [
     (["--profile=-1"], ["--profile=-1"]),
     (["--mode=tran"], ["--mode=tran: value should be one of <train|"]),
     (["--json=a.json"], ["flag --json=a.json: it is --json or --nojson, without a value"]),
-    (["--mode=predict", "--weights=lenet5", "--figure=a.png"], ["--figure is for --mode=describe"]),
+    (["--mode=predict", "--weights=lenet5", "--images=run.py", "--figure=a.png"], ["--figure is for --mode=describe"]),
     (["on", "--config.optim.lrr=1", "--weights=/nowhere"], ["stray argument 'on'", "--weights=/nowhere does not exist", "did you mean 'optim.lr'?"]),
     (["--mode=evaluate"], ["--mode=evaluate needs --workdir"]),
     (["--mode=visualize"], ["--mode=visualize needs --workdir"]),
