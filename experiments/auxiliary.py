@@ -38,7 +38,11 @@ def layers(heads: bool) -> str:
 
 
 def digits(label: str, heads: bool, init: str) -> Row:
-    overrides = (f"--config.model.layers={layers(heads)}", f"--config.model.init_weights={init}", "--config.train.epochs=8.0")
+    overrides = (
+        f"--config.model.layers={layers(heads)}",
+        f"--config.model.init_weights={init}",
+        "--config.train.epochs=8.0",
+    )
     return Row(label, "configs/ablation.py:mnist10k", overrides=overrides, cost="40 s, 1 core")
 
 

@@ -39,7 +39,10 @@ def profiles() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Returns the maps of a pixel before and after, where one is high and where all are."""
     one = np.full(MAPS, LOW)
     one[MIDDLE] = HIGH
-    given = {"one map is high: its neighbours are reduced": one, "all maps are high: all are reduced a lot": np.full(MAPS, HIGH)}
+    given = {
+        "one map is high: its neighbours are reduced": one,
+        "all maps are high: all are reduced a lot": np.full(MAPS, HIGH),
+    }
     return {name: (maps, normalize(maps)) for name, maps in given.items()}
 
 

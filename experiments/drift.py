@@ -25,7 +25,10 @@ from convnets.training.components import Components
 from convnets.training.trainer import train_in_memory
 
 CONFIG = "configs/ablation.py:bn_mnist"
-NETWORKS = {"without batch norm": ("bn_mnist_baseline", "fc"), "batch norm": ("bn_mnist", "norm")}  # the layer before a sigmoid
+NETWORKS = {
+    "without batch norm": ("bn_mnist_baseline", "fc"),
+    "batch norm": ("bn_mnist", "norm"),
+}  # the layer before a sigmoid
 HIDDEN = 3
 STEPS, EVERY = 50_000, 500
 DIGITS = 1000
@@ -52,7 +55,9 @@ def follow(components: Components, kind: str, marks: range) -> np.ndarray:
     images = pipeline.apply(split.device_ops, None, split.resident_arrays["images"][:DIGITS])
 
     def watch(step: int, variables) -> None:
-        seen.append(np.percentile(inputs(components.model, jax.device_get(variables), images, kind), PERCENTILES, axis=1))
+        seen.append(
+            np.percentile(inputs(components.model, jax.device_get(variables), images, kind), PERCENTILES, axis=1)
+        )
 
     train_in_memory(components, watch, marks)
     return np.stack(seen)

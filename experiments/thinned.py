@@ -49,14 +49,14 @@ def compare(model, variables, images, labels, seed: int, counts=COUNTS) -> dict:
     scaled = jax.jit(lambda v, x: run_layers(model, v, x))(variables, images)
 
     @jax.jit
-    def add(sums, keys):
+    def add(sums, keys, variables, images, scaled):
         found = run_layers(model, variables, images, keys)
         found["probability"] = jax.nn.softmax(found["out"])
         squares = {name: jnp.sum(jnp.square(found[name] - scaled[name])) for name in LAYERS}
         return jax.tree.map(lambda a, b: a + b.sum(0), sums, found), squares, found["fc2"][:, 0, 0]
 
     def error(scores):
-        return 100 * float(np.mean(np.argmax(scores, axis=1) != labels))
+        return 100 * float(np.mean(np.argmax(np.asarray(scores), axis=1) != labels))
 
     def size(name, values):
         return 100 * float(jnp.linalg.norm(values) / jnp.linalg.norm(scaled[name]))
@@ -67,7 +67,7 @@ def compare(model, variables, images, labels, seed: int, counts=COUNTS) -> dict:
     differences, errors = {name: [] for name in LAYERS}, []
     for first, last in itertools.pairwise((0, *counts)):
         for start in range(first, last, TOGETHER):
-            sums, squares, units = add(sums, keys[start : min(start + TOGETHER, last)])
+            sums, squares, units = add(sums, keys[start : min(start + TOGETHER, last)], variables, images, scaled)
             total = {name: total[name] + float(squares[name]) for name in LAYERS}
             unit.append(np.asarray(units))
         for name in LAYERS:

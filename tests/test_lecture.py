@@ -58,7 +58,11 @@ def test_the_page_has_commands_of_every_kind():
     modes = collections.Counter(flags_of(words)[0].mode for words in runs())
     assert modes["train"] >= 10 and modes["sweep"] >= 15 and modes["describe"] >= 10 and modes["visualize"] >= 3
     others = [words[2] for words in COMMANDS if words not in runs()]  # the worked examples, and the demonstrations
-    assert others == ["experiments.edges", "pytest", *(f"experiments.{name}" for name in ("competition", "thinned", "drift"))]
+    assert others == [
+        "experiments.edges",
+        "pytest",
+        *(f"experiments.{name}" for name in ("competition", "thinned", "drift")),
+    ]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -82,7 +82,10 @@ def test_every_word_builds_what_it_says():
 
 def test_a_gain_is_the_variant_of_the_lecture():
     """y = c g(W * x) + b, with one c and b per map."""
-    model, x = create("conv(3, 2, bias='none')|tanh|gain|out", (4, 4, 1)), jax.random.normal(jax.random.key(0), (2, 4, 4, 1))
+    model, x = (
+        create("conv(3, 2, bias='none')|tanh|gain|out", (4, 4, 1)),
+        jax.random.normal(jax.random.key(0), (2, 4, 4, 1)),
+    )
     variables = initial(model)
     c, b = jnp.array([2.0, -1.0, 0.5]), jnp.array([0.0, 3.0, 1.0])
     variables["params"]["gain1"] |= {"gain": c, "bias": b}
