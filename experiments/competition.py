@@ -67,7 +67,7 @@ def main() -> None:
     path = results.ROOT / "docs" / "competition.png"
     with drawing.guard(path):
         curves = {name: (axis, middle_of(axis, around)) for name, around in responses.items()}
-        demonstration_plots.plot_competition(profiles(), curves, (axis, pair[:, 0], pair[:, 1]), path)
+        demonstration_plots.plot_competition(profiles(), curves, (axis, pair[:, 0], pair[:, 1]), HIGH, path)
         print(f"drawn: {path.relative_to(results.ROOT)}")
 
 

@@ -75,6 +75,6 @@ def test_the_figures_are_drawn(tmp_path, monkeypatch):
     ranges, drifts = {"a": lines, "b": lines}, {"a": ones, "b": 3 * ones[:1]}
     demonstration_plots.plot_drift((0, 1, 2, 3), ranges, drifts, tmp_path / "drift.png")
     axis = jnp.arange(5.0)
-    demonstration_plots.plot_competition({"a": (axis, axis), "b": (axis, axis)}, {"0": (axis, axis)}, (axis, axis, axis),
+    demonstration_plots.plot_competition({"a": (axis, axis), "b": (axis, axis)}, {"0": (axis, axis)}, (axis, axis, axis), 4.0,
                                          tmp_path / "competition.png")  # fmt: skip
     assert len(list(tmp_path.glob("*.png"))) == 3

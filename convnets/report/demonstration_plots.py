@@ -153,7 +153,7 @@ def plot_drift(
 
 def plot_competition(
     profiles: Mapping[str, tuple[np.ndarray, np.ndarray]], responses: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    rivals: tuple[np.ndarray, np.ndarray, np.ndarray], path: Path,
+    rivals: tuple[np.ndarray, np.ndarray, np.ndarray], constant: float, path: Path,
 ) -> None:  # fmt: skip
     """Plots what local response normalization does to neighbouring maps at one pixel.
 
@@ -161,6 +161,7 @@ def plot_competition(
         profiles: by name, (activations [maps], normalized [maps]).
         responses: by what the neighbours do, (activations, normalized) of one map.
         rivals: (activations of a neighbour, the normalized map beside it, the normalized neighbour).
+        constant: the activation of the map beside it.
     """
     figure = plt.figure(figsize=(12, 3.6), layout="constrained")
     parts: Any = figure.subfigures(1, 3, width_ratios=(1.25, 1, 1))
@@ -182,8 +183,8 @@ def plot_competition(
     axis = parts[2].subplots()
     other, own, neighbour = rivals
     axis.plot(other, neighbour, color=QUIET, lw=1.5, label="the neighbour")
-    axis.plot(other, own, color=FIRST, lw=1.5, label="a map of constant activation")
-    axis.set(xlabel="activation of one neighbour", ylabel="normalized", xlim=(0, None), ylim=(0, None))
+    axis.plot(other, own, color=FIRST, lw=1.5, label=f"a map, its activation stays {constant:g}")
+    axis.set(xlabel="activation of one neighbour", ylabel="normalized", xlim=(0, None), ylim=(0, 1.25 * neighbour.max()))
     axis.set_title("one neighbour inhibits")
     axis.legend(fontsize=7, loc="upper left")
     save_figure(figure, path)
