@@ -184,7 +184,9 @@ def plot_competition(
     other, own, neighbour = rivals
     axis.plot(other, neighbour, color=QUIET, lw=1.5, label="the neighbour")
     axis.plot(other, own, color=FIRST, lw=1.5, label=f"a map, its activation stays {constant:g}")
-    axis.set(xlabel="activation of one neighbour", ylabel="normalized", xlim=(0, None), ylim=(0, 1.25 * neighbour.max()))
+    axis.set(
+        xlabel="activation of one neighbour", ylabel="normalized", xlim=(0, None), ylim=(0, 1.25 * neighbour.max())
+    )
     axis.set_title("one neighbour inhibits")
     axis.legend(fontsize=7, loc="upper left")
     save_figure(figure, path)
