@@ -117,7 +117,7 @@ def unit(conv, x, w):
     from convnets.layers import cpu_kernels
 
     edge, one, zero = w.shape[0] // 2, np.ones(w.shape[-1], np.float32), np.zeros(w.shape[-1], np.float32)
-    return cpu_kernels.normalize(conv(x, w, (1, 1), ((edge, edge), (edge, edge)))[None], one, zero, 1e-5)[0][0]
+    return cpu_kernels.normalize(conv(x, w, (1, 1), ((edge, edge), (edge, edge))), one, zero, 1e-5)[0]
 
 
 def blocks(relu, conv, x, weights):
@@ -161,14 +161,16 @@ def cases_of(dtype):
         bias = jnp.zeros(shape[-1])
         yield "bias", where, cpu_kernels.add_bias, lambda x, b: x + b.astype(x.dtype), (draw(*shape), bias)
     for where, shape in BATCH_NORM.items():
-        ours, plain = (lambda x, y, g=g: g(x * y) for g in (cpu_kernels.channel_sums, cpu_kernels.plain_channel_sums))
+        both, stop = (cpu_kernels.channel_sums, cpu_kernels.plain_channel_sums), jax.lax.stop_gradient
+        # The layers that use them have gradients of their own, so that no gradient passes through the sums.
+        ours, plain = (lambda x, y, g=g: g(stop(x) * stop(y)) for g in both)
         yield "channel sums", where, ours, plain, (draw(*shape), draw(*shape))
     for where, shape in LRN.items():
         ours, plain = (functools.partial(neighbours, roots=on) for on in (True, False))
         yield "roots", where, ours, plain, (draw(*shape),)
     for where, shape in BATCH_NORM.items():
         ours, plain = (
-            lambda x, *a, g=g: g(x[None], *a, 1e-5)[0] for g in (cpu_kernels.normalize, cpu_kernels.plain_normalize)
+            lambda x, *a, g=g: g(x, *a, 1e-5)[0] for g in (cpu_kernels.normalize, cpu_kernels.plain_normalize)
         )
         yield "batch norm", where, ours, plain, (draw(*shape), jnp.ones(shape[-1]), jnp.zeros(shape[-1]))
     for where, shape in BLOCKS.items():

@@ -13,8 +13,8 @@ LRN = Claim(
 )
 
 
-def net(name: str, paper: float, where: str, *overrides: str, cost: str) -> Row:
-    return Row(f"cuda-convnet {name}", f"configs/cuda_convnet.py:{name}", paper, where, overrides, cost=cost)
+def net(name: str, paper: float, where: str, *overrides: str, cost: str, note: str = "") -> Row:
+    return Row(f"cuda-convnet {name}", f"configs/cuda_convnet.py:{name}", paper, where, overrides, cost=cost, note=note)
 
 
 def local(name: str, paper: float) -> Row:
@@ -34,7 +34,8 @@ EXPERIMENT = Experiment(
     ),
     full=Scale(
         rows=[
-            net("26pct", 26.0, "front page", cost="1 min, 1 x H100"),
+            net("26pct", 26.0, "front page", cost="1 min, 1 x H100",
+                note="The front page gives whole percents, without saying how many runs they are of."),
             net("19pct", 19.0, "layers-19pct.cfg", cost="8 min, 1 x H100"),
             net("18pct", 18.0, "front page", cost="8 min, 1 x H100"),
             local("13pct", 13.0), local("11pct", 11.0),

@@ -93,22 +93,38 @@ def plot_units(rows: Sequence[tuple[int, Sequence[tuple[np.ndarray, Square]]]], 
         rows: (channel, [(image [h, w, c], square)]), in descending order of activation.
     """
     count = max(len(found) for _, found in rows)
-    height = 0.72 * len(rows) + 0.5
-    figure, axes = plt.subplots(len(rows), 2, figsize=(1.5 * count + 0.6, height), squeeze=False, layout="constrained")
-    for (channel, found), (whole, part) in zip(rows, axes, strict=True):
+    # A field larger than the image has nothing to cut out.
+    cropped = not all(covers(square, image) for _, found in rows for image, square in found)
+    size = (0.75 * count * (1 + cropped) + 0.6, 0.72 * len(rows) + 0.5)
+    figure, axes = plt.subplots(len(rows), 1 + cropped, figsize=size, squeeze=False, layout="constrained")
+    for (channel, found), (whole, *parts) in zip(rows, axes, strict=True):
         images = [to_visible(image) for image, _ in found]
         _show(whole, tile(images, count))
-        width = images[0].shape[1] + GAP
-        for i, (_, (top, left, bottom, right)) in enumerate(found):
-            h, w = images[i].shape[:2]
-            y0, x0, y1, x1 = max(top, 0), max(left, 0), min(bottom, h), min(right, w)
-            box = ((i * width + x0 - 0.5), y0 - 0.5), x1 - x0, y1 - y0
-            whole.add_patch(plt.Rectangle(*box, fill=False, color=SECOND, lw=1.2))
         whole.set_ylabel(channel, rotation=0, ha="right", va="center")
-        _show(part, tile([cut(v, square) for v, (_, square) in zip(images, found, strict=True)], count))
-    axes[0][1].set_title("what the unit sees of them")
+        for part in parts:
+            _outline(whole, images, [square for _, square in found])
+            _show(part, tile([cut(v, square) for v, (_, square) in zip(images, found, strict=True)], count))
+    if cropped:
+        axes[0][1].set_title("what the unit sees of them")
+    else:
+        axes[0][0].set_title("each unit sees the whole image", loc="left")
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     save_figure(figure, path)
+
+
+def covers(square: Square, image: np.ndarray) -> bool:
+    """Returns whether a receptive field holds the whole image [h, w, c]."""
+    top, left, bottom, right = square
+    return top <= 0 and left <= 0 and bottom >= image.shape[0] and right >= image.shape[1]
+
+
+def _outline(axis, images: Sequence[np.ndarray], squares: Sequence[Square]) -> None:
+    """Draws the receptive fields around what they see of a row of images."""
+    width = images[0].shape[1] + GAP
+    for i, (image, (top, left, bottom, right)) in enumerate(zip(images, squares, strict=True)):
+        y0, x0, y1, x1 = max(top, 0), max(left, 0), min(bottom, image.shape[0]), min(right, image.shape[1])
+        box = ((i * width + x0 - 0.5), y0 - 0.5), x1 - x0, y1 - y0
+        axis.add_patch(plt.Rectangle(*box, fill=False, color=SECOND, lw=1.2))
 
 
 def plot_maps(image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], path: Path, title: str) -> None:

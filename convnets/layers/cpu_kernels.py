@@ -265,25 +265,16 @@ def inverse_power(x: jax.Array, exponent: float) -> jax.Array:
 
 
 def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> tuple[jax.Array, ...]:
-    """Returns x normalized ([groups, ..., c], dtype of x), and means and variances ([groups, 1, ..., 1, c], float32).
+    """Returns x normalized ([..., c], dtype of x), and mean and variance ([c], float32).
 
-    Each group has statistics of its own (Ioffe & Szegedy 2015, algorithm 1). On CPUs they return no gradient.
+    Ioffe & Szegedy 2015, algorithm 1. On CPUs mean and variance return no gradient.
     """
     return _normalize(x, scale, bias, epsilon) if on_cpu() else plain_normalize(x, scale, bias, epsilon)
 
 
-def plain_group_sums(x):
-    """Returns the sums over all axes but the first and the last, float32 [groups, 1, ..., channels]."""
-    return jnp.sum(x, tuple(range(1, x.ndim - 1)), dtype=jnp.float32, keepdims=True)
-
-
-def _group_sums(x):
-    return jnp.stack([_channel_sums(group) for group in x]).reshape(len(x), *[1] * (x.ndim - 2), x.shape[-1])
-
-
-def plain_normalize(x, scale, bias, epsilon, sums=plain_group_sums):
-    """Returns the normalized x, its mean and its variance per group and channel, in two passes over x."""
-    wide, n = x.astype(jnp.float32), math.prod(x.shape[1:-1])
+def plain_normalize(x, scale, bias, epsilon, sums=plain_channel_sums):
+    """Returns the normalized x, its mean and its variance per channel, in two passes over x."""
+    wide, n = x.astype(jnp.float32), math.prod(x.shape[:-1])
     mean = sums(wide) / n
     var = sums(jnp.square(wide - mean)) / n
     factor = scale * lax.rsqrt(var + epsilon)
@@ -292,7 +283,7 @@ def plain_normalize(x, scale, bias, epsilon, sums=plain_group_sums):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _normalize(x, scale, bias, epsilon):
-    return plain_normalize(x, scale, bias, epsilon, _group_sums)
+    return plain_normalize(x, scale, bias, epsilon, _channel_sums)
 
 
 def _normalize_forward(x, scale, bias, epsilon):
@@ -303,13 +294,13 @@ def _normalize_forward(x, scale, bias, epsilon):
 def _normalize_backward(epsilon, kept, gradients):
     """Section 3 of the paper in closed form: dx = scale / sigma (dy - mean(dy) - xhat mean(dy xhat))."""
     x, scale, mean, var = kept
-    n = math.prod(x.shape[1:-1])
+    n = math.prod(x.shape[:-1])
     g, centred = gradients[0].astype(jnp.float32), x.astype(jnp.float32) - mean
     inverse = lax.rsqrt(var + epsilon)
-    of_bias, of_scale = _group_sums(g), inverse * _group_sums(g * centred)
+    of_bias, of_scale = _channel_sums(g), inverse * _channel_sums(g * centred)
     factor = scale * inverse
     of_x = g * factor - (centred * (factor * inverse * of_scale / n) + factor * of_bias / n)
-    return of_x.astype(x.dtype), *(plain_channel_sums(v) for v in (of_scale, of_bias))
+    return of_x.astype(x.dtype), of_scale, of_bias
 
 
 _normalize.defvjp(_normalize_forward, _normalize_backward)

@@ -31,6 +31,7 @@ from convnets.runtime import files, shipped
 from convnets.sweep.experiment import FOLDER
 
 SHOWN = 8  # error rates in README at most
+NEAR = 0.3  # points; a row further from the paper says why
 BEGIN, END = "<!-- results: python run.py --mode=report -->", "<!-- end of results -->"
 FIGURES = Path("docs", "figures")  # relative to the repository root
 WRITTEN = ("Written by `python run.py --mode=report` from `experiments/*.py` (what the papers say) and"
@@ -56,7 +57,8 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
     if rates := reproductions(made):
         lines += ["## Error rates of the papers", "",
                   "By the paper's recipe and protocol; the smallest differences come first. *95 %* is the interval over runs"
-                  " and over test sets of this size.", "", *row_head("test_error"), *rates, ""]  # fmt: skip
+                  " and over test sets of this size.", "", *row_head("test_error"),
+                  *(text for t, line in rates for text in row_lines(t, [line])), "", *why_different(rates), ""]  # fmt: skip
     if any(v.n for t in made for v in t.verdicts):
         lines += ["## Claims of the papers", "",
                   count_verdicts(made), "", "An effect is worse - better (or worse / better), positive where the paper is right."
@@ -90,21 +92,29 @@ def planned(made: Sequence[Table]) -> str:
     return "\n".join(lines)
 
 
-def reproductions(made: Sequence[Table]) -> list[str]:
+def reproductions(made: Sequence[Table]) -> list[tuple[Table, TableRow]]:
     """Returns the rows that were run by the paper's recipe and have the paper's error; small differences come first.
 
-    A row that several experiments share is shown once.
+    A row that several experiments share is returned once.
     """
-
-    def difference(found: tuple[Table, TableRow]) -> float:
-        line = found[1]
-        assert line.paper is not None
-        return abs(line.mean - line.paper)
-
     rows = [(t, line) for t in made if t.size == "full" and t.experiment.metric in ("test_error", "top5_error")
             for line in t.lines if line.values and line.paper is not None]  # fmt: skip
     once = {(line.metric, line.paper, json.dumps(line.runs, sort_keys=True)): (t, line) for t, line in reversed(rows)}
-    return [text for t, line in sorted(once.values(), key=difference) for text in row_lines(t, [line])]
+    return sorted(once.values(), key=lambda found: difference(found[1]))
+
+
+def difference(line: TableRow) -> float:
+    """Returns the distance of a row's mean from the paper's value."""
+    assert line.paper is not None
+    return abs(line.mean - line.paper)
+
+
+def why_different(rates: Sequence[tuple[Table, TableRow]]) -> list[str]:
+    """Returns the notes of the rows that lie further than NEAR from the paper, as a Markdown list."""
+    notes = [
+        f"- {cell(line.label)}: {line.row.note}" for _, line in rates if difference(line) >= NEAR and line.row.note
+    ]
+    return [f"Why a row lies {NEAR} points or more from the paper:", "", *notes] if notes else []
 
 
 def in_order(made: Sequence[Table]) -> list[Table]:
@@ -200,7 +210,7 @@ def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     rates = reproductions(made)
     more = f"{len(rates) - SHOWN} more error rates are in RESULTS.md. " if len(rates) > SHOWN else ""
-    body = [*row_head("test_error"), *rates[:SHOWN], "",
+    body = [*row_head("test_error"), *(text for t, line in rates[:SHOWN] for text in row_lines(t, [line])), "",
             f"{more}{count_verdicts(made)} {cost(recorded)} All tables, intervals and figures: [RESULTS.md](RESULTS.md); what is not"
             " run yet: [experiments/PLANNED.md](experiments/PLANNED.md)."]  # fmt: skip
     return "\n".join([head + BEGIN, "", *body, "", END]) + tail

@@ -1,6 +1,7 @@
 """Markdown tables of measured results: the rows of an experiment and its claims."""
 
 import functools
+import math
 import re
 import statistics
 from collections import defaultdict
@@ -8,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convnets.report import markdown
-from convnets.report.verdicts import BINARY, Table, TableRow, Verdict, error_interval
+from convnets.report.verdicts import BINARY, ENOUGH, Table, TableRow, Verdict, error_interval
+from convnets.sweep.experiment import Claim
 
 MODE = {"cpu": "two cores", "full": "the paper's size"}
 DECIDED = ("reproduced", "not reproduced")
+MANY = 1000  # runs of a row, beyond which nobody would wait for a verdict
 WORDS = ("reproduced", "not resolved", "not reproduced")  # verdicts of claims that were run
 
 
@@ -100,13 +103,33 @@ def claim_lines(table: Table) -> list[str]:
         ours += f" [{show(v.low)}, {show(v.high)}]" if v.low is not None and v.high is not None else ""
         place = f"{table.experiment.source}, {claim.where}".strip(", ")
         out.append(markdown.row([cell(claim.text), cell(place), table.size, what + cell(metric), paper, ours, v.size, v.n,
-                                 _verdict(v) + ": " * bool(claim.note) + cell(claim.note)]))  # fmt: skip
+                                 _verdict(claim, v) + ": " * bool(claim.note) + cell(claim.note)]))  # fmt: skip
     return out
 
 
-def _verdict(v: Verdict) -> str:
+def _verdict(claim: Claim, v: Verdict) -> str:
     mark = "†" if v.word in DECIDED and not v.holds else ""
-    return f"**{v.word}**{mark}" + f" (rows of {v.commits} commits)" * (v.commits > 1)
+    facts = [f"rows of {v.commits} commits"] * (v.commits > 1) + [what_resolves(claim, v)] * (v.word == "not resolved")
+    return f"**{v.word}**{mark}" + f" ({'; '.join(facts)})" * bool(facts)
+
+
+def what_resolves(claim: Claim, v: Verdict) -> str:
+    """Returns how many runs of each row would resolve a claim, if the effect and the deviations stayed as they are.
+
+    The half-width of the interval falls with the root of n. It has to fall to the effect's distance from zero, or from
+    the margin of an equivalence claim.
+    """
+    if v.n < ENOUGH:
+        return f"a verdict needs {ENOUGH} runs a row"
+    if v.effect is None or v.low is None or v.high is None:
+        return "times of several commits are not compared"
+    effect, low, high, margin = (
+        math.log(x) if claim.ratio else x for x in (v.effect, v.low, v.high, claim.within or 1.0)
+    )
+    distance = abs(effect) if claim.within is None else abs(margin - (effect if claim.one_sided else abs(effect)))
+    needed = v.n * ((high - low) / 2 / distance) ** 2 if distance else math.inf
+    return (f"some {math.ceil(needed):,} runs a row would resolve such an effect" if needed <= MANY else
+            f"{MANY:,} runs a row would not resolve so small an effect")  # fmt: skip
 
 
 def _effect(metric: str, ratio: bool, value: float) -> str:

@@ -20,6 +20,11 @@ def test_the_generated_files_are_up_to_date():
     assert {p.name for p in (ROOT / pages.FIGURES).glob("*.png")} == drawn, "run: python run.py --mode=report"
 
 
+def test_a_row_that_lies_far_from_its_paper_says_why():
+    rates = pages.reproductions(verdicts.tables(load_experiments(), results.read_results()))
+    assert not [line.label for _, line in rates if pages.difference(line) >= pages.NEAR and not line.row.note]
+
+
 MNIST = "configs/lenet.py:mnist"
 SHIFT = Evaluation(("--config.data.test_ops=decode|resize(32)",), paper=11.0, where="table 2", x=3)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from convnets.report.tables import what_resolves
 from convnets.report.verdicts import Table, Verdict, correct_for_many, error_interval, interval, judge
 from convnets.sweep.experiment import Claim
 
@@ -90,6 +91,26 @@ def test_it_costs_nothing_is_one_sided():
     assert judge(claim, values({"good": GOOD, "bad": [v - 3 for v in GOOD]})).word == "reproduced"
     assert judge(claim, values({"good": GOOD, "bad": [v + 3 for v in GOOD]})).word == "not reproduced"
     assert judge(claim, values({"good": GOOD, "bad": [v + 0.4 for v in GOOD]})).word == "not resolved"
+
+
+@pytest.mark.parametrize("claim", [CLAIM, CLAIM._replace(within=0.5), CLAIM._replace(within=0.5, one_sided=True)])
+def test_what_is_not_resolved_says_how_many_runs_would(claim):
+    rng = np.random.default_rng(0)
+    noise = [rng.standard_normal(2000) for _ in "ab"]
+    noise = [(v - v.mean()) / v.std() for v in noise]
+    some = {n: {"good": noise[0][:n], "bad": noise[1][:n]} for n in (4, 2000)}
+    some[4] = {k: (v - v.mean()) / v.std(ddof=1) for k, v in some[4].items()}
+    for table in some.values():
+        table["bad"] = table["bad"] + 0.2
+    verdict = judge(claim, values(some[4]))
+    assert verdict.word == "not resolved" and judge(claim, values(some[2000])).word == "reproduced"
+    half, distance = (verdict.high - verdict.low) / 2, 0.2 if claim.within is None else 0.3
+    assert (
+        what_resolves(claim, verdict)
+        == f"some {math.ceil(4 * (half / distance) ** 2)} runs a row would resolve such an effect"
+    )
+    assert "would not resolve" in what_resolves(claim, verdict._replace(effect=1e-9 if claim.within is None else 0.5))
+    assert what_resolves(claim, verdict._replace(n=2)) == "a verdict needs 3 runs a row"
 
 
 @pytest.mark.parametrize(
