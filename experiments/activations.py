@@ -9,13 +9,14 @@ from convnets.sweep import Claim, Experiment, Row, Scale
 
 NET = "conv(16, 5)|{0}|max(2)|conv(32, 5)|{0}|max(2)|fc(64)|{0}|out"
 GAIN = NET.replace("5)", "5, bias='none')").format("tanh|gain")
-RATES = {"sigmoid": 0.5, "tanh": 0.1, "relu": 0.05, "leaky_relu": 0.05}
+RATES = {"sigmoid": 0.1, "tanh": 0.1, "relu": 0.05, "leaky_relu": 0.05}
+EPOCHS = {"sigmoid": 20.0}  # of the others 8: they get there early
 NAMES = {"sigmoid": "sigmoid", "tanh": "tanh", "relu": "ReLU", "leaky_relu": "leaky ReLU"}
 
 
-def row(label: str, layers: str, rate: float) -> Row:
-    overrides = (f"--config.model.layers={layers}", "--config.model.init_weights=glorot", f"--config.optim.lr={rate}",
-                 "--config.train.epochs=15.0")  # fmt: skip
+def row(label: str, layers: str, name: str) -> Row:
+    overrides = (f"--config.model.layers={layers}", "--config.model.init_weights=glorot",
+                 f"--config.optim.lr={RATES[name]}", f"--config.train.epochs={EPOCHS.get(name, 8.0)}")  # fmt: skip
     return Row(label, "configs/ablation.py:mnist10k", overrides=overrides, cost="40 s, 1 core")
 
 
@@ -23,8 +24,8 @@ EXPERIMENT = Experiment(
     "Activation functions", "steps_to_train_error(2, 0.5)",
     cpu=Scale(
         rows=[
-            *(row(label, NET.format(name), RATES[name]) for name, label in NAMES.items()),
-            row("tanh with gain", GAIN, RATES["tanh"]),
+            *(row(label, NET.format(name), name) for name, label in NAMES.items()),
+            row("tanh with gain", GAIN, "tanh"),
         ],
         claims=[
             Claim("ReLU gets there in fewer steps than the sigmoid", "Krizhevsky et al. 2012, section 3.1", better="ReLU",
@@ -36,6 +37,6 @@ EXPERIMENT = Experiment(
             Claim("a trained gain and bias do not raise the error", "ours; the lecture only shows the variant",
                   metric="test_error", better="tanh", worse="tanh with gain", within=0.3, one_sided=True),
         ],
-        seeds=8,
+        seeds=6,
     ),
 )  # fmt: skip

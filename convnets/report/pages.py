@@ -165,17 +165,17 @@ def shipped_networks() -> list[str]:
             *markdown.table(["name", "trained by", "test set", "error (%)", "parameters", "size", "commit"], rows), ""]  # fmt: skip
 
 
-def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/", program: str = "*") -> list[str]:
+def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/", only: str = "*") -> list[str]:
     """Returns the results of demonstration programs in experiments/: mean ± standard deviation (n) of each metric.
 
     Args:
         recorded: the entries of experiments/results.jsonl.
         docs: path prefix of the docs folder, which holds the figures.
-        program: the name of one program, or a pattern of names.
+        only: the name of one program, or a pattern of names.
     """
     found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for entry in recorded:
-        if fnmatch(entry["config"], f"experiments/{program}.py") and "published" not in entry:
+        if fnmatch(entry["config"], f"experiments/{only}.py") and "published" not in entry:
             for metric in entry["metrics"]:
                 found[entry["config"], entry["overrides"][0], metric].append(entry)
     if not found:
@@ -242,7 +242,7 @@ def block(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]], name: st
         UsageError: there is no such table.
     """
     if (FOLDER / f"{name}.py").exists():
-        return demonstrations(recorded, docs="", program=name)[2:-1] or [f"Not run yet: `python -m experiments.{name}`"]
+        return demonstrations(recorded, docs="", only=name)[2:-1] or [f"Not run yet: `python -m experiments.{name}`"]
     table = next((t for t in made if f"{t.name}-{t.size}" == name), None)
     if table is None:
         raise UsageError(f"no experiment has the size '{name}'")
