@@ -127,17 +127,16 @@ def plot_drift(
     parts: Any = figure.subfigures(1, 2, width_ratios=(layers, 1.15))
     grid = parts[0].subplots(len(ranges), layers, sharex=True, sharey="row", squeeze=False)
     for row, (name, of_layer) in zip(grid, ranges.items(), strict=True):
-        for i, (axis, lines) in enumerate(zip(row, of_layer, strict=True)):
+        for axis, lines in zip(row, of_layer, strict=True):
             axis.fill_between(steps, lines[:, 0], lines[:, 2], color=colours[name], alpha=0.22, lw=0)
             axis.plot(steps, lines[:, 1], color=colours[name], lw=1.4)
             axis.axhline(0, color=QUIET, lw=0.5)
             axis.xaxis.set_major_formatter("{x:,.0f}")
             axis.locator_params(axis="x", nbins=3)
-            if row is grid[0]:
-                axis.set_title(f"hidden layer {i + 1}")
-            if row is grid[-1]:
-                axis.set_xlabel("step")
         row[0].set_ylabel(f"{name}\ninput of a sigmoid")
+    for i in range(layers):
+        grid[0, i].set_title(f"hidden layer {i + 1}")
+        grid[-1, i].set_xlabel("step")
     axis = parts[1].subplots()
     places = np.arange(1, layers + 1)
     for shift, (name, values) in zip((-0.06, 0.06), drifts.items(), strict=True):
