@@ -24,9 +24,9 @@ run: $(VENV)/installed
 test: lint
 	$(BIN)/python -m pytest -q $(PARALLEL) $(BY_FILE)
 
-# Every variant of every config. The programs run for seconds, so compiling them well would take longer.
+# Every variant of every config.
 test-configs: $(VENV)/installed-test
-	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q $(PARALLEL) -m configs tests/test_configs.py tests/training/test_boosting.py
+	$(BIN)/python -m pytest -q $(PARALLEL) -m configs tests/test_configs.py tests/training/test_boosting.py
 
 # Gradients of every network at full size: minutes, and some 4 GB of memory.
 test-gradients: $(VENV)/installed-test
@@ -51,7 +51,7 @@ test-published: $(VENV)/installed-test
 
 # Every command of docs/lecture.md, cut down to its smallest size.
 test-lecture: $(VENV)/installed-test
-	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q -s -m lecture tests/test_lecture.py
+	$(BIN)/python -m pytest -q -s -m lecture tests/test_lecture.py
 
 # The site, build/site/index.html, without a network: the pages, the notebook, the docstrings. A broken link fails.
 docs: $(VENV)/installed-test

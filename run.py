@@ -82,7 +82,8 @@ flags.DEFINE(usage.PathListParser(), "workdirs", [], "For report: folders of fin
 flags.DEFINE(usage.PathParser(), "experiment", None, "For sweep: a file of experiments/.")
 flags.DEFINE_multi_string("grid", [], "For sweep: LEAF=VALUE,VALUE,..., in place of --experiment: every combination with the "
                           "other --grid flags, on --config. A comma within brackets or quotes is part of a value.")  # fmt: skip
-flags.DEFINE_enum("size", "cpu", ("cpu", "full"), "For sweep: minutes on two cores, or the paper's own size.")
+flags.DEFINE_enum("size", "cpu", ("cpu", "full", "pilot"), "For sweep: minutes on two cores, the paper's own size, or the "
+                  "pilot that chose the rates.")  # fmt: skip
 flags.DEFINE_integer("seeds", None, "For sweep: how many seeds; the experiment's own number, or 1 for a grid, where it is not given. For "
                      "train: so many runs as one program, with the seeds from train.seed on, in WORKDIR/seed0, ...", 1)  # fmt: skip
 flags.DEFINE_enum(

@@ -1,8 +1,8 @@
 """The lecture's four activation functions in one network on digits, and the variant with a trained gain.
 
-A run counts the steps to a training error of 2 %. All activations have the rate 0.1, which was
-the best for each by this metric in a pilot with seed 1000: against 0.05 for ReLU and leaky ReLU, against 0.2 for tanh, and
-against 0.5 for the sigmoid, which then stayed at chance. "tanh with gain" is the lecture's variant
+A run counts the steps to a training error of 2 %. All activations have the rate 0.1, the best for each by this
+metric in a pilot with seed 1000: against 0.05 for ReLU and leaky ReLU, against 0.2 for tanh, and against 0.5 for the sigmoid,
+which then stayed at chance. "tanh with gain" is the lecture's variant
 y = c g(W * x) + b, with one c and b per map; its fully connected layers also have the usual bias inside g.
 """
 

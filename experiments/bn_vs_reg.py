@@ -1,13 +1,17 @@
-"""Batch normalization as a replacement for dropout and local response normalization."""
+"""Batch normalization as a replacement for dropout and local response normalization.
+
+The cpu size trains a wide layer on 2,000 digits until it overfits, since dropout has nothing to gain elsewhere.
+"""
 
 from convnets.sweep import Claim, Experiment, Row, Scale
 
-NET = "conv(16, 5)|{0}relu|max(2)|conv(32, 5)|{0}relu|max(2)|fc(64)|{0}relu|{1}out"
+NET = "conv(16, 5)|{0}relu|max(2)|conv(32, 5)|{0}relu|max(2)|fc(512)|{0}relu|{1}out"
+FEW = ("--config.data.train_split=train[:2000]", "--config.optim.schedule=cosine(40)", "--config.train.epochs=40.0")
 
 
 def digits(label: str, norm: str, dropout: str) -> Row:
-    net = (f"--config.model.layers={NET.format(norm, dropout)}",) if norm or dropout else ()
-    return Row(label, "configs/ablation.py:mnist10k", overrides=net, cost="16 s, 1 core")
+    overrides = (f"--config.model.layers={NET.format(norm, dropout)}", *FEW)
+    return Row(label, "configs/ablation.py:mnist10k", overrides=overrides, cost="35 s, 1 core")
 
 
 def cifar(norm: bool, dropout: bool, lrn: bool) -> Row:
@@ -23,6 +27,8 @@ CLAIMS = [
           worse=["none", "BN and dropout"], note="a difference of differences"),
     Claim("with batch normalization alone the error is lower than with dropout alone", "section 4.2.1", better="BN",
           worse="dropout"),
+    Claim("with batch normalization dropout can be left out", "section 4.2.1", within=0.3, one_sided=True, better="BN",
+          worse="BN and dropout", note="the margin is ours"),
 ]  # fmt: skip
 
 EXPERIMENT = Experiment(
@@ -33,6 +39,7 @@ EXPERIMENT = Experiment(
             digits("BN and dropout", "norm|", "dropout(0.5)|"),
         ],
         claims=CLAIMS,
+        seeds=20,
     ),
     full=Scale(
         rows=[cifar(norm, dropout, lrn) for norm in (False, True) for dropout in (False, True) for lrn in (False, True)],

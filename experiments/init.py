@@ -1,6 +1,7 @@
 """Initial weights of the wrong scale: He initialization times a factor, with and without batch normalization.
 
-The factor applies to every layer.
+The factor applies to every layer. The cpu size has a rate at which the network trains without batch normalization too,
+from He's own weights and every seed; at 0.05 some seeds do not. Three epochs, so that "as good" is asked of trained networks.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
@@ -20,9 +21,10 @@ def init(scale: float) -> tuple[str, ...]:
 
 
 def digits(scale: float, norm: bool) -> Row:
-    overrides = (f"--config.model.layers={SIX.format('norm|' * norm)}", *init(scale), "--config.train.epochs=1.0")
+    overrides = (f"--config.model.layers={SIX.format('norm|' * norm)}", *init(scale), "--config.optim.lr=0.02",
+                 "--config.train.epochs=3.0")  # fmt: skip
     return Row(label(scale, norm), "configs/ablation.py:mnist10k", overrides=overrides, x=scale,
-               line="BN" if norm else "without", cost="14 s, 1 core")  # fmt: skip
+               line="BN" if norm else "without", cost="25 s, 1 core")  # fmt: skip
 
 
 def cifar(scale: float, norm: bool) -> Row:
@@ -36,8 +38,7 @@ CLAIMS = [
           better=label(scale, True), worse=label(scale, False)) for scale in (0.1, 3)
 ] + [
     Claim(f"with batch normalization {scale:g} of He's weights are as good", "section 1", within=2.0,
-          better=label(1, True), worse=label(scale, True),
-          note="after so few steps it is not quite as good, or the seeds differ by more than two points") for scale in (0.1, 3)
+          better=label(1, True), worse=label(scale, True)) for scale in (0.1, 3)
 ]  # fmt: skip
 
 EXPERIMENT = Experiment(
@@ -45,6 +46,6 @@ EXPERIMENT = Experiment(
     "test_error",
     source="Ioffe & Szegedy 2015",
     x="factor on He's initial weights",
-    cpu=Scale(rows=[digits(scale, norm) for norm in (False, True) for scale in SCALES], claims=CLAIMS),
+    cpu=Scale(rows=[digits(scale, norm) for norm in (False, True) for scale in SCALES], claims=CLAIMS, seeds=12),
     full=Scale(rows=[cifar(scale, norm) for norm in (False, True) for scale in WIDE], claims=CLAIMS, seeds=3),
 )

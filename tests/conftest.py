@@ -1,19 +1,27 @@
 """Shared test setup, stricter than a run: two CPU devices, strict dtype promotion, and warnings are errors.
 
-Two devices make pmap run on more than one device. XLA has the flags of a run.
+Two devices make pmap run on more than one device. XLA has the flags of a run, but LLVM compiles without optimisation: most
+programs run once, and optimising them would take most of the time. What is about the numbers of optimised programs uses the
+fixture `optimised`.
 """
 
-import functools
+import contextlib
+import io
 import os
+import sys
 from pathlib import Path
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 
-from convnets.runtime import environment
+from convnets.errors import Error
+from convnets.runtime import environment, watchdog
 
 environment.set_xla_flags()
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of the programs that tests start
+jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -30,13 +38,14 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+# The files that take longest, of the processor or of the clock.
+LONGEST = ("test_faults", "test_hosts", "test_run", "test_train_step", "test_trainer", "test_models", "test_launcher")
+
+
 def pytest_collection_modifyitems(items):
     """Schedules the slowest test files first, so that no worker starts one of them last."""
-    items.sort(key=lambda item: item.path.name not in ("test_run.py", "test_launcher.py"))
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
-
-# jit for programs that run once: optimised compilation would take most of a test's time.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("CONVNETS_SHARED", ROOT / ".." / "shared"))
@@ -61,6 +70,36 @@ def scratch(tmp_path_factory) -> Path:
 def _isolated(scratch):
     os.environ["CONVNETS_CACHE"] = str(scratch / "cache")
     os.environ["TFDS_DATA_DIR"] = str(scratch / "tfds")
+
+
+@pytest.fixture(scope="module")
+def optimised():
+    """Compiles the programs of a file, and of the processes that it starts, as a run does."""
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", False)
+    with mock.patch.dict(os.environ, JAX_DISABLE_MOST_OPTIMIZATIONS="0"):
+        yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+def run_here(*arguments, code: int = 0) -> tuple[str, str]:
+    """Runs run.py in this process, on its two devices; returns what it wrote to standard output and error."""
+    import run
+
+    for flag in run.FLAGS.flags_by_module_dict()["run"]:
+        flag.unparse()
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(ROOT), mock.patch.object(sys, "argv", []), mock.patch.object(environment, "keep_memory"),
+        contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
+    ):  # fmt: skip
+        try:
+            found = run.main(["run.py", *map(str, arguments)])
+        except Error as e:
+            found = e.code
+            watchdog.fail(found, str(e))
+    assert found == code, (out.getvalue(), err.getvalue())
+    return out.getvalue(), err.getvalue()
 
 
 def filled(like, seed=0):

@@ -1,7 +1,8 @@
-"""Rows 11 to 15, 18, 21 and 28 to 30 of docs/reliability.md, tested on real run.py processes: bad data, flags, names, sizes.
+"""Rows 11 to 15, 18, 21 and 28 to 30 of docs/reliability.md, tested on real runs: bad data, flags, names, sizes.
 
-The number in a test's name is its row. Kills and full disks are in test_faults.py, runs of several processes in
-test_hosts.py, and sweeps (row 19) in sweep/test_launcher.py.
+The number in a test's name is its row. Most run in the process of the tests; one of each kind has a process of its own.
+Kills and full disks are in test_faults.py, runs of several processes in test_hosts.py, sweeps (row 19) in
+sweep/test_launcher.py.
 """
 
 import json
@@ -13,11 +14,13 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from convnets.data.tfrecord import Records
+from tests.conftest import ROOT, run_here
 from tests.data.test_image_formats import UNREADABLE
 from tests.data.test_tf_pipeline import damage, photographs
 from tests.test_faults import TINY, end, run, start
@@ -53,7 +56,7 @@ def birds(tmp_path_factory):
 
 
 def test_11_grey_cmyk_and_png_under_another_name_are_read(birds, tmp_path):
-    run(*PHOTOGRAPHS, f"--config.data.name=folder:{birds}", f"--workdir={tmp_path}")
+    run_here(*PHOTOGRAPHS, f"--config.data.name=folder:{birds}", f"--workdir={tmp_path}")
     assert json.loads((tmp_path / "result.json").read_text())["num_examples"] == 9
 
 
@@ -66,15 +69,15 @@ def test_11_an_image_that_cannot_be_read_is_named_or_skipped_and_counted(birds, 
     for how in ("empty", "truncated", "corrupt", "text"):
         bad.write_bytes(whole)
         damage(bad, how)
-        _, err = run(*config, f"--workdir={tmp_path / 'error'}", code=3)
+        _, err = run_here(*config, f"--workdir={tmp_path / 'error'}", code=3)
         assert last_line(err).startswith(f"error: train, {bad}: "), how
-    out, _ = run(*config, "--config.data.on_error=skip", f"--workdir={tmp_path / 'skip'}")
+    out, _ = run_here(*config, "--config.data.on_error=skip", f"--workdir={tmp_path / 'skip'}")
     assert re.search(rf"train, {bad}: .*; 1 of [\d,]+ examples skipped", out), out
     damage(root / "train" / "a" / "0600.jpg", "truncated")
-    _, err = run(*config, "--config.data.on_error=skip", f"--workdir={tmp_path / 'limit'}", code=3)
+    _, err = run_here(*config, "--config.data.on_error=skip", f"--workdir={tmp_path / 'limit'}", code=3)
     assert re.search(r"2 of [\d,]+ examples skipped, more than 0.1 %", last_line(err))
     damage(root / "test" / "a" / "0004.jpg", "truncated")
-    _, err = run("--mode=evaluate", f"--workdir={tmp_path / 'skip'}", code=3)
+    _, err = run_here("--mode=evaluate", f"--workdir={tmp_path / 'skip'}", code=3)
     assert last_line(err).startswith(f"error: test, {root / 'test' / 'a' / '0004.jpg'}: ")
 
 
@@ -82,7 +85,7 @@ def test_11_an_image_that_cannot_be_read_is_named_or_skipped_and_counted(birds, 
 def digits(tmp_path):
     """Returns the shard of the training digits and the flags of a run that streams them."""
     config = (*TINY, "--config.train.epochs=1", f"--config.data.data_dir={tmp_path}", "--config.data.loader=stream")
-    out, _ = run("--mode=prepare", *config)
+    out, _ = run_here("--mode=prepare", *config)
     assert "train: 1,437 examples of 10 classes, counted" in out and "ready: train streamed" in out
     return next(tmp_path.glob("digits/*/digits-train*")), config
 
@@ -111,7 +114,8 @@ def test_12_a_damaged_file_of_records_ends_the_run_by_name(digits, tmp_path, how
         whole[last + 40] ^= 1
     first = last - 12  # a record begins with its length and the checksum of that length
     shard.write_bytes(whole[: {"a byte": None, "in a record": -20, "between two": first}[how]])
-    _, err = run(*config, f"--workdir={tmp_path / 'run'}", "--config.data.on_error=skip", code=3)
+    begin = run if how == "a byte" else run_here  # a process ends even if its pipeline has failed
+    _, err = begin(*config, f"--workdir={tmp_path / 'run'}", "--config.data.on_error=skip", code=3)
     wanted = {"a byte": f"record 1436 at byte {last} is damaged", "in a record": f"the record at byte {first} is cut short",
               "between two": "holds 1436 records, 1437 expected; it was cut short"}  # fmt: skip
     assert f"{shard}: {wanted[how]}" in last_line(err)
@@ -148,9 +152,32 @@ def test_13_missing_data_are_named_with_the_command_that_prepares_them(tmp_path)
         (["--config.data.test_split=validation"], 3, ["digits has no split 'validation'; it has train, test"]),
         (["--config.data.name=folder:/nowhere"], 3, ["there is no such folder; it must hold PATH/split/class/image"]),
     ]:  # fmt: skip
-        _, err = run(*TINY, *change, f"--workdir={tmp_path}", code=code)
+        _, err = run_here(*TINY, *change, f"--workdir={tmp_path}", code=code)
         last = [line for line in err.splitlines() if line.startswith("error: ")]
         assert len(last) == 1 and all(m in last[0] for m in messages) and "Traceback" not in err, err
+
+
+SLOW = {"tensorflow", "tensorflow_datasets", "orbax.checkpoint", "matplotlib", "tensorboardX", "sklearn"}
+REFUSE = """if True:
+    import json, sys
+    from tests.conftest import run_here
+    for arguments in json.load(sys.stdin):
+        try:
+            said = run_here(*arguments, code=2)
+        except AssertionError as e:
+            said = [str(e), ""]
+        print(json.dumps([*said, sorted(sys.modules)]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def refused():
+    """Returns what run.py says to each of WRONG, and the modules that are imported by then: one process for all."""
+    done = subprocess.run([sys.executable, "-c", REFUSE], input=json.dumps([arguments for arguments, _ in WRONG]), text=True,
+                          cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True)  # fmt: skip
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == len(WRONG), done.stderr
+    return {repr(case): answer for case, answer in zip(WRONG, found, strict=True)}
 
 
 @pytest.fixture(scope="module")
@@ -162,77 +189,81 @@ def import_seconds():
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize(
-    "arguments, messages",
-    [
-        (["--config.optim.lrr=1"], ["unknown config key 'optim.lrr'; did you mean 'optim.lr'?"]),
-        (["--config.lr=1"], ["unknown config key 'lr'; did you mean 'optim.lr'?"]),
-        (["--mod=train"], ["Unknown command line flag 'mod'. Did you mean: mode"]),
-        (["train"], ["stray argument 'train'"]),
-        (["--config.train.epochs=ten"], ["train.epochs: cannot read 'ten' as float"]),
-        (["--config.train.batch_size=1.5"], ["train.batch_size: cannot read '1.5' as int"]),
-        (["--config=configs/lenett.py"], ["configs/lenett.py does not exist; did you mean configs/lenet.py?"]),
-        (["--config=configs/lenet.py:minst"], ["unknown variant 'minst': choose one of"]),
-        (["--config.model.init_layers=C1"], ["model.init_layers: give the file that they come from, model.init_from"]),
-        (["--config.optim.lr=nan"], ["optim.lr is nan"]),
-        (["--config.optim.schedule=steps(0.1, 30, 20)"], ["optim.schedule: steps: the epochs 30, 20 must rise"]),
-        (["--config=configs/ablation.py:mnist10k", "--config.model.layers=fc(20)|dropout(1.5)|out"], ["model: dropout is 1.5: it must be"]),
-        (["--config=configs/alexnet_controls.py:no_dropout", "--config.model.dropout=-0.5"], ["model: dropout is -0.5: it must be"]),
-        (["--config=configs/alexnet.py:paper", "--config.data.train_ops=decode|resize_short(200)|crop(224)"], ["crop(224): the shorter side of the image may be only 200"]),
-        (["--config.train.batch_size=33"], ["train.batch_size is 33: it must be divisible by the 2 devices, like 32 or 34"]),
-        (["--config.evaluate.protocol=ten_crop"], ["evaluate.protocol: ten_crop puts its crops in the place of center(n)"]),
-        (["--config.evaluate.protocol=dense(64)"], ["and this network takes 32 x 32 alone"]),
-        (["--config.evaluate.protocol=single|tencrop", "--config.optim.lr=0"], ["did you mean 'ten_crop'?", "optim.lr is 0"]),
-        (["--mode=evaluate", "--workdirs=tests", "--config=configs/lenet.py:digits"], ["leave out --config and --weights", "tests holds no run"]),
-        (["--workdir=setup.cfg"], ["setup.cfg is a file; give a folder"]),
-        (["--workdir=/proc/nothing"], ["--workdir=/proc/nothing cannot be written"]),
-        (["--mode=predict", "--workdir=/nowhere"], ["/nowhere holds no run", "--mode=predict needs --images"]),
-        (["--mode=describe", "--figure=a.jpg"], ["--figure=a.jpg: give a file that ends in .svg, .pdf or .png"]),
-        (["--mode=describe", "--figure=/nowhere/a.svg"], ["there is no folder /nowhere that can be written"]),
-        (["--mode=sweep"], ["--mode=sweep needs --experiment"]),
-        (["--profile=5", "--seeds=2"], ["--profile traces the steps of one run"]),
-        (["--profile=-1"], ["--profile=-1"]),
-        (["--mode=tran"], ["--mode=tran: value should be one of <train|"]),
-        (["on", "--config.optim.lrr=1", "--weights=/nowhere"], ["stray argument 'on'", "--weights=/nowhere does not exist", "did you mean 'optim.lr'?"]),
-        (["--mode=evaluate"], ["--mode=evaluate needs --workdir"]),
-        (["--mode=visualize"], ["--mode=visualize needs --workdir"]),
-        (["--mode=visualize", "--weights=setup.cfg", "--images=setup.cfg,run.py"], ["looks at one image: give one --images"]),
-        (
-            ["--config.optim.lr=-1", "--config.train.epochs", "0", "--config.model.name=lenet6", "--config.data.x=1",
-             "--config.data.train_ops=decode|padd(2)", "--config.optim.schedule=steps", "--config.loss=hinge",
-             "--config.train.batch_size=15"],
-            ["unknown config key 'data.x'", "optim.lr is -1.0", "train.epochs is 0.0", "unknown model 'lenet6'",
-             "unknown operation 'padd'", "optim.schedule: operation 'steps': missing", "loss is 'hinge'", "divisible by the 2 devices"],
-        ),
-    ],
-)  # fmt: skip
-def test_14_and_15_a_wrong_flag_key_or_value_is_one_clear_line_each(arguments, messages, monkeypatch, import_seconds):
-    """Errors come within 2 s, or 1.5 times the imports of JAX, Flax and optax on a slow machine; nothing slow is imported."""
+WRONG = [
+    (["--config.optim.lrr=1"], ["unknown config key 'optim.lrr'; did you mean 'optim.lr'?"]),
+    (["--config.lr=1"], ["unknown config key 'lr'; did you mean 'optim.lr'?"]),
+    (["--mod=train"], ["Unknown command line flag 'mod'. Did you mean: mode"]),
+    (["train"], ["stray argument 'train'"]),
+    (["--config.train.epochs=ten"], ["train.epochs: cannot read 'ten' as float"]),
+    (["--config.train.batch_size=1.5"], ["train.batch_size: cannot read '1.5' as int"]),
+    (["--config=configs/lenett.py"], ["configs/lenett.py does not exist; did you mean configs/lenet.py?"]),
+    (["--config=configs/lenet.py:minst"], ["unknown variant 'minst': choose one of"]),
+    (["--config.model.init_layers=C1"], ["model.init_layers: give the file that they come from, model.init_from"]),
+    (["--config.optim.lr=nan"], ["optim.lr is nan"]),
+    (["--config.optim.schedule=steps(0.1, 30, 20)"], ["optim.schedule: steps: the epochs 30, 20 must rise"]),
+    (["--config=configs/ablation.py:mnist10k", "--config.model.layers=fc(20)|dropout(1.5)|out"], ["model: dropout is 1.5: it must be"]),
+    (["--config=configs/alexnet_controls.py:no_dropout", "--config.model.dropout=-0.5"], ["model: dropout is -0.5: it must be"]),
+    (["--config=configs/alexnet.py:paper", "--config.data.train_ops=decode|resize_short(200)|crop(224)"], ["crop(224): the shorter side of the image may be only 200"]),
+    (["--config.train.batch_size=33"], ["train.batch_size is 33: it must be divisible by the 2 devices, like 32 or 34"]),
+    (["--config.evaluate.protocol=ten_crop"], ["evaluate.protocol: ten_crop puts its crops in the place of center(n)"]),
+    (["--config.evaluate.protocol=dense(64)"], ["and this network takes 32 x 32 alone"]),
+    (["--config.evaluate.protocol=single|tencrop", "--config.optim.lr=0"], ["did you mean 'ten_crop'?", "optim.lr is 0"]),
+    (["--mode=evaluate", "--workdirs=tests", "--config=configs/lenet.py:digits"], ["leave out --config and --weights", "tests holds no run"]),
+    (["--workdir=setup.cfg"], ["setup.cfg is a file; give a folder"]),
+    (["--workdir=/proc/nothing"], ["--workdir=/proc/nothing cannot be written"]),
+    (["--mode=predict", "--workdir=/nowhere"], ["/nowhere holds no run", "--mode=predict needs --images"]),
+    (["--mode=describe", "--figure=a.jpg"], ["--figure=a.jpg: give a file that ends in .svg, .pdf or .png"]),
+    (["--mode=describe", "--figure=/nowhere/a.svg"], ["there is no folder /nowhere that can be written"]),
+    (["--mode=sweep"], ["--mode=sweep needs --experiment"]),
+    (["--profile=5", "--seeds=2"], ["--profile traces the steps of one run"]),
+    (["--profile=-1"], ["--profile=-1"]),
+    (["--mode=tran"], ["--mode=tran: value should be one of <train|"]),
+    (["on", "--config.optim.lrr=1", "--weights=/nowhere"], ["stray argument 'on'", "--weights=/nowhere does not exist", "did you mean 'optim.lr'?"]),
+    (["--mode=evaluate"], ["--mode=evaluate needs --workdir"]),
+    (["--mode=visualize"], ["--mode=visualize needs --workdir"]),
+    (["--mode=visualize", "--weights=setup.cfg", "--images=setup.cfg,run.py"], ["looks at one image: give one --images"]),
+    (
+        ["--config.optim.lr=-1", "--config.train.epochs", "0", "--config.model.name=lenet6", "--config.data.x=1",
+         "--config.data.train_ops=decode|padd(2)", "--config.optim.schedule=steps", "--config.loss=hinge",
+         "--config.train.batch_size=15"],
+        ["unknown config key 'data.x'", "optim.lr is -1.0", "train.epochs is 0.0", "unknown model 'lenet6'",
+         "unknown operation 'padd'", "optim.schedule: operation 'steps': missing", "loss is 'hinge'", "divisible by the 2 devices"],
+    ),
+]  # fmt: skip
+
+
+def check(out, err, messages):
+    lines = err.splitlines()
+    assert not out and len(lines) == len(messages) and all(line.startswith("error: ") for line in lines), (out, lines)
+    for message in messages:
+        assert message in err
+
+
+@pytest.mark.parametrize("arguments, messages", WRONG)
+def test_14_and_15_a_wrong_flag_key_or_value_is_one_clear_line_each(arguments, messages, refused):
+    """Nothing slow is imported for it."""
+    out, err, imported = refused[repr((arguments, messages))]
+    assert "absl.flags" in imported and not SLOW & set(imported)
+    check(out, err, messages)
+
+
+@pytest.mark.parametrize("arguments, messages", [WRONG[0], WRONG[-1]], ids=["one", "many"])
+def test_14_and_15_errors_come_at_once(arguments, messages, monkeypatch, import_seconds):
+    """Within 2 s, or 1.5 times the imports of JAX, Flax and optax on a slow machine."""
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
     began = time.monotonic()
     out, err = run(*arguments, code=2, devices=2)
     seconds = time.monotonic() - began
-    lines = [line for line in err.splitlines() if not line.startswith("import time:")]
     imported = {line.split("|")[-1].strip() for line in err.splitlines()}
-    assert "absl.flags" in imported
-    assert not imported & {
-        "tensorflow",
-        "tensorflow_datasets",
-        "orbax.checkpoint",
-        "matplotlib",
-        "tensorboardX",
-        "sklearn",
-    }
-    assert not out and len(lines) == len(messages) and all(line.startswith("error: ") for line in lines), lines
-    for message in messages:
-        assert message in "\n".join(lines)
+    assert "absl.flags" in imported and not SLOW & imported
+    check(out, "".join(line for line in err.splitlines(keepends=True) if not line.startswith("import time:")), messages)
     assert seconds < max(2, 1.5 * import_seconds) or os.getloadavg()[0] > 2, (
         f"{seconds:.1f} s, {import_seconds:.1f} s of imports"
     )
 
 
 def test_15_all_that_does_not_fit_the_data_is_said_at_once(tmp_path):
-    _, err = run(*TINY, "--config.model.num_classes=7", "--config.train.batch_size=2000",
+    _, err = run_here(*TINY, "--config.model.num_classes=7", "--config.train.batch_size=2000",
                  "--config.data.test_ops=decode|resize(28)", f"--workdir={tmp_path}", code=2)  # fmt: skip
     found = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(found) == 3, err
@@ -242,7 +273,7 @@ def test_15_all_that_does_not_fit_the_data_is_said_at_once(tmp_path):
 
 
 def test_15_a_layer_that_cannot_be_is_named(tmp_path):
-    _, err = run("--config=configs/ablation.py:mnist10k", "--config.model.layers=lrn(0)|out", "--config.data.name=digits",
+    _, err = run_here("--config=configs/ablation.py:mnist10k", "--config.model.layers=lrn(0)|out", "--config.data.name=digits",
                  "--config.data.train_split=train", "--config.data.train_ops=decode|resize(28)",
                  "--config.data.test_ops=decode|resize(28)", f"--workdir={tmp_path}", code=2)  # fmt: skip
     assert last_line(err).startswith("error: model.layers: lrn on (28, 28, 1): reduce_window")
@@ -251,19 +282,20 @@ def test_15_a_layer_that_cannot_be_is_named(tmp_path):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("trained")
-    run(*TINY, "--config.train.epochs=1", f"--workdir={workdir}")
+    run_here(*TINY, "--config.train.epochs=1", f"--workdir={workdir}")
     return workdir
 
 
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("size", [1, 7, 8, 9])
-def test_18_a_test_counts_each_example_once_around_the_batch(trained, tmp_path, size, devices):
+def test_18_a_test_counts_each_example_once_around_the_batch(trained, tmp_path, size, devices, monkeypatch):
     """Tests the first `size` digits in batches of 8; test_hosts.py does so with two processes."""
+    monkeypatch.setattr(jax, "local_device_count", lambda: devices)
     workdir, found = tmp_path / "run", {}
     shutil.copytree(trained, workdir)
     for batch in (8, 360):
-        run("--mode=evaluate", f"--workdir={workdir}", f"--config.data.test_split=test[:{size}]",
-            f"--config.evaluate.batch_size={batch}", f"--name={batch}", devices=devices)  # fmt: skip
+        run_here("--mode=evaluate", f"--workdir={workdir}", f"--config.data.test_split=test[:{size}]",
+                 f"--config.evaluate.batch_size={batch}", f"--name={batch}")  # fmt: skip
         found[batch] = json.loads((workdir / f"evaluation-{batch}.json").read_text())
     assert found[8]["num_examples"] == found[8]["split_examples"] == size
     for key in ("num_examples", "top1_error", "top5_error"):
@@ -312,17 +344,17 @@ def test_28_pictures_of_any_kind_are_read_or_named_by_predict(named, tmp_path):
     transparent.parent.mkdir()  # called [
     Image.new("RGBA", (30, 20)).save(transparent)
     predict = ("--mode=predict", f"--workdir={folder / 'run'}")
-    out, err = run(*predict, f"--images={transparent}")
+    out, err = run_here(*predict, f"--images={transparent}")
     assert "[/red] \\udce9.png" in out and "has transparent parts" in out and out.count(" %") == 3 and not err
     assert sum(name in out for name in ("ba$$", "[|x]", "[bold]", "caf\\udce9")) == 3, out
     broken.write_bytes(UNREADABLE["a broken chunk"])
-    _, err = run(*predict, f"--images={transparent},{broken}", code=2)
+    _, err = run_here(*predict, f"--images={transparent},{broken}", code=2)
     assert last_line(err).startswith(f"error: {broken} cannot be read as an image: ")
 
 
 def test_29_a_link_to_nothing_and_colours_for_one_channel_are_named(named, tmp_path):
     folder, config, *_ = named
-    _, err = run(*config, f"--workdir={tmp_path / 'run'}", code=2)
+    _, err = run_here(*config, f"--workdir={tmp_path / 'run'}", code=2)
     assert "gives images of (16, 16, 3), model stack takes (16, 16, 1); 'decode|grey' makes colours grey" in err
     root = tmp_path / "linked"
     shutil.copytree(folder / "[b]$$", root)
@@ -331,6 +363,6 @@ def test_29_a_link_to_nothing_and_colours_for_one_channel_are_named(named, tmp_p
         "--config.data.train_ops=decode|resize_center_crop(16)|value_range(-1, 1)",
     )
     link.symlink_to("/nowhere")
-    _, err = run(*config, resident, "--config.data.loader=resident", f"--config.data.name=folder:{root}",
+    _, err = run_here(*config, resident, "--config.data.loader=resident", f"--config.data.name=folder:{root}",
                  f"--workdir={tmp_path / 'run'}", code=3)  # fmt: skip
     assert last_line(err) == f"error: {link} is a link to /nowhere, which does not exist"

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from convnets.errors import Preempted
 from convnets.runtime import run_lock
 from convnets.training.checkpoint import Checkpoints
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_here
 from tests.training.test_checkpoint import harm
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
@@ -216,7 +216,7 @@ def test_06_with_none_left_it_ends_and_touches_nothing(whole, tmp_path):
     for step in steps(workdir):
         harm(workdir / "checkpoints" / str(step) / "state" / "_METADATA", "truncate")
     before = digest(workdir)
-    _, err = run(*TINY, f"--workdir={workdir}", code=5)
+    _, err = run_here(*TINY, f"--workdir={workdir}", code=5)
     assert f"error: no checkpoint in {workdir / 'checkpoints'} can be read" in err and "_METADATA" in err
     assert digest(workdir) == before
 
@@ -230,7 +230,7 @@ def test_07_a_checkpoint_of_another_network_is_refused(whole, tmp_path):
         (["--config.model.name=lenet1", "--config.data.train_ops=decode|resize(28)",
           "--config.data.test_ops=decode|resize(28)"], "params/H1/bias is float32[8, 8, 12], float32[4] wanted; and 5 more"),
     ]:  # fmt: skip
-        _, err = run(*TINY, *change, f"--workdir={workdir}", "--allow_config_change", code=5)
+        _, err = run_here(*TINY, *change, f"--workdir={workdir}", "--allow_config_change", code=5)
         assert "does not fit this program: " in err and message in err and err.count("error: ") == 1, err
     assert digest(workdir / "checkpoints") == before
 
@@ -281,10 +281,10 @@ def test_08_a_full_disk_ends_it_by_name_and_leaves_the_checkpoint_before(whole, 
 def test_09_a_workdir_that_cannot_be_written_is_refused_before_anything_is_compiled(tmp_path):
     """Mounts the workdir read-only, because root ignores file permissions."""
     with tmpfs(tmp_path / "run", "ro"):
-        _, err = run(*TINY, f"--workdir={tmp_path / 'run'}", code=2)
+        _, err = run_here(*TINY, f"--workdir={tmp_path / 'run'}", code=2)
     assert err == f"error: --workdir={tmp_path / 'run'} cannot be written: Read-only file system\n"
     (tmp_path / "file").touch()
-    _, err = run(*TINY, f"--workdir={tmp_path / 'file'}", code=2)
+    _, err = run_here(*TINY, f"--workdir={tmp_path / 'file'}", code=2)
     assert err == f"error: --workdir={tmp_path / 'file'} is a file; give a folder\n"
 
 
@@ -307,7 +307,7 @@ def test_10_divergence_is_found_and_never_saved(tmp_path):
         with Checkpoints(tmp_path / "checkpoints")._open() as files:
             assert all(np.isfinite(a).all() for a in files.load(step).values()), step
     assert run(*jumps, code=4)[1].splitlines()[-1] == err.splitlines()[-1]  # resuming gives the same error
-    _, err = run(*jumps, "--config.checkpoint.every_steps=1000", "--allow_config_change", code=4)
+    _, err = run_here(*jumps, "--config.checkpoint.every_steps=1000", "--allow_config_change", code=4)
     assert "the loss is not finite at step 32 (looked at steps 31 to 40); the last good checkpoint is step 30" in err
 
 
@@ -331,7 +331,7 @@ def test_16_saved_on_2_devices_it_resumes_on_1_and_4(tmp_path):
 def test_16_resumed_past_its_end_it_is_complete(whole, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
-    out, _ = run(*TINY, "--config.train.epochs=5", f"--workdir={workdir}", "--allow_config_change")
+    out, _ = run_here(*TINY, "--config.train.epochs=5", f"--workdir={workdir}", "--allow_config_change")
     assert "resumed at step 300" in out and json.loads((workdir / "result.json").read_text())["steps"] == TOTAL
 
 
@@ -379,6 +379,6 @@ def test_24_any_test_interval_ends_and_another_batch_size_is_said_to_move_the_ep
     steps_of = (*NET, "--config.train.eval_every_epochs=0.01", "--config.checkpoint.every_steps=3")
     for number, change in ((5, ("30", "0.1")), (10, ("60", "0.4"))):
         batch, epochs = (f"--config.train.{k}={v}" for k, v in zip(("batch_size", "epochs"), change, strict=True))
-        out, _ = run(*steps_of, batch, epochs, f"--workdir={tmp_path}", "--allow_config_change")
+        out, _ = run_here(*steps_of, batch, epochs, f"--workdir={tmp_path}", "--allow_config_change")
         assert logged(tmp_path) == number == json.loads((tmp_path / "result.json").read_text())["steps"]
     assert "note: step 5 was epoch 0.10 when it was saved and is epoch 0.21 now, because train.batch_size or" in out

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]  # for a busy machine; on an idle one the whole file takes four minutes
 
-# LeNet-5 on scikit-learn's digits. All processes compile without optimisation, because runs last only seconds.
+# LeNet-5 on scikit-learn's digits.
 LENET = ("--config=configs/lenet.py:digits", "--config.optim.lr=0.003", "--config.train.epochs=1.5",
          "--config.train.batch_size=48", "--config.train.log_every_steps=3", "--config.checkpoint.every_steps=12",
          "--config.checkpoint.keep=3")  # fmt: skip
@@ -35,8 +35,7 @@ SILENCE = 10  # seconds of silence until a process counts as dead
 
 
 def environment(devices: int) -> dict[str, str]:
-    return {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # fmt: skip
+    return {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
 
 
 @pytest.fixture

@@ -1,4 +1,9 @@
-"""End-to-end tests of run.py, started as a subprocess like a user or a scheduler does."""
+"""End-to-end tests of run.py.
+
+`run` starts a process, as a user or a scheduler does; `run_here` runs the same program in the process of the tests, where
+nothing has to be imported. A process is started for what only a process can show: a run by a user, its kills, another number
+of devices, what is imported, exit codes and closed streams. Exit codes for every kind of error: test_bad_input.py.
+"""
 
 import json
 import os
@@ -18,19 +23,21 @@ from PIL import Image
 from convnets.models.pretrained import weights
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.trainer import Run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_here
 
 SMALL = ("--config=configs/lenet.py:digits", "--config.optim.lr=0.003", "--config.train.epochs=1.5",
          "--config.train.batch_size=48", "--config.train.log_every_steps=4", "--config.checkpoint.every_steps=6")  # fmt: skip
 
 
-def start(*arguments, devices=1):
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
+def start(*arguments, devices=2):
+    """Starts a process that compiles as a user's does."""
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu",
+                   "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}  # fmt: skip
     return subprocess.Popen([sys.executable, "run.py", *map(str, arguments)], cwd=ROOT, env=environment, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
 
 
-def run(*arguments, code=0, devices=1) -> tuple[str, str]:
+def run(*arguments, code=0, devices=2) -> tuple[str, str]:
     process = start(*arguments, devices=devices)
     out, err = process.communicate(timeout=240)
     assert process.returncode == code, (out, err)
@@ -70,35 +77,31 @@ def test_a_run_leaves_what_it_promises(finished):
     assert list((finished / "events").iterdir())
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_killed_and_started_again_is_the_run_never_stopped(finished, tmp_path, devices):
-    whole = finished
-    if devices > 1:
-        whole = tmp_path / "whole"
-        run(*SMALL, f"--workdir={whole}", devices=devices)
+def test_killed_and_started_again_is_the_run_never_stopped(finished, tmp_path):
+    """On two devices; on one: test_faults.py."""
     workdir, lines = tmp_path / "killed", tmp_path / "killed" / "metrics.jsonl"
     killed = 0
     for wanted in sorted(random.sample(range(1, 45), 2)):
-        process = start(*SMALL, f"--workdir={workdir}", devices=devices)
+        process = start(*SMALL, f"--workdir={workdir}")
         while process.poll() is None and (not lines.exists() or lines.read_text().count("\n") < wanted):
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
     assert killed, "no process was caught in time"
-    run(*SMALL, f"--workdir={workdir}", devices=devices)
-    ours, theirs = arrays(workdir), arrays(whole)
+    run(*SMALL, f"--workdir={workdir}")
+    ours, theirs = arrays(workdir), arrays(finished)
     assert ours.keys() == theirs.keys()
     for name in ours:
         assert np.array_equal(ours[name], theirs[name]), name
-    assert lines.read_text() == (whole / "metrics.jsonl").read_text()
+    assert lines.read_text() == (finished / "metrics.jsonl").read_text()
 
 
 def test_the_same_command_again_says_complete_and_draws_what_is_missing(finished):
     before, drawn = (finished / "result.json").read_text(), sorted(finished.glob("*.png"))
     for path in drawn:  # as if it had been killed between its result and its figures
         path.unlink()
-    out, _ = run(*SMALL, f"--workdir={finished}")
+    out, _ = run_here(*SMALL, f"--workdir={finished}")
     assert "already complete" in out and (finished / "result.json").read_text() == before
     assert len(drawn) >= 4 and sorted(finished.glob("*.png")) == drawn
 
@@ -108,13 +111,13 @@ def test_a_changed_config_is_refused_unless_allowed(finished, tmp_path):
     assert "loss: rbf_map -> mse; optim.lr: 0.003 -> 0.02" in err and err.count("\n") == 1
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
-    out, _ = run(*SMALL, f"--workdir={copy}", "--config.train.epochs=1.6", "--allow_config_change")
+    out, _ = run_here(*SMALL, f"--workdir={copy}", "--config.train.epochs=1.6", "--allow_config_change")
     assert "resumed at step 45" in out
     assert json.loads((copy / "result.json").read_text())["steps"] == 48
 
 
 def test_evaluate_finds_the_result_again(finished):
-    out, _ = run("--mode=evaluate", f"--workdir={finished}", "--config.evaluate.batch_size=7", devices=2)
+    out, _ = run("--mode=evaluate", f"--workdir={finished}", "--config.evaluate.batch_size=7", devices=1)
     result = json.loads((finished / "result.json").read_text())
     assert json.loads((finished / "evaluation.json").read_text())["top1_error"] == pytest.approx(result["top1_error"])
     assert f"{result['top1_error']:.2f} %" in out
@@ -123,7 +126,7 @@ def test_evaluate_finds_the_result_again(finished):
 def test_a_finished_run_is_tested_by_another_protocol(finished):
     before = (finished / "result.json").read_text()
     ops = "decode|resize(28)|pad(4)|center(32)|value_range(-0.1, 1.175)"
-    out, _ = run("--mode=evaluate", f"--workdir={finished}", f"--config.data.test_ops={ops}",
+    out, _ = run_here("--mode=evaluate", f"--workdir={finished}", f"--config.data.test_ops={ops}",
                  "--config.evaluate.protocol=ten_crop", "--config.evaluate.batch_size=64")  # fmt: skip
     found = json.loads((finished / "evaluation.json").read_text())
     assert (found["protocol"], found["views"], found["num_examples"], found["split_examples"]) == (
@@ -137,10 +140,12 @@ def test_a_finished_run_is_tested_by_another_protocol(finished):
 
 def test_an_ensemble_of_one_is_its_member_and_of_two_their_average(finished, tmp_path):
     other = tmp_path / "other"
-    run(*SMALL, "--config.train.seed=1", "--config.train.epochs=1", f"--workdir={other}")
+    run_here(*SMALL, "--config.train.seed=1", "--config.train.epochs=1", f"--workdir={other}")
     found, results = [], [json.loads((w / "result.json").read_text()) for w in (finished, other)]
     for n, workdirs in enumerate(([finished], [finished, other])):
-        out, _ = run("--mode=evaluate", f"--workdirs={','.join(map(str, workdirs))}", f"--workdir={tmp_path / str(n)}")
+        out, _ = run_here(
+            "--mode=evaluate", f"--workdirs={','.join(map(str, workdirs))}", f"--workdir={tmp_path / str(n)}"
+        )
         found.append(json.loads((tmp_path / str(n) / "evaluation.json").read_text()))
         assert f"average of {n + 1}" in out and all(w.name in out for w in workdirs)
     runs = [Run(ConfigDict(r["config"]), w) for r, w in zip(results, (finished, other), strict=True)]
@@ -155,38 +160,38 @@ def test_an_ensemble_of_one_is_its_member_and_of_two_their_average(finished, tmp
             assert {k: member[k] for k in ("top1_error", "top5_error")} == pytest.approx(
                 {k: result[k] for k in ("top1_error", "top5_error")}
             )
-    _, err = run("--mode=evaluate", f"--workdirs={finished},{tmp_path}", code=2)
+    _, err = run_here("--mode=evaluate", f"--workdirs={finished},{tmp_path}", code=2)
     assert f"{tmp_path} holds no run" in err
     kept = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**kept, "data": {**kept["data"], "test_split": "train"}}))
-    _, err = run("--mode=evaluate", f"--workdirs={finished},{other}", code=2)
+    _, err = run_here("--mode=evaluate", f"--workdirs={finished},{other}", code=2)
     assert "is tested on digits, test, " in err and "on digits, train" in err
 
 
 def test_exported_weights_score_as_the_run_they_are_from(finished, tmp_path):
     file = tmp_path / "lenet5.safetensors"
-    out, _ = run("--mode=export", f"--workdir={finished}", f"--weights={file}")
+    out, _ = run_here("--mode=export", f"--workdir={finished}", f"--weights={file}")
     assert "lenet5 of step 45: 60,000 parameters, under our own names" in out and str(file) in out
     saved, exported = arrays(finished), weights.read(file)[0]
     assert exported.keys() == {k for k in saved if k.startswith("params/")}
     for name in exported:
         assert exported[name].dtype == saved[name].dtype and np.array_equal(exported[name], saved[name]), name
     result = json.loads((finished / "result.json").read_text())
-    out, _ = run("--mode=evaluate", *SMALL, f"--weights={file}", f"--workdir={tmp_path / 'none'}")
+    out, _ = run_here("--mode=evaluate", *SMALL, f"--weights={file}", f"--workdir={tmp_path / 'none'}")
     assert f"{result['top1_error']:.2f} %" in out
     begun = ("--config.train.epochs=0.05", f"--config.model.init_from={file}", "--config.optim.lr=1e-9")
-    run(*SMALL, *begun, f"--workdir={tmp_path / 'begun'}")
+    run_here(*SMALL, *begun, f"--workdir={tmp_path / 'begun'}")
     assert json.loads((tmp_path / "begun" / "result.json").read_text())["top1_error"] == pytest.approx(
         result["top1_error"]
     )
     part = (*SMALL, *begun, "--config.model.init_layers=C1, C3,C5", f"--workdir={tmp_path / 'part'}")
-    run(*part, "--config.checkpoint.every_steps=1")
+    run_here(*part, "--config.checkpoint.every_steps=1")
     first = arrays(tmp_path / "part")
     same = {k.split("/")[1] for k in exported if np.allclose(first[k], saved[k], rtol=0, atol=1e-6)}
     assert same == {"C1", "C3", "C5"}
-    _, err = run("--mode=evaluate", *SMALL, "--weights=setup.cfg", code=5)
+    _, err = run_here("--mode=evaluate", *SMALL, "--weights=setup.cfg", code=5)
     assert "setup.cfg" in err and err.startswith("error: ")
-    _, err = run("--mode=evaluate", "--weights=/nowhere.pth", code=2)
+    _, err = run_here("--mode=evaluate", "--weights=/nowhere.pth", code=2)
     assert "--weights=/nowhere.pth does not exist" in err
 
 
@@ -201,10 +206,10 @@ def test_export_without_a_run_or_a_place_is_refused(finished, tmp_path):
         ([f"--workdir={finished}", "--weights=a.pth"], 2, "needs --weights=FILE.safetensors"),
         ([f"--workdir={finished}", f"--weights={tmp_path}/none/a.safetensors"], 2, "there is no such folder"),
     ]:
-        _, err = run("--mode=export", *arguments, code=code)
+        _, err = run_here("--mode=export", *arguments, code=code)
         assert message in err and err.count("\n") == 1, err
     (tmp_path / "a.safetensors").touch()
-    _, err = run("--mode=export", f"--workdir={finished}", there, code=2)
+    _, err = run_here("--mode=export", f"--workdir={finished}", there, code=2)
     assert "exists already" in err
 
 
@@ -216,19 +221,19 @@ def test_predict_guesses_and_stream_scores_as_resident(finished, tmp_path):
         names.append(tmp_path / f"{i}.png")
         image = Image.fromarray(np.round(digits.images[i] * (255 / 16)).astype(np.uint8))
         image.resize((40, 40), Image.Resampling.NEAREST).save(names[-1])
-    out, _ = run("--mode=predict", f"--workdir={finished}", f"--images={','.join(map(str, names))}")
+    out, _ = run_here("--mode=predict", f"--workdir={finished}", f"--images={','.join(map(str, names))}")
     assert out.count(".png") == 5 and out.count("%") == 15
-    run("--mode=evaluate", f"--workdir={finished}", "--config.data.loader=stream")
+    run_here("--mode=evaluate", f"--workdir={finished}", "--config.data.loader=stream")
     result, again = (json.loads((finished / f"{n}.json").read_text()) for n in ("result", "evaluation"))
     assert again["top1_error"] == pytest.approx(result["top1_error"])
-    _, err = run("--mode=predict", f"--workdir={finished}", f"--images={ROOT / 'setup.cfg'}", code=2)
+    _, err = run_here("--mode=predict", f"--workdir={finished}", f"--images={ROOT / 'setup.cfg'}", code=2)
     assert "cannot be read as an image" in err
 
 
 def test_visualize_looks_inside_runs_and_sets_them_side_by_side(finished, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
-    out, _ = run("--mode=visualize", f"--workdirs={finished},{copy}", f"--workdir={tmp_path}")
+    out, _ = run_here("--mode=visualize", f"--workdirs={finished},{copy}", f"--workdir={tmp_path}")
     assert "a Gabor function explains" in out and "360 images of test through 7 layers" in out
     names = ["filters", "gabors", "maps", "occlusion", "statistics", "units-high", "units-low", "units-middle"]
     assert sorted(p.stem for p in (finished / "inside").glob("*.png")) == names
@@ -241,25 +246,25 @@ def test_visualize_looks_inside_runs_and_sets_them_side_by_side(finished, tmp_pa
 
 
 def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
-    out, _ = run(*SMALL, "--config.train.epochs=0.8", "--profile=5", f"--workdir={tmp_path}")
+    out, _ = run_here(*SMALL, "--config.train.epochs=0.8", "--profile=5", f"--workdir={tmp_path}")
     assert f"trace of steps 11 to 15: {tmp_path}/profile" in out
     assert list((tmp_path / "profile").rglob("*.trace.json.gz")) and list((tmp_path / "profile").rglob("*.xplane.pb"))
-    out, _ = run(*SMALL, "--config.train.epochs=0.1", "--profile=5", f"--workdir={tmp_path / 'short'}")
+    out, _ = run_here(*SMALL, "--config.train.epochs=0.1", "--profile=5", f"--workdir={tmp_path / 'short'}")
     assert "no trace: the run ended before step 11" in out and (tmp_path / "short" / "result.json").exists()
 
 
 def test_describe_prints_the_papers_table():
-    out, _ = run("--mode=describe", "--config=configs/lenet.py:mnist", "--json")
+    out, _ = run_here("--mode=describe", "--config=configs/lenet.py:mnist", "--json")
     assert json.loads(out)["totals"]["parameters"] == 60000
     assert json.loads(out)["totals"]["multiply_adds"] == 326520
     assert json.loads(out)["totals"]["pooling_operations"] == 14 * 14 * 6 * 4 + 5 * 5 * 16 * 4
     assert [r["name"] for r in json.loads(out)["layers"]] == ["C1", "S2", "C3", "S4", "C5", "F6", "OUT"]
-    out, _ = run("--mode=describe", "--config=configs/base.py:alexnet", "--config.model.num_classes=1000")
+    out, _ = run_here("--mode=describe", "--config=configs/base.py:alexnet", "--config.model.num_classes=1000")
     assert "724,406,816" in out and "832 million" in out and "takes conv4 for ungrouped" in out
     assert "layers with weights: 8" in out and "five to six days on two GTX 580" in out and "sections 1 and 5" in out
     # 3 x 724,406,816 x 1.2 million images x 90 epochs in 6 and in 5 days
     assert "0.45 to 0.54 x 10^12 a second" in out
-    out, _ = run("--mode=describe")
+    out, _ = run_here("--mode=describe")
     assert "60,000" in out and "10 x 10 x 16" in out
 
 
@@ -293,20 +298,20 @@ def test_a_folder_of_images_trains_and_a_bad_one_is_named(tmp_path):
              "--config.data.loader=stream", "--config.data.train_ops=decode|inception_crop(32)|flip|standardize",
              "--config.data.test_ops=decode|resize_center_crop(32)|standardize", "--config.model.num_classes=2",
              "--config.train.batch_size=20", "--config.train.epochs=1", "--config.evaluate.batch_size=8")  # fmt: skip
-    out, _ = run(*birds, f"--workdir={tmp_path / 'a'}")
+    out, _ = run_here(*birds, f"--workdir={tmp_path / 'a'}")
     assert "data: train streamed, about" in out
     assert json.loads((tmp_path / "a" / "result.json").read_text())["num_examples"] == 8
-    out, _ = run("--mode=predict", f"--workdir={tmp_path / 'a'}", f"--images={tmp_path}/birds/val/a/0.jpg",
+    out, _ = run_here("--mode=predict", f"--workdir={tmp_path / 'a'}", f"--images={tmp_path}/birds/val/a/0.jpg",
                  "--config.data.test_ops=decode|resize_short(40)|center(32)|standardize")  # fmt: skip
     assert out.count(" %") == 2
     bad = tmp_path / "birds" / "val" / "a" / "4.jpg"
     bad.write_bytes(bad.read_bytes()[:300])
-    _, err = run("--mode=evaluate", f"--workdir={tmp_path / 'a'}", "--config.data.on_error=skip", code=3)
+    _, err = run_here("--mode=evaluate", f"--workdir={tmp_path / 'a'}", "--config.data.on_error=skip", code=3)
     assert err.splitlines()[-1].startswith(f"error: val, {bad}: ")
 
 
 def test_divergence_ends_the_run_and_keeps_no_bad_checkpoint(tmp_path):
-    _, err = run("--config=configs/lenet.py:digits", "--config.optim.lr=1e38",
+    _, err = run_here("--config=configs/lenet.py:digits", "--config.optim.lr=1e38",
                  "--config.train.log_every_steps=5", f"--workdir={tmp_path}", code=4)  # fmt: skip
     assert "the loss is not finite at step" in err and "no checkpoint was written yet" in err
     assert not Checkpoints(tmp_path / "checkpoints").steps()

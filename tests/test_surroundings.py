@@ -1,7 +1,7 @@
-"""Rows 22 to 32 of docs/reliability.md on real run.py processes: odd paths, lost files, signals, odd environments.
+"""Rows 22 to 32 of docs/reliability.md on real runs: odd paths, lost files, signals, odd environments.
 
 The number in a test's name is its row. The cases of each row are in the fast tests that the table names; here is one
-process for each way in which a run may meet them.
+run for each way in which it may meet them, in a process of its own where bits or the environment count.
 """
 
 import json
@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from convnets.errors import Preempted
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_here
 from tests.test_bad_input import last_line
 from tests.test_faults import NET, assert_same, digest, end, reach, run, start, steps, tmpfs
 
@@ -52,11 +52,11 @@ def test_22_and_23_runs_in_read_only_folders_are_read(finished, tmp_path):
     with tmpfs(folder, "size=20m"):
         shutil.copytree(finished, folder, dirs_exist_ok=True)
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-        said, _ = run("--mode=predict", f"--workdir={folder}", f"--images={picture},{other}")
+        said, _ = run_here("--mode=predict", f"--workdir={folder}", f"--images={picture},{other}")
         assert "a, b.png" in said and "c.png" in said
-        said, _ = run("--mode=evaluate", f"--workdirs={folder},{finished}")
+        said, _ = run_here("--mode=evaluate", f"--workdirs={folder},{finished}")
         assert "average of 2" in said
-        _, err = run("--mode=visualize", f"--workdir={folder}", code=2)
+        _, err = run_here("--mode=visualize", f"--workdir={folder}", code=2)
         assert f"draw elsewhere with --workdirs={folder} --workdir=FOLDER" in last_line(err)
 
 
@@ -73,7 +73,7 @@ def test_25_a_finished_run_without_checkpoints_is_trained_again_only_with_a_flag
     shutil.copytree(finished, workdir)
     shutil.rmtree(workdir / "checkpoints")
     before = digest(workdir)
-    _, err = run(*SHORT, f"--workdir={workdir}", code=2)
+    _, err = run_here(*SHORT, f"--workdir={workdir}", code=2)
     assert "no checkpoint is left in its folder 'checkpoints'" in last_line(err) and digest(workdir) == before
     run(*SHORT, f"--workdir={workdir}", "--restart")
     assert_same(workdir, finished)
@@ -88,11 +88,11 @@ def test_25_a_damaged_file_of_a_run_is_named_and_made_anew(finished, tmp_path):
     predict = ("--mode=predict", f"--workdir={workdir}", f"--images={tmp_path / 'a.png'}")
     for name, command in (("manifest.json", predict), ("config.json", train)):
         (workdir / name).write_bytes(b"")
-        _, err = run(*command, code=5)
+        _, err = run_here(*command, code=5)
         assert last_line(err).startswith(f"error: {workdir / name} is damaged: it is empty; remove it")
         (workdir / name).unlink()
     (workdir / "result.json").write_bytes(b"")
-    out, _ = run(*train)
+    out, _ = run_here(*train)
     assert f"{workdir / 'result.json'} is damaged: it is empty; the network is tested again" in out
     assert all(json.loads((workdir / name).read_text()) for name in ("config.json", "manifest.json"))
     wanted, found = (json.loads((w / "result.json").read_text()) for w in (finished, workdir))
@@ -104,7 +104,7 @@ def test_25_lost_lines_of_the_log_are_counted(finished, tmp_path):
     shutil.copytree(finished, workdir)
     log = (workdir / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     (workdir / "metrics.jsonl").write_bytes(b"".join([*log[:5], bytes(99) + b"\n", *log[8:], b'{"step": 31, \xff\xfe']))
-    out, _ = run(*SHORT, "--config.train.epochs=2", f"--workdir={workdir}", "--allow_config_change")
+    out, _ = run_here(*SHORT, "--config.train.epochs=2", f"--workdir={workdir}", "--allow_config_change")
     assert f"note: {workdir / 'metrics.jsonl'} holds 27 of the 30 steps so far" in out
     kept = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert kept == [1, 2, 3, 4, 5, *range(9, 61)]
@@ -173,7 +173,7 @@ def test_32_flags_in_a_file_are_flags(finished, tmp_path):
     assert_same(workdir, finished)
     assert "--config=configs/lenet.py:lenet1989" in json.loads((workdir / "manifest.json").read_text())["command"]
     file.write_text("--config.optim.lrr=1\n")
-    _, err = run(f"--flagfile={file}", code=2)
+    _, err = run_here(f"--flagfile={file}", code=2)
     assert "did you mean 'optim.lr'?" in last_line(err)
-    _, err = run("--flagfile=/nowhere", code=2)
+    _, err = run_here("--flagfile=/nowhere", code=2)
     assert last_line(err).startswith("error: --flagfile: ")

@@ -168,10 +168,11 @@ def _prepared(name: str, where: Path, split: str) -> Source:
     if len(records) != facts.num_examples:
         raise DataError(f"{name}: {len(records)} records found, {facts.num_examples} expected")
     wanted = {image: tf.io.FixedLenFeature([], tf.string), label: tf.io.FixedLenFeature([], tf.int64)}
+    to_bytes = _encode_floats if features[image].np_dtype == np.float32 else lambda encoded: encoded
 
     def parse(index, records):
         example = tf.io.parse_example(records, wanted)
-        return example[image], tf.cast(example[label], tf.int32)
+        return to_bytes(example[image]), tf.cast(example[label], tf.int32)
 
     info = Info(made.name, str(made.version), split, facts.num_examples, features[label].num_classes,
                 list(features[label].names), tuple(features[image].shape))  # fmt: skip
@@ -180,7 +181,7 @@ def _prepared(name: str, where: Path, split: str) -> Source:
         check_labels(source, first, parse(first, records.read(first))[1].numpy())  # a split without labels ends here
     except tf.errors.OpError as e:
         reason = e.message.splitlines()[0]
-        raise DataError(f"{name}: {records.name(0)} holds no '{image}' and '{label}': {reason}") from None
+        raise DataError(f"{name}: {records.name(0)}: '{image}' and '{label}' cannot be read: {reason}") from None
     return source
 
 
@@ -188,7 +189,7 @@ def _find_keys(name: str, info: Any) -> tuple[str, str]:
     """Returns the names of a data set's image and label: those meant for training, else the only ones.
 
     Raises:
-        DataError: there is no such pair, or its images are not read as 8-bit grey or colour.
+        DataError: there is no such pair, or its images are neither grey nor colour.
     """
     import tensorflow_datasets as tfds
 
@@ -204,11 +205,29 @@ def _find_keys(name: str, info: Any) -> tuple[str, str]:
             found = f"several: {', '.join(sorted(chosen))}" if chosen else f"none among {', '.join(sorted(features))}"
             raise DataError(f"{name} is not a classification data set: it needs one {what} and has {found}")
         pair.append(chosen[0])
-    kind, channels = np.dtype(features[pair[0]].np_dtype), features[pair[0]].shape[-1]
-    if kind != np.uint8 or channels not in (1, 3, 4):
-        has = f"{kind} images" if kind != np.uint8 else f"images of {channels or 'an unknown number of'} channels"
-        raise DataError(f"{name} has {has}; only 8-bit grey or colour images can be read, convert it to those")
+    channels = features[pair[0]].shape[-1]
+    if channels not in (1, 3, 4):
+        raise DataError(f"{name} has images of {channels or 'an unknown number of'} channels; only grey or colour images can be"
+                        " read, convert it to those")  # fmt: skip
     return pair[0], pair[1]
+
+
+def _encode_floats(encoded: Any) -> Any:
+    """Maps [n] float images as TFDS encodes them, four bytes a pixel in a PNG, to 8-bit grey PNGs: 0 to 1 becomes 0 to 255.
+
+    Raises:
+        tf.errors.OpError: an image is no such PNG, or a pixel is below 0, above 1 or NaN.
+    """
+    import tensorflow as tf
+
+    def encode(image):
+        pixels = tf.bitcast(tf.io.decode_png(image, 4), tf.float32)[..., None]
+        within = tf.reduce_all((pixels >= 0) & (pixels <= 1))
+        check = tf.debugging.assert_equal(within, True, "float pixels must be from 0 (black) to 1 (white)")
+        with tf.control_dependencies([check]):
+            return tf.io.encode_png(tf.cast(tf.round(255 * pixels), tf.uint8), compression=0)
+
+    return tf.map_fn(encode, encoded)
 
 
 def check_labels(source: Source, index: np.ndarray, labels: np.ndarray) -> None:

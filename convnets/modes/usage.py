@@ -211,7 +211,7 @@ def _sweep_flags(given: Any, mode: str) -> list[str]:
         return ["--grid is for --mode=sweep"] if given.grid else []
     if not (given.experiment or given.grid):
         return ["--mode=sweep needs --experiment, such as experiments/lenet.py, or --grid=LEAF=VALUE,VALUE,..."]
-    if given.grid and (given.experiment or given.size == "full"):
+    if given.grid and (given.experiment or given.size != "cpu"):
         return [f"--grid has no {'--experiment' if given.experiment else '--size'}: it is of one config, --config"]
     return ["--experiment has its own configs: leave out --config"] if given.experiment and given.config else []
 

@@ -10,7 +10,7 @@ statistics.png  mean and standard deviation of every channel, and dead inputs, a
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,9 @@ EXAMPLES = 2000  # number of test images for the statistics, from the first on
 CHANNELS, BEST = 8, 6  # channels shown per layer, and images shown per channel
 FITTED, NOISE = 128, 24  # maximum number of fitted filters, and number of noise filters
 LAYERS = 12  # maximum number of layers with plotted feature maps
+
+# The name of a figure's file, and what draws it there. Figures are drawn after all numbers are written.
+Figure = tuple[str, Callable[[Path], None]]
 
 
 class Subject(NamedTuple):
@@ -70,11 +73,15 @@ def visualize(
     folder.mkdir(parents=True, exist_ok=True)
     title = subject.name + (f" on {subject.split.info.name}" if subject.split else "")
     found: dict[str, Any] = {"model": subject.name, "weights": file, "step": step, "commit": provenance.commit()}
-    found |= _filters(subject, folder, title)
+    figures: list[Figure] = []
+    found |= _filters(subject, title, figures)
     if subject.split:
-        found |= _survey(subject, folder, title)
-    found |= _picture(config, subject, workdir, folder, images, invert, title)
+        found |= _survey(subject, title, figures)
+    found |= _picture(config, subject, workdir, images, invert, title, figures)
     files.write_json(folder / "inside.json", found)
+    for name, draw in figures:
+        with drawing.guard(folder / name):
+            draw(folder / name)
     print(f"written to {folder}:\n  " + "  ".join(sorted(p.name for p in folder.iterdir())))
     return found
 
@@ -109,17 +116,16 @@ def _subject(config: ConfigDict, workdir: Path, file: str, with_data: bool) -> t
     return Subject(name, config.loss, model, variables, ops, split, layers), step
 
 
-# Figures ------------------------------------------------------------------------------------------------------------
+# Numbers, and what draws their figures -------------------------------------------------------------------------------
 
 
-def _filters(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
+def _filters(subject: Subject, title: str, figures: list[Figure]) -> dict[str, Any]:
     first = activations.first_filters(subject.model, subject.variables, subject.layers)
     if first is None:
         return {}
     name, kernel = first
     kernel = kernel[..., :FITTED]
-    with drawing.guard(folder / "filters.png"):
-        run_plots.plot_filters(kernel, folder / "filters.png", f"{title}: filters of {name}")
+    figures.append(("filters.png", lambda path: run_plots.plot_filters(kernel, path, f"{title}: filters of {name}")))
     if min(kernel.shape[:2]) < gabor.SMALLEST:
         size = " x ".join(map(str, kernel.shape[:2]))
         print(f"filters of {name} are {size}: too small to tell a Gabor function from anything else")
@@ -127,8 +133,8 @@ def _filters(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
     projected, shares = gabor.grey(kernel)
     fits = [gabor.fit(f) for f in projected]
     chance = gabor.noise(projected.shape[1:], NOISE)
-    with drawing.guard(folder / "gabors.png"):
-        network_plots.plot_gabors(projected, fits, chance, folder / "gabors.png", f"{title}: {name}")
+    plot = network_plots.plot_gabors
+    figures.append(("gabors.png", lambda path: plot(projected, fits, chance, path, f"{title}: {name}")))
     middle, by_chance = (float(np.median(v)) for v in ([f.explained for f in fits], chance))
     print(f"filters of {name}: a Gabor function explains {middle:.0%} of the median filter, {by_chance:.0%} of noise;"
           f" {sum(f.striped for f in fits)} of {len(fits)} have stripes")  # fmt: skip
@@ -139,7 +145,7 @@ def _filters(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
     return {"filters": {"layer": name, "gabors": _short(gabors), "noise_explained": _short(chance.tolist())}}
 
 
-def _survey(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
+def _survey(subject: Subject, title: str, figures: list[Figure]) -> dict[str, Any]:
     split = subject.split
     assert split
     count = min(split.info.num_examples, EXAMPLES)
@@ -148,8 +154,8 @@ def _survey(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
     batch = min(max(400 * 32 * 32 // pixels, 1), 200, count)
     found = activations.collect_statistics(subject.model, subject.variables, _inputs(split, count, batch))
     lines = activations.statistics(subject.layers, found)
-    with drawing.guard(folder / "statistics.png"):
-        network_plots.plot_statistics({subject.name: lines}, folder / "statistics.png", title)
+    plot = network_plots.plot_statistics
+    figures.append(("statistics.png", lambda path: plot({subject.name: lines}, path, title)))
     units = []
     for level, layer in zip(("low", "middle", "high"), activations.levels(subject.layers), strict=False):
         channels = found[layer.name]
@@ -159,21 +165,24 @@ def _survey(subject: Subject, folder: Path, title: str) -> dict[str, Any]:
             squares = [activations.patch(layer, channels.place[i, channel]) for i in indices]
             rows.append({"channel": channel, "images": indices.tolist(), "squares": squares,
                          "peaks": channels.peak[indices, channel].tolist()})  # fmt: skip
-        wanted = sorted({i for row in rows for i in row["images"]})
-        shown = dict(zip(wanted, _pick(split, wanted), strict=True))
-        drawn = [(r["channel"], [(shown[i], s) for i, s in zip(r["images"], r["squares"], strict=True)]) for r in rows]
-        with drawing.guard(folder / f"units-{level}.png"):
-            network_plots.plot_units(
-                drawn, folder / f"units-{level}.png", f"{title}: what excites channels of {layer.name} most"
-            )
+        heading = f"{title}: what excites channels of {layer.name} most"
+        figures.append((f"units-{level}.png", functools.partial(_draw_units, split, rows, heading)))
         units.append({"level": level, "layer": layer.name, "receptive_field": layer.receptive_field, "rows": rows})
     return {"split": split.info.split, "examples": count, "units": _short(units), "statistics": _short(lines)}
 
 
+def _draw_units(split: dataset.Split, rows: list[dict[str, Any]], title: str, path: Path) -> None:
+    wanted = sorted({i for row in rows for i in row["images"]})
+    shown = dict(zip(wanted, _pick(split, wanted), strict=True))
+    drawn = [(r["channel"], [(shown[i], s) for i, s in zip(r["images"], r["squares"], strict=True)]) for r in rows]
+    network_plots.plot_units(drawn, path, title)
+
+
 def _picture(
-    config: ConfigDict, subject: Subject, workdir: Path, folder: Path, images: Sequence[str], invert: bool, title: str
-) -> dict[str, Any]:
-    """Plots the feature maps and the occlusion map of one image; returns their numbers."""
+    config: ConfigDict, subject: Subject, workdir: Path, images: Sequence[str], invert: bool, title: str,
+    figures: list[Figure],
+) -> dict[str, Any]:  # fmt: skip
+    """Returns the numbers of one image's occlusion map; its feature maps are a figure."""
     shape = subject.model.input_shape
     facts = load_facts(workdir, subject.model, subject.split)
     if images:
@@ -195,14 +204,13 @@ def _picture(
     drawn = [drawn[i] for i in np.unique(np.linspace(0, len(drawn) - 1, LAYERS).astype(int))] if drawn else []
     if drawn:
         maps = [(r.name, np.asarray(found[r.name][1][0])) for r in drawn]
-        with drawing.guard(folder / "maps.png"):
-            network_plots.plot_maps(image[0], maps, folder / "maps.png", f"{title}: {what}, taken for {name}")
+        taken = f"{title}: {what}, taken for {name}"
+        figures.append(("maps.png", lambda path: network_plots.plot_maps(image[0], maps, path, taken)))
     side, stride = (max(min(shape[:2]) // n, 1) for n in (4, 16))
     occlusion = activations.occlude(lambda v: score(v)[:, guess], image[0], side, stride)
     quantity = "output" if subject.loss in NO_PROBABILITIES else "probability"
-    with drawing.guard(folder / "occlusion.png"):
-        network_plots.plot_occlusion(image[0], occlusion, float(whole[guess]), folder / "occlusion.png",
-                                     f"{title}: {what}", f"{quantity} of {name}")  # fmt: skip
+    figures.append(("occlusion.png", lambda path: network_plots.plot_occlusion(
+        image[0], occlusion, float(whole[guess]), path, f"{title}: {what}", f"{quantity} of {name}")))  # fmt: skip
     lowest = float(occlusion.values.min())
     print(
         f"{what} is taken for {name}: {quantity} {whole[guess]:.3g}, with a square of {side} over it {lowest:.3g} at least"

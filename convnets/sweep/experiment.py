@@ -29,7 +29,8 @@ from convnets.sweep.metrics import AT_TESTS, METRICS
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "experiments"
-SIZES = ("cpu", "full")
+SIZES = ("cpu", "full")  # of results
+RUNNABLE = (*SIZES, "pilot")
 FIRST_PILOT_SEED = 1000  # seeds from here on choose recipes and are never counted
 Side = str | tuple[str, str]  # a row's label, or (label, name of one of the row's tests)
 
@@ -140,6 +141,8 @@ class Experiment(NamedTuple):
         metric: a key of METRICS with its arguments, such as 'test_error' or 'steps_to_train_error(25)'.
         cpu: the experiment scaled down to two CPU cores.
         full: the experiment at the paper's size.
+        pilot: the runs that chose the recipe, such as the learning rate of each row: seeds from FIRST_PILOT_SEED on, tested
+            on held-out training images. It has no results; the sweep's summary shows the best row.
         source: the paper; the `where` of rows and claims refers to it.
         x: the quantity on the x axis of the rows' `x`, such as 'layers'.
     """
@@ -148,6 +151,7 @@ class Experiment(NamedTuple):
     metric: str
     cpu: Scale | None = None
     full: Scale | None = None
+    pilot: Scale | None = None
     source: str = ""
     x: str = ""
 
@@ -178,7 +182,7 @@ def load_experiments() -> dict[str, Experiment]:
 def check_experiment(experiment: Experiment) -> list[str]:
     """Returns the problems of an experiment's data, one line each; its configs are not loaded."""
     found = []
-    for name, size in ((name, getattr(experiment, name)) for name in SIZES):
+    for name, size in ((name, getattr(experiment, name)) for name in RUNNABLE):
         rows = {row.label: row for row in (size.rows if size else ())}
         if size and len(rows) < len(size.rows):
             found.append(f"{name}: two rows have the same label")
@@ -202,4 +206,8 @@ def check_experiment(experiment: Experiment) -> list[str]:
                 op_string.parse(metric, METRICS, skip=1)
             except UsageError as e:
                 found.append(f"{name}: {e}")
+    if experiment.pilot and experiment.pilot.first_seed < FIRST_PILOT_SEED:
+        found.append(
+            f"pilot: first_seed is {experiment.pilot.first_seed}; the seeds of pilots begin at {FIRST_PILOT_SEED}"
+        )
     return found

@@ -8,7 +8,7 @@ import pytest
 from convnets import models
 from convnets.analysis import activations, gabor
 from convnets.models.summary import capture, summarize
-from tests.conftest import filled, quick_jit
+from tests.conftest import filled
 
 
 def stack(layers, side=12, seed=0):
@@ -61,7 +61,7 @@ def test_what_layers_give_is_what_linen_captures():
     model, variables = stack("conv(4, 3)|norm|relu|inception(2, 2, 2, 2, 2, 2)|mean|out")
     images = np.random.default_rng(0).standard_normal((2, 12, 12, 1), np.float32)
 
-    @quick_jit
+    @jax.jit
     def both(variables):
         captured = model.apply(variables, images, capture_intermediates=True, mutable=["intermediates"])[1]
         return capture(model, variables, images), captured["intermediates"]

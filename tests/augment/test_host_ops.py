@@ -29,12 +29,24 @@ def show(text, encoded, seed=0, test=False, channels=3):
     return host_ops.apply(host, np.array([0, seed << 8], np.int64), encoded, channels).numpy()
 
 
+def windows(text, h, w, seeds):
+    """Returns the crop windows [n, 4] that an op string takes from an h x w image, one for each seed."""
+    import tensorflow as tf
+
+    encoded, calls = encode(np.zeros((h, w, 3), np.uint8)), pipeline.parse("decode|" + text)[0]
+
+    def take(seed):
+        image = host_ops.begin(encoded, 3)
+        for place, call in enumerate(calls):
+            image = call(tf.stack([0, 256 * seed + place]), image)
+        return image.windows[0]
+
+    compiled = tf.function(take, input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
+    return np.array([compiled(seed).numpy() for seed in seeds])
+
+
 def window(text, h, w, seed=0):
-    """Returns the crop window that an op string takes from an h x w image."""
-    image = host_ops.begin(encode(np.zeros((h, w, 3), np.uint8)), 3)
-    for place, call in enumerate(pipeline.parse("decode|" + text)[0]):
-        image = call(np.array([0, (seed << 8) + place], np.int64), image)
-    return image.windows.numpy()[0]
+    return windows(text, h, w, [seed])[0]
 
 
 def resized(pixels, h, w):
@@ -145,7 +157,7 @@ def test_the_same_operation_on_host_and_device():
 
 
 def test_crops_are_everywhere_alike():
-    at = np.array([window("resize_short(100)|crop(60)", 100, 130, seed) for seed in range(600)])
+    at = windows("resize_short(100)|crop(60)", 100, 130, range(600))
     assert set(map(tuple, at[:, 2:].tolist())) == {(60.0, 60.0)}
     for place, room in ((at[:, 0], 40), (at[:, 1], 70)):
         assert place.min() == 0 and place.max() == room
@@ -155,7 +167,7 @@ def test_crops_are_everywhere_alike():
 
 
 def test_resize_short_draws_every_side():
-    sides = np.array([60 * 100 / window("resize_short(100, 104)|crop(60)", 1000, 1300, s)[2] * 10 for s in range(500)])
+    sides = 60 * 100 / windows("resize_short(100, 104)|crop(60)", 1000, 1300, range(500))[:, 2] * 10
     counts = np.bincount(np.round(sides).astype(int))[100:]
     assert len(counts) == 5 and np.all(np.abs(counts - 100) < 40)
 
@@ -173,7 +185,7 @@ def common_inception_crops(h, w, n):
 
 def test_inception_crops_have_the_papers_areas_and_aspects():
     h, w = 300, 400
-    top, left, height, width = np.array([window("inception_crop(64)", h, w, seed) for seed in range(800)]).T
+    top, left, height, width = windows("inception_crop(64)", h, w, range(800)).T
     assert np.all(top >= 0) and np.all(left >= 0) and np.all(top + height <= h) and np.all(left + width <= w)
     area, aspect = height * width / (h * w), width / height
     assert 0.075 < area.min() < 0.1 and area.max() > 0.9

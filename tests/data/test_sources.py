@@ -21,22 +21,28 @@ SIZE, CLASSES = 6, 3
 LABELS = {"train": [0, 1, 2, 0, 1, 2], "validation": [0, 1, 2, 0, -1, 0], "test": [-1] * 6}  # test has no labels
 
 
-def make(folder, features, supervised=None, name="made"):
+def draw(feature, number, brightest=1.0):
+    """Returns random pixels over the whole range of an image feature's type; floats from 0 to `brightest`."""
+    rng, kind, shape = np.random.default_rng(number), np.dtype(feature.np_dtype), tuple(n or 8 for n in feature.shape)
+    if kind == np.float32:
+        return rng.random(shape, np.float32) * np.float32(brightest)
+    return rng.integers(0, 256**kind.itemsize, shape).astype(kind)
+
+
+def make(folder, features, supervised=None, name="made", brightest=1.0):
     """Writes a data set of six images; it is read without the class that wrote it."""
 
     def info(self):
         return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features), supervised_keys=supervised)
 
     def examples(self, labels):
-        rng = np.random.default_rng(0)
         for i, label in enumerate(labels):
             values = {}
             for key, feature in features.items():
                 if isinstance(feature, tfds.features.ClassLabel):
                     values[key] = label
                 elif isinstance(feature, tfds.features.Image):
-                    kind, shape = np.dtype(feature.np_dtype), tuple(n or 8 for n in feature.shape)
-                    values[key] = rng.integers(0, 255, shape).astype(kind)
+                    values[key] = draw(feature, i, brightest)
                 else:
                     values[key] = i
             yield i, values
@@ -88,10 +94,8 @@ def test_other_key_names_are_read(features, supervised, tmp_path):
         ({"a": IMAGE, "b": IMAGE, "label": LABEL}, "it needs one image and has several: a, b"),
         ({"image": IMAGE, "coarse": LABEL, "fine": LABEL}, "it needs one class label and has several: coarse, fine"),
         ({"image": IMAGE, "id": np.int64}, "it needs one class label and has none among id, image"),
-        ({"image": tfds.features.Image(shape=(8, 8, 2)), "label": LABEL}, "has images of 2 channels; only 8-bit"),
+        ({"image": tfds.features.Image(shape=(8, 8, 2)), "label": LABEL}, "has images of 2 channels; only grey or colour"),
         ({"id": np.int64, "label": LABEL}, "it needs one image and has none among id, label"),
-        ({"image": tfds.features.Image(shape=(8, 8, 1), dtype=np.uint16), "label": LABEL}, "has uint16 images; only 8-bit"),
-        ({"image": tfds.features.Image(shape=(8, 8, 1), dtype=np.float32), "label": LABEL}, "has float32 images; only 8-bit"),
     ],
 )  # fmt: skip
 def test_other_data_are_refused_in_one_line(features, message, tmp_path):
@@ -99,6 +103,38 @@ def test_other_data_are_refused_in_one_line(features, message, tmp_path):
     with pytest.raises(DataError) as caught:
         find(tmp_path)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+FLOATS = tfds.features.Image(shape=(8, 8, 1), dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    "image, to_bytes",
+    [(tfds.features.Image(shape=(8, 8, n), dtype=np.uint16), lambda values: values >> 8) for n in (1, 3, 4)]
+    + [(FLOATS, lambda values: np.round(255 * values))],
+    ids=["16 bits, grey", "16 bits, colours", "16 bits, transparent", "floats"],
+)
+def test_images_of_16_bits_and_of_floats_are_read_as_bytes(image, to_bytes, tmp_path):
+    make(tmp_path, {"image": image, "label": LABEL})
+    source, stream = find(tmp_path)
+    (batch,) = stream(evaluation_schedule(SIZE, SIZE))
+    expected = [to_bytes(draw(image, i)).astype(np.uint8) for i in range(SIZE)]
+    assert batch["image"].shape == (SIZE, *image.shape) and source.info.image_shape == image.shape
+    assert sorted(map(bytes, batch["image"])) == sorted(map(bytes, expected))
+
+
+@pytest.mark.parametrize("brightest", [2.0, -1.0, np.nan])
+def test_floats_beyond_0_to_1_are_named(brightest, tmp_path):
+    message = r"record \d: .*float pixels must be from 0 \(black\) to 1 \(white\)$"
+    for folder, most in (("right", 1.0), ("wrong", brightest)):
+        make(tmp_path / folder, {"image": FLOATS, "label": LABEL}, brightest=most)
+    with pytest.raises(DataError, match=message):  # at the start, the first image of the set
+        find(tmp_path / "wrong")
+    source, stream = find(tmp_path / "right")
+    files = [str(path) for path in (tmp_path / "wrong").glob("made/*/made-train*")]
+    stream.source = source._replace(reader=Records([(path, SIZE, 0) for path in files]))
+    with pytest.raises(DataError, match=message):  # in the pipeline, any other
+        list(stream(evaluation_schedule(SIZE, SIZE)))
 
 
 @pytest.mark.parametrize("split", ["train[:0]", "train[3:3]", "train[:0%]", "train[4:2]", "train[:0]+test[:0]"])
@@ -135,7 +171,7 @@ def test_a_record_without_the_keys_is_explained(tmp_path):
     make(tmp_path, {"image": IMAGE, "label": LABEL})
     facts = next(tmp_path.glob("made/*/features.json"))
     facts.write_text(facts.read_text().replace('"label"', '"class"'))
-    with pytest.raises(DataError, match=r"record 0 holds no 'image' and 'class': "):
+    with pytest.raises(DataError, match=r"record 0: 'image' and 'class' cannot be read: "):
         find(tmp_path)
 
 

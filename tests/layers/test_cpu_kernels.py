@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from convnets.layers import cpu_kernels, pooling
-from tests.conftest import quick_jit
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
 TYPES = pytest.mark.parametrize("dtype", list(TOLERANCE))
@@ -28,7 +27,7 @@ def compare(ours, plain, arguments, dtype, seed=1):
         return y, *back(g)
 
     wide = [a.astype(jnp.float32) for a in arguments]
-    found, wanted = quick_jit(functools.partial(run, ours))(*arguments), run(plain, *wide)
+    found, wanted = jax.jit(functools.partial(run, ours))(*arguments), run(plain, *wide)
     for value, right in zip(found, wanted, strict=True):
         assert value.shape == right.shape
         error = np.abs(np.asarray(value, np.float32) - right).max() / max(np.abs(right).max(), 1e-30)

@@ -1,7 +1,5 @@
 """GoogLeNet and BN-Inception: the papers' tables module by module, and auxiliary heads that exist only in training."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -136,12 +134,6 @@ def test_initial_weights_are_caffes(name):
     assert all(v.dtype == jnp.float32 for v in name_leaves(init(model, image(SMALL[name]))).values())
 
 
-# A big network on two small images spends most of its time in XLA compilation, half of that on optimisation.
-quick = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-)
-
-
 def filled(model, x):
     """Draws the model's variables from its initial distributions with NumPy: compiling 130 draws is slow."""
     rng = np.random.default_rng(0)
@@ -160,7 +152,7 @@ def test_evaluation_does_not_depend_on_the_heads():
     broken = {
         k: jax.tree.map(lambda v: v * np.float32("nan"), v) if k.startswith("loss") else v for k, v in params.items()
     }
-    evaluate = quick(lambda p: model.apply({"params": p}, x, train=False))
+    evaluate = jax.jit(lambda p: model.apply({"params": p}, x, train=False))
     y = np.asarray(evaluate(broken))
     assert y.shape == (2, 10)
     assert np.isfinite(y).all() and (y != 0).any()
@@ -215,14 +207,14 @@ def test_networks_of_the_ablation():
 
     plain, baseline = create(norm=False, lrn=True, dropout=0.4), create(lrn=True, dropout=0.4)
     x = image(64, 2)
-    normed, biased = init(create(), x), init(plain, x)
+    normed, biased, both = (init(model, x) for model in (create(), plain, baseline))
     channels = sum(v.size for k, v in name_leaves(normed["params"]).items() if k.endswith("scale"))
     assert channels == 11_295_240 - 11_285_224  # the published count has one more bias for every map
     assert sum(v.size for v in name_leaves(biased).values()) == 11_285_224 - channels
     assert "batch_stats" not in biased
-    assert name_leaves(init(baseline, x)).keys() == name_leaves(normed).keys()
-    for model in (plain, baseline, create(activation="sigmoid")):
-        assert scores(model, init(model, x), x, train=True).shape == (2, 1000)
+    assert name_leaves(both).keys() == name_leaves(normed).keys()
+    for model, variables in ((plain, biased), (baseline, both), (create(activation="sigmoid"), normed)):
+        assert scores(model, variables, x, train=True).shape == (2, 1000)
     names = [r.name for r in summarize(baseline, (224, 224, 3))]
     assert names.index("pool1") + 1 == names.index("norm1")
     assert names.index("norm2") + 1 == names.index("pool2")

@@ -18,7 +18,7 @@ from convnets.models.graph import build_graph, count_depth
 from convnets.models.paper_costs import STATED
 from convnets.models.summary import sum_costs, summarize, summarize_trace, trace_layers
 from tests.analysis.test_graph_layout import assert_clear
-from tests.conftest import ROOT, filled, quick_jit
+from tests.conftest import ROOT, filled
 
 # {name: {"classes", "parameters", "multiply_adds", "depth": layers with weights on the longest path, "additions",
 # "concatenations", "sizes": {layer: output}}}; the numbers come from the papers' tables or from arithmetic on them, never
@@ -99,7 +99,7 @@ def test_alexnet_scores_larger_images_densely(side, shape):
 def test_alexnet_begins_with_the_weights_of_its_table():
     for name, biases, std in (("paper", 1.0, 0.01), ("caffe", 0.1, 0.005)):
         model = models.create("alexnet", 5, "float32", **TINY | {"units": 64}, init_weights=name)
-        params = quick_jit(model.init)(jax.random.key(0), jnp.zeros((1, 224, 224, 3)))["params"]
+        params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 224, 224, 3)))["params"]
         for layer, weights in params.items():
             expected = biases if layer in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0
             assert jnp.all(weights["bias"] == jnp.float32(expected)), layer
@@ -110,8 +110,8 @@ def test_alexnet_begins_with_the_weights_of_its_table():
 def test_dropout_is_random_in_training_only():
     model = models.create("cuda_convnet_13pct", 10, "float32", dropout=0.5, init_weights="he")
     x = jax.random.normal(jax.random.key(0), (2, 24, 24, 3))
-    variables = quick_jit(model.init)(jax.random.key(1), x)
-    apply = quick_jit(model.apply, static_argnames="train")
+    variables = jax.jit(model.init)(jax.random.key(1), x)
+    apply = jax.jit(model.apply, static_argnames="train")
     one, other = (apply(variables, x, train=True, rngs={"dropout": jax.random.key(k)}) for k in (2, 3))
     assert not jnp.allclose(one, other)
     assert jnp.array_equal(apply(variables, x, train=False), apply(variables, x, train=False))
@@ -156,7 +156,7 @@ def test_activation_and_normalization_of_cuda_convnet(act, value):
     variables["params"]["conv1"] = {"kernel": np.zeros((5, 5, 3, 32), np.float32), "bias": np.full(32, -2, np.float32)}
     keep = lambda module, _: module.name == "pool1"  # noqa: E731
     x = np.zeros((2, 32, 32, 3), np.float32)
-    _, seen = quick_jit(functools.partial(model.apply, capture_intermediates=keep))(variables, x)
+    _, seen = jax.jit(functools.partial(model.apply, capture_intermediates=keep))(variables, x)
     np.testing.assert_allclose(seen["intermediates"]["pool1"]["__call__"][0], value, rtol=1e-5)
 
     normed = models.create("cuda_convnet_26pct", 10, "float32", act=act, batch_norm=True)
@@ -164,7 +164,7 @@ def test_activation_and_normalization_of_cuda_convnet(act, value):
     assert set(like["batch_stats"]) == {"bn1", "bn2", "bn3"}
     variables = filled(like) | {"params": filled(like)["params"] | {"conv1": variables["params"]["conv1"]}}
     variables["params"]["bn1"]["bias"] = np.zeros(32, np.float32)
-    apply = quick_jit(functools.partial(normed.apply, train=True, capture_intermediates=keep, mutable=["batch_stats"]))
+    apply = jax.jit(functools.partial(normed.apply, train=True, capture_intermediates=keep, mutable=["batch_stats"]))
     _, seen = apply(variables, x)
     np.testing.assert_allclose(seen["intermediates"]["pool1"]["__call__"][0], 0.5 * (act == "sigmoid"), atol=1e-6)
 

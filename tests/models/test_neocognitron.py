@@ -14,7 +14,6 @@ from convnets.runtime import parallel
 from convnets.training import train_step
 from convnets.training.optimizer import make_recipe
 from convnets.training.state import create_state
-from tests.conftest import quick_jit
 
 RNG = np.random.default_rng(0)
 
@@ -25,7 +24,7 @@ def s_layer(planes=3, r=4.0, padding=1, column=3):
 
 def learned(layer, u, b=0.5):
     """Returns variables with a nonzero inhibition."""
-    variables = quick_jit(layer.init)(jax.random.key(0), u)
+    variables = jax.jit(layer.init)(jax.random.key(0), u)
     return {"params": {**variables["params"], "b": jnp.full(layer.planes, b, jnp.float32)}}
 
 
@@ -52,7 +51,7 @@ def test_s_cells_are_the_papers_equation():
     layer, u = s_layer(), RNG.random((2, 6, 6, 2), np.float32)
     variables = learned(layer, u)
     params = jax.tree.map(np.asarray, variables["params"])
-    ours = np.asarray(quick_jit(layer.apply)(variables, u))
+    ours = np.asarray(jax.jit(layer.apply)(variables, u))
     theirs = np.stack([by_hand(image, params["a"], params["b"], 4.0, 0.8, 1)[0] for image in u])
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     assert 0.2 < np.mean(theirs > 0) < 0.98  # some cells are silent, some are not
@@ -60,7 +59,7 @@ def test_s_cells_are_the_papers_equation():
 
 def test_c_cells_are_the_papers_equation():
     layer, u = CCells(0.9, 16.0, 0.5, 3, 2, ((1, 2), (1, 2))), RNG.random((1, 6, 6, 4), np.float32)
-    ours = np.asarray(quick_jit(layer.apply)({}, u))
+    ours = np.asarray(jax.jit(layer.apply)({}, u))
     d, padded = fading(3, 0.9, 16.0)[..., 0, 0], np.pad(u[0], ((1, 2), (1, 2), (0, 0)))
     assert d.sum() == pytest.approx(16) and d[1, 1] > d[0, 1] > d[0, 0] and d[0, 1] == d[1, 2]
     assert ours.shape == (1, 4, 4, 4)
@@ -92,7 +91,7 @@ def test_representatives_follow_the_rule_of_s_columns(side, shape):
     u[1] *= RNG.random(shape) < 0.05  # mostly silent
     u[2] = np.round(u[2], 1)  # with ties
     u[3] = 0
-    chosen = np.asarray(quick_jit(representatives, static_argnums=1)(jnp.asarray(u), side))
+    chosen = np.asarray(jax.jit(representatives, static_argnums=1)(jnp.asarray(u), side))
     assert chosen.sum((1, 2)).max() <= 1  # at most one in a plane
     for image, marks in zip(u, chosen, strict=True):
         assert {tuple(v) for v in np.argwhere(marks)} == columns(image, side)
@@ -104,9 +103,9 @@ def test_representatives_follow_the_rule_of_s_columns(side, shape):
 def test_reinforcement_is_what_representatives_see():
     layer, u = s_layer(planes=8, column=5), RNG.random((2, 6, 6, 2), np.float32)
     variables = learned(layer, u, b=0.1)
-    s, changed = quick_jit(functools.partial(layer.apply, mutable=["reinforcement"]))(variables, u)
+    s, changed = jax.jit(functools.partial(layer.apply, mutable=["reinforcement"]))(variables, u)
     found, params = changed["reinforcement"], jax.tree.map(np.asarray, variables["params"])
-    chosen = np.asarray(quick_jit(representatives, static_argnums=1)(s, 5))
+    chosen = np.asarray(jax.jit(representatives, static_argnums=1)(s, 5))
     a, b = np.zeros_like(params["a"]), np.zeros(8)
     for image, marks in zip(u, chosen, strict=True):
         _, v, c, padded = by_hand(image, params["a"], params["b"], 4.0, 0.8, 1)
@@ -144,7 +143,7 @@ def test_a_step_reinforces_and_leaves_the_others_alone():
     image = np.zeros((1, 16, 16, 1), np.float32)
     image[0, 3:13, 7] = 1
     model, before, after = one_step(image, [3])
-    reinforce = quick_jit(functools.partial(model.apply, train=True, mutable=["reinforcement"]))
+    reinforce = jax.jit(functools.partial(model.apply, train=True, mutable=["reinforcement"]))
     _, changed = reinforce({"params": before}, image)
     for layer, q in (("US1", 1), ("US2", 16), ("US3", 16)):
         own = changed["reinforcement"][layer]
@@ -154,15 +153,15 @@ def test_a_step_reinforces_and_leaves_the_others_alone():
         assert 0 < moved.sum() < 24 and np.array_equal(moved, after[layer]["b"] > before[layer]["b"])
     (row,) = np.argwhere(np.any(after["readout"]["kernel"][0, 0] != 0, axis=1))  # only the winner's row
     assert np.argmax(after["readout"]["kernel"][0, 0, row[0]]) == 3
-    assert not np.any(quick_jit(model.apply)({"params": after}, np.zeros_like(image)))  # no response gives no class
+    assert not np.any(jax.jit(model.apply)({"params": after}, np.zeros_like(image)))  # no response gives no class
 
 
 def test_a_shift_by_one_shifts_s1_by_one():
     model = models.create("neocognitron", 5, "float32")
     image = np.zeros((1, 16, 16, 1), np.float32)
     image[0, 4:11, 5:11, 0] = RNG.random((7, 6)) < 0.5
-    variables = quick_jit(model.init)(jax.random.key(0), image)
-    first = quick_jit(functools.partial(model.apply, capture_intermediates=lambda m, _: m.name == "US1"))
+    variables = jax.jit(model.init)(jax.random.key(0), image)
+    first = jax.jit(functools.partial(model.apply, capture_intermediates=lambda m, _: m.name == "US1"))
     s1, moved = (first(variables, x)[1]["intermediates"]["US1"]["__call__"][0]
                  for x in (image, np.roll(image, (1, -1), (1, 2))))  # fmt: skip
     assert np.asarray(s1).any()
@@ -172,10 +171,10 @@ def test_a_shift_by_one_shifts_s1_by_one():
 def test_plastic_synapses_have_no_gradient_and_are_29472():
     model = models.create("neocognitron", 5, "float32")
     image = RNG.random((2, 16, 16, 1), np.float32)
-    params = quick_jit(model.init)(jax.random.key(0), image)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), image)["params"]
     plastic = {k: v for k, v in params.items() if k != "readout"}
     assert sum(v.size for v in jax.tree.leaves(plastic)) == 29472
-    gradients = quick_jit(jax.grad(lambda p: jnp.sum(model.apply({"params": p}, image)[:, 0])))(params)
+    gradients = jax.jit(jax.grad(lambda p: jnp.sum(model.apply({"params": p}, image)[:, 0])))(params)
     assert not any(np.any(v) for v in jax.tree.leaves({k: v for k, v in gradients.items() if k != "readout"}))
     assert np.any(gradients["readout"]["kernel"])
 

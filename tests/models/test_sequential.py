@@ -11,7 +11,6 @@ from convnets import models
 from convnets.errors import UsageError
 from convnets.models import MODELS, sequential
 from convnets.models.summary import summarize
-from tests.conftest import quick_jit
 
 
 def create(line, shape=(28, 28, 1), **options):
@@ -24,7 +23,7 @@ def rows(model):
 
 def initial(model, train=False):
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    return quick_jit(model.init, static_argnames="train")(keys, jnp.zeros((1, *model.input_shape)), train=train)
+    return jax.jit(model.init, static_argnames="train")(keys, jnp.zeros((1, *model.input_shape)), train=train)
 
 
 # (links, weights) from table 11.1 of Hastie, Tibshirani, Friedman.
@@ -63,7 +62,7 @@ def test_units_one_apart_see_fields_two_apart_in_both_hidden_layers(name):
 
 def test_the_background_of_lecuns_networks_goes_on_beyond_the_edge():
     model = models.create("lecun_net5", 10, "float32")
-    variables = quick_jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
     _, state = model.apply(variables, -jnp.ones((1, 16, 16, 1)), capture_intermediates=True)
     maps = state["intermediates"]["conv1"]["__call__"][0]
     np.testing.assert_allclose(maps, jnp.broadcast_to(maps[:, :1, :1], maps.shape), rtol=1e-5)
@@ -191,12 +190,12 @@ def test_wrong_lines_are_explained_at_once(options, message):
 def test_every_weight_has_a_gradient(name):
     model = MODELS[name]()
     x = jax.random.normal(jax.random.key(1), (4, *model.input_shape))
-    variables = quick_jit(model.init)(jax.random.key(0), x)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
 
     def objective(params):
         scores, _ = model.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
         return jnp.sum(jnp.square(scores - jnp.arange(10.0)))
 
-    for path, grad in jax.tree_util.tree_leaves_with_path(quick_jit(jax.grad(objective))(variables["params"])):
+    for path, grad in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(objective))(variables["params"])):
         behind = "norm" in str(path) or not (name == "bn_mnist" and path[-1].key == "bias" and "fc" in str(path))
         assert bool(jnp.any(jnp.abs(grad) > 1e-6)) or not behind, path  # a bias before batch norm has no effect

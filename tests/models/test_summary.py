@@ -7,7 +7,6 @@ import pytest
 from convnets import models
 from convnets.layers import Conv, Dense, Pool
 from convnets.models.summary import summarize
-from tests.conftest import quick_jit
 
 
 class Branches(nn.Module):
@@ -44,7 +43,7 @@ def test_receptive_field_is_where_the_gradient_reaches(layer):
     model = models.create("lenet5_modern", 10, "float32")
     size = rows(model, (32, 32, 1))[layer].receptive_field
     x = jax.random.normal(jax.random.key(0), (1, 32, 32, 1))
-    variables = quick_jit(model.init)(jax.random.key(1), x)
+    variables = jax.jit(model.init)(jax.random.key(1), x)
 
     def middle(x):
         y = model.apply(variables, x, capture_intermediates=True, mutable=["intermediates"])[1]

@@ -44,6 +44,20 @@ def test_weights_and_a_picture_need_no_data_set(published, tmp_path, capsys):
     assert values.shape == (16, 16) and np.abs(values - kept["image"]["probability"]).max() > 0
 
 
+def test_numbers_are_written_before_the_first_figure(published, tmp_path, monkeypatch):
+    config, file, picture = published
+    drawn = []
+
+    def draw(figure, path):
+        visualize.network_plots.plt.close(figure)
+        drawn.append((path.name, json.loads((tmp_path / "inside" / "inside.json").read_text())))
+
+    for module in (visualize.run_plots, visualize.network_plots):
+        monkeypatch.setattr(module, "save_figure", draw)
+    found = visualize.visualize(config, tmp_path, file, [picture], False)
+    assert drawn == [(f"{name}.png", json.loads(json.dumps(found))) for name in ("filters", "maps", "occlusion")]
+
+
 def test_a_picture_that_does_not_become_an_input_is_refused(published, tmp_path):
     config, file, picture = published
     config.data.test_ops = "decode|resize(28)|value_range(0, 1)"

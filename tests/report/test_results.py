@@ -180,13 +180,14 @@ def test_metrics(metric, value):
 
 def test_a_wrong_experiment_is_named():
     claim = Claim("c", "", better="nobody", worse=("net", "shifted"), metric="train_error")
-    experiment = Experiment("", "test_eror", Scale([ROW, ROW], [claim]))
+    experiment = Experiment("", "test_eror", Scale([ROW, ROW], [claim]), pilot=Scale([ROW]))
     text = "\n".join(check_experiment(experiment))
     for part in (
         "two rows have the same label",
         "names 'nobody'",
         "a test has no train_error",
         "did you mean 'test_error'",
+        "pilot: first_seed is 0",
     ):
         assert part in text
 

@@ -42,7 +42,7 @@ def test_what_helps_is_set_where_nobody_has_an_opinion(monkeypatch):
     assert len(calls) == 3
 
 
-def test_compiled_programs_are_right():
+def test_compiled_programs_are_right(optimised):
     """The sum of products of jax-ml/jax#39103: with YNNPACK, jaxlib 0.10.2 computes the last rows wrongly."""
     rows = jnp.stack([jnp.arange(32_769.0)] * 3, axis=1)
     function = jax.vmap(lambda row: jnp.sum(jnp.square(jnp.eye(3) @ row)))

@@ -15,7 +15,7 @@ from convnets.report import results
 from convnets.sweep.experiment import load_experiments
 from convnets.training.optimizer import parameter_multipliers
 from experiments import columns, lighting
-from tests.conftest import ROOT, quick_jit
+from tests.conftest import ROOT
 
 
 def described(config):
@@ -95,7 +95,7 @@ def test_networks_of_different_depth_have_as_many_weights():
 def test_random_filters_stay_as_they_are():
     config = ablation.random()
     model = models.create(**{**config.model, "layers": "conv(2, 9)|tanh|average(20)|out"})
-    params = quick_jit(model.init)(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
     factors = parameter_multipliers(config.optim.lr_multipliers)(params)
     assert factors == {"conv1": {"kernel": 0, "bias": 0}, "out": {"kernel": 1, "bias": 1}}
 
@@ -103,7 +103,7 @@ def test_random_filters_stay_as_they_are():
 def test_batch_norm_couples_the_images_of_a_batch():
     model = models.create("stack", 10, "float32", layers="conv(3, 3)|norm|relu|out", side=6)
     x = jax.random.normal(jax.random.key(1), (3, 6, 6, 1))
-    variables = quick_jit(model.init)(jax.random.key(0), x)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
 
     def first(others, train):  # the score of the first image, given the second and third
         images = jnp.concatenate([x[:1], others])

@@ -16,9 +16,9 @@ import pytest
 from convnets.errors import UsageError
 from convnets.runtime import files
 from convnets.sweep import trials
-from convnets.sweep.experiment import SIZES, check_experiment, load_experiments
+from convnets.sweep.experiment import RUNNABLE, check_experiment, load_experiments
 from convnets.sweep.launcher import _local
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_here
 from tests.report.test_results import finished
 
 SMALL = ("--config.train.epochs=1", "--config.train.batch_size=48", "--config.checkpoint.every_steps=4",
@@ -118,22 +118,21 @@ def test_19_killed_and_started_again_a_sweep_repeats_nothing_and_shows_each_stat
 def test_19_one_wrong_config_starts_nothing(tmp_path):
     path = experiment(tmp_path, "'good'", "'wrong', '--config.optim.lr=-1'", "'worse', '--config.loss=hinge'",
                       "'tested', tests={'t': Evaluation(('--config.evaluate.protocol=x',))}")  # fmt: skip
-    process = launch(path, tmp_path / "sweep")
-    out, err = process.communicate(timeout=100)
+    sweep = ("--mode=sweep", f"--experiment={path}", f"--workdir={tmp_path / 'sweep'}")
+    out, err = run_here(*sweep, code=2)
     lines = err.splitlines()
-    assert process.returncode == 2 and not out and not (tmp_path / "sweep").exists()
+    assert not out and not (tmp_path / "sweep").exists()
     assert len(lines) == 3 and "error: wrong: optim.lr is -1.0" in lines[0] and "worse: loss is 'hinge'" in lines[1], (
         err
     )
     assert "tested, t: evaluate.protocol: unknown operation 'x'" in lines[2]
-    process = launch(path, tmp_path / "sweep", "--size=full")
-    assert "has no size 'full'" in process.communicate()[1] and process.returncode == 2
+    assert "has no size 'full'" in run_here(*sweep, "--size=full", code=2)[1]
 
 
 def test_print_shows_the_commands_of_what_is_missing(tmp_path):
     path = experiment(tmp_path, "'a', tests={'half': Evaluation(('--config.data.test_split=test[:50%]',))}")
-    process = launch(path, tmp_path / "sweep", "--launcher=print", "--seeds=2", "--config.data.data_dir=here")
-    out, err = process.communicate(timeout=100)
+    out, err = run_here("--mode=sweep", f"--experiment={path}", f"--workdir={tmp_path / 'sweep'}", "--launcher=print",
+                        "--seeds=2", "--config.data.data_dir=here")  # fmt: skip
     train, test, other, _ = out.splitlines()
     assert train.startswith("python run.py --config=configs/lenet.py:digits --config.train.epochs=1 "), err
     assert "--config.data.data_dir=here" in train and "seed=0" in train and "seed=1" in other
@@ -209,7 +208,7 @@ def test_every_experiment_is_right(name, monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     experiment = load_experiments()[name]
     assert check_experiment(experiment) == []
-    for size in SIZES:
+    for size in RUNNABLE:
         if getattr(experiment, size):
             found = trials.plan_trials(experiment, size, 1, [])
             rows = getattr(experiment, size).rows

@@ -1,3 +1,5 @@
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,8 @@ from convnets.runtime.arrays import name_leaves
 from convnets.training import train_step
 from convnets.training.state import create_state
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 N, BATCH = 37, 8
 RNG = np.random.default_rng(0)
 RESIDENT = {
@@ -32,13 +36,25 @@ def network(request):
     return models.create(request.param, 10, "float32")
 
 
-def train(network, devices, count, per_dispatch=1, monkeypatch=None):
-    """Returns the final state and the losses of `count` steps on the first `devices` devices."""
+SGD = optax.sgd(0.01)  # the change of one step is proportional to the gradient
+
+
+@functools.cache
+def compiled(network, devices, per_dispatch=1):
+    """Returns the step of a network on the first `devices` devices: one program for all tests."""
     loss = "rbf_map" if type(network).__name__ == "LeNet5" else "softmax"
-    optimizer = optax.sgd(0.01)  # the change of one step is proportional to the gradient
-    at = create_state(network, optimizer, network.input_shape, 0)
-    step = train_step.train_step(network, optimizer, loss, OPS, 5)
-    mapped = parallel.parallel(step, train=True, steps=per_dispatch, devices=jax.devices()[:devices])
+    step = train_step.train_step(network, SGD, loss, OPS, 5)
+    return parallel.parallel(step, train=True, steps=per_dispatch, devices=jax.devices()[:devices])
+
+
+@functools.cache
+def initial(network):
+    return jax.device_get(create_state(network, SGD, network.input_shape, 0))
+
+
+def train(network, devices, count, per_dispatch=1):
+    """Returns the final state and the losses of `count` steps on the first `devices` devices."""
+    at, mapped = initial(network), compiled(network, devices, per_dispatch)
     batches, losses = list(sampler.training_schedule(N, BATCH, 5, 0, count)), []
     at, resident_arrays = (parallel.replicate(v, jax.devices()[:devices]) for v in (at, RESIDENT))
     for i in range(0, count, per_dispatch):
@@ -55,8 +71,8 @@ def assert_close(a, b, tolerance):
 def test_two_devices_give_the_gradients_of_one(network):
     one, losses = train(network, 1, 1)
     two, same = train(network, 2, 1)
-    before = jax.device_get(create_state(network, optax.sgd(0.01), network.input_shape, 0))
-    gradient = lambda after: jax.tree.map(lambda a, b: (a - b) / 0.01, after.params, before.params)  # noqa: E731
+    before = initial(network).params
+    gradient = lambda after: jax.tree.map(lambda a, b: (a - b) / 0.01, after.params, before)  # noqa: E731
     assert losses == pytest.approx(same, rel=1e-6)
     for x, y in zip(jax.tree.leaves(gradient(one)), jax.tree.leaves(gradient(two)), strict=True):
         assert np.abs(x).max() > 0
@@ -129,11 +145,9 @@ def test_several_steps_of_a_population_in_a_dispatch_are_the_same_steps():
 
 
 def test_the_state_is_donated_and_has_no_device_axis(network):
-    optimizer = optax.sgd(0.01)
-    at = parallel.replicate(create_state(network, optimizer, network.input_shape, 0))
+    at = parallel.replicate(create_state(network, SGD, network.input_shape, 0))
     before = jax.tree.map(jnp.shape, at.params)
-    step = parallel.parallel(train_step.train_step(network, optimizer, "softmax", OPS, 5), train=True)
-    after, _ = step(
+    after, _ = compiled(network, 2)(
         at, parallel.shard([next(sampler.training_schedule(N, BATCH, 5, 0, 1))], 2), parallel.replicate(RESIDENT)
     )
     assert jax.tree.map(jnp.shape, after.params) == before

@@ -26,7 +26,7 @@ from convnets.training.optimizer import make_recipe
 from convnets.training.schedules import Errors, parse_feedback
 from convnets.training.state import TrainState
 from convnets.training.trainer import Run, train_in_memory
-from tests.conftest import ROOT, filled, quick_jit
+from tests.conftest import ROOT, filled
 
 STEPS = 16
 
@@ -226,7 +226,7 @@ def test_bfloat16_is_one_leaf(name):
     images = np.random.default_rng(0).integers(0, 2, (1, 2, side, side, channels), np.uint8)
     on_one_device = jax.vmap(begin_and_step, in_axes=(None, 0), axis_name=parallel.AXIS)
     if name in RUN:
-        before, after, loss = quick_jit(on_one_device)(filled(variables), images)
+        before, after, loss = jax.jit(on_one_device)(filled(variables), images)
         assert np.isfinite(loss).all() and all(np.isfinite(v).all() for v in jax.tree.leaves(after))
     else:
         before, after, _ = jax.eval_shape(on_one_device, variables, images)

@@ -23,6 +23,8 @@ torch = pytest.importorskip("torch", reason="the references need PyTorch: pip in
 
 from benchmarks.torch_nets import NETS, PUBLISHED  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_names_and_shapes_are_pytorch_s(name):
