@@ -10,7 +10,6 @@ deviations of the map). Training is gradient descent on the mean squared error, 
 photograph and the noise are our own; there are no published results to compare with.
 """
 
-import argparse
 import time
 
 import jax
@@ -20,8 +19,8 @@ import optax
 
 from convnets.layers import Conv, normal
 from convnets.layers.pooling import windows
-from convnets.report import figures, results
-from convnets.runtime import drawing, environment, provenance
+from convnets.report import demonstration_plots, demonstrations, results
+from convnets.runtime import drawing
 
 VERTICAL = np.array([[1, 0, -1]] * 3, np.float32)  # the lecture's filter: bright on the left, dark on the right
 FILTERS = {"vertical edges": VERTICAL, "horizontal edges": VERTICAL.T}
@@ -99,10 +98,7 @@ def shown(image: np.ndarray) -> list[tuple[str, np.ndarray]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10, help="how many learn; 10 where it is not given")
-    seeds = parser.parse_args().seeds
-    environment.tune()
+    seeds = demonstrations.read_arguments(__doc__, seeds=10).seeds
     image, entries, curves, learned = photograph(), [], {}, {}
     panels = shown(image)
     print("\n".join(title for title, _ in panels))
@@ -117,28 +113,20 @@ def main() -> None:
             if seed == 0:
                 curves[name], learned[name] = curve, [(str(n), found[n]) for n in SHOWN]
                 learned[name] += [("true", kernel)]
-    if "+" in provenance.commit():
-        print("not recorded: the code is not committed")
-    else:
-        print(f"{results.keep_results(entries)} new results recorded; python run.py --mode=report lists them")
+    demonstrations.keep(entries)
     path = results.ROOT / "docs" / "edges.png"
     with drawing.guard(path):
-        figures.plot_edges(panels, (images[0, ..., 0], maps[0, ..., 0]), learned, curves, path)
+        demonstration_plots.plot_edges(panels, (images[0, ..., 0], maps[0, ..., 0]), learned, curves, path)
         print(f"drawn: {path.relative_to(results.ROOT)}")
 
 
 def entry(name: str, seed: int, curve: list[float], seconds: float) -> dict:
     """Returns one entry of results.jsonl."""
     reached = next((n for n, c in enumerate(curve) if c >= 0.99), len(curve) - 1)
-    device = jax.devices()[0]
-    return {
-        "config": "experiments/edges.py", "overrides": [name], "command": f"python -m experiments.edges --seeds={seed + 1}",
-        "dataset": "scikit-learn: china.jpg", "protocol": f"{name}, seed {seed}", "seed": seed, "steps": STEPS,
-        "seconds": round(seconds, 2), "commit": provenance.commit(), "versions": provenance.versions(),
-        "device": {"kind": device.device_kind, "count": 1},
-        "metrics": {"cosine_similarity": round(curve[-1], 6), "steps_to_cosine(0.99)": reached},
-    }  # fmt: skip
+    metrics = {"cosine_similarity": round(curve[-1], 6), "steps_to_cosine(0.99)": reached}
+    dataset = "scikit-learn: china.jpg"
+    return demonstrations.entry("edges", name, seed, metrics, dataset=dataset, steps=STEPS, seconds=seconds)
 
 
 if __name__ == "__main__":
-    main()
+    demonstrations.run(main)

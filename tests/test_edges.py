@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from convnets.report import results
+from convnets.runtime import provenance
 from experiments import edges
 
 
@@ -43,7 +44,7 @@ def test_what_is_recorded_stands_once_in_the_report(tmp_path, monkeypatch):
     from convnets.report import pages
 
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results.jsonl")
-    monkeypatch.setattr(edges.provenance, "commit", lambda: "a" * 40)
+    monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
     entries = [edges.entry("vertical edges", seed, [0.1, 0.992 + seed / 1000], 1.0) for seed in range(3)]
     assert results.keep_results(entries) == 3 and results.keep_results(entries[:2]) == 0
     lines = pages.demonstrations(results.read_results())
@@ -55,3 +56,5 @@ def test_what_is_recorded_stands_once_in_the_report(tmp_path, monkeypatch):
         "| `python -m experiments.edges` | vertical edges | steps to cosine(0.99) | **1** ± 0 (3) | aaaaaaa |" in lines
     )
     assert pages.demonstrations([]) == []
+    assert pages.block([], results.read_results(), "edges") == [*lines[2:-2], "![edges](edges.png)"]
+    assert pages.block([], results.read_results(), "drift") == ["Not run yet: `python -m experiments.drift`"]

@@ -57,7 +57,12 @@ def runs():
 def test_the_page_has_commands_of_every_kind():
     modes = collections.Counter(flags_of(words)[0].mode for words in runs())
     assert modes["train"] >= 10 and modes["sweep"] >= 15 and modes["describe"] >= 10 and modes["visualize"] >= 3
-    assert len(COMMANDS) - len(runs()) == 2  # two are not run.py: the worked examples (pytest) and the edge filters
+    others = [words[2] for words in COMMANDS if words not in runs()]  # the worked examples, and the demonstrations
+    assert others == [
+        "experiments.edges",
+        "pytest",
+        *(f"experiments.{name}" for name in ("competition", "thinned", "drift")),
+    ]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -63,15 +63,8 @@ class Build:
 
 
 def conv(
-    b: Build,
-    x: jax.Array,
-    maps: int,
-    kernel: int,
-    stride: int = 1,
-    padding: Any = 0,
-    groups: int = 1,
-    bias: str = "map",
-) -> jax.Array:
+    b: Build, x: jax.Array, maps: int, kernel: int, stride: int = 1, padding: Any = 0, groups: int = 1, bias: str = "map"
+) -> jax.Array:  # fmt: skip
     """Applies a convolution; the options are documented in layers.Conv."""
     options = {"groups": groups, "bias": bias, "name": b.name("conv"), **b.weights}
     return layers.Conv(maps, kernel, stride, padding, **options)(x)
@@ -90,6 +83,11 @@ def fc(b: Build, x: jax.Array, units: int) -> jax.Array:
 def out(b: Build, x: jax.Array) -> jax.Array:
     """Applies the fully connected output layer to the classes."""
     return layers.Dense(b.net.num_classes, name="out", **b.weights)(x.reshape(x.shape[0], -1))
+
+
+def gain(b: Build, x: jax.Array, bias: bool = True) -> jax.Array:
+    """Applies a trained gain and bias per map; `conv(..., bias='none')|tanh|gain` is the lecture's y = c g(W * x) + b."""
+    return layers.Gain(bias, b.net.dtype, name=b.name("gain"))(x)
 
 
 def norm(b: Build, x: jax.Array) -> jax.Array:
@@ -227,8 +225,8 @@ def _activate(function: Callable, b: Build, x: jax.Array) -> jax.Array:
 
 
 LAYERS: dict[str, Callable[..., jax.Array]] = {
-    f.__name__: f for f in (conv, local, fc, out, norm, lrn, lcn, dropout, border, subsample, mean, inception, head, hog,
-                            sift, codebook, pyramid, pca, products, gaussians, nearest, pairs, polynomial)
+    f.__name__: f for f in (conv, local, fc, out, gain, norm, lrn, lcn, dropout, border, subsample, mean, inception, head,
+                            hog, sift, codebook, pyramid, pca, products, gaussians, nearest, pairs, polynomial)
 }  # fmt: skip
 OUTPUTS = ("out", "nearest", "pairs", "polynomial")
 # Pooling; stride 0 means that the stride equals the window size.

@@ -25,12 +25,13 @@ def fill(text: str, results: Callable[[str], list[str]]) -> str:
     """Returns the page with its generated blocks replaced.
 
         <!-- results pool_kind-cpu: python run.py --mode=report -->    results of an experiment
+        <!-- results edges: python run.py --mode=report -->            results of a demonstration
         <!-- sizes alexnet, vgg_d: python run.py --mode=report -->     parameters and multiply-adds of networks
         <!-- speed ratios: python run.py --mode=report -->             benchmark results
 
     Args:
         text: the page's Markdown.
-        results: maps the NAME-SIZE of an experiment to Markdown lines.
+        results: maps the NAME-SIZE of an experiment, or the name of a demonstration, to Markdown lines.
     """
 
     def block(found: re.Match[str]) -> str:

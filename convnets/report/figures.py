@@ -1,12 +1,9 @@
-"""Figures of RESULTS.md and of the demonstration programs in experiments/."""
+"""The figures of RESULTS.md; those of demonstrations are in demonstration_plots.py."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from convnets.plotting import INK, QUIET, plt, save_figure
+from convnets.plotting import INK, plt, save_figure
 
 FEW, MANY = 4, 12  # rows whose curves are shown with their training error, and up to which curves are shown
 
@@ -85,51 +82,3 @@ def _wide(axis, which: str, values: Sequence[float]) -> None:
         ticks.set_minor_formatter(lambda value, _: f"{value:,g}" if f"{value:e}"[0] == "3" else "")
     else:
         axis.locator_params(axis=which, nbins=6)
-
-
-def plot_edges(
-    panels: Sequence[tuple[str, np.ndarray]], pair: tuple[np.ndarray, np.ndarray],
-    learned: Mapping[str, Sequence[tuple[str, np.ndarray]]], curves: Mapping[str, Sequence[float]], path: Path,
-) -> None:  # fmt: skip
-    """Plots edge filters applied to an image, and filters learned from pairs such as `pair`.
-
-    Mid-grey is 0 in all panels except the first panel and the first image of `pair`.
-
-    Args:
-        panels: (title, image [h, w]); the first has pixel values from 0 to 1.
-        pair: an image and its noisy edge map.
-        learned: by name, [(step, filter [3, 3])]; one row per name, one column per step.
-        curves: by name, the cosine similarity with the true filter before every step and after the last.
-    """
-    count, width = len(learned), max(len(filters) for filters in learned.values())
-    figure = plt.figure(figsize=(11, 2.4 + 1.3 * count), layout="constrained")
-    halves: Any = figure.subfigures(2, 1, height_ratios=(2.2, 1.3 * count))
-    above, below = halves
-    for i, (title, image) in enumerate(panels):
-        _grey(above.add_subplot(1, len(panels), i + 1), image, title, 0.0 if i == 0 else None)
-    parts: Any = below.subfigures(1, 3, width_ratios=(1.1, 1.6, 1.3))
-    left, middle, right = parts
-    for i, (title, image) in enumerate(zip(("one of the images", "its noisy edge map"), pair, strict=True)):
-        _grey(left.add_subplot(2, 1, i + 1), image, title, 0.0 if i == 0 else None)
-    for row, (name, filters) in enumerate(learned.items()):
-        for column, (step, kernel) in enumerate(filters):
-            axis = middle.add_subplot(count, width, row * width + column + 1)
-            _grey(axis, kernel, step if step == "true" else f"step {step}", None)
-            if column == 0:
-                axis.text(-0.35, 0.5, name, transform=axis.transAxes, rotation=90, va="center", ha="center", fontsize=7)
-    axis = right.add_subplot()
-    for name, values in curves.items():
-        axis.plot(values, lw=1.2, label=name)
-    axis.axhline(0.99, color=QUIET, lw=0.8, ls="--")
-    axis.set(xlabel="step", ylabel="cosine similarity with the true filter", xscale="symlog", xlim=(0, None))
-    axis.legend(fontsize=7, loc="lower right")
-    save_figure(figure, path)
-
-
-def _grey(axis, image: np.ndarray, title: str, low: float | None) -> None:
-    """Shows an image in grey, with the range from `low` to 1, or a range symmetric about 0 if `low` is None."""
-    limit = 1.0 if low is not None else max(float(np.percentile(np.abs(image), 99.5)), 1e-12)
-    axis.imshow(image, cmap="gray", vmin=-limit if low is None else low, vmax=limit)
-    axis.set_title(title, fontsize=7, loc="center")
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set(visible=True, linewidth=0.5)

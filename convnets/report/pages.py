@@ -6,6 +6,7 @@ import json
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from convnets.report.tables import (
 )
 from convnets.report.verdicts import Table, TableRow
 from convnets.runtime import files, shipped
+from convnets.sweep.experiment import FOLDER
 
 SHOWN = 8  # error rates in README at most
 NEAR = 0.3  # points; a row further from the paper says why
@@ -163,16 +165,17 @@ def shipped_networks() -> list[str]:
             *markdown.table(["name", "trained by", "test set", "error (%)", "parameters", "size", "commit"], rows), ""]  # fmt: skip
 
 
-def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/") -> list[str]:
+def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/", only: str = "*") -> list[str]:
     """Returns the results of demonstration programs in experiments/: mean ± standard deviation (n) of each metric.
 
     Args:
         recorded: the entries of experiments/results.jsonl.
         docs: path prefix of the docs folder, which holds the figures.
+        only: the name of one program, or a pattern of names.
     """
     found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for entry in recorded:
-        if entry["config"].startswith("experiments/") and "published" not in entry:
+        if fnmatch(entry["config"], f"experiments/{only}.py") and "published" not in entry:
             for metric in entry["metrics"]:
                 found[entry["config"], entry["overrides"][0], metric].append(entry)
     if not found:
@@ -233,13 +236,13 @@ def block(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]], name: st
     """Returns the Markdown lines of one table for docs/: rows that were run, judged claims, and the figure.
 
     Args:
-        name: NAME-SIZE of an experiment, such as 'sharing-cpu', or 'demonstrations'.
+        name: NAME-SIZE of an experiment, such as 'sharing-cpu', or the name of a demonstration, such as 'edges'.
 
     Raises:
         UsageError: there is no such table.
     """
-    if name == "demonstrations":
-        return demonstrations(recorded, docs="")[2:-1] or ["Not run yet."]
+    if (FOLDER / f"{name}.py").exists():
+        return demonstrations(recorded, docs="", only=name)[2:-1] or [f"Not run yet: `python -m experiments.{name}`"]
     table = next((t for t in made if f"{t.name}-{t.size}" == name), None)
     if table is None:
         raise UsageError(f"no experiment has the size '{name}'")

@@ -74,14 +74,24 @@ def train_loss(record: RunRecord) -> float:
     return float(_trailing(record, "loss", min(1, record.lines[-1]["epoch"]))[-1])
 
 
-def steps_to_train_error(record: RunRecord, percent: float, over: float = 1.0) -> float:
-    """Returns the first step at which the mean training error of the last `over` epochs is at most `percent`.
+def _first_step(record: RunRecord, key: str, most: float, over: float) -> float:
+    """Returns the first step at which the mean of a column over the last `over` epochs is at most `most`.
 
     A run that never reaches it counts with its last step, a lower bound that never overstates how slow the run is.
     """
-    means = _trailing(record, "error", over)
-    reached = np.flatnonzero(means <= percent)
+    means = _trailing(record, key, over)
+    reached = np.flatnonzero(means <= most)
     return float(len(record.lines) - len(means) + 1 + reached[0] if len(reached) else record.lines[-1]["step"])
+
+
+def steps_to_train_error(record: RunRecord, percent: float, over: float = 1.0) -> float:
+    """Returns the first step at which the mean training error of the last `over` epochs is at most `percent`."""
+    return _first_step(record, "error", percent, over)
+
+
+def steps_to_train_loss(record: RunRecord, loss: float, over: float = 1.0) -> float:
+    """Returns the first step at which the mean training loss of the last `over` epochs is at most `loss`."""
+    return _first_step(record, "loss", loss, over)
 
 
 def steps_to_test_error(record: RunRecord, percent: float) -> float:
@@ -94,7 +104,7 @@ def steps_to_test_error(record: RunRecord, percent: float) -> float:
 
 
 METRICS = {f.__name__: f for f in (test_error, best_test_error, top5_error, any_error, test_loss, train_error, train_loss,
-                                   steps_to_train_error, steps_to_test_error, feature_change,
+                                   steps_to_train_error, steps_to_train_loss, steps_to_test_error, feature_change,
                                    milliseconds_per_image)}  # fmt: skip
 AT_TESTS = ("test_error", "top5_error", "any_error", "test_loss", "feature_change")
 

@@ -1,7 +1,7 @@
 """The training loop, and `Run`, which trains and tests the network of a config in a workdir."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,35 @@ def train_loop(
         state = on_event(position, state, sums)
         sums = []
     return state
+
+
+def train_in_memory(
+    components: Components, watch: Callable[[int, dict[str, Any]], None] | None = None, marks: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Trains a config without a workdir, by the same steps as a `Run`; returns the variables after the last step.
+
+    Schedules that follow the errors are not applied.
+
+    Args:
+        watch: called with the step and the variables, before the first step and after each step of `marks`.
+    """
+    seed, average = components.config.train.seed, bool(components.recipe.average)
+    state = create_state(
+        components.model, components.recipe.optimizer, components.model.input_shape, seed, average=average
+    )
+
+    def on_event(step: int, state: TrainState, sums: list) -> TrainState:
+        if watch and step in (0, *marks):
+            watch(step, state.variables)
+        return state
+
+    state = train_loop(
+        components.compile(seed), parallel.replicate(on_event(0, state, [])), components.feed(seed, 0),
+        components.resident_arrays(), start=0, stop=components.total,
+        next_event=lambda step: min((mark for mark in marks if mark > step), default=components.total),
+        on_event=on_event, should_stop=lambda step: False, on_dispatch=lambda step, result: None,
+    )  # fmt: skip
+    return state.variables
 
 
 class Run:

@@ -70,13 +70,28 @@ def test_the_background_of_lecuns_networks_goes_on_beyond_the_edge():
 
 def test_every_word_builds_what_it_says():
     line = ("conv(4, 3, padding=1, groups=1)|norm|relu|max(3, 2, ceil=True)|lrn|lcn(5)|local(3, 3)|tanh|subsample|average(2)"
-            "|l2(2, 1)|dropout(0.5)|fc(7)|sigmoid|out")  # fmt: skip
+            "|l2(2, 1)|dropout(0.5)|fc(7)|sigmoid|gain|out")  # fmt: skip
     found = rows(create(line))
     assert {name: r.output for name, r in found.items()} == {
         "conv1": [28, 28, 4], "norm1": [28, 28, 4], "pool1": [14, 14, 4], "lrn1": [14, 14, 4], "lcn1": [14, 14, 4],
-        "local1": [12, 12, 3], "subsample1": [6, 6, 3], "pool2": [3, 3, 3], "pool3": [2, 2, 3], "fc1": [7], "out": [10],
+        "local1": [12, 12, 3], "subsample1": [6, 6, 3], "pool2": [3, 3, 3], "pool3": [2, 2, 3], "fc1": [7], "gain1": [7], "out": [10],
     }  # fmt: skip
     assert found["fc1"].parameters == 12 * 7 + 7
+
+
+def test_a_gain_is_the_variant_of_the_lecture():
+    """y = c g(W * x) + b, with one c and b per map."""
+    model, x = (
+        create("conv(3, 2, bias='none')|tanh|gain|out", (4, 4, 1)),
+        jax.random.normal(jax.random.key(0), (2, 4, 4, 1)),
+    )
+    variables = initial(model)
+    c, b = jnp.array([2.0, -1.0, 0.5]), jnp.array([0.0, 3.0, 1.0])
+    variables["params"]["gain1"] |= {"gain": c, "bias": b}
+    _, state = model.apply(variables, x, capture_intermediates=True)
+    convolved, gained = (state["intermediates"][name]["__call__"][0] for name in ("conv1", "gain1"))
+    np.testing.assert_allclose(gained, c * jnp.tanh(convolved) + b, rtol=1e-6)
+    assert set(variables["params"]["conv1"]) == {"kernel"}
 
 
 def test_every_activation_is_a_word():

@@ -167,6 +167,7 @@ def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(pla
         ("train_loss", sum(1 / s for s in range(11, 21)) / 10),
         ("steps_to_train_error(50, over=0.1)", 10),
         ("steps_to_train_error(-1)", 20),
+        ("steps_to_train_loss(0.095, over=0.1)", 11),
         ("steps_to_test_error(55)", 10),
         ("steps_to_test_error(1)", 20),
         ("milliseconds_per_image", 400),

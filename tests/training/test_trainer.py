@@ -21,10 +21,11 @@ from convnets.runtime.arrays import name_leaves
 from convnets.runtime.preemption import Preemption
 from convnets.training import train_step, validation
 from convnets.training.checkpoint import Checkpoints
+from convnets.training.components import Components
 from convnets.training.optimizer import make_recipe
 from convnets.training.schedules import Errors, parse_feedback
 from convnets.training.state import TrainState
-from convnets.training.trainer import Run
+from convnets.training.trainer import Run, train_in_memory
 from tests.conftest import ROOT, filled
 
 STEPS = 16
@@ -61,6 +62,16 @@ def whole(tmp_path_factory):
     """Returns an uninterrupted run with feedback, averaging and max norm, and its workdir."""
     workdir = tmp_path_factory.mktemp("whole")
     return run(config(**REACTING), workdir), workdir
+
+
+def test_training_in_memory_is_a_run_without_a_workdir(tmp_path):
+    seen = {}
+    components = Components(config(3, average="ema(0.8)"))
+    trained = train_in_memory(components, lambda step, variables: seen.update({step: jax.device_get(variables)}), (2,))
+    whole = run(components.config, tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, trained, whole.state.variables)
+    assert list(seen) == [0, 2]
+    assert not np.array_equal(seen[0]["params"]["C1"]["kernel"], seen[2]["params"]["C1"]["kernel"])
 
 
 def lines(workdir):

@@ -1,0 +1,80 @@
+"""Tests the demonstrations thinned, drift and competition: their numbers on small networks, and that they can be drawn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from convnets import models
+from convnets.report import demonstration_plots
+from convnets.report.demonstration_plots import Thinned
+from experiments import competition, drift, thinned
+from tests.conftest import quick_jit
+
+
+def test_the_mean_of_thinned_networks_is_the_scaled_network_where_units_are_linear():
+    line = "fc(12)|relu|dropout(0.5)|fc(8)|relu|dropout(0.5)|out"
+    model = models.create("stack", 10, "float32", layers=line, side=4)
+    images = jax.random.normal(jax.random.key(1), (20, 4, 4, 1))
+    variables = quick_jit(model.init)(jax.random.key(0), images)
+    found = thinned.compare(model, variables, images, np.zeros(20), seed=0, counts=(1, 12, 900))
+    assert found["unit"].shape == (900,)
+    chance = found["chance"]["fc2"] / np.array([1, 12, 900]) ** 0.5
+    np.testing.assert_allclose(
+        found["differences"]["fc2"], chance, rtol=0.5
+    )  # nothing but chance, which falls as 1 / root n
+    assert chance[-1] < 5 < 50 < chance[0]
+    assert found["differences"]["out"][-1] > 2 * found["chance"]["out"] / 30  # above the ReLU it is an approximation
+    whole = thinned.run_layers(model, variables, images)["out"]
+    np.testing.assert_allclose(whole, model.apply(variables, images), rtol=1e-6)
+
+
+def test_drift_is_the_change_of_percentiles_in_widths():
+    low, high = (
+        np.array([-1.0, 0.0, 1.0]),
+        np.array([1.0, 2.0, 3.0]),
+    )  # percentiles move by 2, a standard deviation of 1
+    seen = np.stack([np.stack([low, low], 1), np.stack([low, high], 1)])  # [marks, 3, units]: the first unit stays
+    np.testing.assert_allclose(drift.measure_drift(seen), [0.0, 50.0])
+
+
+@pytest.mark.parametrize("name", drift.NETWORKS)
+def test_inputs_of_sigmoids_are_those_of_training(name):
+    network, kind = drift.NETWORKS[name]
+    model = models.create(network, 10, "float32")
+    images = jax.random.uniform(jax.random.key(1), (50, 28, 28, 1))
+    variables = quick_jit(model.init)(jax.random.key(0), images)
+    found = drift.inputs(model, variables, images, kind)
+    assert found.shape == (3, 50, 100)
+    if kind == "norm":  # by the statistics of these images, not by the running ones
+        np.testing.assert_allclose(found.mean(1), 0, atol=1e-4)
+        np.testing.assert_allclose(found.std(1), 1, atol=0.05)
+    else:
+        weights = variables["params"]["fc1"]
+        np.testing.assert_allclose(found[0], images.reshape(50, -1) @ weights["kernel"] + weights["bias"], atol=1e-4)
+
+
+def test_neighbours_as_high_reduce_an_activation_by_a_lot():
+    found = {name.split(":")[0]: value for name, value in competition.metrics().items()}
+    squares = {"alone": 1e4, "among_four_of_20": 1e4 + 4 * 400, "among_four_as_high": 5e4}
+    wanted = {f"an_activation_of_100_{name}": 100 * ((2 + 1e-4 * s) / 2) ** -0.75 for name, s in squares.items()}
+    assert found == pytest.approx(wanted, abs=0.01)
+    one, every = competition.profiles().values()
+    kept = one[1] / one[0]
+    assert kept[competition.MIDDLE + 2] < 0.8 * kept[competition.MIDDLE + 3] and np.all(
+        every[1][2:-2] < 0.25 * every[0][2:-2]
+    )
+
+
+def test_the_figures_are_drawn(tmp_path, monkeypatch):
+    ones = np.ones((2, 3))
+    found = Thinned((1, 10, 100), {"a": ones, "b": 2 * ones}, {"a": ones[:, 0], "b": ones[:, 0]}, ones, ones[:, 0],
+                    np.arange(9.0), 4.0)  # fmt: skip
+    demonstration_plots.plot_thinned(found, tmp_path / "thinned.png")
+    lines = np.sort(np.random.default_rng(0).standard_normal((3, 4, 3)))
+    ranges, drifts = {"a": lines, "b": lines}, {"a": ones, "b": 3 * ones[:1]}
+    demonstration_plots.plot_drift((0, 1, 2, 3), ranges, drifts, tmp_path / "drift.png")
+    axis = jnp.arange(5.0)
+    demonstration_plots.plot_competition({"a": (axis, axis), "b": (axis, axis)}, {"0": (axis, axis)}, (axis, axis, axis), 4.0,
+                                         tmp_path / "competition.png")  # fmt: skip
+    assert len(list(tmp_path.glob("*.png"))) == 3
