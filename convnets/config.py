@@ -261,15 +261,15 @@ def tabulate_differences(configs: Sequence[dict]) -> dict[str, list[Any]]:
 
 
 def list_changes(old: dict, new: dict) -> list[str]:
-    """Returns the leaves in which two configs differ, as 'key: old -> new'."""
-    return [f"{key}: {before} -> {after}" for key, (before, after) in tabulate_differences([old, new]).items()]
+    """Returns the leaves in which two configs differ, as 'key: old -> new', without data.data_dir: data may move."""
+    differ = tabulate_differences([old, new])
+    return [f"{key}: {before} -> {after}" for key, (before, after) in differ.items() if key != "data.data_dir"]
 
 
 def list_overrides(old: dict, new: dict) -> list[str]:
     """Returns the '--config.KEY=VALUE' arguments that turn the old config into the new one.
 
-    Omits data.data_dir, which depends on the machine, and leaves that only the old config has, since no override can
-    remove them.
+    Omits leaves that only the old config has, since no override can remove them.
     """
-    differ = [c for c in list_changes(old, new) if not c.startswith("data.data_dir:") and not c.endswith(" -> absent")]
+    differ = [c for c in list_changes(old, new) if not c.endswith(" -> absent")]
     return [f"--config.{re.sub(': .* -> ', '=', c)}" for c in differ]

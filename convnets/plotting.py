@@ -46,13 +46,20 @@ METADATA: dict[str, dict[str, str | None]] = {
 }
 
 
+class PlainLogFormatter(LogFormatter):
+    """Writes the labels that a logarithmic axis shows as plain numbers, 0.01 and not 1e-02."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 def save_figure(figure, path: Path) -> None:
     """Writes a figure as the file that its name says (a key of METADATA), atomically, and closes it."""
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         if isinstance(axis.get_major_formatter(), LogFormatterMathtext):  # it writes for the parser that is off
-            axis.set_major_formatter(LogFormatter())
+            axis.set_major_formatter(PlainLogFormatter())
         if isinstance(minor := axis.get_minor_formatter(), LogFormatterMathtext):
-            axis.set_minor_formatter(LogFormatter(labelOnlyBase=minor.labelOnlyBase))
+            axis.set_minor_formatter(PlainLogFormatter(labelOnlyBase=minor.labelOnlyBase))
     try:
         with atomic_path(path) as scratch, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a letter that the font lacks is a box, a long name leaves little room

@@ -80,3 +80,8 @@ def test_a_former_name_is_told_by_its_new_one():
     optim = {"lr_multipliers": "*", "lr": 1.0, "damping": 0.0}  # the last of them came later
     new = {"loss": "rbf_map", "optim": optim, "data": {"test_ops": "decode|five_crop(8)"}}
     assert rename_config(old) == rename_config(new) == new and list_changes(old, new) == []
+
+
+def test_data_may_move():
+    old, new = ({"data": {"data_dir": place, "name": name}} for place, name in (("here", "a"), ("", "b")))
+    assert list_changes(old, new) == ["data.name: a -> b"]
