@@ -50,6 +50,7 @@ class PlainLogFormatter(LogFormatter):
     """Writes the labels that a logarithmic axis shows as plain numbers, 0.01 and not 1e-02."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
+        """Returns the label at x; '' if the axis shows none there."""
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
