@@ -9,14 +9,13 @@ from convnets import models
 from convnets.report import demonstration_plots
 from convnets.report.demonstration_plots import Thinned
 from experiments import competition, drift, thinned
-from tests.conftest import quick_jit
 
 
 def test_the_mean_of_thinned_networks_is_the_scaled_network_where_units_are_linear():
     line = "fc(12)|relu|dropout(0.5)|fc(8)|relu|dropout(0.5)|out"
     model = models.create("stack", 10, "float32", layers=line, side=4)
     images = jax.random.normal(jax.random.key(1), (20, 4, 4, 1))
-    variables = quick_jit(model.init)(jax.random.key(0), images)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
     found = thinned.compare(model, variables, images, np.zeros(20), seed=0, counts=(1, 12, 900))
     assert found["unit"].shape == (900,)
     chance = found["chance"]["fc2"] / np.array([1, 12, 900]) ** 0.5
@@ -43,7 +42,7 @@ def test_inputs_of_sigmoids_are_those_of_training(name):
     network, kind = drift.NETWORKS[name]
     model = models.create(network, 10, "float32")
     images = jax.random.uniform(jax.random.key(1), (50, 28, 28, 1))
-    variables = quick_jit(model.init)(jax.random.key(0), images)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
     found = drift.inputs(model, variables, images, kind)
     assert found.shape == (3, 50, 100)
     if kind == "norm":  # by the statistics of these images, not by the running ones

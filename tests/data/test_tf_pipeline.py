@@ -10,7 +10,7 @@ from PIL import Image
 
 from convnets.augment import host_ops
 from convnets.augment.statistics import measure_statistics
-from convnets.data import cache, dataset, sampler, sources, tf_pipeline
+from convnets.data import cache, dataset, sampler, sources
 from convnets.data.tf_pipeline import example_seed
 from convnets.errors import DataError, UsageError
 
@@ -166,26 +166,24 @@ def test_a_pipeline_is_freed_with_its_error_still_held(tmp_path, monkeypatch, ho
         gc.enable()
 
 
-def test_skipped_images_are_replaced_counted_and_limited(tmp_path, capsys, monkeypatch):
-    """A tenth of the images and ten times the limit; the limit itself: test_bad_input.py."""
-    monkeypatch.setattr(tf_pipeline, "LIMIT", 10 * tf_pipeline.LIMIT)
-    name = photographs(tmp_path / "birds", {"train": 210, "test": 2}, size=(16, 16))
+def test_skipped_images_are_replaced_counted_and_limited(tmp_path, capsys):
+    name = photographs(tmp_path / "birds", {"train": 2100, "test": 2}, size=(16, 16))
     files = sorted((tmp_path / "birds" / "train").glob("*/*"))
-    for i in (70, 71):
+    for i in (700, 701):
         damage(files[i], "truncated")
     train, _ = folder(name, "decode|inception_crop(12)", on_error="skip")
-    whole = list(train.feed(sampler.training_schedule(210, 7, 5, 0, 30), 5))
+    whole = list(train.feed(sampler.training_schedule(2100, 70, 5, 0, 30), 5))
     index = np.concatenate([b["index"] for b in whole])
-    assert all(len(b["index"]) == 7 == len(b["image"]) for b in whole)
-    assert np.bincount(index, minlength=210)[[69, 70, 71, 72]].tolist() == [1, 0, 0, 3]
+    assert all(len(b["index"]) == 70 == len(b["image"]) for b in whole)
+    assert np.bincount(index, minlength=2100)[[699, 700, 701, 702]].tolist() == [1, 0, 0, 3]
     assert "skipped" in capsys.readouterr().out
     for start in (7, 20):  # a resumed run gets the same examples
-        again = list(train.feed(sampler.training_schedule(210, 7, 5, start, 30), 5))
+        again = list(train.feed(sampler.training_schedule(2100, 70, 5, start, 30), 5))
         for a, b in zip(whole[start:], again, strict=True):
             assert all(np.array_equal(a[k], b[k]) for k in a)
     damage(files[5], "empty")
-    with pytest.raises(DataError, match=r"more than 1 %"):
-        list(train.feed(sampler.training_schedule(210, 7, 5, 0, 30), 5))
+    with pytest.raises(DataError, match=r"more than 0.1 %"):
+        list(train.feed(sampler.training_schedule(2100, 70, 5, 0, 30), 5))
 
 
 def test_a_resident_set_replaces_what_it_skips(tmp_path):
