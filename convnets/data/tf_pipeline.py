@@ -109,9 +109,9 @@ class Stream:
                 if failure:
                     raise failure[0] from None
                 broken, *later = ahead.end()
-                known, seen = len(skipped), seen + len(broken["index"])
+                seen += len(broken["index"])
                 batch = self._repair(broken, seed, seen, skipped)
-                if len(skipped) == known:  # no example caused the error
+                if np.array_equal(batch["index"], broken["index"]):  # no example caused the error
                     raise DataError(f"{self.source.info.name}: {e.message.splitlines()[0]}") from None
             check_labels(self.source, batch["index"], batch["label"])
             yield batch

@@ -10,7 +10,7 @@ from PIL import Image
 
 from convnets.augment import host_ops
 from convnets.augment.statistics import measure_statistics
-from convnets.data import cache, dataset, sampler, sources
+from convnets.data import cache, dataset, sampler, sources, tf_pipeline
 from convnets.data.tf_pipeline import example_seed
 from convnets.errors import DataError, UsageError
 
@@ -184,6 +184,20 @@ def test_skipped_images_are_replaced_counted_and_limited(tmp_path, capsys):
     damage(files[5], "empty")
     with pytest.raises(DataError, match=r"more than 0.1 %"):
         list(train.feed(sampler.training_schedule(2100, 70, 5, 0, 30), 5))
+
+
+def test_a_damaged_image_that_was_passed_over_before_is_skipped_in_its_turn(tmp_path, monkeypatch):
+    """The replacement of 70 passes over 71, whose own batch comes later."""
+    monkeypatch.setattr(tf_pipeline, "LIMIT", 0.01)
+    name = photographs(tmp_path / "birds", {"train": 210, "test": 2}, size=(16, 16))
+    files = sorted((tmp_path / "birds" / "train").glob("*/*"))
+    for i in (70, 71):
+        damage(files[i], "truncated")
+    train, _ = folder(name, "decode|inception_crop(12)", on_error="skip")
+    order = np.concatenate([b["index"] for b in sampler.training_schedule(210, 7, 5, 0, 30)]).tolist()
+    assert order.index(70) // 7 < order.index(71) // 7
+    index = np.concatenate([b["index"] for b in train.feed(sampler.training_schedule(210, 7, 5, 0, 30), 5)])
+    assert np.bincount(index, minlength=210)[[69, 70, 71, 72]].tolist() == [1, 0, 0, 3]
 
 
 def test_a_resident_set_replaces_what_it_skips(tmp_path):
