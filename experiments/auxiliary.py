@@ -47,18 +47,22 @@ def digits(label: str, heads: bool, init: str) -> Row:
     return Row(label, "configs/ablation.py:mnist10k", overrides=overrides, cost="2 min, 1 core")
 
 
+def hasten(xavier: str, small: str, kind: str) -> list[Claim]:
+    """Returns the claims on steps, by a metric for each kind of initial weights; `kind` names the small ones."""
+    return [
+        Claim("they hasten training", "section 5", metric=xavier, ratio=True, better="with, Xavier", worse="without, Xavier",
+              note="Szegedy et al. 2015 (Rethinking) find no faster beginning"),
+        Claim("they hasten training from small initial weights", "section 5", metric=small, ratio=True,
+              better=f"with, {kind}", worse=f"without, {kind}"),
+    ]  # fmt: skip
+
+
 EXPERIMENT = Experiment(
     "Auxiliary classifiers", "test_error", source="Szegedy et al. 2014, section 5",
     cpu=Scale(
         rows=[digits(f"{'with' if heads else 'without'}, {name}", heads, init)
               for name, init in (("Xavier", "caffe"), ("small weights", f"he({SMALL})")) for heads in (False, True)],
-        claims=[
-            Claim("they hasten training", "section 5", metric="steps_to_train_error(20, 0.5)", ratio=True,
-                  better="with, Xavier", worse="without, Xavier",
-                  note="Szegedy et al. 2015 (Rethinking) find no faster beginning"),
-            Claim("they hasten training from small initial weights", "section 5", metric="steps_to_train_error(20, 0.5)",
-                  ratio=True, better="with, small weights", worse="without, small weights"),
-        ],
+        claims=hasten("steps_to_train_error(20, 0.5)", "steps_to_train_error(20, 0.5)", "small weights"),
         seeds=5,
     ),
     full=Scale(
@@ -70,11 +74,7 @@ EXPERIMENT = Experiment(
         claims=[
             Claim("they lower the error a little", "CVPR text, from memory", better="with, Xavier", worse="without, Xavier",
                   size=0.5),
-            Claim("they hasten training", "section 5", metric="steps_to_train_error(40)", ratio=True,
-                  better="with, Xavier", worse="without, Xavier",
-                  note="Szegedy et al. 2015 (Rethinking) find no faster beginning"),
-            Claim("they hasten training from small initial weights", "section 5", metric="steps_to_train_error(60)",
-                  ratio=True, better="with, N(0, 0.01)", worse="without, N(0, 0.01)"),
+            *hasten("steps_to_train_error(40)", "steps_to_train_error(60)", "N(0, 0.01)"),
         ],
         seeds=3,
     ),

@@ -1,8 +1,9 @@
 """How much faster ReLU learns than tanh: steps to 25 % training error on CIFAR-10, as in figure 1 of the paper.
 
 The ratio depends on the initial weights as much as on the activation, so both are varied. As in the paper there is neither
-augmentation nor weight decay, and each row has the learning rate that is best for it. The cpu size has a narrow network
-and the first 10,000 training images. Its RATES come from a pilot by the same metric, on training images that it does not use:
+augmentation nor weight decay. The cpu size has a narrow network and the first 10,000 training images. Each row is to have the
+learning rate that is best for it in a pilot by the same metric, on training images that the cpu size does not use. This pilot
+was not run yet; until then RATES are a guess, and the cpu size is not to be recorded:
 
     python run.py --mode=sweep --experiment=experiments/relu_vs_tanh.py --size=pilot --workdir=runs/relu_vs_tanh-pilot
 
@@ -16,7 +17,7 @@ NARROW = "conv(16, 5, padding=2)|{0}|max(2)|conv(16, 5, padding=2)|{0}|max(2)|co
 WIDE = "conv(64, 5, padding=2)|{0}|max(2)|conv(64, 5, padding=2)|{0}|max(2)|conv(64, 3, padding=1)|{0}|out"
 KINDS = {"ReLU, Glorot": ("relu", "glorot"), "ReLU, Gaussian": ("relu", "normal({})"),
          "tanh, Glorot": ("tanh", "glorot"), "tanh, Gaussian": ("tanh", "normal({})")}  # fmt: skip
-# To be the best in the pilot, of TRIED, which is still to be run: these are the middle ones.
+# A guess, the middle ones of TRIED, until the pilot is run.
 RATES = {"ReLU, Glorot": 0.02, "ReLU, Gaussian": 0.02, "tanh, Glorot": 0.01, "tanh, Gaussian": 0.01}
 TRIED = {"relu": (0.01, 0.02, 0.05), "tanh": (0.005, 0.01, 0.02)}
 

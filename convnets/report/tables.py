@@ -118,14 +118,16 @@ def what_resolves(claim: Claim, v: Verdict) -> str:
     The half-width of the interval falls with the root of n. It has to fall to the effect's distance from zero, or from
     the margin of an equivalence claim.
     """
-    if v.n < ENOUGH:
+    if v.n < ENOUGH and v.p is None:
         return f"a verdict needs {ENOUGH} runs a row"
     if v.effect is None or v.low is None or v.high is None:
         return "times of several commits are not compared"
-    effect, low, high, margin = (
+    if v.n < ENOUGH:
+        return "a deterministic row has one run; more runs of the others would resolve it"
+    ours, low, high, margin = (
         math.log(x) if claim.ratio else x for x in (v.effect, v.low, v.high, claim.within or 1.0)
     )
-    distance = abs(effect) if claim.within is None else abs(margin - (effect if claim.one_sided else abs(effect)))
+    distance = abs(ours) if claim.within is None else abs(margin - (ours if claim.one_sided else abs(ours)))
     needed = v.n * ((high - low) / 2 / distance) ** 2 if distance else math.inf
     return (f"some {math.ceil(needed):,} runs a row would resolve such an effect" if needed <= MANY else
             f"{MANY:,} runs a row would not resolve so small an effect")  # fmt: skip

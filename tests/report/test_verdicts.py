@@ -110,7 +110,8 @@ def test_what_is_not_resolved_says_how_many_runs_would(claim):
         == f"some {math.ceil(4 * (half / distance) ** 2)} runs a row would resolve such an effect"
     )
     assert "would not resolve" in what_resolves(claim, verdict._replace(effect=1e-9 if claim.within is None else 0.5))
-    assert what_resolves(claim, verdict._replace(n=2)) == "a verdict needs 3 runs a row"
+    assert what_resolves(claim, verdict._replace(n=2, p=None)) == "a verdict needs 3 runs a row"
+    assert "deterministic" in what_resolves(claim, verdict._replace(n=1))
 
 
 @pytest.mark.parametrize(
