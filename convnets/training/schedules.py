@@ -40,6 +40,9 @@ def table(epoch: jax.Array, *rows: tuple[float, float]) -> jax.Array:
     return factors[jnp.sum(epoch[..., None] >= starts, axis=-1)]
 
 
+_LARGEST = float(jnp.finfo(jnp.float32).max)
+
+
 def _check_rising(name: str, epochs: Sequence[float]) -> None:
     if list(epochs) != sorted(set(epochs)):
         raise UsageError(f"{name}: the epochs {', '.join(f'{e:g}' for e in epochs)} must rise")
@@ -47,7 +50,9 @@ def _check_rising(name: str, epochs: Sequence[float]) -> None:
 
 def _check_positive(name: str, zero: bool = False, **values: float) -> None:
     for key, value in values.items():
-        if not 0 <= value < math.inf or (value == 0 and not zero):
+        if value > _LARGEST:
+            raise UsageError(f"{name}: {key} is {value:g}, it must be at most {_LARGEST:.2g}, the largest float32")
+        if not value >= 0 or (value == 0 and not zero):
             raise UsageError(f"{name}: {key} is {value:g}, it must be {'0 or more' if zero else 'above 0'}")
 
 
