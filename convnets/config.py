@@ -57,6 +57,8 @@ def load_config(source: str | Path, overrides: list[str]) -> tuple[ConfigDict | 
     if not file.is_file() and ".py:" in str(source):  # a path may contain colons too
         name, _, argument = str(source).partition(".py:")
         file = Path(f"{name}.py")
+    if file.is_dir():
+        return None, [f"config file {file} is a folder; give a file in it"]
     if not file.is_file():
         near = difflib.get_close_matches(str(file), [str(p) for p in file.parent.glob("*.py")], n=1)
         return None, [f"config file {file} does not exist" + (f"; did you mean {near[0]}?" if near else "")]

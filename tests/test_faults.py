@@ -28,7 +28,7 @@ from convnets.training.checkpoint import Checkpoints
 from tests.conftest import ROOT, run_here
 from tests.training.test_checkpoint import harm
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800), pytest.mark.usefixtures("optimised")]  # hundreds of steps
 
 # LeNet-1989 is the smallest network: 9,760 parameters and images of 16 x 16.
 NET = ("--config=configs/lenet.py:lenet1989", "--config.data.name=digits", "--config.train.log_every_steps=3")

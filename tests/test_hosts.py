@@ -21,10 +21,8 @@ from convnets.training.checkpoint import Checkpoints
 from tests.conftest import ROOT
 from tests.test_faults import arrays, end, lines, reach
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.timeout(900),
-]  # for a busy machine; on an idle one the whole file takes four minutes
+# The timeout is for a busy machine; on an idle one the whole file takes four minutes.
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.usefixtures("optimised")]
 
 # LeNet-5 on scikit-learn's digits.
 LENET = ("--config=configs/lenet.py:digits", "--config.optim.lr=0.003", "--config.train.epochs=1.5",

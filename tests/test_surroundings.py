@@ -19,7 +19,7 @@ from tests.conftest import ROOT, run_here
 from tests.test_bad_input import last_line
 from tests.test_faults import NET, assert_same, digest, end, reach, run, start, steps, tmpfs
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.usefixtures("optimised")]
 
 SHORT = (*NET, "--config.loss=softmax", "--config.train.batch_size=48", "--config.train.epochs=1")
 ODD = "run [lr=0.1], #1 50% ü"
@@ -129,7 +129,10 @@ LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONI
 
 @pytest.mark.parametrize(
     "variables, streams",
-    [({"CONVNETS_CACHE": "/proc/cache"}, ">&- 2>&- <&-"), ({**EMPTY, **LOCALE, "JAX_PLATFORMS": "CPU"}, "> /dev/full")],
+    [
+        ({"CONVNETS_CACHE": "/proc/cache"}, ">&- 2>&- <&-"),
+        ({**EMPTY, **LOCALE, "JAX_PLATFORMS": "CPU", "JAX_NUMPY_RANK_PROMOTION": "raise"}, "> /dev/full"),
+    ],
     ids=["no output, no cache", "a full disk, empty variables, C locale, capitals"],
 )
 def test_27_a_run_is_finished_in_any_environment(variables, streams, tmp_path):

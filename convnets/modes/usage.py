@@ -98,7 +98,7 @@ def expand_flagfiles(values: flags.FlagValues, argv: list[str]) -> list[str]:
 def parse_flags(values: flags.FlagValues, arguments: list[str]) -> list[str]:
     """Parses the flags and returns the arguments that are none; raises UsageError."""
     try:
-        return values(arguments)[1:]
+        stray = values(arguments)[1:]
     except flags.IllegalFlagValueError as e:
         flag, _, why = str(e).replace("\n", " ").partition(": ")
         if "Non-boolean" in why:  # absl shows a tuple
@@ -107,6 +107,11 @@ def parse_flags(values: flags.FlagValues, arguments: list[str]) -> list[str]:
         raise UsageError(f"{flag}: {why}") from None
     except flags.Error as e:
         raise UsageError(str(e).replace("\n", " ")) from None
+    paths = [name for name in values if isinstance(values[name].parser, PathParser)]
+    empty = [name for name in paths if values[name].present and not values[name].value]  # an unset shell variable
+    if empty:
+        raise UsageError("\n".join(f"--{name} is empty; give a path" for name in empty))
+    return stray
 
 
 def process_group(given: Any) -> tuple[str, str, int | None, int | None]:
@@ -188,7 +193,6 @@ def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | P
         default: the config if none is given.
     """
     found = [f"stray argument '{word}': every argument is a flag, --name=value" for word in stray]
-    found += ["--workdir is empty; give a folder"] if given.workdir == "" else []
     mode, source, members = given.mode, given.config or default, [Path(name) for name in given.workdirs]
     kept = Path(given.workdir).absolute() / "config.json" if given.workdir else None
     folder = find_shipped(given)

@@ -68,7 +68,7 @@ def test_three_networks_in_turn(scratch, tmp_path, capsys):
     ops = "decode|resize(28)|{}pad(2)|value_range(-0.1, 1.175)"
     config, problems = load_config(BOOSTED, [
         "--config.data.name=digits", f"--config.data.train_ops={ops.format('distort(translate=2)|')}",
-        f"--config.data.test_ops={ops.format('')}", "--config.train.epochs=0.2",
+        f"--config.data.test_ops={ops.format('')}", "--config.data.train_split=train[:300]", "--config.train.epochs=1",
     ])  # fmt: skip
     assert not problems
     train.train(config, tmp_path, False)
