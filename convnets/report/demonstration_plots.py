@@ -97,7 +97,6 @@ def plot_thinned(found: Thinned, path: Path) -> None:
         axis.plot(found.counts, found.chance[name].mean() / np.sqrt(found.counts), color=colour, lw=0.9, ls=":")
     axis.set(xscale="log", yscale="log", xlabel="thinned networks in the mean", ylabel="difference (%)")
     axis.set_title("the mean against the scaled network")
-    _plain_numbers(axis.xaxis, axis.yaxis)
     axis.text(0.03, 0.04, "dotted: by chance alone, 1 / √n", transform=axis.transAxes, fontsize=7, color=INK)
     axis.legend(fontsize=7, loc="upper right")
 
@@ -106,7 +105,6 @@ def plot_thinned(found: Thinned, path: Path) -> None:
     axis.axhline(found.scaled.mean(), color=SECOND, lw=1.6, label="scaled network")
     axis.set(xscale="log", xlabel="thinned networks in the mean", ylabel="test error (%)")
     axis.set_title("test error")
-    _plain_numbers(axis.xaxis)
     axis.legend(fontsize=7, loc="upper right")
     save_figure(figure, path)
 
@@ -197,9 +195,3 @@ def _band(axis, at: Sequence[int], values: np.ndarray, colour: str, label: str) 
     spread = values.std(axis=0, ddof=1) if len(values) > 1 else 0 * mean
     axis.fill_between(at, mean - spread, mean + spread, color=colour, alpha=0.18, lw=0)
     axis.plot(at, mean, color=colour, lw=1.5, marker="o", ms=3, label=label)
-
-
-def _plain_numbers(*axes) -> None:
-    for axis in axes:
-        axis.set_major_formatter("{x:,g}")
-        axis.set_minor_formatter("")

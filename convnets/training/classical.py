@@ -4,7 +4,6 @@ All follow LeCun et al. 1998, section III.C, and compute in float64.
 """
 
 import numpy as np
-import scipy.linalg
 
 from convnets.layers.classical import class_pairs
 
@@ -38,6 +37,8 @@ def least_squares_of_pairs(features: np.ndarray, labels: np.ndarray, pairs: int)
 
 def _solve(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns (kernel [d, k], bias [k]) with the least squared error to targets [n, k]."""
+    import scipy.linalg  # 0.3 s that other runs need not wait for
+
     x = np.asarray(features.toarray() if hasattr(features, "toarray") else features, np.float64)
     means = x.mean(axis=0), targets.mean(axis=0)
     x = x - means[0]

@@ -1,7 +1,7 @@
 """Training sanity checks: non-finite values raise DivergedError; a loss stuck at chance level prints one hint."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,27 +13,27 @@ STALLED = 0.01  # a loss within this fraction of ln(classes) counts as chance le
 PATIENCE = (2000, 5)  # steps, epochs: the hint is due after whichever ends first
 
 
-def check_losses(rows: Sequence[dict[str, float]], saved: Sequence[int]) -> None:
+def check_losses(rows: Sequence[dict[str, float]], saved: Callable[[], Sequence[int]]) -> None:
     """Raises DivergedError if a loss since the last check is not finite.
 
     Args:
         rows: the metrics.jsonl lines of the steps since the last check.
-        saved: steps with a checkpoint.
+        saved: gives the steps with a checkpoint; called only for the error, because reading the folder takes milliseconds.
     """
     bad = next((r["step"] for r in rows if not math.isfinite(r["loss"])), None)
     if bad is not None:
         looked = f"looked at steps {rows[0]['step']} to {rows[-1]['step']}"
-        raise DivergedError(f"the loss is not finite at step {bad} ({looked}); {_last(saved)}; try a lower optim.lr")
+        raise DivergedError(f"the loss is not finite at step {bad} ({looked}); {_last(saved())}; try a lower optim.lr")
 
 
-def check_state(arrays: Any, saved: Sequence[int]) -> None:
+def check_state(arrays: Any, saved: Callable[[], Sequence[int]]) -> None:
     """Raises DivergedError if a host state that is about to be saved holds NaN or infinity.
 
     The loss of its last step may still be finite, because it was computed before the update.
     """
     for name, leaf in name_leaves(arrays).items():
         if not np.isfinite(np.asarray(leaf, np.float32)).all():
-            raise DivergedError(f"{name} is not finite after step {int(arrays.step)}, whose loss still was; {_last(saved)};"
+            raise DivergedError(f"{name} is not finite after step {int(arrays.step)}, whose loss still was; {_last(saved())};"
                                 " try a lower optim.lr")  # fmt: skip
 
 

@@ -278,7 +278,7 @@ class Run:
             summary = metrics.summarise(row)
             rows.append({"step": at, "epoch": round(at / self.components.steps_per_epoch, 6), "loss": summary["loss"],
                          "error": summary["top1_error"], "lr": float(rate)})  # fmt: skip
-        divergence.check_losses(rows, self.checkpoints.steps())
+        divergence.check_losses(rows, self.checkpoints.steps)
         mean = {k: float(np.mean([r[k] for r in rows])) for k in ("loss", "error")}
         self.progress.update_step(
             step, step / self.components.steps_per_epoch, mean["loss"], mean["error"], images / (now - self.mark)
@@ -312,7 +312,7 @@ class Run:
 
     def _save(self, state: TrainState) -> None:
         arrays = jax.device_get(state)
-        divergence.check_state(arrays, self.checkpoints.steps())
+        divergence.check_state(arrays, self.checkpoints.steps)
         self.checkpoints.save(arrays, seconds=self._spent(), epoch=int(arrays.step) / self.components.steps_per_epoch)
 
     def test(self) -> tuple[dict[str, Any], Evaluated]:

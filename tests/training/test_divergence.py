@@ -16,21 +16,21 @@ def rows(*losses):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_is_named_with_the_steps_and_the_last_good_checkpoint(bad):
-    divergence.check_losses(rows(1.0, 2.0, 1e30), [])
+    divergence.check_losses(rows(1.0, 2.0, 1e30), lambda: [])
     with pytest.raises(DivergedError, match=r"at step 12 \(looked at steps 11 to 13\); no checkpoint was written"):
-        divergence.check_losses(rows(1.0, bad, 1.0), [])
+        divergence.check_losses(rows(1.0, bad, 1.0), lambda: [])
     with pytest.raises(DivergedError, match="the last good checkpoint is step 10"):
-        divergence.check_losses(rows(bad), [5, 10])
+        divergence.check_losses(rows(bad), lambda: [5, 10])
 
 
 @pytest.mark.parametrize("part", ["params", "opt_state"])
 def test_a_state_that_is_not_finite_is_not_saved(part):
     state = make()
-    divergence.check_state(state, [])
+    divergence.check_state(state, lambda: [])
     leaf = state.params["H1"]["kernel"] if part == "params" else state.opt_state[0].trace["H1"]["kernel"]
     leaf[2, 2, 0, 1] = np.inf
     with pytest.raises(DivergedError, match=rf"{part}.*H1/kernel is not finite after step 3, whose loss still was"):
-        divergence.check_state(state, [1])
+        divergence.check_state(state, lambda: [1])
 
 
 def test_a_loss_that_stays_at_guessing_is_said_once():
