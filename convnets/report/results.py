@@ -111,23 +111,19 @@ def _members_overrides(tested: Mapping[str, Any]) -> list[str]:
 def _diverged(workdir: Path, status: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the result of a diverged trial, in the format of result.json."""
     config, manifest = (files.read_json(workdir / f"{name}.json") for name in ("config", "manifest"))
-    info, classes, train = manifest["dataset"], config["model"]["num_classes"], config["train"]
+    info = manifest["dataset"]
     return {
         "config": config, "dataset": f"{info['name']}:{info['version']}", "split": config["data"]["test_split"],
-        "protocol": config["evaluate"]["protocol"], "top1_error": 100 * (1 - 1 / classes),
-        "top5_error": 100 * (1 - min(5, classes) / classes), "seed": train["seed"],
-        "planned": math.ceil(train["epochs"] * info["num_examples"] / train["batch_size"]),
-        "diverged": status["last"][-1], "seconds": status["seconds"], "commit": manifest["commit"],
+        "protocol": config["evaluate"]["protocol"], **metrics.count_diverged(config, info["num_examples"]),
+        "seed": config["train"]["seed"], "diverged": status["last"][-1], "seconds": status["seconds"], "commit": manifest["commit"],
         "versions": manifest["versions"],
     }  # fmt: skip
 
 
 def _measure(metric: str, result: Mapping[str, Any], lines: Sequence[Mapping[str, float]]) -> float | None:
-    if "diverged" not in result:
-        return metrics.measure(metric, RunRecord(result, lines)) if lines else None
-    if metric.startswith("steps_to"):
-        return result["planned"]
-    return result["top1_error"] if metric in ("train_error", "best_test_error") else None
+    if "diverged" in result:
+        return metrics.measure_diverged(metric, result)
+    return metrics.measure(metric, RunRecord(result, lines)) if lines else None
 
 
 def _curve(lines: Sequence[Mapping[str, float]]) -> list[list[float | None]]:

@@ -103,6 +103,27 @@ def steps_to_test_error(record: RunRecord, percent: float) -> float:
     return good[0] if good else record.lines[-1]["step"]
 
 
+def count_diverged(config: Mapping[str, Any], examples: int) -> dict[str, float]:
+    """Returns what a run that diverged counts with, as in result.json: the errors of chance, and the planned steps.
+
+    Args:
+        config: of the run.
+        examples: number of its training images.
+    """
+    classes, train = config["model"]["num_classes"], config["train"]
+    return {"top1_error": 100 * (1 - 1 / classes), "top5_error": 100 * (1 - min(5, classes) / classes),
+            "planned": math.ceil(train["epochs"] * examples / train["batch_size"])}  # fmt: skip
+
+
+def measure_diverged(metric: str, counted: Mapping[str, Any]) -> float | None:
+    """Returns the value of a metric from what `count_diverged` returns; None for a loss, which has no value of chance."""
+    if metric.startswith("steps_to"):
+        return counted["planned"]
+    if metric in ("train_error", "best_test_error"):
+        return counted["top1_error"]
+    return measure(metric, RunRecord({"loss": None, **counted})) if metric in AT_TESTS else None
+
+
 METRICS = {f.__name__: f for f in (test_error, best_test_error, top5_error, any_error, test_loss, train_error, train_loss,
                                    steps_to_train_error, steps_to_train_loss, steps_to_test_error, feature_change,
                                    milliseconds_per_image)}  # fmt: skip

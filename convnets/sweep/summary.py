@@ -19,7 +19,7 @@ class RowSummary(NamedTuple):
         test: the name of the test; '' for the row itself.
         metric: the experiment's, or test_error for a test of an experiment on a training metric.
         values: the metric of the finished runs by seed.
-        planned, diverged: numbers of runs; a diverged run has no value.
+        planned, diverged: numbers of runs; a diverged run counts with the error of chance (docs/statistics.md).
         seconds: mean time of a finished trial.
         paper, x, line: as in `Row`.
     """
@@ -64,15 +64,21 @@ def summarize(experiment: Experiment, size: str, workdir: Path, planned: Mapping
 
 
 def measure_runs(metric: str, label: str, test: str, workdir: Path, planned: Mapping[str, Trial]) -> dict[int, float]:
-    """Returns the metric of a row's finished runs, or of their test of that name, by seed."""
+    """Returns the metric of a row's finished and diverged runs, or of the tests of that name of finished ones, by seed."""
     folders = {trial.seed: workdir / name for name, trial in planned.items() if label in trial.rows}
-    return {
-        seed: value for seed, folder in folders.items()
-        if folder.exists() and trials.status(folder)["state"] == "done" and (value := _measure(metric, folder, test)) is not None
-    }  # fmt: skip
+    states = {seed: trials.status(folder)["state"] for seed, folder in folders.items() if folder.exists()}
+    values = {
+        seed: _measure(metric, folders[seed], test, state) for seed, state in states.items() if state in trials.FINAL
+    }
+    return {seed: value for seed, value in values.items() if value is not None}
 
 
-def _measure(metric: str, folder: Path, test: str) -> float | None:
+def _measure(metric: str, folder: Path, test: str, state: str) -> float | None:
+    if state == "diverged":
+        config, manifest = (trials.read_json(folder / f"{name}.json") for name in ("config", "manifest"))
+        if test or not config or not manifest:
+            return None
+        return metrics.measure_diverged(metric, metrics.count_diverged(config, manifest["dataset"]["num_examples"]))
     result = trials.read_json(folder / (f"evaluation-{test}.json" if test else "result.json"))
     result = result or (trials.read_json(folder / "evaluation.json") if not test else {})  # of an ensemble
     lines = files.read_lines(folder / "metrics.jsonl")
@@ -86,7 +92,9 @@ def find_best(rows: Sequence[RowSummary]) -> list[str]:
 
     Only rows count of which every planned run is finished and none diverged, and no tests.
     """
-    means = {row.label: row.mean for row in rows if not row.test and len(row.values) == row.planned}
+    means = {
+        row.label: row.mean for row in rows if not row.test and len(row.values) == row.planned and not row.diverged
+    }
     low = min((mean for mean in means.values() if mean is not None), default=None)
     return [label for label, mean in means.items() if mean is not None and mean == low]
 

@@ -73,8 +73,8 @@ def test_a_wrong_grid_is_one_line(given, line):
 
 
 def test_a_finished_grid_is_summed_up_in_a_table_a_file_and_a_figure(tmp_path, monkeypatch, capsys):
-    """The row with a diverged run is not the best, although its finished run has the lowest error."""
-    errors = {"0.01": (2.0, 3.0), "0.02": (1.5, 2.5), "0.05": (0.5, None)}
+    """A diverged run counts with the error of chance, as in the report, and its row is never the best."""
+    errors = {"0.01": (92.0, 93.0), "0.02": (91.5, 92.5), "0.05": (0.5, None)}
 
     def run(planned, workdir, *_):
         for folder in trials.write_trials(workdir, planned):
@@ -93,11 +93,11 @@ def test_a_finished_grid_is_summed_up_in_a_table_a_file_and_a_figure(tmp_path, m
     assert sweep.sweep(given, SOURCE, tmp_path, []) == 0
     out = capsys.readouterr().out
     rows = {lr: next(line for line in out.splitlines() if f"optim.lr={lr}" in line) for lr in errors}
-    assert "2.50 ± 0.71" in rows["0.01"] and "best" not in rows["0.01"]
-    assert "2.00 ± 0.71" in rows["0.02"] and "best" in rows["0.02"] and "2 of 2" in rows["0.02"]
-    assert "0.50 " in rows["0.05"] and "1 diverged" in rows["0.05"] and "1 of 2" in rows["0.05"]
+    assert "92.50 ± 0.71" in rows["0.01"] and "best" not in rows["0.01"]
+    assert "92.00 ± 0.71" in rows["0.02"] and "best" in rows["0.02"] and "2 of 2" in rows["0.02"]
+    assert "45.25 ± 63.29" in rows["0.05"] and "1 diverged" in rows["0.05"] and "2 of 2" in rows["0.05"]
     kept = json.loads((tmp_path / "summary.json").read_text())
-    assert kept["best"] == ["optim.lr=0.02, loss=mse"] and kept["rows"][0]["values"] == {"0": 2.0, "1": 3.0}
+    assert kept["best"] == ["optim.lr=0.02, loss=mse"] and kept["rows"][0]["values"] == {"0": 92.0, "1": 93.0}
     assert (tmp_path / "summary.png").stat().st_size > 5000
 
 
