@@ -2,7 +2,6 @@
 
 import functools
 import json
-import math
 import re
 import shlex
 from collections import Counter
