@@ -166,24 +166,25 @@ def test_a_pipeline_is_freed_with_its_error_still_held(tmp_path, monkeypatch, ho
         gc.enable()
 
 
-def test_skipped_images_are_replaced_counted_and_limited(tmp_path, capsys):
-    name = photographs(tmp_path / "birds", {"train": 2100, "test": 2}, size=(16, 16))
+def test_skipped_images_are_replaced_counted_and_limited(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tf_pipeline, "LIMIT", 0.01)
+    name = photographs(tmp_path / "birds", {"train": 210, "test": 2}, size=(16, 16))
     files = sorted((tmp_path / "birds" / "train").glob("*/*"))
-    for i in (700, 701):
+    for i in (70, 71):
         damage(files[i], "truncated")
     train, _ = folder(name, "decode|inception_crop(12)", on_error="skip")
-    whole = list(train.feed(sampler.training_schedule(2100, 70, 5, 0, 30), 5))
+    whole = list(train.feed(sampler.training_schedule(210, 7, 5, 0, 30), 5))
     index = np.concatenate([b["index"] for b in whole])
-    assert all(len(b["index"]) == 70 == len(b["image"]) for b in whole)
-    assert np.bincount(index, minlength=2100)[[699, 700, 701, 702]].tolist() == [1, 0, 0, 3]
+    assert all(len(b["index"]) == 7 == len(b["image"]) for b in whole)
+    assert np.bincount(index, minlength=210)[[69, 70, 71, 72]].tolist() == [1, 0, 0, 3]
     assert "skipped" in capsys.readouterr().out
     for start in (7, 20):  # a resumed run gets the same examples
-        again = list(train.feed(sampler.training_schedule(2100, 70, 5, start, 30), 5))
+        again = list(train.feed(sampler.training_schedule(210, 7, 5, start, 30), 5))
         for a, b in zip(whole[start:], again, strict=True):
             assert all(np.array_equal(a[k], b[k]) for k in a)
     damage(files[5], "empty")
-    with pytest.raises(DataError, match=r"more than 0.1 %"):
-        list(train.feed(sampler.training_schedule(2100, 70, 5, 0, 30), 5))
+    with pytest.raises(DataError, match=r"more than 1 %"):
+        list(train.feed(sampler.training_schedule(210, 7, 5, 0, 30), 5))
 
 
 def test_a_damaged_image_that_was_passed_over_before_is_skipped_in_its_turn(tmp_path, monkeypatch):
@@ -200,15 +201,16 @@ def test_a_damaged_image_that_was_passed_over_before_is_skipped_in_its_turn(tmp_
     assert np.bincount(index, minlength=210)[[69, 70, 71, 72]].tolist() == [1, 0, 0, 3]
 
 
-def test_a_resident_set_replaces_what_it_skips(tmp_path):
-    name = photographs(tmp_path / "birds", {"train": 1000, "test": 2}, size=(16, 16))
-    damage(sorted((tmp_path / "birds" / "train").glob("*/*"))[999], "text")  # the last image; the first replaces it
-    with pytest.raises(DataError, match=r"train, .*0999\.jpg"):
+def test_a_resident_set_replaces_what_it_skips(tmp_path, monkeypatch):
+    monkeypatch.setattr(tf_pipeline, "LIMIT", 0.01)
+    name = photographs(tmp_path / "birds", {"train": 100, "test": 2}, size=(16, 16))
+    damage(sorted((tmp_path / "birds" / "train").glob("*/*"))[99], "text")  # the last image; the first replaces it
+    with pytest.raises(DataError, match=r"train, .*0099\.jpg"):
         folder(name, "decode|resize_center_crop(12)", loader="resident")
     train, _ = folder(name, "decode|resize_center_crop(12)", loader="resident", on_error="skip")
     images, labels = train.resident_arrays["images"], train.resident_arrays["labels"]
-    np.testing.assert_array_equal(images[999], images[0])
-    assert labels[999] == labels[0] != labels[998] and len({image.tobytes() for image in images}) == 999
+    np.testing.assert_array_equal(images[99], images[0])
+    assert labels[99] == labels[0] != labels[98] and len({image.tobytes() for image in images}) == 99
 
 
 def test_real_imagenet_is_read_by_index_with_its_labels(shared_data):
