@@ -110,10 +110,12 @@ def difference(line: TableRow) -> float:
 
 
 def why_different(rates: Sequence[tuple[Table, TableRow]]) -> list[str]:
-    """Returns the notes of the rows that lie further than NEAR from the paper, as a Markdown list."""
-    notes = [
-        f"- {cell(line.label)}: {line.row.note}" for _, line in rates if difference(line) >= NEAR and line.row.note
-    ]
+    """Returns the notes of the rows that lie further than NEAR from the paper, each once, as a Markdown list."""
+    of_note: dict[str, list[str]] = {}
+    for _, line in rates:
+        if difference(line) >= NEAR and line.row.note:
+            of_note.setdefault(line.row.note, []).append(cell(line.label))
+    notes = [f"- {'; '.join(labels)}: {note}" for note, labels in of_note.items()]
     return [f"Why a row lies {NEAR} points or more from the paper:", "", *notes] if notes else []
 
 
