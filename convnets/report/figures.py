@@ -26,8 +26,9 @@ def plot_experiment(
     curves = {} if len(curves) > MANY else curves
     names = list(dict.fromkeys([*curves, *(bar[0] for bar in bars), *lines]))
     palette = plt.get_cmap("tab10" if len(names) <= 10 else "tab20")
-    colour = {name: palette(i % palette.N) for i, name in enumerate(names)}
-    beside = bool(curves or lines)  # a few bars would be too thick beside tall panels
+    beside = bool(curves or lines)
+    colour = {name: palette(i % palette.N if beside else 0) for i, name in enumerate(names)}  # bars alone are labelled
+    # A few bars would be too thick beside tall panels.
     panels, height = sum(map(bool, (curves, lines, bars))), max(3.2 if beside else 1.8, 0.24 * len(bars) + 1)
     figure, axes = plt.subplots(1, panels, figsize=(4.6 * panels, height), squeeze=False, layout="constrained")
     free = iter(axes[0])
@@ -63,7 +64,7 @@ def plot_experiment(
     if bars:
         axis = next(free)
         for i, (name, _, mean, half, paper) in enumerate(bars):
-            axis.barh(i, mean, xerr=half, color=colour[name], height=0.7, error_kw={"lw": 0.9, "capsize": 2})
+            axis.barh(i, mean, xerr=half or None, color=colour[name], height=0.7, error_kw={"lw": 0.9, "capsize": 2})
             if paper is not None:
                 axis.plot(paper, i, "D", ms=5, mfc="white", mec=INK)
         axis.set_yticks(range(len(bars)), [bar[1] for bar in bars], fontsize=7)
