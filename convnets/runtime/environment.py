@@ -60,7 +60,7 @@ def start_jax(devices: bool) -> None:
     try:
         import jax
 
-        jax.config.update("jax_numpy_rank_promotion", "allow")  # JAX_NUMPY_RANK_PROMOTION=raise is for another style
+        jax.config.update("jax_numpy_rank_promotion", "allow")  # the layers broadcast, whatever the environment says
         _ = devices and jax.devices()
     except Exception as e:  # RuntimeError, ValueError, AssertionError
         asked = {k: v for k, v in os.environ.items() if k.startswith("JAX_") and k != "JAX_COMPILATION_CACHE_DIR"}

@@ -44,6 +44,8 @@ _LARGEST = float(jnp.finfo(jnp.float32).max)
 
 
 def _check_rising(name: str, epochs: Sequence[float]) -> None:
+    for epoch in epochs:
+        _check_positive(name, zero=True, epoch=epoch)
     if list(epochs) != sorted(set(epochs)):
         raise UsageError(f"{name}: the epochs {', '.join(f'{e:g}' for e in epochs)} must rise")
 

@@ -58,9 +58,7 @@ def shapes(model):
     return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in GOLDEN if name != "resnet1202_cifar"]
-)  # it repeats the blocks of resnet110_cifar
+@pytest.mark.parametrize("name", GOLDEN)
 def test_layers_hold_all_parameters(name):
     variables = shapes(create(name))
     counted = sum(math.prod(v.shape) for v in jax.tree.leaves(variables["params"]))

@@ -207,6 +207,8 @@ def test_an_ensemble_is_recorded_with_its_members_and_matches_its_row(place):
     assert [(m["seed"], m["commit"]) for m in entry["members"]] == [(2, "a" * 40), (3, "a" * 40)]
     found = results.runs(several, results.read_results())
     assert results.values(several, "", "test_error", found) == {1: 1.0}  # the second ensemble: seeds 2 and 3
+    again, none = (results.runs(several, results.read_results(), first_seed=seed) for seed in (2, 3))
+    assert again == found and not none  # its members' seeds count, not its own
     assert results.values(several, "shifted", "test_error", found) == {1: 8.0}
     assert not results.runs(several._replace(members=((ROW, 3),)), results.read_results())
     other = ROW._replace(tests={"shifted": Evaluation(("--config.data.test_ops=decode",))})

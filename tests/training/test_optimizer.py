@@ -66,6 +66,8 @@ def test_wrong_schedules_are_refused(text):
     ("exponential(0, 3)", "exponential: factor is 0, it must be above 0"),
     ("steps(-0.1, 3)", "steps: factor is -0.1, it must be 0 or more"),
     ("table((1, 1e39))", "table: factor is 1e+39, it must be at most 3.4e+38, the largest float32"),
+    ("table((1e39, 0.1))", "table: epoch is 1e+39, it must be at most 3.4e+38, the largest float32"),
+    ("steps(0.1, -3, 4)", "steps: epoch is -3, it must be 0 or more"),
     ("table((3, -1))", "table: factor is -1, it must be 0 or more"),
     ("plateau(0, 3, 3)", "plateau: factor is 0, it must be above 0"),
     ("plateau(0.1, 3, -1)", "plateau: times is -1, it must be 0 or more"),
