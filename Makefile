@@ -1,6 +1,6 @@
-# make run; make test, and test-configs, -gradients, -accelerators, -lecture, -faults, -scale, -published, -docs, -torch, -oldest;
-# make docs; make lint; make bench, and bench-kernels, -parts, -input, -start, -scale, -seeds, -tpu; make accelerator, carry. Everything lives
-# in .venv.
+# make run; make test; make test-configs, -gradients, -accelerators, -lecture, -faults and -docs, and with make test all of
+# these at once: -all; make test-scale, -published, -torch, -oldest; make docs; make lint; make bench, and bench-kernels, -parts,
+# -input, -start, -scale, -seeds, -tpu; make accelerator, carry. Everything lives in .venv.
 VENV   := .venv
 BIN    := $(VENV)/bin
 # The newest Python from 3.13 down to 3.11 that has venv: on the PATH, then among pyenv's. A pyenv shim without a Python
@@ -9,14 +9,18 @@ PYENV  := $(or $(PYENV_ROOT),$(HOME)/.pyenv)
 newest  = $(shell for version in $(1); do for python in python$$version python3 $(PYENV)/versions/$$version.*/bin/python3; do \
 	$$python -c "import ensurepip, sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" 2>/dev/null && echo $$python && exit; done; done)
 PYTHON ?= $(call newest,3.13 3.12 3.11)
+# pip would compile all 11,000 modules, a minute on one core; those that are imported are compiled, and kept, when they are.
+INSTALL := python -m pip install --quiet --disable-pip-version-check --no-compile --editable
+unexport PYTHONDONTWRITEBYTECODE
 
 # A process of tests for each core, up to four, of some 3 GB each.
 PARALLEL := --numprocesses auto --maxprocesses 4
 # Tests of a file share what they set up; the longest files begin (tests/conftest.py).
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-configs test-gradients test-accelerators test-lecture test-faults test-scale test-published test-docs test-torch test-oldest docs bench bench-kernels bench-parts \
-	bench-input bench-start bench-scale bench-seeds bench-tpu accelerator carry lint clean
+.PHONY: run test test-configs test-gradients test-accelerators test-lecture test-faults test-scale test-published test-docs \
+	test-all test-torch test-oldest docs bench bench-kernels bench-parts bench-input bench-start bench-scale bench-seeds \
+	bench-tpu accelerator carry lint clean
 
 run: $(VENV)/installed
 	@$(BIN)/python run.py
@@ -55,7 +59,7 @@ test-lecture: $(VENV)/installed-test
 
 # The site, build/site/index.html, without a network: the pages, the notebook, the docstrings. A broken link fails.
 docs: $(VENV)/installed-test
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@$(BIN)/$(INSTALL) '.[docs]'
 	$(BIN)/ruff check --quiet convnets  # a missing docstring
 	$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going -c docs . build/site
 	@cp build/site/README.html build/site/index.html
@@ -64,9 +68,14 @@ docs: $(VENV)/installed-test
 test-docs: docs
 	$(BIN)/python -m pytest -q -rs $(PARALLEL) -m docs tests/test_docs.py
 
+# All of the above but test-scale and test-published, at once: no core waits for the last test of a target. With -j2, neither
+# do they for lint and docs.
+test-all: lint docs
+	$(BIN)/python -m pytest -q -rs $(PARALLEL) $(BY_FILE) -m "not scale and not published"
+
 # Against reference networks in PyTorch, which is large and only wanted here.
 test-torch: $(VENV)/installed-test
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
+	@$(BIN)/$(INSTALL) '.[test-torch]'
 	$(BIN)/python -m pytest -q tests/models/pretrained/test_weights.py tests/models/pretrained/test_published.py
 
 # The oldest Python and jax that we support, in an environment of their own: that it installs, runs, computes and resumes.
@@ -78,12 +87,12 @@ test-oldest:
 
 # Images/s in training and inference beside PyTorch, an hour for all; meant for an idle machine.
 bench: $(VENV)/installed-test
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
+	@$(BIN)/$(INSTALL) '.[test-torch]'
 	$(BIN)/python benchmarks/train.py
 
 # Images/s beside a PyTorch DataLoader; meant for an idle machine.
 bench-input: $(VENV)/installed-test
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
+	@$(BIN)/$(INSTALL) '.[test-torch]'
 	$(BIN)/python benchmarks/input.py
 
 # Whether each form of convnets/layers/cpu_kernels.py is worth it; meant for an idle machine.
@@ -96,18 +105,18 @@ bench-parts: $(VENV)/installed
 
 # Seconds from the command to the first step, beside PyTorch; meant for an idle machine.
 bench-start: $(VENV)/installed-test
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
+	@$(BIN)/$(INSTALL) '.[test-torch]'
 	$(BIN)/python benchmarks/start.py
 
 # What a step costs as batch, depth and devices grow; meant for an idle machine.
 bench-scale: $(VENV)/installed-test
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test-torch]'
+	@$(BIN)/$(INSTALL) '.[test-torch]'
 	$(BIN)/python benchmarks/scale.py
 
 # What compiling for a TPU costs, without one; libtpu is for an environment of its own.
 bench-tpu:
 	$(MAKE) VENV=.venv-tpu .venv-tpu/installed
-	@.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[tpu]'
+	@.venv-tpu/bin/$(INSTALL) '.[tpu]'
 	.venv-tpu/bin/python benchmarks/tpu_compile.py
 
 # Whether several seeds as one program are faster than one after the other: for a machine with an accelerator.
@@ -117,7 +126,7 @@ bench-seeds: $(VENV)/installed
 # All that is worth measuring on one NVIDIA GPU, in order of value, and how long it may take: docs/accelerators.md.
 SECONDS := 840
 accelerator: $(VENV)/installed-test
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cuda,test-torch]'
+	@$(BIN)/$(INSTALL) '.[cuda,test-torch]'
 	$(BIN)/python run.py --mode=prepare --config=configs/resnet_cifar.py:20
 	$(BIN)/python benchmarks/accelerator.py --seconds=$(SECONDS)
 
@@ -144,11 +153,11 @@ $(VENV)/installed: setup.cfg pyproject.toml
 		$$python -m venv $(VENV); fi
 	@case "$$($(BIN)/python -V)" in *" 3.11."*) echo "jax will be 0.10.2, the last for Python 3.11: training is slower and takes more memory than with jax 0.12";; esac
 	@echo "installing some 85 packages into $(VENV): one to three minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/$(INSTALL) .
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@$(BIN)/$(INSTALL) '.[test]'
 	@touch $@
 
 clean:

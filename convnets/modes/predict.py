@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from rich.table import Table
 
 from convnets.data import image_files
+from convnets.errors import UsageError
 from convnets.modes.output import CONSOLE
 from convnets.runtime import drawing, files
 from convnets.training.trained_run import BATCH, TrainedRun
@@ -27,16 +28,36 @@ def predict(config: ConfigDict, workdir: Path, file: str, images: Sequence[str],
         file: weights file in place of the run's checkpoint; or ''.
         images: files, folders and globs.
         output: FILE.csv or FILE.json; the contact sheet is FILE.png. Or ''.
+
+    Raises:
+        UsageError: files cannot be read as images; the guesses of all others were printed, written and drawn before.
     """
     names = list(dict.fromkeys(name for given in images for name in image_files.find(given)))
     run = TrainedRun(config, workdir, file)
     if not run.has_probabilities:
         print(f"this network was trained on loss={config.loss}: its outputs are shown, not probabilities")
-    values, shown = [], []
+    read, values, shown, problems = [], [], [], []
     for start in range(0, len(names), BATCH):
-        pixels = run.read(names[start : start + BATCH], invert)
-        values += list(run.score(pixels))
-        shown += list(pixels[: max(SHEET - start, 0)])
+        pixels = []
+        for name in names[start : start + BATCH]:
+            try:
+                pixels.append(run.read([name], invert)[0])
+                read.append(name)
+            except UsageError as e:
+                problems.append(str(e))
+        if pixels:
+            values += list(run.score(np.stack(pixels)))
+            shown += pixels[: SHEET - len(shown)]
+    if read:
+        _report(run, read, values, shown, output)
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+def _report(
+    run: TrainedRun, names: Sequence[str], values: Sequence[np.ndarray], shown: Sequence[np.ndarray], output: str
+) -> None:
+    """Prints the guesses of images; writes them, and draws the first images as `shown`, if `output` is given."""
     guesses = [best_guesses(run.class_names, row) for row in values]
     text = [[f"{name}  {show(run, value)}" for name, value in row] for row in guesses]
     table = Table("image", *(f"guess {i + 1}" for i in range(len(text[0]))))
@@ -54,7 +75,7 @@ def predict(config: ConfigDict, workdir: Path, file: str, images: Sequence[str],
         titles = [row[0] for row in text[: len(shown)]]
         more = f", the first {len(shown)}" if len(names) > len(shown) else ""
         run_plots.plot_contact_sheet(
-            shown, titles, sheet, f"{len(names):,} images{more}, as {config.model.name} sees them"
+            shown, titles, sheet, f"{len(names):,} images{more}, as {run.config.model.name} sees them"
         )
         print(f"drawn: {sheet}")
 

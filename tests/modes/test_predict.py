@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from convnets import api
 from convnets.analysis import run_plots
 from convnets.data import image_files
+from convnets.errors import UsageError
 from convnets.modes import evaluate, predict
 from tests.test_api import GOLDEN
 
@@ -63,6 +65,19 @@ def test_guesses_are_written_and_then_drawn(suffix, pictures, tmp_path, capsys, 
     predict.predict(config, GOLDEN, "", files, False, str(output))
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"warning: {tmp_path / 'guesses.png'} could not be drawn: OSError: no room" and output.exists()
+
+
+def test_damaged_images_cost_no_guess_of_another(pictures, tmp_path, capsys):
+    names = [str(tmp_path / f"{i}.png") for i in range(3)]
+    for i, name in enumerate(names):
+        Path(name).write_bytes((pictures / "a.png").read_bytes()[: 40 if i == 1 else None])
+    config, output = evaluate.member(GOLDEN, []), tmp_path / "guesses.csv"
+    with pytest.raises(UsageError, match=rf"^{names[1]} cannot be read as an image: [^\n]+$"):
+        predict.predict(config, GOLDEN, "", names, False, str(output))
+    assert [row["image"] for row in csv.DictReader(output.read_text().splitlines())] == [names[0], names[2]]
+    assert "drawn" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=names[1]):
+        predict.predict(config, GOLDEN, "", names[1:2], False, "")
 
 
 def test_a_photograph_of_a_digit_is_seen_as_the_digit(tmp_path):
