@@ -22,7 +22,7 @@ from convnets.augment import pipeline
 from convnets.report import demonstration_plots, demonstrations, results
 from convnets.runtime import drawing
 from convnets.training.components import Components
-from convnets.training.trainer import train_in_memory
+from convnets.training.train_loop import train_in_memory
 
 CONFIG = "configs/ablation.py:bn_mnist"
 NETWORKS = {

@@ -24,7 +24,7 @@ from convnets.report import demonstration_plots, demonstrations, results
 from convnets.report.demonstration_plots import Thinned
 from convnets.runtime import drawing
 from convnets.training.components import Components
-from convnets.training.trainer import train_in_memory
+from convnets.training.train_loop import train_in_memory
 from experiments import dropout
 
 ROW = next(row for row in dropout.EXPERIMENT.cpu.rows if row.label == "hidden units 0.5")

@@ -36,7 +36,10 @@ def predict(config: ConfigDict, workdir: Path, file: str, images: Sequence[str],
     run = TrainedRun(config, workdir, file)
     if not run.has_probabilities:
         print(f"this network was trained on loss={config.loss}: its outputs are shown, not probabilities")
-    read, values, shown, problems = [], [], [], []
+    read: list[str] = []
+    values: list[np.ndarray] = []
+    shown: list[np.ndarray] = []
+    problems: list[str] = []
     for start in range(0, len(names), BATCH):
         pixels = []
         for name in names[start : start + BATCH]:

@@ -20,7 +20,8 @@ from convnets.runtime.preemption import Preemption
 from convnets.runtime.watchdog import Watchdog
 from convnets.training import metric_log
 from convnets.training.state import TrainState
-from convnets.training.trainer import Run, train_loop
+from convnets.training.train_loop import train_loop
+from convnets.training.trainer import Run
 
 
 class Population:

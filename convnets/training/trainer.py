@@ -1,7 +1,7 @@
-"""The training loop, and `Run`, which trains and tests the network of a config in a workdir."""
+"""Trains and tests the network of a config in a workdir."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,67 +25,7 @@ from convnets.training.network import Network, check_same_step, load_initial, re
 from convnets.training.optimizer import list_mismatches
 from convnets.training.schedules import Errors
 from convnets.training.state import TrainState, create_state
-
-
-def train_loop(
-    step: dict[int, Callable[..., Any]], state: TrainState, batches: Iterator[tf_pipeline.Batch], resident_arrays: Any, *,
-    start: int, stop: int, next_event: Callable[[int], int], on_event: Callable[[int, TrainState, list], TrainState],
-    should_stop: Callable[[int], bool], on_dispatch: Callable[[int, Any], None],
-) -> TrainState:  # fmt: skip
-    """Runs steps `start` to `stop`.
-
-    Args:
-        step: compiled training steps, keyed by the number of steps per dispatch; must contain 1.
-        next_event: maps a step to the next step after it at which `on_event` is called.
-        on_event: called with the step, the state, and the device sums of the steps since the last event; returns the
-            state to continue with. Nothing else waits for the device.
-        should_stop: called after every dispatch with its last step; True stops early.
-        on_dispatch: called after every dispatch with its last step and a device array that is ready when it ends.
-    """
-    devices, position, sums = jax.local_device_count(), start, []
-    while position < stop:
-        event = min(next_event(position), stop)
-        while position < event:
-            count = max(n for n in step if n <= event - position)
-            group = parallel.shard([next(batches) for _ in range(count)], devices)
-            state, result = step[count](state, group, resident_arrays)
-            sums.append(result)
-            position += count
-            on_dispatch(position, result["count"])
-            if should_stop(position):
-                event = stop = position
-        state = on_event(position, state, sums)
-        sums = []
-    return state
-
-
-def train_in_memory(
-    components: Components, watch: Callable[[int, dict[str, Any]], None] | None = None, marks: Sequence[int] = ()
-) -> dict[str, Any]:
-    """Trains a config without a workdir, by the same steps as a `Run`; returns the variables after the last step.
-
-    Schedules that follow the errors are not applied.
-
-    Args:
-        watch: called with the step and the variables, before the first step and after each step of `marks`.
-    """
-    seed, average = components.config.train.seed, bool(components.recipe.average)
-    state = create_state(
-        components.model, components.recipe.optimizer, components.model.input_shape, seed, average=average
-    )
-
-    def on_event(step: int, state: TrainState, sums: list) -> TrainState:
-        if watch and step in (0, *marks):
-            watch(step, state.variables)
-        return state
-
-    state = train_loop(
-        components.compile(seed), parallel.replicate(on_event(0, state, [])), components.feed(seed, 0),
-        components.resident_arrays(), start=0, stop=components.total,
-        next_event=lambda step: min((mark for mark in marks if mark > step), default=components.total),
-        on_event=on_event, should_stop=lambda step: False, on_dispatch=lambda step, result: None,
-    )  # fmt: skip
-    return state.variables
+from convnets.training.train_loop import train_loop
 
 
 class Run:
@@ -110,8 +50,8 @@ class Run:
     def restore(self) -> None:
         """Restores the newest checkpoint, or initialises the state before the first step."""
         config, workdir = self.config, self.workdir
-        self.state = create_state(self.components.model, self.components.recipe.optimizer, self.components.model.input_shape, self.seed,
-                                   average=bool(self.components.recipe.average))  # fmt: skip
+        model, recipe = self.components.model, self.components.recipe
+        self.state = create_state(model, recipe.optimizer, model.input_shape, self.seed, average=bool(recipe.average))
         restored = self.checkpoints.restore(self.state)
         check_same_step(workdir, int(restored[0].step) if restored else 0)
         self.notes = list_mismatches(config.optim.schedule, config.optim.average, config.train.epochs,
@@ -119,7 +59,7 @@ class Run:
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
             self.notes += self._list_jumps(restored[1].get("epoch"))
-        elif initial := self.components.initial or load_initial(config, self.components.model):
+        elif initial := self.components.initial or load_initial(config, model):
             own = lambda given, drawn: drawn if isinstance(given, jax.ShapeDtypeStruct) else given  # noqa: E731
             given = jax.tree.map(own, initial, self.state.variables)
             average = given["params"] if self.state.average else {}
@@ -153,10 +93,8 @@ class Run:
             return self.fit_at_once()
         start = int(self.state.step)
         self.start_logging(metric_log.TrainingProgress(self.components.total, start))
-        watchdog, trace = (
-            Watchdog(step_timeout, start),
-            Trace(self.workdir / "profile", profile if distributed.is_main() else 0, start),
-        )
+        watchdog = Watchdog(step_timeout, start)
+        trace = Trace(self.workdir / "profile", profile if distributed.is_main() else 0, start)
 
         def on_dispatch(step: int, result: Any) -> None:
             watchdog.watch(step, result)
@@ -203,6 +141,9 @@ class Run:
         if not self._saves(self.marked):
             self._save(state)
 
+    def _epoch(self, step: int) -> float:
+        return round(step / self.components.steps_per_epoch, 6)
+
     def _spent(self) -> float:
         return self.earlier + (time.monotonic() - self.began) / self.sharing
 
@@ -210,23 +151,13 @@ class Run:
         """Fits the layers that learn without gradients to the batches of all steps; here a step is one batch read."""
         began = time.monotonic()
         self.state, rows = closed_form.fit_closed_form(
-            self.components.model,
-            self.config.loss,
-            self.state,
-            self.components.train_split,
-            self.components.batch_size,
-            self.seed,
-            self.components.total,
-        )
+            self.components.model, self.config.loss, self.state, self.components.train_split,
+            self.components.batch_size, self.seed, self.components.total,
+        )  # fmt: skip
         self.seconds = time.monotonic() - began
         self.speeds.append(self.components.total * self.components.batch_size / self.seconds)
         log = metric_log.Metrics(self.workdir, 0)
-        log.write(
-            [
-                {"step": n, "epoch": round(n / self.components.steps_per_epoch, 6), **row}
-                for n, row in enumerate(rows, 1)
-            ]
-        )
+        log.write([{"step": n, "epoch": self._epoch(n), **row} for n, row in enumerate(rows, 1)])
         log.close()
         self.checkpoints.save(self.state, seconds=self.seconds)
 
@@ -263,43 +194,24 @@ class Run:
 
     def on_event(self, step: int, state: TrainState, sums: list) -> TrainState:
         """Logs the steps since the last event, and tests and saves if due; `train_loop` describes the arguments."""
-        parts = jax.device_get(sums)
+        rows = self._list_rows(step, state, jax.device_get(sums))
         now = time.monotonic()
-        images = (step - self.marked) * self.components.batch_size * self.sharing
-        self.speeds.append(images / (now - self.mark))
-        rates = np.asarray(self.components.recipe.rate(np.arange(self.marked, step))) * np.asarray(state.scale)
-        rows = []
-        for at, rate, row in zip(
-            range(self.marked + 1, step + 1),
-            rates,
-            ({k: v[n] for k, v in part.items()} for part in parts for n in range(len(part["count"]))),
-            strict=True,
-        ):
-            summary = metrics.summarise(row)
-            rows.append({"step": at, "epoch": round(at / self.components.steps_per_epoch, 6), "loss": summary["loss"],
-                         "error": summary["top1_error"], "lr": float(rate)})  # fmt: skip
+        speed = (step - self.marked) * self.components.batch_size * self.sharing / (now - self.mark)
+        self.speeds.append(speed)
         divergence.check_losses(rows, self.checkpoints.steps)
-        mean = {k: float(np.mean([r[k] for r in rows])) for k in ("loss", "error")}
-        self.progress.update_step(
-            step, step / self.components.steps_per_epoch, mean["loss"], mean["error"], images / (now - self.mark)
-        )
-        hint = divergence.hint_at_stall(self.marked, step, self.components.steps_per_epoch, mean["loss"], self.config.loss,
-                           self.config.model.num_classes)  # fmt: skip
+        loss, error = (float(np.mean([row[key] for row in rows])) for key in ("loss", "error"))
+        self.progress.update_step(step, rows[-1]["epoch"], loss, error, speed)
+        hint = divergence.hint_at_stall(self.marked, step, self.components.steps_per_epoch, loss, self.config.loss,
+                                        self.config.model.num_classes)  # fmt: skip
         if hint:
             self.progress.say(hint)
         if self._evaluates(step):
             tested = self.components.quick(state.variables)
-            self.tested, test = (
-                tested
-                if step == self.components.total and self.components.quick is self.components.evaluator
-                else None,
-                tested.summary,
-            )
-            rows[-1] |= {"test_loss": test["loss"], "test_error": test["top1_error"]}
-            self.progress.say(
-                f"epoch {step / self.components.steps_per_epoch:.1f}  training loss {mean['loss']:.4f}"
-                f"  test error {test['top1_error']:.2f} %"
-            )
+            if step == self.components.total and self.components.quick is self.components.evaluator:
+                self.tested = tested
+            test_error = tested.summary["top1_error"]
+            rows[-1] |= {"test_loss": tested.summary["loss"], "test_error": test_error}
+            self.progress.say(f"epoch {rows[-1]['epoch']:.1f}  training loss {loss:.4f}  test error {test_error:.2f} %")
         if self.log:
             self.log.write(rows)
         if self.components.recipe.reaction:
@@ -309,6 +221,17 @@ class Run:
         self.seconds = self._spent()
         self.mark, self.marked = time.monotonic(), step
         return state
+
+    def _list_rows(self, step: int, state: TrainState, sums: list) -> list[dict[str, float]]:
+        """Returns the metrics.jsonl lines of the steps since the last event; a sum has the shape [steps of a dispatch]."""
+        rates = np.asarray(self.components.recipe.rate(np.arange(self.marked, step))) * np.asarray(state.scale)
+        joined = {name: np.concatenate([part[name] for part in sums]) for name in sums[0]}
+        rows = []
+        for n, rate in enumerate(rates):
+            at, mean = self.marked + 1 + n, metrics.summarise({name: values[n] for name, values in joined.items()})
+            rows.append({"step": at, "epoch": self._epoch(at), "loss": mean["loss"], "error": mean["top1_error"],
+                         "lr": float(rate)})  # fmt: skip
+        return rows
 
     def _save(self, state: TrainState) -> None:
         arrays = jax.device_get(state)

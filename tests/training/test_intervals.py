@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from convnets.training import intervals
-from convnets.training.trainer import Run, train_loop
+from convnets.training.train_loop import train_loop
+from convnets.training.trainer import Run
 
 EPOCHS = st.one_of(
     st.decimals(min_value="0.0001", max_value=300, places=4).map(float),

@@ -25,7 +25,8 @@ from convnets.training.components import Components
 from convnets.training.optimizer import make_recipe
 from convnets.training.schedules import Errors, parse_feedback
 from convnets.training.state import TrainState
-from convnets.training.trainer import Run, train_in_memory
+from convnets.training.train_loop import train_in_memory
+from convnets.training.trainer import Run
 from tests.conftest import ROOT, filled
 
 STEPS = 16
