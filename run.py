@@ -22,7 +22,7 @@
     python run.py --mode=sweep --config=FILE.py:VARIANT --grid=optim.lr=0.02,0.05 --grid=train.batch_size=32,128 --seeds=3
     python run.py --mode=compare --workdirs=runs/a,runs/b                  runs side by side: configs, errors, costs, curves
     python run.py --mode=report --workdirs=runs/a,runs/b                   record runs and sweeps, renew the tables
-    python run.py --mode=doctor                                            versions, devices, data, cache; what is slow
+    python run.py --mode=doctor                                            versions, devices, data, cache; faults and slow settings
 
 The same command again resumes a run, or says that it is complete. Exit codes: 0 done, 1 crash, 2 wrong usage, 3 data,
 4 diverged, 5 checkpoint, 75 preempted and saved.
@@ -62,7 +62,7 @@ flags.DEFINE_bool("allow_config_change", False, "Resume a run although its confi
 flags.DEFINE_bool("restart", False, "Train a finished run again whose checkpoints are gone, and replace its result.")
 flags.DEFINE(usage.PathParser(), "weights", "", "For evaluate, predict and visualize, in place of a run: a file of weights (.safetensors, .pth), or a "
                     "trained network that comes along, a folder of experiments/weights. For export: the .safetensors file to write.")  # fmt: skip
-flags.DEFINE_string("name", "", "For evaluate: the result goes into evaluation-NAME.json, beside those of other tests. "
+flags.DEFINE_string("name", "", "For evaluate: the result is written to evaluation-NAME.json, beside the results of other tests. "
                     "For export: the run comes along from now on, as experiments/weights/NAME.")  # fmt: skip
 flags.DEFINE(
     usage.PathListParser(),
@@ -94,8 +94,8 @@ flags.DEFINE_list("slurm", [], "For sweep: KEY=VALUE for sbatch, such as partiti
 flags.DEFINE_enum("distributed", "auto", distributed.MODES, "For train and evaluate, several processes as one: as Slurm, "
                   "Open MPI, a TPU pod or Kubernetes started them; by the next three flags; or this one alone.")  # fmt: skip
 flags.DEFINE_string("coordinator_address", "", "HOST:PORT of process 0, where the processes meet.")
-flags.DEFINE_integer("num_processes", None, "How many they are.", 1)
-flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", 0)
+flags.DEFINE_integer("num_processes", None, "Number of processes.", 1)
+flags.DEFINE_integer("process_id", None, "Index of this process, from 0.", 0)
 flags.DEFINE_string("local_device_ids", "auto", "The accelerators of this host that the process takes: all, numbers with "
                     "commas, or auto: all of them where it is alone there, else one each.")  # fmt: skip
 flags.DEFINE_integer("peer_timeout", 60, "Seconds after which a process that is not heard of counts as dead; five times "
@@ -207,7 +207,7 @@ if __name__ == "__main__":
     except ImportError as e:  # of a package that only this mode needs
         code = 1
         watchdog.fail(code, f"{e}; python run.py --mode=doctor looks at this environment")
-    except BrokenPipeError:  # who reads has seen enough, as head has
+    except BrokenPipeError:  # the reader has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except KeyboardInterrupt:

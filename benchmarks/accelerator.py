@@ -5,7 +5,7 @@
 
 Each part is a command of its own with a time limit: run.py or a program of benchmarks/. A part that reaches its limit is
 sent SIGTERM, on which run.py saves, and killed after GRACE seconds; the others go on. Every part appends a line to
-WORKDIR/log.jsonl when it ends. A second call leaves out what is done, resumes what was stopped, and tries last what
+WORKDIR/log.jsonl when it ends. A second call skips finished parts, resumes stopped ones, and tries last what
 failed. docs/accelerators.md says what the parts cost, how to take them to a machine without a network, and how to record
 the results.
 """
@@ -39,7 +39,7 @@ SEEDS = 5
 POPULATIONS = (1, 4, 8, 16)
 NETS = ("resnet50_v1_5", "vgg_d", "alexnet_owt", "resnet20_cifar")
 OTHERS = ("googlenet", "bn_inception", "lenet5_modern")  # networks of which only the gradients are checked
-# Experiments at full size on CIFAR-10, those of short runs first.
+# Experiments at full size on CIFAR-10, short runs first.
 ABLATIONS = ("bottleneck", "k33", "bn_lr", "columns", "relu_vs_tanh", "depth", "shortcuts", "residual")
 SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # several programs share the accelerator's memory
 STOP = threading.Event()  # set by SIGTERM and Ctrl-C: what runs is stopped, and nothing else begins

@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py [--what=batch,depth,devices] [--rounds=3] [--note=...]        or: make bench-scale
 
-The steps are those of benchmarks/train.py in float32, with data in memory. Batch size and depth are compared with eager
+The steps are the ones of benchmarks/train.py in float32, with data in memory. Batch size and depth are compared with eager
 PyTorch. Several devices are compared with one device; on a CPU they share the same cores. For seeds see
 benchmarks/seeds.py. Appends a line per case to results.jsonl.
 """

@@ -12,8 +12,8 @@ From the paper: momentum 0.9; the rate is multiplied by 0.96 every 8 epochs; tes
 (Polyak). Crops cover 8 to 100 % of the area with aspect ratios from 3:4 to 4:3; photometric distortions follow Howard
 2013. The losses of the two auxiliary classifiers have weight 0.3.
 
-Unspecified: batch, base rate, decay and length (here those of Caffe's solver.prototxt: 32, 0.01, 2e-4, ten million
-iterations = 250 epochs); rate and decay of biases (here those of Caffe's network: twice, none); the kind of average
+Unspecified: batch, base rate, decay and length (here as in Caffe's solver.prototxt: 32, 0.01, 2e-4, ten million
+iterations = 250 epochs); rate and decay of biases (here as in Caffe's network: twice, none); the kind of average
 (here exponential over some 10,000 steps, as in Google's later networks); the strength of the distortions (see
 `color_jitter` in convnets/augment/device_ops.py). The paper trained with asynchronous gradient descent on many machines.
 It says that the recipe changed during the project, with other samplings and interpolations late in training. None of

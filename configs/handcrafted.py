@@ -12,7 +12,7 @@ The argument is a method and a data set. A suffix -N limits training to N images
 
 Hand-made features: HOG uses cells of 4 x 4 pixels and, at each pixel, the colour channel with the largest gradient.
 SIFT is computed on the grey image at every second pixel, with 256 codebook words. These sizes are our choice for images
-of 28 and 32 pixels; the papers use larger images. convnets/training/svm.py explains what is fitted, and how C is chosen
+of 28 and 32 pixels; the papers use larger images. convnets/training/svm.py explains the fit, and how C is chosen
 on images held out of the training set.
 
 Learned features: the recipes of the networks' own configs. Fewer images get more epochs (EPOCHS), and the schedule is

@@ -17,7 +17,7 @@ and weaker photometric distortions. Examples are fully reshuffled each epoch, wh
 within shards.
 
 Unspecified: momentum 0.9, decay 2e-4, the rate and decay of biases, and the fall of the rate (0.96 every 8 epochs) are
-those of configs/googlenet.py. The length of all runs but x30: here 31 million steps for inception and baseline, 6
+as in configs/googlenet.py. The length of all runs but x30: here 31 million steps for inception and baseline, 6
 million for the others, after which their rates are at 2 and 1 %. How much weaker the distortions are: here half. The
 paper trained on many machines at once.
 """

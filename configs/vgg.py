@@ -35,7 +35,7 @@ random weights. Deeper networks start with the first four convolutions and the f
 
     --config.model.init_from=A.safetensors --config.model.init_layers=conv1_1,conv2_1,conv3_1,conv3_2,fc6,fc7,fc8
 
-S = 384 starts from all weights of S = 256 at a rate of 0.001, and jitter from those of S = 384. Those variants
+S = 384 starts from all weights of S = 256 at a rate of 0.001, and jitter from all weights of S = 384. Those variants
 therefore have that rate and need `--config.model.init_from`. Without a file, every network starts from Glorot
 initialization, which the authors' footnote recommends (convnets/models/vgg.py). Then -384 and -jitter need
 --config.optim.lr=0.01.

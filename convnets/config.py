@@ -132,7 +132,7 @@ def _call_config(file: Path, argument: str | None) -> ConfigDict:
 
 
 def compare_with_base(config: ConfigDict) -> list[str]:
-    """Returns the leaves that a config lacks, or has beyond those of configs/base.py, or with another type.
+    """Returns the leaves that a config lacks, that configs/base.py lacks, or that have another type there.
 
     The section 'model' may have more leaves: they are the options of its network.
     """

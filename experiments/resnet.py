@@ -55,8 +55,8 @@ EXPERIMENT = Experiment(
     full=Scale(
         rows=[*ROWS.values(), SIX, *(torch_row(name, *errors) for name, errors in TORCH.items())],
         claims=[
-            better("the plain network of 34 layers is worse than that of 18", "plain18", "plain34", 2),
-            better("the residual network of 34 layers is better than that of 18", "34A", "18A", 2),
+            better("the plain network of 34 layers is worse than the one of 18", "plain18", "plain34", 2),
+            better("the residual network of 34 layers is better than the one of 18", "34A", "18A", 2),
             better("34 layers: residual is better than plain", "34A", "plain34", 2),
             better("B is better than A", "34", "34A", 3),
             better("C is better than B", "34C", "34", 3),

@@ -6,9 +6,9 @@
 The network is a row of experiments/dropout.py. In training, each pass drops other units, so each is a random network of
 the family; at test time the scaled network has all units. For linear units the scaled network is exactly the mean over
 the family; further up it is an approximation. Srivastava et al. 2014, section 7.5, compare test errors on MNIST: the mean
-of 50 thinned networks is as good as the scaled one, and that of more is slightly better (from memory).
+of 50 thinned networks is as good as the scaled one, and the mean of more is slightly better (from memory).
 
-The difference is that of the mean over thinned networks from the scaled network, in the Euclidean norm over all units and
+The difference is between the mean over thinned networks and the scaled network, in the Euclidean norm over all units and
 images, as a share of the scaled network's. It is measured on every fifth test image.
 """
 

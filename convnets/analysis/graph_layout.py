@@ -209,7 +209,7 @@ def _put_above(branches: Sequence[Piece]) -> list[float]:
 
 
 def _make_block(block: Block, named: bool = False, height: float = CIRCLE) -> Piece:
-    """Returns a block; `height` is that of an addition or a concatenation."""
+    """Returns a block; `height` is the height of an addition or a concatenation."""
     if block.kind in ("addition", "concatenation"):
         width = CIRCLE if block.kind == "addition" else BAR
         own = Rectangle(0, -height / 2, width, height, "block", block)

@@ -33,7 +33,7 @@ def normalize(grey: np.ndarray) -> np.ndarray:
     tophat = ndimage.black_tophat if paper - low > high - paper else ndimage.white_tophat
     ink = tophat(
         pixels, size=[max(n // 3, 3) for n in pixels.shape]
-    )  # of what is narrower than a third of the photograph
+    )  # of strokes narrower than a third of the photograph
     mask = _keep_digit(ink > _threshold(ink))
     if not mask.any():
         return np.zeros((SIDE, SIDE), np.uint8)

@@ -67,7 +67,7 @@ def read(
         if invert and not photo:
             array = 255 - array
         elif facts["dark_background"] and np.median(edge) > 127 and not isinstance(name, np.ndarray):
-            print(f"note: {name} has a light background, the training images a dark one; --invert turns it round")
+            print(f"note: {name} has a light background, the training images a dark one; --invert inverts it")
         pixels.append(array if keeps_size else host_ops.show(host, array))
     return np.stack(pixels)
 
@@ -79,7 +79,7 @@ def _from_pixels(array: np.ndarray) -> Image.Image:
 
 
 def _open(name: str | Path, upright: bool) -> Image.Image:
-    """Opens an image file as 8-bit RGB; prints a note about what is read otherwise than other programs show it."""
+    """Opens an image file as 8-bit RGB; prints a note if other programs show it differently."""
     try:
         with Image.open(name) as image:
             if upright:

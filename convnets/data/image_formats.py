@@ -1,6 +1,6 @@
 """Pictures of any format as 8-bit RGB, with the same pixels in training and in predict.
 
-The high byte of 16 bits counts. What is transparent shows white. The first frame counts. EXIF rotation and colour
+Of 16 bits the high byte is read, of several frames the first. Transparent pixels become white. EXIF rotation and colour
 profiles are ignored, as the decoder of JPEGs does.
 """
 

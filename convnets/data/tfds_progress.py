@@ -1,4 +1,4 @@
-"""Shows the progress of TFDS (downloads, archives, examples) as that of all other work, in place of its own bars."""
+"""Shows the progress of TFDS (downloads, archives, examples) with our progress bar, in place of its own bars."""
 
 import io
 from typing import Any

@@ -52,7 +52,7 @@ def input_step(model: nn.Module, layer: str, ops: list[Call], seed: int):
 def score_step(model: nn.Module, ops: list[Call], seed: int):
     """Returns the step (variables, batch, resident_arrays) -> (count, (scores [n, classes], labels [n])).
 
-    The images are those of `input_step`.
+    The images are the same as in `input_step`.
     """
 
     def step(variables: dict[str, Any], batch, resident_arrays):

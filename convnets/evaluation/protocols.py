@@ -1,6 +1,6 @@
 """The papers' test protocols: `ten_crop`, or `multi_scale(256, 384, 512)|multi_crop(256, 384, 512)`.
 
-A protocol maps the operations of a config's test string to those of one or more passes over the split. It replaces
+A protocol maps the operations of a config's test string to the operations of one or more passes over the split. It replaces
 the operations that select a region of the image (resize_short, resize_center_crop, center) by views and keeps the pixel operations:
 
     decode|resize_center_crop(256)|subtract_mean|center(224)

@@ -25,7 +25,7 @@ nonlinearity. It has no bias, which the normalization would cancel (section 3.2)
 parameters.
 
 Where the paper contradicts itself, we chose:
-- Figure 5 prints 576 feature maps for 4c and 4d, but its widths add up to 608 (and those of 4e to 1056). We use the
+- Figure 5 prints 576 feature maps for 4c and 4d, but its widths add up to 608 (and the widths of 4e to 1056). We use the
   widths, as do the public weights. With 576 there would be 11,194,984 parameters.
 - Figure 5 prints 28 x 28 and 14 x 14 for 3c and 4e despite their stride 2; we use the stride.
 - The text counts 13.6 million parameters; no reading of figure 5 gives this number.

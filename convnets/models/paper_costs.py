@@ -11,7 +11,7 @@ class Stated(NamedTuple):
     why: str = ""
 
 
-CONV_ONLY = "the multiply-adds are those of the convolutions alone (He et al. 2015, who state them)"
+CONV_ONLY = "the multiply-adds count convolutions alone, as He et al. 2015 say"
 
 STATED: dict[str, Stated] = {
     "lenet1989": Stated("9,760"),

@@ -65,7 +65,7 @@ def layer_table(rows: Sequence[LayerSummary], title: str | None = None) -> Table
 
 def _print_training(training: Training, totals: dict[str, int]) -> None:
     """Prints the time that training took the authors, beside the work that we count."""
-    # A multiplication and addition for the output, one for the gradient of the input, one for that of the weights.
+    # A multiply-add each for the output, the gradient of the input and the gradient of the weights.
     work = 3 * totals["multiply_adds"] * training.images * training.epochs
     slow, fast = (work / (days * 86400) / 1e12 for days in reversed(training.days))
     memory = 3 * 4 * totals["parameters"] / 1e9, 4 * totals["activations"] / 1e6

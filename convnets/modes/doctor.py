@@ -1,4 +1,4 @@
-"""--mode=doctor: looks at the environment: versions, devices, data sets, cache; what is broken or slow, and what to do.
+"""--mode=doctor: examines the environment: versions, devices, data sets, cache; names faults and slow settings, and their remedies.
 
 Imports nothing but the standard library before it has been tried in another process, so that it works where a package is
 missing, fails, or ends Python.
@@ -45,7 +45,7 @@ for name in sys.argv[1:]:
 
 
 class Report:
-    """Facts by section, and advice: what is broken (the program cannot run) and what is slow or missing."""
+    """Facts by section, faults that keep the program from running, and advice about slow or missing things."""
 
     def __init__(self) -> None:
         self.facts: list[tuple[str, str]] = []
@@ -63,7 +63,7 @@ class Report:
 
 
 def examine(arguments: Sequence[str]) -> int:
-    """Prints what is found; returns 1 if the program cannot run here, else 0.
+    """Prints the report; returns 1 if the program cannot run here, else 0.
 
     Args:
         arguments: of run.py; only --config.data.data_dir matters.
@@ -214,7 +214,9 @@ def look_at_processor(report: Report) -> None:
         report.advice.append(f"{cores} cores: take the rows for two cores (--size=cpu) and --jobs=1 for networks of"
                              " more than seconds; photographs are decoded slower than a GPU trains")  # fmt: skip
     if free is not None and free < LITTLE_MEMORY:
-        report.advice.append(f"{size(free)} of free memory are few: smaller train.batch_size, data.loader=stream")
+        report.advice.append(
+            f"{size(free)} of memory are free, which is little: take a smaller train.batch_size, or data.loader=stream"
+        )
 
 
 def look_at_data(report: Report, data_dir: str) -> None:

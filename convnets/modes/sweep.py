@@ -73,7 +73,7 @@ def _show(experiment: Experiment, rows: Sequence[RowSummary], workdir: Path) -> 
         )  # fmt: skip
     CONSOLE.print(table)
     if best and len(rows) > 1 and max(row.planned for row in rows) == 1:
-        print("one run a row: differences may be those of seeds; --seeds=3 shows how large these are")
+        print("one run a row: a difference may come from the seed alone; --seeds=3 shows how much errors vary")
     summary.write_summary(workdir / "summary.json", rows)
     drawn = [row for row in rows if row.mean is not None and row.metric == rows[0].metric]
     if drawn:

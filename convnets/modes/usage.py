@@ -60,7 +60,7 @@ class Command(NamedTuple):
         config: None for the modes of WITHOUT_CONFIG.
         configs: the configs of several seeds that are trained as one program; [] for a single run.
         workdir: the folder of the run or of the sweep, to write into.
-        opened: the folder of the network that is opened: the workdir, or that of a trained network that comes along.
+        opened: the folder of the network that is opened: the workdir, or the folder of a trained network that comes along.
         weights: the weights file to read or to write; '' for a run's checkpoint.
         members: the folders of --workdirs.
         overrides: the `--config.KEY=VALUE` arguments.
@@ -79,7 +79,7 @@ class Command(NamedTuple):
 
 
 def expand_flagfiles(values: flags.FlagValues, argv: list[str]) -> list[str]:
-    """Returns the arguments with those of every --flagfile in its place; sys.argv too, which the manifest names.
+    """Replaces every --flagfile by the arguments in that file; in sys.argv too, which the manifest quotes.
 
     Raises:
         UsageError: a file cannot be read, or the working directory is gone.

@@ -1,4 +1,4 @@
-"""The figures of RESULTS.md; those of demonstrations are in demonstration_plots.py."""
+"""The figures of RESULTS.md; demonstration_plots.py has the figures of demonstrations."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -110,7 +110,7 @@ def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str
 
 
 def _row_lines(row: Row, runs: Sequence[Mapping[str, Any]], metric: str) -> list[TableRow]:
-    """Returns the lines of a row: its own, those of its tests, and for each the top-5 error if the paper has it."""
+    """Returns the lines of a row: one for the row and for each of its tests, and one for each top-5 error of the paper."""
     found = []
     entries: list[tuple[str, Row | Evaluation]] = [("", row), *row.tests.items()]
     for test, given in entries:

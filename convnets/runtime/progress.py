@@ -47,9 +47,9 @@ class Progress:
     """The progress of one piece of work; a context manager, which may be opened within another.
 
     Args:
-        what: what is done, before the count.
+        what: name of the work, shown before the count.
         total: how much there is to do; 0 if that is unknown.
-        unit: what is counted, after the count.
+        unit: name of the counted things, shown after the count.
         done: how much was done before; it does not count for the speed.
         show_after: seconds after which the bar appears.
     """

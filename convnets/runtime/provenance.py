@@ -15,7 +15,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-da
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of those of PACKAGES that are installed; TFDS is missing where data are cached."""
+    """Returns the versions of Python and of the installed PACKAGES; TFDS is missing where only decoded data are used."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """Returns the commit of the running code, with '+changes' for a modified tree.
 
-    Outside git it is CONVNETS_COMMIT, which whoever copies the tree sets, or 'unknown'. Changes of `*.jsonl` files do not
+    Outside git it is the variable CONVNETS_COMMIT, to be set by the script that copies the tree, or 'unknown'. Changes of `*.jsonl` files do not
     count: they are recorded results, not code.
     """
     git = ["git", "-C", str(Path(__file__).parent)]

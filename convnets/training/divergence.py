@@ -54,6 +54,6 @@ def hint_at_stall(before: int, step: int, steps_per_epoch: float, loss: float, k
     guessing = math.log(classes)
     if kind != "softmax" or not before < due <= step or abs(loss - guessing) > STALLED * guessing:
         return None
-    return (f"hint: after {step:,} steps the loss is {loss:.3f}, that of guessing one of {classes} classes. What has helped:"
+    return (f"hint: after {step:,} steps the loss is {loss:.3f}, the loss of guessing one of {classes} classes. What has helped:"
             " a lower or a higher optim.lr, initial weights of another size, batch normalization, or to begin from a"
             " shallower network (model.init_from, model.init_layers), as the deep VGGs did")  # fmt: skip

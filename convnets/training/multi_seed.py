@@ -132,7 +132,7 @@ class MemberProgress:
         self.last: tuple[float, ...] = ()
 
     def update_step(self, *numbers: float) -> None:
-        """Keeps a step's metrics of this seed, which are shown with those of the others."""
+        """Keeps a step's metrics of this seed; the population shows the mean over its seeds."""
         self.last = numbers
 
     def say(self, text: str) -> None:

@@ -107,7 +107,7 @@ def polynomial_svm(features: np.ndarray, labels: np.ndarray, classes: int) -> tu
     """Returns (weights [n, classes], bias [classes]) of one-vs-rest SVMs with a polynomial kernel.
 
     Args:
-        features: [n, d]; the kernel is that of `layers.Polynomial`.
+        features: [n, d]; the kernel is the one of `layers.Polynomial`.
     """
     from sklearn.svm import SVC
 

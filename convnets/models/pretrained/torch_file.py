@@ -108,7 +108,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a file by name: those of the file itself, or of one of its ENTRIES.
+    """Reads the tensors of a file by name, from its top level or from one of its ENTRIES.
 
     Raises:
         CheckpointError: the file holds no dictionary of tensors alone, or several of them. A damaged file can raise any other exception.

@@ -154,7 +154,7 @@ def load_layers(
 
 
 def _check_function(path: Path | str, notes: dict[str, str], made_for: str, model: nn.Module | None) -> None:
-    """Raises CheckpointError if the model's options differ from those of the file's network."""
+    """Raises CheckpointError if the model's options differ from the options that the file notes."""
     if model is None or made_for not in models.MODELS:
         return
     options = json.loads(notes["options"]) if "options" in notes else _as_named(made_for)
