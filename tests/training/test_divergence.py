@@ -37,7 +37,7 @@ def test_a_loss_that_stays_at_guessing_is_said_once():
     def said(before, step, loss, kind="softmax", epoch=30.0):
         return divergence.hint_at_stall(before, step, epoch, loss, kind, 10)
 
-    assert "hint: after 150 steps the loss is 2.310, that of guessing one of 10 classes" in said(149, 150, 2.31)
+    assert "hint: after 150 steps the loss is 2.310, the loss of guessing one of 10 classes" in said(149, 150, 2.31)
     assert not said(140, 149, 2.31) and not said(150, 160, 2.31)  # too early; already printed
     assert said(100, 200, 2.29) and not said(100, 200, 2.27) and not said(100, 200, 2.33)
     assert not said(149, 150, 2.31, kind="mse")
