@@ -113,7 +113,9 @@ def test_25_lost_lines_of_the_log_are_counted(finished, tmp_path):
 def test_26_the_signals_of_a_scheduler_and_a_closed_terminal_preempt(tmp_path):
     long = (*SHORT, "--config.train.epochs=1000")
     numbers = (signal.SIGUSR2, signal.SIGHUP)  # the others: runtime/test_preemption.py
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests under nohup ignore it, and so would the runs
     started = [start(*long, f"--workdir={tmp_path / s.name}") for s in numbers]
+    signal.signal(signal.SIGHUP, hangup)
     for number, process in zip(numbers, started, strict=True):
         reach(process, tmp_path / number.name, 3)
         process.send_signal(number)
