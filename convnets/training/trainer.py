@@ -27,6 +27,8 @@ from convnets.training.schedules import Errors
 from convnets.training.state import TrainState, create_state
 from convnets.training.train_loop import train_loop
 
+BLOCK = 64  # steps whose learning rates are computed together: one small program, whatever the distance of events
+
 
 class Run:
     """A run of a config in its workdir: its state, checkpoints, logs and tests.
@@ -44,6 +46,7 @@ class Run:
         self.speeds: list[float] = []  # images/s between events
         self.training_errors: list[float] = []  # since step 0; empty without a feedback schedule
         self.test_errors: list[float] = []
+        self._rate = jax.jit(self.components.recipe.rate)
         self.tested: Evaluated | None = None  # the test after the last step, if it was by evaluate.protocol
         self.restore()
 
@@ -224,7 +227,7 @@ class Run:
 
     def _list_rows(self, step: int, state: TrainState, sums: list) -> list[dict[str, float]]:
         """Returns the metrics.jsonl lines of the steps since the last event; a sum has the shape [steps of a dispatch]."""
-        rates = np.asarray(self.components.recipe.rate(np.arange(self.marked, step))) * np.asarray(state.scale)
+        rates = self._list_rates(self.marked, step) * np.asarray(state.scale)
         joined = {name: np.concatenate([part[name] for part in sums]) for name in sums[0]}
         rows = []
         for n, rate in enumerate(rates):
@@ -232,6 +235,12 @@ class Run:
             rows.append({"step": at, "epoch": self._epoch(at), "loss": mean["loss"], "error": mean["top1_error"],
                          "lr": float(rate)})  # fmt: skip
         return rows
+
+    def _list_rates(self, start: int, stop: int) -> np.ndarray:
+        """Returns the learning rates of steps `start` to `stop`, without the feedback factor."""
+        first = start // BLOCK * BLOCK
+        blocks = [self._rate(np.arange(n, n + BLOCK)) for n in range(first, stop, BLOCK)]
+        return np.concatenate(blocks)[start - first : stop - first]
 
     def _save(self, state: TrainState) -> None:
         arrays = jax.device_get(state)
