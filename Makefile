@@ -68,8 +68,8 @@ docs: $(VENV)/installed-test
 test-docs: docs
 	$(BIN)/python -m pytest -q -rs $(PARALLEL) -m docs tests/test_docs.py
 
-# All of the above but test-scale and test-published, at once: no core waits for the last test of a target. With -j2, neither
-# do they for lint and docs.
+# All of the above but test-scale and test-published, in one pytest: no core waits for the last test of a target. With -j2,
+# lint and docs run side by side.
 test-all: lint docs
 	$(BIN)/python -m pytest -q -rs $(PARALLEL) $(BY_FILE) -m "not scale and not published"
 

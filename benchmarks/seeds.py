@@ -3,7 +3,7 @@
     python benchmarks/seeds.py [--nets=lenet5_modern] [--seeds=1,4,8,16] [--steps=64] [--rounds=5] [--note=...]
                                or: make bench-seeds
 
-A seed is `steps` training steps with a batch of 128 resident images. It is the step of
+A seed is `steps` training steps with a batch of 128 resident images. A step is the one of
 convnets/training/train_step.py, dispatched as in run.py. Each side is a separate process, and the sides take turns.
 Appends a line per case to results.jsonl: seeds/s of both sides, and their ratio.
 """

@@ -2,7 +2,7 @@
 
     python benchmarks/tpu_compile.py [--nets=lenet5_modern,...] [--dtypes=bfloat16] [--note=...]       or: make bench-tpu
 
-libtpu, from the extra `tpu`, compiles for a topology description without hardware. It is the step of
+libtpu, from the extra `tpu`, compiles for a topology description without hardware. The step is the one of
 benchmarks/train.py on one chip. The estimated time is the larger of XLA's FLOP count / the chip's peak FLOP/s and XLA's
 byte count / the chip's memory bandwidth. Appends a line per case to results.jsonl.
 """

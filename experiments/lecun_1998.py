@@ -15,7 +15,6 @@ HIDDEN = ("The paper does not say how it trained the fully connected networks; o
           " linear classifier.")  # fmt: skip
 ONE_RATE = ("Its training error is as high: plain SGD with one rate for all weights does not fit its 2,578 parameters in 20"
             " passes. The paper's method gives each weight its own rate.")  # fmt: skip
-
 READING = ("The paper gives LeNet-4's size and not its connections; ours are a reading with the same counts"
            " (convnets/models/lenet.py).")  # fmt: skip
 

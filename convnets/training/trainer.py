@@ -197,8 +197,9 @@ class Run:
 
     def on_event(self, step: int, state: TrainState, sums: list) -> TrainState:
         """Logs the steps since the last event, and tests and saves if due; `train_loop` describes the arguments."""
-        rows = self._list_rows(step, state, jax.device_get(sums))
-        now = time.monotonic()
+        sums = jax.device_get(sums)
+        now = time.monotonic()  # the steps have ended
+        rows = self._list_rows(step, state, sums)
         speed = (step - self.marked) * self.components.batch_size * self.sharing / (now - self.mark)
         self.speeds.append(speed)
         divergence.check_losses(rows, self.checkpoints.steps)
