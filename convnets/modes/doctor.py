@@ -12,36 +12,20 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from convnets.runtime import environment
+from convnets.runtime import environment, import_probe
 
 ROOT = Path(__file__).parent.parent.parent
 NEWEST_JAX = "0.12"  # CI runs every test on it; docs/speed.md compares it with 0.10.2, the last for Python 3.11
 RECIPES = ("mnist", "cifar10", "imagenet2012")  # data sets of the papers' recipes
-PATIENCE = 180  # seconds for the packages to be imported
 LITTLE_MEMORY, LITTLE_DISK, FEW_CORES = 4 * 2**30, 2 * 2**30, 4
 MODULES = {"absl-py": "absl", "google-crc32c": "google_crc32c", "orbax-checkpoint": "orbax.checkpoint", "pillow": "PIL",
            "scikit-learn": "sklearn", "tensorflow-cpu": "tensorflow"}  # fmt: skip
 SHOWN = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow", "tensorflow-cpu", "tensorflow-datasets",
          "numpy")  # fmt: skip
-PROBE = """
-import importlib, json, sys
-def say(*words): print(json.dumps(words), file=out, flush=True)
-out, sys.stdout = sys.stdout, sys.stderr
-for name in sys.argv[1:]:
-    say(name, "begins")
-    try:
-        module = importlib.import_module(name)
-        if name == "jax":
-            say("devices", *[[d.platform, d.device_kind] for d in module.devices()])
-        say(name, "")
-    except BaseException as e:
-        say(name, type(e).__name__ + ": " + " ".join(str(e).split())[:160])
-"""
 
 
 class Report:
@@ -127,7 +111,9 @@ def look_at_packages(report: Report) -> None:
     versions["jaxlib"] = _version("jaxlib") or "none"
     report.facts.append(("packages", ", ".join(f"{n} {versions[n]}" for n in SHOWN if n in versions)))
     slow = [name for name in names if name.startswith("tensorflow")]  # these take as long as all others together
-    devices = try_imports(report, [["jax", *(n for n in names if n not in ("jax", *slow))], slow])
+    others = [name for name in names if name not in ("jax", *slow)]
+    failures, devices = import_probe.try_imports([["jax", *others], slow], ROOT)
+    report.broken += failures
     _look_at_devices(report, devices)
     if versions.get("jax") and _numbers(versions["jax"]) < _numbers(NEWEST_JAX):
         report.advice.append(
@@ -146,32 +132,6 @@ def _version(name: str) -> str | None:
 
 def _numbers(version: str) -> list[int]:
     return [int(n) for n in re.findall(r"\d+", version)[:2]]
-
-
-def try_imports(report: Report, groups: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Imports packages, each group in a process of its own, side by side; returns [platform, kind] of JAX's devices."""
-    devices: list[list[str]] = []
-    processes = [subprocess.Popen([sys.executable, "-c", PROBE, *group], stdout=subprocess.PIPE, cwd=ROOT,
-                                  stderr=subprocess.DEVNULL, text=True) for group in groups if group]  # fmt: skip
-    end = time.monotonic() + PATIENCE
-    for process in processes:
-        try:
-            out, last = process.communicate(timeout=max(end - time.monotonic(), 0.1))[0], ""
-        except subprocess.TimeoutExpired:
-            process.kill()
-            out, last = process.communicate()[0], f"no answer within {PATIENCE} s"
-        open_name = ""
-        for name, *words in map(json.loads, out.splitlines()):
-            if name == "devices":
-                devices = words
-            elif words == ["begins"]:
-                open_name = name
-            else:
-                open_name = ""
-                report.broken += [f"import {name}: {words[0]}"] if words[0] else []
-        if open_name:
-            report.broken.append(f"import {open_name}: {last or f'ends Python with code {process.returncode}'}")
-    return devices
 
 
 def _look_at_devices(report: Report, devices: Sequence[Sequence[str]]) -> None:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from convnets.modes import doctor
+from convnets.runtime import import_probe
 from tests.conftest import ROOT
 
 
@@ -20,19 +21,18 @@ def modules(tmp_path, monkeypatch):
 
 
 def test_packages_that_fail_hang_or_end_python_are_named(modules, monkeypatch):
-    monkeypatch.setattr(doctor, "PATIENCE", 4)
+    monkeypatch.setattr(import_probe, "PATIENCE", 4)
     (modules / "fails.py").write_text("raise OSError('lib\\nc.so is missing')")
     (modules / "ends.py").write_text("import os; os._exit(7)")
     (modules / "hangs.py").write_text("import time; time.sleep(60)")
-    report = doctor.Report()
-    found = doctor.try_imports(report, [["jax", "fails", "json"], ["ends", "json"], ["hangs"]])
-    assert found == [["cpu", "cpu [red]"]] * 2
-    assert report.broken == ["import fails: OSError: lib c.so is missing", "import ends: ends Python with code 7",
+    failures, devices = import_probe.try_imports([["jax", "fails", "json"], ["ends", "json"], ["hangs"]], ROOT)
+    assert devices == [["cpu", "cpu [red]"]] * 2
+    assert failures == ["import fails: OSError: lib c.so is missing", "import ends: ends Python with code 7",
                              "import hangs: no answer within 4 s"]  # fmt: skip
 
 
 def test_where_all_is_missing_or_damaged_every_section_says_so_on_one_screen(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "try_imports", lambda report, groups: [])
+    monkeypatch.setattr(import_probe, "try_imports", lambda groups, folder: ([], []))
     monkeypatch.setattr(doctor, "_version", lambda name: {"jax": "0.10.2", "numpy": "1.0"}.get(name))
     monkeypatch.setattr(doctor.environment, "processor_flags", lambda: ["sse"])
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: 1 / 0)
