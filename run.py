@@ -153,6 +153,7 @@ def start_program(command: usage.Command) -> None:
     if not given and cache.keep(probed, lambda file: file.write_bytes(bytes(4096))):
         jax.config.update("jax_compilation_cache_dir", str(probed.with_name("xla")))  # compile once for all runs
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_enable_compilation_cache", environment.can_cache_programs())
     if command.distributed:
         distributed.start(*usage.process_group(FLAGS), FLAGS.local_device_ids, FLAGS.peer_timeout)
         watchdog.listen()

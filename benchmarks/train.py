@@ -38,7 +38,6 @@ NETS = {
 KINDS, DTYPES = ("train", "inference"), ("float32", "bfloat16")
 SIDES = ("ours", "torch", "torch_compiled")
 SECONDS = 2.0  # per round
-ONEDNN = "--xla_cpu_experimental_onednn_custom_call=true --xla_cpu_experimental_ynn_fusion_type="
 SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
 
 
@@ -60,7 +59,7 @@ def ours(kind, net, dtype, batch=0, count=1):
     """
     from convnets.runtime import environment
 
-    environment.tune()
+    environment.tune(dtype=dtype)
     import jax
 
     from convnets import models
@@ -166,7 +165,7 @@ def leave_out(side):
     if "no_flags" in side:
         environment.CPU_FLAGS = ()
     if "onednn" in side:
-        os.environ["XLA_FLAGS"] = ONEDNN
+        os.environ["XLA_FLAGS"] = environment.ONEDNN
 
 
 def serve(side, kind, net, dtype, batch="0", devices="1"):

@@ -51,8 +51,6 @@ from jax import lax
 Edges = tuple[tuple[int, int], tuple[int, int]]  # padding: (top, bottom), (left, right)
 
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
-# Smallest number of channels and features for which `rows` wins; up to 64 the patches cost more than the product saves.
-MIN_ROW_CHANNELS = 96
 MAX_BAND_WIDTH = 96  # largest width x channels of an image for which `bands` wins
 MAX_SLICES = 8  # largest number of slices that `channel_sums` adds in one pass; more were slower
 TILES = range(4, 9)  # candidate numbers of output pixels per row that one product of `bands` computes
@@ -103,9 +101,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edge
         return matmul(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
     if few:
         return (_toeplitz_conv if x.shape[3] < 4 else _toeplitz_gradient_conv)(x, kernel, stride, padding)
-    if x.dtype == jnp.bfloat16 and min(kernel.shape[2:]) >= MIN_ROW_CHANNELS:
-        return _row_im2col_conv(x, kernel, stride, padding)
-    return plain_conv(x, kernel, stride, padding)
+    return (_mirrored_conv if x.dtype == jnp.bfloat16 else plain_conv)(x, kernel, stride, padding)
 
 
 def plain_conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edges, groups: int = 1) -> jax.Array:
@@ -144,77 +140,52 @@ _toeplitz_gradient_conv.defvjp(lambda *given: (plain_conv(*given), given[:2]), _
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _row_im2col_conv(x, kernel, stride, padding):
-    (kh, kw, c, features), (down, right) = kernel.shape, stride
-    x, kernel = jnp.pad(x, ((0, 0), *padding, (0, 0))), kernel.astype(x.dtype)
-    h, w = (x.shape[1] - kh) // down + 1, (x.shape[2] - kw) // right + 1
-    x = jnp.concatenate([x[:, :, j : j + (w - 1) * right + 1 : right] for j in range(kw)], axis=-1)
-    x = lax.optimization_barrier(x)  # computes the patches once, not in every product
-    y = sum(_matmul_f32(x[:, i : i + (h - 1) * down + 1 : down].reshape(-1, kw * c), kernel[i].reshape(-1, features), 1, 0)
-            for i in range(kh))  # fmt: skip
-    return y.astype(x.dtype).reshape(-1, h, w, features)
+def _mirrored_conv(x, kernel, stride, padding):
+    return plain_conv(x, kernel, stride, padding)
 
 
-def _row_im2col_conv_forward(x, kernel, stride, padding):
-    return _row_im2col_conv(x, kernel, stride, padding), (x, kernel)
-
-
-def _row_im2col_conv_backward(stride, padding, kept, g):
+def _mirrored_conv_backward(stride, padding, kept, g):
+    """The input gradient is a convolution of stride 1 with the mirrored kernel; see `mirrored` above."""
     x, kernel = kept
-    kh, kw, c, features = kernel.shape
-    if stride != (1, 1) or any(edge >= k for edges, k in zip(padding, (kh, kw), strict=True) for edge in edges):
-        return jax.vjp(lambda x, kernel: plain_conv(x, kernel, stride, padding), x, kernel)[1](g)
-    rest = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip((kh, kw), padding, strict=True))
-    of_x = _row_im2col_conv(g, kernel[::-1, ::-1].swapaxes(2, 3), (1, 1), rest)
-    # One product for all kernel taps: x shifted along the rows, times the output gradient shifted down.
-    x = jnp.pad(x.transpose(3, 0, 1, 2), ((0, 0), (0, 0), *padding))
-    x = jnp.concatenate([x[..., j : j + g.shape[2]] for j in range(kw)]).reshape(kw * c, -1)
-    g = jnp.concatenate([jnp.pad(g, ((0, 0), (i, kh - 1 - i), (0, 0), (0, 0))) for i in range(kh)], axis=-1)
-    of_kernel = _matmul_f32(x, g.reshape(-1, kh * features), 1, 0).reshape(kw, c, kh, features)
-    return of_x, of_kernel.transpose(2, 0, 1, 3).astype(kernel.dtype)
+    of_kernel = jax.vjp(lambda kernel: plain_conv(x, kernel, stride, padding), kernel)[1](g)[0]
+    edges = []
+    for n, m, k, s, (before, _) in zip(x.shape[1:3], g.shape[1:3], kernel.shape, stride, padding, strict=False):
+        edges.append((k - 1 - before, n + before - (m - 1) * s - 1, s - 1))
+    g = lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+    # The barrier keeps XLA from merging the mirroring into the convolution, which oneDNN does not take.
+    mirrored = lax.optimization_barrier(kernel.astype(g.dtype)[::-1, ::-1].swapaxes(2, 3))
+    return plain_conv(g, mirrored, (1, 1), ((0, 0), (0, 0))), of_kernel
 
 
-_row_im2col_conv.defvjp(_row_im2col_conv_forward, _row_im2col_conv_backward)
+_mirrored_conv.defvjp(lambda *given: (plain_conv(*given), given[:2]), _mirrored_conv_backward)
 
 
 # Products -----------------------------------------------------------------------------------------------------------
 
 
 def matmul(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """Multiplies [..., c] by [c, features] in the dtype of x, in float32 sums on CPUs. Wider weights have wider gradients."""
+    """Multiplies [..., c] by [c, features] in the dtype of x. Wider weights have gradients of their own dtype."""
     return _matmul(x, weights) if on_cpu() else x @ weights.astype(x.dtype)
 
 
 @jax.custom_vjp
 def _matmul(x, weights):
-    y = _matmul_f32(x.reshape(-1, x.shape[-1]), weights.astype(x.dtype), 1, 0)
-    return y.astype(x.dtype).reshape(*x.shape[:-1], -1)
-
-
-def _matmul_forward(x, weights):
-    return _matmul(x, weights), (x, weights)
+    return (x.reshape(-1, x.shape[-1]) @ weights.astype(x.dtype)).reshape(*x.shape[:-1], -1)
 
 
 def _matmul_backward(kept, g):
     x, weights = kept
-    c, matrix = x.shape[-1], g.reshape(-1, g.shape[-1])
-    of_x = _matmul_f32(matrix, weights.astype(x.dtype), 1, 1).astype(x.dtype).reshape(x.shape)
-    if x.dtype == jnp.bfloat16:
-        # Transposes x before flattening it: XLA fuses the transposition of a matrix into the product, which is then
-        # slow. The barrier stops XLA from recomputing the operations that produce x in the transposed order.
-        turned = jnp.moveaxis(lax.optimization_barrier(x), -1, 0)
-        of_weights = _matmul_f32(turned.reshape(c, -1), matrix, 1, 0)
+    matrix, like_x = g.reshape(-1, g.shape[-1]), weights.astype(g.dtype)
+    of_weights = lax.dot_general(x.reshape(-1, x.shape[-1]), matrix, (((0,), (0,)), ((), ())))
+    if g.dtype == jnp.float32 and len(matrix) < len(weights):
+        # The barriers keep XLA from merging the transpositions into the product, which is then the slow one again.
+        of_x = lax.optimization_barrier(like_x @ lax.optimization_barrier(matrix.T)).T
     else:
-        of_weights = _matmul_f32(x.reshape(-1, c), matrix, 0, 0)
-    return of_x, of_weights.astype(weights.dtype)
+        of_x = matrix @ like_x.T
+    return of_x.reshape(x.shape), of_weights.astype(weights.dtype)
 
 
-_matmul.defvjp(_matmul_forward, _matmul_backward)
-
-
-def _matmul_f32(a, b, over_a, over_b):
-    """Multiplies two matrices in float32, contracting axis `over_a` of a with axis `over_b` of b."""
-    return lax.dot_general(a, b, (((over_a,), (over_b,)), ((), ())), preferred_element_type=jnp.float32)
+_matmul.defvjp(lambda *given: (_matmul(*given), given), _matmul_backward)
 
 
 # Sums ---------------------------------------------------------------------------------------------------------------
@@ -235,7 +206,7 @@ def _channel_sums(x):
     slices = max(n for n in range(1, MAX_SLICES + 1) if rows % n == 0)
     x = x.astype(jnp.float32).reshape(slices, rows // slices, x.shape[-1])
     total = functools.reduce(jnp.add, (x[i] for i in range(slices)))
-    return _matmul_f32(jnp.ones((1, rows // slices), jnp.float32), total, 1, 0)[0]
+    return (jnp.ones((1, rows // slices), jnp.float32) @ total)[0]
 
 
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:

@@ -162,6 +162,7 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
             "--profile traces the steps of one run that trains step by step: not several seeds, not a loss without SGD"
         )
     if config is not None:
+        environment.set_xla_flags(dtype=config.model.dtype)
         environment.start_jax(devices=False)
         trains = given.mode == "train"
         begins = trains and not (workdir / "checkpoints").is_dir()

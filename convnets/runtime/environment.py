@@ -10,11 +10,15 @@ from pathlib import Path
 from convnets.errors import UsageError
 
 # XLA flags for CPUs. XLA aborts on an unknown flag, so each is set only for the jaxlib versions it was measured on.
+ONEDNN = "--xla_cpu_experimental_onednn_custom_call=true"
 CPU_FLAGS = (
-    # (first jaxlib version, first excluded version, required processor flag, XLA flag)
+    # (first jaxlib version, first excluded version, dtype, required processor flag, XLA flag)
     # Nothing by the library YNNPACK. In 0.10.2 and 0.12.0.1 some of its fused sums are wrong (jax-ml/jax#39103;
     # tests/runtime/test_environment.py, tests/training/test_multi_seed.py). XLA's own convolution is also faster.
-    ((0, 10), (0, 13), "", "--xla_cpu_experimental_ynn_fusion_type="),
+    ((0, 10), (0, 13), "", "", "--xla_cpu_experimental_ynn_fusion_type="),
+    # Convolutions and products by the library oneDNN, which jaxlib contains since 0.11. XLA itself computes both in
+    # float32. In float32 oneDNN is faster for some networks and slower for others (`make bench-parts`).
+    ((0, 11), (0, 13), "bfloat16", "avx512_bf16", ONEDNN),
 )
 
 
@@ -28,10 +32,10 @@ def processor_flags() -> list[str]:
     return next((line.split() for line in lines if line.startswith("flags")), [])
 
 
-def tune(deterministic: bool = False) -> None:
+def tune(deterministic: bool = False, dtype: str = "float32") -> None:
     """Applies the settings that were measured to help, before JAX starts; settings of the user take precedence."""
     correct_variables()
-    set_xla_flags(deterministic)
+    set_xla_flags(deterministic, dtype)
     if os.environ.get("JAX_PLATFORMS") == "cpu" or not (
         metadata.entry_points(group="jax_plugins") or find_spec("libtpu")
     ):
@@ -69,18 +73,29 @@ def start_jax(devices: bool) -> None:
         raise UsageError(f"JAX does not start with {settings or 'this environment'}: {said}") from None
 
 
-def set_xla_flags(deterministic: bool = False) -> None:
-    """Appends the flags of CPU_FLAGS to XLA_FLAGS, unless the user has set them; `deterministic` adds the GPUs' flag."""
+def set_xla_flags(deterministic: bool = False, dtype: str = "float32") -> None:
+    """Appends XLA flags to XLA_FLAGS, unless the user has set them. They count until JAX initialises its devices.
+
+    Args:
+        deterministic: adds the GPUs' flag for deterministic operations.
+        dtype: the compute dtype of the networks, for the flags of CPU_FLAGS.
+    """
     version = tuple(map(int, metadata.version("jaxlib").split(".")[:2]))
     flags_set = os.environ.get("XLA_FLAGS", "").split()
-    for first, last, unit, flag in CPU_FLAGS:
+    for first, last, only, unit, flag in CPU_FLAGS:
         known = any(given.startswith(flag.split("=")[0]) for given in flags_set)
-        if first <= version < last and not known and (not unit or unit in processor_flags()):
+        fits = only in ("", dtype) and (not unit or unit in processor_flags())
+        if first <= version < last and not known and fits:
             flags_set.append(flag)
     if deterministic:
         flags_set.append("--xla_gpu_deterministic_ops=true")
     if flags_set:
         os.environ["XLA_FLAGS"] = " ".join(flags_set)
+
+
+def can_cache_programs() -> bool:
+    """Whether JAX can store compiled programs: serializing one that calls oneDNN fails with `std::bad_alloc`."""
+    return ONEDNN not in os.environ.get("XLA_FLAGS", "").split()
 
 
 def keep_memory() -> None:
