@@ -2,12 +2,13 @@
 
     python benchmarks/kernels.py [--rounds=9] [--note=...]        or: make bench-kernels
 
-The shapes come from the papers' networks, with batches that fit into memory. The two sides take turns, so that other
+Each dtype has a process of its own, with the XLA flags of run.py for it. The shapes come from the papers' networks, with batches that fit into memory. The two sides take turns, so that other
 load on the machine slows both equally. Appends a line to results.jsonl with the milliseconds of both sides for every
 shape. The line also has their ratios in wall time and in CPU time, which depends little on other load. A form is kept
 if the median ratio of its shapes in CPU time is at least 1.1.
 """
 
+import argparse
 import functools
 import os
 import sys
@@ -21,17 +22,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import compare
 
 KEPT = 1.1
+DTYPES = ("float32", "bfloat16")
 # form: {layer: (image side, channels, features, kernel, stride, padding, groups, batch)}
 CONVOLUTIONS = {
     "groups": {
         "AlexNet conv2": (27, 96, 256, 5, 1, 2, 2, 16),
         "AlexNet conv4": (13, 384, 384, 3, 1, 1, 2, 16),
-    },
-    "1 x 1": {
-        "ResNet-50 res2a_branch2c": (56, 64, 256, 1, 1, 0, 1, 8),
-        "ResNet-50 res2b_branch2a": (56, 256, 64, 1, 1, 0, 1, 8),
-        "ResNet-50 res4b_branch2a": (14, 1024, 256, 1, 1, 0, 1, 8),
-        "GoogLeNet inception_3a/1x1": (28, 192, 64, 1, 1, 0, 1, 8),
     },
     "whole map": {
         "AlexNet fc6": (6, 256, 4096, 6, 1, 0, 1, 32),
@@ -42,7 +38,9 @@ CONVOLUTIONS = {
         "LeNet-5 C1": (32, 1, 6, 5, 1, 0, 1, 128),
         "LeNet-5 C3": (14, 6, 16, 5, 1, 0, 1, 128),
     },
-    "rows": {
+    "mirrored": {
+        "ResNet-20 res2a_branch2b": (32, 16, 16, 3, 1, 1, 1, 128),
+        "ResNet-20 res4a_branch2b": (8, 64, 64, 3, 1, 1, 1, 128),
         "VGG conv2_2": (112, 128, 128, 3, 1, 1, 1, 8),
         "VGG conv4_2": (28, 512, 512, 3, 1, 1, 1, 8),
         "ResNet-18 conv3_2": (28, 128, 128, 3, 1, 1, 1, 16),
@@ -54,9 +52,8 @@ CONVOLUTIONS = {
 }
 # Forms that apply to one dtype only; the other dtype uses the plain formulation.
 ONLY = {
-    "relu": "float32",
-    "channel sums": "float32",
-    **dict.fromkeys(("product", "1 x 1", "rows", "pooling"), "bfloat16"),
+    **dict.fromkeys(("channel sums", "product"), "float32"),
+    **dict.fromkeys(("mirrored", "pooling"), "bfloat16"),
 }
 # {layer: shape of the input}, or the shapes of the two operands; POOLS: also kind, size, stride and padding
 BIASES = {"VGG conv1_1": (8, 224, 224, 64), "AlexNet conv1": (32, 55, 55, 96)}
@@ -73,9 +70,8 @@ BATCH_NORM = {
     "ResNet-50 bn2a_branch2c": (8, 56, 56, 256),
     "ResNet-50 bn4a_branch2c": (8, 14, 14, 1024),
 }
-# Stages of three residual blocks: the input shape, and for bottlenecks the inner channels.
+# Stages of three residual blocks: the input shape.
 BLOCKS = {"ResNet-20, first stage": (128, 32, 32, 16), "ResNet-18 conv2_x": (8, 56, 56, 64)}
-BOTTLENECKS = {"ResNet-50 conv2_x": ((8, 56, 56, 256), 64), "ResNet-50 conv4_x": ((8, 14, 14, 1024), 256)}
 PRODUCTS = {"AlexNet fc6": ((32, 9216), (9216, 4096)), "VGG fc7": ((32, 4096), (4096, 4096))}
 BANDS = {"LeNet-5 C1": ((128, 32, 32, 1), (5, 5, 1, 6)), "LeNet-5 C3": ((128, 14, 14, 6), (5, 5, 6, 16))}
 
@@ -105,40 +101,26 @@ def multiplied(product, *arguments):
         return cpu_kernels.conv(*arguments)
 
 
-def plain_1x1(x, w, *rest):
-    """Convolves as on CPUs, except for 1 x 1 kernels, which use the plain formulation."""
-    from convnets.layers import cpu_kernels
-
-    return (cpu_kernels.plain_conv if w.shape[:2] == (1, 1) else cpu_kernels.conv)(x, w, *rest)
-
-
-def unit(conv, x, w):
+def unit(x, w):
     """Applies a convolution and batch normalization."""
     from convnets.layers import cpu_kernels
 
     edge, one, zero = w.shape[0] // 2, np.ones(w.shape[-1], np.float32), np.zeros(w.shape[-1], np.float32)
-    return cpu_kernels.normalize(conv(x, w, (1, 1), ((edge, edge), (edge, edge))), one, zero, 1e-5)[0]
+    return cpu_kernels.normalize(cpu_kernels.conv(x, w, (1, 1), ((edge, edge), (edge, edge))), one, zero, 1e-5)[0]
 
 
-def blocks(relu, conv, x, weights):
+def blocks(relu, x, weights):
     """Runs residual blocks, one convolution per weight array; a form's cost depends on the operations before it."""
     for block in weights:
         y = x
         for n, w in enumerate(block):
-            y = unit(conv, relu(y) if n else y, w)
+            y = unit(relu(y) if n else y, w)
         x = relu(x + y)
     return x
 
 
-def cases():
+def cases(dtype):
     """Yields (form, layer, ours, plain, arguments); ours and plain are functions from arrays to one array."""
-    for dtype in ("float32", "bfloat16"):
-        for form, *rest in cases_of(dtype):
-            if ONLY.get(form, dtype) == dtype:
-                yield f"{form}, {dtype}", *rest
-
-
-def cases_of(dtype):
     import jax
     import jax.numpy as jnp
 
@@ -175,14 +157,9 @@ def cases_of(dtype):
         )
         yield "batch norm", where, ours, plain, (draw(*shape), jnp.ones(shape[-1]), jnp.zeros(shape[-1]))
     for where, shape in BLOCKS.items():
-        ours, plain = (functools.partial(blocks, g, cpu_kernels.conv) for g in (cpu_kernels.relu, jax.nn.relu))
+        ours, plain = (functools.partial(blocks, g) for g in (cpu_kernels.relu, jax.nn.relu))
         weights = [[0.1 * draw(3, 3, shape[-1], shape[-1]) for _ in range(2)] for _ in range(3)]
         yield "relu", where, ours, plain, (draw(*shape), weights)
-    for where, (shape, inner) in BOTTLENECKS.items():
-        ours, plain = (functools.partial(blocks, cpu_kernels.relu, g) for g in (cpu_kernels.conv, plain_1x1))
-        sizes = ((1, 1, shape[-1], inner), (3, 3, inner, inner), (1, 1, inner, shape[-1]))
-        weights = [[0.1 * draw(*size) for size in sizes] for _ in range(3)]
-        yield "1 x 1", where, ours, plain, (draw(*shape), weights)
     for where, (a, b) in PRODUCTS.items():
         yield "product", where, cpu_kernels.matmul, matmul, (draw(*a), draw(*b))
     for where, (x, w) in BANDS.items():
@@ -221,22 +198,36 @@ def measure(both, arguments, rounds):
     return found
 
 
-def main():
-    parser = compare.parser(__doc__, 9)
-    flags = parser.parse_args()
+def ratios(dtype, rounds):
+    """Measures all forms of a dtype in this process; returns {form: {layer: times and ratios}}."""
     from convnets.runtime import environment
 
-    environment.tune()
-    load, found = round(os.getloadavg()[0], 1), {}
-    for form, where, ours, plain, arguments in cases():
-        times = measure(programs((ours, plain), arguments), arguments, flags.rounds)
+    environment.tune(dtype=dtype)
+    found = {}
+    for form, where, ours, plain, arguments in cases(dtype):
+        if ONLY.get(form, dtype) != dtype:
+            continue
+        times = measure(programs((ours, plain), arguments), arguments, rounds)
         took, ratio = np.median(times[0], axis=1), np.median(times[:, 1] / times[:, 0], axis=1)
-        found.setdefault(form, {})[where] = {
+        found.setdefault(f"{form}, {dtype}", {})[where] = {
             "ours_ms": round(took[0], 2), "plain_ms": round(took[1], 2),
             "ratio": round(ratio[0], 2), "ratio_of_cpu": round(ratio[1], 2),
         }  # fmt: skip
         print(f"{form:20} {where:30} {took[0]:8.2f} ms against {took[1]:8.2f}: {ratio[0]:5.2f} times as fast "
-              f"({ratio[1]:.2f} in CPU time)", flush=True)  # fmt: skip
+              f"({ratio[1]:.2f} in CPU time)", file=sys.stderr)  # fmt: skip
+    return found
+
+
+def main():
+    parser = compare.parser(__doc__, 9)
+    parser.add_argument("--dtype", choices=DTYPES, help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.dtype:
+        return compare.serve(lambda: ratios(flags.dtype, flags.rounds))
+    load, found = round(os.getloadavg()[0], 1), {}
+    for dtype in DTYPES:
+        command = [__file__, f"--dtype={dtype}", f"--rounds={flags.rounds}"]
+        found |= compare.race({dtype: command}, 1)[dtype][0]
     for form, shapes in found.items():
         middle = float(np.median([v["ratio_of_cpu"] for v in shapes.values()]))
         print(f"{form:20} {'kept' if middle >= KEPT else 'NOT WORTH IT'}: {middle:.2f} in the middle of its shapes")

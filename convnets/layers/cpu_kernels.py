@@ -8,32 +8,35 @@ Each form equals the plain one up to rounding (tests/layers/test_cpu_kernels.py)
 
     groups           One convolution per group. XLA has no fast kernels for the gradients of a grouped convolution.
     products         Operands are reshaped to matrices, in both gradients too. XLA transposes an operand with more axes,
-                     as in `bands`, on a single core. bfloat16 products request float32 sums; else XLA widens both.
+                     as in `bands`, on a single core. In float32, the input gradient of a few rows is the transpose of
+                     weights times the transposed gradient: XLA multiplies by transposed weights on a slow path.
     whole map        A kernel as large as the feature map is a matrix product: fc6 of AlexNet and VGG, C5 of LeNet.
-    1 x 1            In bfloat16, a 1 x 1 convolution is a matrix product.
     bands            The other LeNet convolutions, as products of image row segments and a banded (Toeplitz) matrix. The
                      matrix holds the kernel along its diagonal; half of it is zeros. With few channels, XLA's
                      convolution reaches a tenth of the products' rate. From 4 channels on, only the gradients use this
                      form: XLA's forward convolution is then as fast.
-    rows             In bfloat16, a convolution of many channels is one matrix product per kernel row. XLA widens the
-                     operands of a convolution to float32; only products reach the processor's matrix unit.
+    mirrored         In bfloat16, the input gradient is a convolution with a mirrored copy of the kernel. The library
+                     oneDNN computes it with the processor's bfloat16 units (`CPU_FLAGS` in runtime/environment.py); it
+                     does not take the reversed window of autodiff. The weight gradient reads stored arrays: XLA would
+                     fuse their transposition with the operations before.
     channel sums     The sums over all axes but the last: eight slices are added, and a product with ones adds the rest.
                      XLA's own reduction runs on one core and with strides. Batch norm and biases use this form.
     bias             Its gradient is a channel sum in float32. A bfloat16 sum is slow and rounds at every addition.
     roots            LRN's power of 3/4 is computed from square roots.
     batch norm       Closed-form gradients: two sums per group and one pass. Autodiff stores and reads several arrays.
-    relu             In float32, a select between two arrays, whose gradient is computed from the output. XLA copies a
-                     cheap function of one array into each of its users. The transposition in a weight gradient would
-                     then recompute everything before the ReLU, over several residual blocks.
+    relu             A select between two arrays, whose gradient is computed from the output. XLA copies a cheap function
+                     of one array into each of its users. The transposition in a weight gradient would then recompute
+                     everything before the ReLU, over several residual blocks.
 
 Tried and rejected (speed relative to the plain form in parentheses):
 
     the input gradient of a strided convolution as one small convolution per phase of the stride (0.94)
-    all patches x weights in bfloat16 (0.1 to 1.2 on maps above 7 x 7)
+    patches x weights in bfloat16: all of them (0.1 to 1.2 on maps above 7 x 7), or one product per kernel row (0.3 to 0.5
+        of oneDNN's convolution)
     space to depth, 2 x 2 or 4 x 4 pixels as one of more channels: stems (ResNet 1.0, AlexNet 0.9), deeper layers (0.5)
     weight gradients as products: in float32 (0.4 to 1.1), of narrow layers (0.7 to 1.2; on jax 0.12 0.5 to 1.1, also in
         chunks of the batch)
-    1 x 1 as products in float32 (0.9 to 1.1)
+    1 x 1 as products in float32 (0.9 to 1.1), and in bfloat16 beside oneDNN's convolution (1.0 to 1.3)
     bands of wider rows, also in tiles (stems 0.3 to 1.2)
 """
 
@@ -97,8 +100,6 @@ def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edge
         return jnp.concatenate([conv(a, b, stride, padding) for a, b in parts], axis=-1)
     if kernel.shape[:2] == x.shape[1:3] and not any(map(any, padding)):
         return matmul(x.reshape(x.shape[0], 1, 1, -1), kernel.reshape(-1, kernel.shape[3]))
-    if x.dtype == jnp.bfloat16 and kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
-        return matmul(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
     if few:
         return (_toeplitz_conv if x.shape[3] < 4 else _toeplitz_gradient_conv)(x, kernel, stride, padding)
     return (_mirrored_conv if x.dtype == jnp.bfloat16 else plain_conv)(x, kernel, stride, padding)
@@ -147,6 +148,7 @@ def _mirrored_conv(x, kernel, stride, padding):
 def _mirrored_conv_backward(stride, padding, kept, g):
     """The input gradient is a convolution of stride 1 with the mirrored kernel; see `mirrored` above."""
     x, kernel = kept
+    x, g = lax.optimization_barrier((x, g))  # else XLA computes x and g again, in the transposed order of `of_kernel`
     of_kernel = jax.vjp(lambda kernel: plain_conv(x, kernel, stride, padding), kernel)[1](g)[0]
     edges = []
     for n, m, k, s, (before, _) in zip(x.shape[1:3], g.shape[1:3], kernel.shape, stride, padding, strict=False):
@@ -282,7 +284,7 @@ _normalize.defvjp(_normalize_forward, _normalize_backward)
 
 def relu(x: jax.Array) -> jax.Array:
     """Returns max(x, 0); the gradient at 0 is 0, and NaN stays NaN."""
-    return jax.nn.relu(x) if x.dtype == jnp.bfloat16 or not on_cpu() else _relu(x)
+    return _relu(x) if on_cpu() else jax.nn.relu(x)
 
 
 @jax.custom_vjp

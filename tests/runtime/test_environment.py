@@ -28,7 +28,7 @@ def test_what_helps_is_set_where_nobody_has_an_opinion(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--mine")
     environment.tune(deterministic=True)
     assert (
-        os.environ["XLA_FLAGS"] == f"--mine {environment.CPU_FLAGS[0][3]} --xla_gpu_deterministic_ops=true"
+        os.environ["XLA_FLAGS"] == f"--mine {environment.CPU_FLAGS[0][-1]} --xla_gpu_deterministic_ops=true"
         and len(calls) == 3
     )
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=x")
@@ -40,6 +40,26 @@ def test_what_helps_is_set_where_nobody_has_an_opinion(monkeypatch):
     monkeypatch.setattr(environment.metadata, "entry_points", lambda group: ["an accelerator's plugin"])
     environment.tune()
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    "jaxlib, units, dtype, given, wanted",
+    [("0.12.0.1", ["avx512_bf16"], "bfloat16", "", True), ("0.12.0.1", ["avx512_bf16"], "float32", "", False),
+     ("0.12.0.1", ["avx2"], "bfloat16", "", False), ("0.10.2", ["avx512_bf16"], "bfloat16", "", False),
+     ("0.13.0", ["avx512_bf16"], "bfloat16", "", False),
+     ("0.12.0.1", ["avx512_bf16"], "bfloat16", environment.ONEDNN.replace("true", "false"), False),
+     ("0.12.0.1", ["avx2"], "float32", environment.ONEDNN, True)],
+)  # fmt: skip
+def test_bfloat16_is_computed_by_onednn_where_the_processor_has_units(jaxlib, units, dtype, given, wanted, monkeypatch):
+    """The user's own setting wins. Programs that call oneDNN are not cached, whoever asked for it."""
+    monkeypatch.setattr(environment.metadata, "version", lambda name: jaxlib)
+    monkeypatch.setattr(environment, "processor_flags", lambda: units)
+    monkeypatch.setenv("XLA_FLAGS", given)
+    environment.set_xla_flags()
+    environment.set_xla_flags(dtype=dtype)
+    flags_set = os.environ["XLA_FLAGS"].split()
+    assert (environment.ONEDNN in flags_set) == wanted == (not environment.can_cache_programs())
+    assert len({flag.split("=")[0] for flag in flags_set}) == len(flags_set)  # set once
 
 
 def test_compiled_programs_are_right(optimised):
