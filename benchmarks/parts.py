@@ -13,6 +13,7 @@ activations, pooling, the optimizer and cache misses between the parts. Appends 
 results.jsonl.
 """
 
+import argparse
 import os
 import sys
 import time
@@ -71,7 +72,7 @@ def cpu_ms(function, *arguments, rounds=5):
 
 
 def part(dtype, x_shape, features, kernel, stride, padding, groups, wants_input):
-    """Returns (multiply-adds, CPU ms) of one convolution, each an array over PARTS; images need no input gradient."""
+    """Returns (multiply-adds, CPU ms) of one convolution, each over PARTS; images need no input gradient."""
     import jax
     import jax.numpy as jnp
 
@@ -91,19 +92,30 @@ def part(dtype, x_shape, features, kernel, stride, padding, groups, wants_input)
         cpu_ms(of_x, x, kernel, y) if wants_input else 0.0,
         cpu_ms(of_kernel, x, kernel, y),
     )
-    return np.array([macs, macs * wants_input, macs]), np.array(times)
+    return (macs, macs * wants_input, macs), times
+
+
+def convolve_alone(net, dtype):
+    """Returns the multiply-adds and the CPU milliseconds of all convolutions of a step, two lists over PARTS."""
+    from convnets.runtime import environment
+
+    environment.tune(dtype=dtype)
+    found = np.zeros((2, len(PARTS)))
+    for (x, *rest), count in convolutions(net, train.NETS[net][0]).items():
+        found += count * np.array(part(dtype, x, *rest, wants_input=x[3] > 3))
+    return found.tolist()
 
 
 def main():
     parser = compare.parser(__doc__, 5)
+    parser.add_argument("--convolve", default="", help=argparse.SUPPRESS)
     parser.add_argument("--nets", default="resnet20_cifar,resnet50_v1_5")
     parser.add_argument("--dtypes", default=",".join(train.DTYPES))
     flags = parser.parse_args()
+    if flags.convolve:
+        return compare.serve(lambda: convolve_alone(*flags.convolve.split(":")))
     nets = compare.chosen(parser, "nets", flags.nets, train.NETS)
     dtypes = compare.chosen(parser, "dtypes", flags.dtypes, train.DTYPES)
-    from convnets.runtime import environment
-
-    environment.tune()
     for dtype in dtypes:
         rate, _, device = train.limits(dtype)
         for net in nets:
@@ -115,13 +127,11 @@ def take_apart(net, dtype, flags, **facts):
     commands = {side: [train.__file__, f"--serve={side}:{net}:{dtype}"] for side in (STEP, *WHOLE.values())}
     whole = {side: batch * float(np.median([a["cpu_ms"] for a in answers]))
              for side, answers in compare.race(commands, flags.rounds).items()}  # fmt: skip
-    step, macs, times = whole[STEP], 0, 0
-    for (x, *rest), count in convolutions(net, batch).items():
-        own, took = part(dtype, x, *rest, wants_input=x[3] > 3)
-        macs, times = macs + count * own, times + count * took
-    found = {f"convolutions, {name}": {"cpu_ms": round(float(t), 1), "gflops": round(2 * m / t / 1e6 * compare.cores())}
+    step = whole[STEP]
+    [[macs, times]] = compare.race({"parts": [__file__, f"--convolve={net}:{dtype}"]}, 1)["parts"]
+    found = {f"convolutions, {name}": {"cpu_ms": round(t, 1), "gflops": round(2 * m / t / 1e6 * compare.cores())}
              for name, m, t in zip(PARTS, macs, times, strict=True)}  # fmt: skip
-    found["all else"] = {"cpu_ms": round(step - float(times.sum()), 1)}
+    found["all else"] = {"cpu_ms": round(step - sum(times), 1)}
     found |= {name: {"cpu_ms": round(whole[side], 1)} for name, side in WHOLE.items()}
     print(f"{net}, {dtype}: {step:,.0f} ms of CPU time a step")
     for name, p in found.items():
