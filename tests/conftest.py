@@ -92,6 +92,7 @@ def run_here(*arguments, code: int = 0) -> tuple[str, str]:
     out, err = io.StringIO(), io.StringIO()
     with (
         contextlib.chdir(ROOT), mock.patch.object(sys, "argv", []), mock.patch.object(environment, "keep_memory"),
+        mock.patch.dict(os.environ),  # XLA flags of a config
         contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
     ):  # fmt: skip
         try:

@@ -52,6 +52,20 @@ def finished(tmp_path_factory) -> Path:
     return workdir
 
 
+def test_a_run_in_bfloat16_resumes_to_the_same_bits_and_says_nothing_of_its_compiler(tmp_path):
+    """Where the processor has bfloat16 units, oneDNN computes it, and the cache of compiled programs is off."""
+    short = (*SMALL, "--config.model.dtype=bfloat16", "--config.train.epochs=0.4")
+    _, err = run(*short, f"--workdir={tmp_path / 'whole'}")
+    assert err == ""
+    shutil.copytree(tmp_path / "whole", tmp_path / "again")
+    (tmp_path / "again" / "result.json").unlink()
+    shutil.rmtree(tmp_path / "again" / "checkpoints" / "12")
+    out, _ = run(*short, f"--workdir={tmp_path / 'again'}")
+    assert "resumed at step 6" in out
+    whole, again = arrays(tmp_path / "whole"), arrays(tmp_path / "again")
+    assert all(np.array_equal(again[name], whole[name]) for name in whole)
+
+
 def arrays(workdir: Path) -> dict[str, np.ndarray]:
     checkpoints = Checkpoints(workdir / "checkpoints")
     with checkpoints._open() as files:
