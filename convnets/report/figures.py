@@ -44,6 +44,7 @@ def plot_experiment(
                 axis.axhline(paper, color=colour[name], lw=0.8, ls="--")
         notes = ["dashed: the paper"] * any(c[1] for c in curves.values()) + ["dotted: in training"] * training
         axis.set(xlabel="epoch", ylabel="; ".join([error, *notes]))
+        axis.locator_params(axis="x", integer=True)
         _wide(axis, "y", [v for points, *_ in curves.values() for _, v in points])
         axis.legend(fontsize=6 if len(curves) > 6 else 7)
     if lines:
@@ -82,4 +83,4 @@ def _wide(axis, which: str, values: Sequence[float]) -> None:
         ticks.set_major_formatter("{x:,g}")
         ticks.set_minor_formatter(lambda value, _: f"{value:,g}" if f"{value:e}"[0] == "3" else "")
     else:
-        axis.locator_params(axis=which, nbins=6)
+        axis.locator_params(axis=which, nbins=6, integer=all(float(value).is_integer() for value in values))

@@ -100,7 +100,8 @@ def claim_lines(table: Table) -> list[str]:
         says = f"{'at most' if claim.one_sided else 'within'} {show(claim.within)}" if claim.within is not None else ""
         paper = says or (show(claim.size) if claim.size is not None else "")
         ours = measured_effect(metric, claim.ratio, v)
-        place = f"{table.experiment.source}, {claim.where}".strip(", ")
+        named = [part for text in (table.experiment.source, claim.where) for part in text.split(", ") if part]
+        place = ", ".join(dict.fromkeys(named))  # a table that both name once
         out.append(markdown.row([cell(claim.text), cell(place), table.size, what + cell(metric), paper, ours, v.size, v.n,
                                  _verdict(claim, v) + ": " * bool(claim.note) + cell(claim.note)]))  # fmt: skip
     return out

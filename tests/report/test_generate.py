@@ -38,7 +38,7 @@ def made(tmp_path, monkeypatch):
     claims = [Claim("hot is worse", "sec. 1", better="net", worse="hot", size=3.0, note="As said."),
               Claim("shifts hurt", "sec. 2", better="net", worse=("net", "shifted")),
               Claim("newer is better", "sec. 3", better="new|er", worse="net")]  # fmt: skip
-    experiment = Experiment("Heat", "test_error", full=Scale(rows, claims, 3), source="Us 2026")
+    experiment = Experiment("Heat", "test_error", full=Scale(rows, claims, 3), source="Us 2026, sec. 2")
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results.jsonl")
     for module in (results, generate):
         monkeypatch.setattr(module, "load_experiments", lambda: {"heat": experiment})
@@ -67,6 +67,7 @@ def test_results_tell_paper_ours_difference_cost_and_verdict(made):
     assert (
         "| +9.00 [+8.99, +9.01] |  | 3 | **reproduced** |" in text
     )  # paired: every run has the same difference, but for rounding
+    assert "| Us 2026, sec. 2, sec. 1 |" in text and "| Us 2026, sec. 2 |" in text  # what both name stands once
     assert "newer is better" not in text
     assert "6 recorded runs took 0.0 h on 1 x cpu." in text
     assert "Of 2 claims that were run, 2 are reproduced. Of the 2 decided ones, 2 also hold" in text
