@@ -38,6 +38,11 @@ CONVOLUTIONS = {
         "LeNet-5 C1": (32, 1, 6, 5, 1, 0, 1, 128),
         "LeNet-5 C3": (14, 6, 16, 5, 1, 0, 1, 128),
     },
+    "strided 1 x 1": {
+        "ResNet-18 res3a_branch1": (56, 64, 128, 1, 2, 0, 1, 16),
+        "ResNet-50 res3a_branch1": (56, 256, 512, 1, 2, 0, 1, 16),
+        "ResNet-50 res5a_branch1": (14, 1024, 2048, 1, 2, 0, 1, 16),
+    },
     "mirrored": {
         "ResNet-20 res2a_branch2b": (32, 16, 16, 3, 1, 1, 1, 128),
         "ResNet-20 res4a_branch2b": (8, 64, 64, 3, 1, 1, 1, 128),
@@ -53,7 +58,7 @@ CONVOLUTIONS = {
 # Forms that apply to one dtype only; the other dtype uses the plain formulation.
 ONLY = {
     **dict.fromkeys(("channel sums", "product"), "float32"),
-    **dict.fromkeys(("mirrored", "pooling"), "bfloat16"),
+    **dict.fromkeys(("mirrored", "pooling", "strided 1 x 1"), "bfloat16"),
 }
 # {layer: shape of the input}, or the shapes of the two operands; POOLS: also kind, size, stride and padding
 BIASES = {"VGG conv1_1": (8, 224, 224, 64), "AlexNet conv1": (32, 55, 55, 96)}

@@ -15,10 +15,12 @@ Each form equals the plain one up to rounding (tests/layers/test_cpu_kernels.py)
                      matrix holds the kernel along its diagonal; half of it is zeros. With few channels, XLA's
                      convolution reaches a tenth of the products' rate. From 4 channels on, only the gradients use this
                      form: XLA's forward convolution is then as fast.
-    mirrored         In bfloat16, the input gradient is a convolution with a mirrored copy of the kernel. The library
-                     oneDNN computes it with the processor's bfloat16 units (`CPU_FLAGS` in runtime/environment.py); it
-                     does not take the reversed window of autodiff. The weight gradient reads stored arrays: XLA would
-                     fuse their transposition with the operations before.
+    mirrored         In bfloat16, the library oneDNN computes convolutions with the processor's bfloat16 units (`CPU_FLAGS`
+                     in runtime/environment.py), but the input gradient of autodiff in float32. Here it is a convolution
+                     with a mirrored copy of the kernel. The weight gradient reads stored arrays: XLA would fuse their
+                     transposition with the operations before.
+    strided 1 x 1    In bfloat16, a 1 x 1 convolution of the pixels that a stride leaves. oneDNN refuses the input
+                     gradient of a strided convolution.
     channel sums     The sums over all axes but the last: eight slices are added, and a product with ones adds the rest.
                      XLA's own reduction runs on one core and with strides. Batch norm and biases use this form.
     bias             Its gradient is a channel sum in float32. A bfloat16 sum is slow and rounds at every addition.
@@ -102,7 +104,11 @@ def conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edge
         return matmul(x.reshape(x.shape[0], 1, 1, -1), kernel.reshape(-1, kernel.shape[3]))
     if few:
         return (_toeplitz_conv if x.shape[3] < 4 else _toeplitz_gradient_conv)(x, kernel, stride, padding)
-    return (_mirrored_conv if x.dtype == jnp.bfloat16 else plain_conv)(x, kernel, stride, padding)
+    if x.dtype != jnp.bfloat16:
+        return plain_conv(x, kernel, stride, padding)
+    if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
+        x, stride = x[:, :: stride[0], :: stride[1]], (1, 1)
+    return _mirrored_conv(x, kernel, stride, padding)
 
 
 def plain_conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Edges, groups: int = 1) -> jax.Array:
@@ -154,7 +160,7 @@ def _mirrored_conv_backward(stride, padding, kept, g):
     for n, m, k, s, (before, _) in zip(x.shape[1:3], g.shape[1:3], kernel.shape, stride, padding, strict=False):
         edges.append((k - 1 - before, n + before - (m - 1) * s - 1, s - 1))
     g = lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
-    # The barrier keeps XLA from merging the mirroring into the convolution, which oneDNN does not take.
+    # The barrier keeps XLA from merging the mirroring into the convolution, which it would then compute in float32.
     mirrored = lax.optimization_barrier(kernel.astype(g.dtype)[::-1, ::-1].swapaxes(2, 3))
     return plain_conv(g, mirrored, (1, 1), ((0, 0), (0, 0))), of_kernel
 
