@@ -2,10 +2,11 @@
 
     python benchmarks/kernels.py [--rounds=9] [--note=...]        or: make bench-kernels
 
-Each dtype has a process of its own, with the XLA flags of run.py for it. The shapes come from the papers' networks, with batches that fit into memory. The two sides take turns, so that other
-load on the machine slows both equally. Appends a line to results.jsonl with the milliseconds of both sides for every
-shape. The line also has their ratios in wall time and in CPU time, which depends little on other load. A form is kept
-if the median ratio of its shapes in CPU time is at least 1.1.
+Each dtype has a process of its own, with run.py's XLA flags for it. The shapes come from the papers' networks, with
+batches that fit into memory. The two sides take turns, so that other load on the machine slows both equally. Appends a
+line to results.jsonl with the milliseconds of both sides for every shape. The line also has their ratios in wall time
+and in CPU time, which depends little on other load. A form is kept if the median ratio of its shapes in CPU time is at
+least 1.1.
 """
 
 import argparse
@@ -19,10 +20,9 @@ from unittest import mock
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import compare
+from benchmarks import compare, train
 
 KEPT = 1.1
-DTYPES = ("float32", "bfloat16")
 # form: {layer: (image side, channels, features, kernel, stride, padding, groups, batch)}
 CONVOLUTIONS = {
     "groups": {
@@ -225,12 +225,12 @@ def ratios(dtype, rounds):
 
 def main():
     parser = compare.parser(__doc__, 9)
-    parser.add_argument("--dtype", choices=DTYPES, help=argparse.SUPPRESS)
+    parser.add_argument("--dtype", choices=train.DTYPES, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.dtype:
         return compare.serve(lambda: ratios(flags.dtype, flags.rounds))
     load, found = round(os.getloadavg()[0], 1), {}
-    for dtype in DTYPES:
+    for dtype in train.DTYPES:
         command = [__file__, f"--dtype={dtype}", f"--rounds={flags.rounds}"]
         found |= compare.race({dtype: command}, 1)[dtype][0]
     for form, shapes in found.items():

@@ -5,7 +5,7 @@
 
 The whole step is the training step of benchmarks/train.py. It is also measured in four variants: with jax.nn.relu
 instead of cpu_kernels.relu, with the C library's default allocator settings, without run.py's XLA flags, and with
-oneDNN's custom calls instead of those flags. Inference on the same number of images is measured too. Then every
+oneDNN's custom calls, which bfloat16 has where the processor has units for it. Inference on the same number of images is measured too. Then every
 convolution runs alone on random arrays of its shapes: forward, gradient of its input, gradient of its weights.
 
 All times are CPU time, which other load on the machine changes least. The remainder is batch normalization,

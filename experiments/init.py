@@ -39,7 +39,7 @@ CLAIMS = [
 ] + [
     Claim(f"with batch normalization {scale:g} of He's weights are as good", "section 1", within=2.0,
           better=label(1, True), worse=label(scale, True),
-          note="scaled-up weights are turned less by each step, and three passes are few" * (scale > 1)) for scale in (0.1, 3)
+          note="larger weights change their direction more slowly, and three passes are few" * (scale > 1)) for scale in (0.1, 3)
 ]  # fmt: skip
 
 EXPERIMENT = Experiment(

@@ -36,10 +36,14 @@ def tune(deterministic: bool = False, dtype: str = "float32") -> None:
     """Applies the settings that were measured to help, before JAX starts; settings of the user take precedence."""
     correct_variables()
     set_xla_flags(deterministic, dtype)
-    if os.environ.get("JAX_PLATFORMS") == "cpu" or not (
-        metadata.entry_points(group="jax_plugins") or find_spec("libtpu")
-    ):
+    if has_only_cpus():
         keep_memory()
+
+
+def has_only_cpus() -> bool:
+    """Whether JAX has no accelerator's plugin, or is told to use CPUs."""
+    plugins = metadata.entry_points(group="jax_plugins") or find_spec("libtpu")
+    return os.environ.get("JAX_PLATFORMS") == "cpu" or not plugins
 
 
 def correct_variables() -> None:
@@ -84,7 +88,8 @@ def set_xla_flags(deterministic: bool = False, dtype: str = "float32") -> None:
     flags_set = os.environ.get("XLA_FLAGS", "").split()
     for first, last, only, unit, flag in CPU_FLAGS:
         known = any(given.startswith(flag.split("=")[0]) for given in flags_set)
-        fits = only in ("", dtype) and (not unit or unit in processor_flags())
+        # What a dtype needs costs the cache of compiled programs, which an accelerator's programs keep.
+        fits = (not only or (only == dtype and has_only_cpus())) and (not unit or unit in processor_flags())
         if first <= version < last and not known and fits:
             flags_set.append(flag)
     if deterministic:
@@ -95,7 +100,9 @@ def set_xla_flags(deterministic: bool = False, dtype: str = "float32") -> None:
 
 def can_cache_programs() -> bool:
     """Whether JAX can store compiled programs: serializing one that calls oneDNN fails with `std::bad_alloc`."""
-    return ONEDNN not in os.environ.get("XLA_FLAGS", "").split()
+    name = ONEDNN.partition("=")[0]
+    given = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag.startswith(name)]
+    return not given or given[-1].endswith(("=false", "=0"))
 
 
 def keep_memory() -> None:

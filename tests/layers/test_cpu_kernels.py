@@ -205,6 +205,7 @@ def test_bfloat16_convolutions_are_computed_by_onednn(geometry, calls):
     """Forward pass and both gradients, all in bfloat16; oneDNN refuses the input gradient of a strided convolution."""
     command = [sys.executable, "-c", ONEDNN_CALLS.format(geometry)]
     environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS")}
+    environment["JAX_PLATFORMS"] = "cpu"
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(calls)] * 2
 

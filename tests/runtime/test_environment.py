@@ -55,11 +55,30 @@ def test_bfloat16_is_computed_by_onednn_where_the_processor_has_units(jaxlib, un
     monkeypatch.setattr(environment.metadata, "version", lambda name: jaxlib)
     monkeypatch.setattr(environment, "processor_flags", lambda: units)
     monkeypatch.setenv("XLA_FLAGS", given)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     environment.set_xla_flags()
     environment.set_xla_flags(dtype=dtype)
     flags_set = os.environ["XLA_FLAGS"].split()
     assert (environment.ONEDNN in flags_set) == wanted == (not environment.can_cache_programs())
     assert len({flag.split("=")[0] for flag in flags_set}) == len(flags_set)  # set once
+
+
+def test_programs_of_an_accelerator_are_cached_in_bfloat16_too(monkeypatch):
+    monkeypatch.setattr(environment.metadata, "version", lambda name: "0.12.0.1")
+    monkeypatch.setattr(environment, "processor_flags", lambda: ["avx512_bf16"])
+    monkeypatch.setattr(environment.metadata, "entry_points", lambda group: ["an accelerator's plugin"])
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    environment.set_xla_flags(dtype="bfloat16")
+    assert environment.can_cache_programs() and environment.ONEDNN not in os.environ["XLA_FLAGS"]
+
+
+@pytest.mark.parametrize(
+    "value, cached", [("", False), ("=1", False), ("=true", False), ("=0", True), ("=false", True)]
+)
+def test_every_spelling_of_onednns_flag_decides_the_cache(value, cached, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", environment.ONEDNN.partition("=")[0] + value)
+    assert environment.can_cache_programs() == cached
 
 
 def test_compiled_programs_are_right(optimised):
