@@ -10,7 +10,7 @@ validation set; during training they are measured on a single crop at the test s
     A         29.6 / 10.4
     A-LRN     29.7 / 10.5
     B         28.7 / 9.9       28.2 / 9.6   (224, 256, 288)
-    B-5x5     7 points of top-1 worse than B, on a central crop (section 2.3)
+    B-5x5     7 points of top-1 worse than B, on a central crop (section 4.1)
     C         28.1 / 9.4       27.7 / 9.2
     C-384     28.1 / 9.3       27.8 / 9.2   (352, 384, 416)
     C-jitter  27.3 / 8.8       26.3 / 8.2   (256, 384, 512)

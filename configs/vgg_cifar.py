@@ -7,7 +7,7 @@ The argument is the column of table 1; '_bn' adds batch normalization between ea
     B         13 layers
     D         16 layers
     E         19 layers
-    B-5x5     B with one 5x5 convolution in place of each pair of 3x3 (section 2.3)
+    B-5x5     B with one 5x5 convolution in place of each pair of 3x3 (section 4.1)
     A_bn
     B_bn
     D_bn

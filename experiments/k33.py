@@ -13,7 +13,7 @@ NOTE = "the pair is deeper too"
 
 
 def claim(size: float | None = None, suffix: str = "") -> Claim:
-    return Claim(f"the pair is better{suffix}", "section 2.3", better=f"two 3x3{suffix}", worse=f"one 5x5{suffix}",
+    return Claim(f"the pair is better{suffix}", "section 4.1", better=f"two 3x3{suffix}", worse=f"one 5x5{suffix}",
                  size=size, elsewhere="ImageNet", note=NOTE)  # fmt: skip
 
 

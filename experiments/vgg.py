@@ -62,7 +62,7 @@ EXPERIMENT = Experiment(
             better("13 layers are better than 11", "table 3", "B", "A", 0.9),
             better("3x3 is better than 1x1 in the added layers", "table 3", "D", "C", 1.1),
             better("16 layers are better than 13", "table 3", "D", "B", 1.7),
-            Claim("two 3x3 are better than one 5x5", "section 2.3", better="B", worse="B-5x5", size=7.0),
+            Claim("two 3x3 are better than one 5x5", "section 4.1", better="B", worse="B-5x5", size=7.0),
             better("jitter of the scale helps", "table 3", "D-jitter", "D", 1.4),
             Claim("several scales in the test help", "table 4", better=("D-jitter", "multi-scale"),
                   worse=("D-jitter", "dense"), size=0.8),

@@ -13,7 +13,7 @@ Choices where the paper is silent or ambiguous:
   default is 'glorot': it is the paper's own rule and needs no pretrained network. 'normal' is the first rule (standard
   deviation 0.1, not the 0.01 of most code); 'he' is the rule of He et al. 2015. COPIED_FROM_A lists the layers that a
   deeper network copied from A, for `--config.model.init_from=FILE --config.model.init_layers=LIST`.
-- The 5x5 variant of B (section 2.3) replaces each pair of 3x3 convolutions by one 5x5 with as many output maps.
+- The 5x5 variant of B (section 4.1) replaces each pair of 3x3 convolutions by one 5x5 with as many output maps.
 - A-LRN uses the constants of Krizhevsky et al. 2012, to which the paper refers. LRN follows the ReLU of conv1_1.
 - Batch normalization (`_bn`) was published after the paper. It stands between convolution and ReLU. The convolutions
   keep their biases, as in torchvision, whose weights can be imported. If LRN is used too, it comes after the ReLU.
