@@ -58,7 +58,7 @@ flags.DEFINE(usage.PathParser(), "config", None, f"Config file and variant, FILE
 flags.DEFINE(
     usage.PathParser(), "workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given."
 )
-flags.DEFINE_bool("allow_config_change", False, "Resume a run although its config differs.")
+flags.DEFINE_bool("allow_config_change", False, "For train: resume a run although its config differs.")
 flags.DEFINE_bool("restart", False, "Train a finished run again whose checkpoints are gone, and replace its result.")
 flags.DEFINE(usage.PathParser(), "weights", "", "For evaluate, predict and visualize, in place of a run: a file of weights (.safetensors, .pth), or a "
                     "trained network that comes along, a folder of experiments/weights. For export: the .safetensors file to write.")  # fmt: skip

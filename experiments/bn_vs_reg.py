@@ -27,8 +27,8 @@ CLAIMS = [
           worse=["none", "BN and dropout"], note="a difference of differences"),
     Claim("with batch normalization alone the error is lower than with dropout alone", "section 4.2.1", better="BN",
           worse="dropout"),
-    Claim("with batch normalization dropout can be left out", "section 4.2.1", within=0.3, one_sided=True, better="BN",
-          worse="BN and dropout", note="the margin is ours"),
+    Claim("with batch normalization dropout can be left out", "section 4.2.1", within=0.3, one_sided=True,
+          better="BN and dropout", worse="BN", note="the margin is ours"),
 ]  # fmt: skip
 
 EXPERIMENT = Experiment(

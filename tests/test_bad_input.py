@@ -223,7 +223,7 @@ WRONG = [
     (["--mode=tran"], ["--mode=tran: value should be one of <train|"]),
     (["--json=a.json"], ["flag --json=a.json: it is --json or --nojson, without a value"]),
     (["--mode=predict", "--weights=lenet5", "--images=run.py", "--figure=a.png"], ["--figure is for --mode=describe"]),
-    (["on", "--config.optim.lrr=1", "--weights=/nowhere"], ["stray argument 'on'", "--weights=/nowhere does not exist", "did you mean 'optim.lr'?"]),
+    (["on", "--config.optim.lrr=1", "--weights=/nowhere"], ["stray argument 'on'", "--weights is for --mode=evaluate, predict, visualize, export; --config.model.init_from=FILE", "did you mean 'optim.lr'?"]),
     (["--mode=evaluate"], ["--mode=evaluate needs --workdir"]),
     (["--mode=visualize"], ["--mode=visualize needs --workdir"]),
     (["--mode=visualize", "--weights=setup.cfg", "--images=setup.cfg,run.py"], ["looks at one image: give one --images"]),

@@ -10,6 +10,7 @@ from convnets.config import configs_of_seeds, load_config
 from convnets.errors import CheckpointError, UsageError
 from convnets.sweep import trials
 from convnets.training import validation
+from tests.conftest import ROOT
 
 HEAD = "from configs import base\n\n\ndef get_config():\n    config = base.get_config()\n"
 
@@ -135,6 +136,11 @@ def test_a_seed_that_does_not_fit_is_refused(seed):
 
 
 def test_the_last_seed_is_allowed_and_so_is_the_last_of_several():
+    boosted = [f"--config.train.seed={2**31}"]  # of three networks, the last would have a seed above 2^32
+    config, _ = load_config(ROOT / "configs/lecun_1998.py:lenet4-boosted", boosted)
+    assert validation.problems(config, devices=False) == [
+        f"train.seed is {2**31}: it must be at most {(2**32 - 3) // 3}"
+    ]
     last = [f"--config.train.seed={2**32 - 1}"]
     config, problems = load_config(configs.BASE, last)
     assert problems + validation.problems(config, devices=False) == []

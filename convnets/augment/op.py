@@ -18,6 +18,7 @@ class Op(NamedTuple):
             own, 'dense' if these suit dense evaluation as they are, '' if it changes no size.
         views: whether the operation makes several views of an image, as test protocols do.
         statistics: whether the operation needs training-set statistics that its arguments do not give.
+        scales: whether the pixels that leave the operation have another scale than 0 to 255.
         still: maps the arguments of a random host operation to an operation like it without chance, by which
             statistics are measured.
     """
@@ -27,6 +28,7 @@ class Op(NamedTuple):
     size: str = ""
     views: bool = False
     statistics: Fact = False
+    scales: bool = False
     still: Callable[..., Call] | None = None
 
     @property

@@ -62,6 +62,10 @@ def parse(text: str, test: bool = False) -> tuple[list[Call], list[Call]]:
     several = [c.name for c in calls if (DEVICE | HOST)[c.name].views]
     if several and not test:
         raise UsageError(f"augmentation '{text}': '{several[0]}' gives several views of an image, which is for tests")
+    scaled = next((i for i, c in enumerate(device) if DEVICE[c.name].scales), len(device))
+    if measured := next((c.name for c in device[scaled + 1 :] if _wants_statistics(c)), None):
+        raise UsageError(f"augmentation '{text}': '{measured}' takes statistics of pixels from 0 to 255: put it in front"
+                         f" of '{device[scaled].name}', or give it numbers")  # fmt: skip
     return host, [c._replace(function=DEVICE[c.name].function) for c in device]
 
 

@@ -28,7 +28,8 @@ def example_seed(seed: int, epoch: Any, index: Any) -> Any:
     import tensorflow as tf
 
     epoch, index = tf.cast(epoch, tf.int64), tf.cast(index, tf.int64)
-    return tf.stack([(seed % 2**31 << 32) + epoch, index * 256])
+    high = (seed << 32) % 2**64  # as a signed number of 64 bits
+    return tf.stack([high - 2**64 * (high >= 2**63) + epoch, index * 256])
 
 
 class _InFlight:

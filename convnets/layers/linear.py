@@ -109,9 +109,9 @@ class LocallyConnected(nn.Module):
         (kh, kw), (sh, sw), channels = pair(self.kernel), pair(self.stride), x.shape[-1]
         (h, w), (rows, columns) = windows(x.shape, self.kernel, self.stride, self.padding, False)
 
-        def init(key, shape):  # the fan-in counts the inputs of one position
-            flat = self.kernel_init(key, (kh, kw, channels, h * w * self.features))
-            return jnp.transpose(flat.reshape(kh, kw, channels, h, w, self.features), (3, 4, 0, 1, 2, 5))
+        def init(key, shape):  # a kernel of a convolution for each position: the fans count one position
+            draw = jax.vmap(lambda own: self.kernel_init(own, shape[2:]))
+            return draw(jax.random.split(key, h * w)).reshape(shape)
 
         kernel = self.param("kernel", init, (h, w, kh, kw, channels, self.features)).astype(self.dtype)
         bias = self.param("bias", self.bias_init, (h, w, self.features)).astype(self.dtype)

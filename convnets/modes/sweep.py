@@ -95,10 +95,11 @@ def _judge(experiment: Experiment, size: str, workdir: Path, planned: Mapping[st
         title="claims: the effect is worse - better",
         title_justify="left",
     )
+    examples = summary.count_test_images(workdir, planned)
     for claim in scale.claims:
         metric = claim.metric or experiment.metric
         values = functools.cache(functools.partial(summary.measure_runs, metric, workdir=workdir, planned=planned))
-        verdict = verdicts.judge_rows(claim, values, metric, scale.rows)
+        verdict = verdicts.judge_rows(claim, values, metric, scale.rows, examples)
         if verdict.n:
             table.add_row(
                 claim.text, tables.measured_effect(metric, claim.ratio, verdict), str(verdict.n), verdict.word

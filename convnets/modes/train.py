@@ -117,7 +117,8 @@ def begin(
         return result
     files.write_json(workdir / "config.json", config.to_dict())
     if run.components.train_split.statistics:  # predict has no training set to compute them from
-        np.savez(workdir / "statistics.npz", **run.components.train_split.statistics._asdict())
+        with files.replacing(workdir / "statistics.npz") as file:
+            np.savez(file, **run.components.train_split.statistics._asdict())
     _manifest(workdir, run, origin or {})
     return result
 

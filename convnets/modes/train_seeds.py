@@ -7,9 +7,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from convnets.errors import DivergedError
+from convnets.errors import DivergedError, UsageError
 from convnets.modes.output import print_results
-from convnets.modes.train import announce, begin, compare, finish
+from convnets.modes.train import CURVES, announce, begin, compare, draw, finish
 from convnets.runtime import files, run_lock
 from convnets.runtime.preemption import Preemption
 from convnets.training.multi_seed import Population
@@ -27,6 +27,8 @@ def train(configs: Sequence[ConfigDict], workdir: Path, allow_config_change: boo
     folders = [workdir / f"seed{config.train.seed}" for config in configs]
     with contextlib.ExitStack() as stack, Preemption() as preemption:
         for config, folder in zip(configs, folders, strict=True):
+            if folder.is_file():
+                raise UsageError(f"{folder} is a file; give another --workdir")
             folder.mkdir(exist_ok=True)
             stack.enter_context(run_lock.hold(folder))
             compare(config, folder, allow_config_change, restart)
@@ -36,10 +38,13 @@ def train(configs: Sequence[ConfigDict], workdir: Path, allow_config_change: boo
             print(f"{len(left)} of {len(configs)} runs to finish, as one program", flush=True)
             announce(left[0].config, left[0])
         population.train(preemption, step_timeout)
-        for run in left:
-            if run not in population.diverged:
+        for run in population.members:
+            if run in left and run not in population.diverged:
                 finish(run.workdir, run, *run.test())
-    print_results(*({"workdir": m.workdir, **files.read_json(m.workdir / "result.json")}
-              for m in population.members if m not in population.diverged))  # fmt: skip
+            elif run not in left and not (run.workdir / CURVES).exists():  # an earlier session ended before it drew
+                draw(run.workdir, run, run.test()[1])
+    trained = [m.workdir for m in population.members if m not in population.diverged]
+    if trained:
+        print_results(*({"workdir": folder, **files.read_json(folder / "result.json")} for folder in trained))
     if population.diverged:
         raise DivergedError("\n".join(population.diverged.values()))

@@ -19,6 +19,16 @@ from convnets.training import validation
 
 WITHOUT_CONFIG = ("report", "sweep", "compare")  # modes that do not take one checked config
 OPENS = ("evaluate", "predict", "visualize")  # modes that open a run, a weights file or a network that comes along
+# The modes that take a flag; every mode takes the others.
+TAKEN_BY = {
+    **dict.fromkeys(("allow_config_change", "restart", "step_timeout", "profile"), ("train",)),
+    **dict.fromkeys(("experiment", "grid", "size", "launcher", "jobs", "slurm"), ("sweep",)),
+    **dict.fromkeys(("json", "figure"), ("describe",)), **dict.fromkeys(("images", "invert"), ("predict", "visualize")),
+    "seeds": ("train", "sweep"), "weights": (*OPENS, "export"), "name": ("evaluate", "export"), "output": ("predict",),
+    "manual_dir": ("prepare",), "workdirs": ("evaluate", "visualize", "compare", "report"),
+    "workdir": ("train", *OPENS, "export", "sweep", "compare"),
+    "config": ("train", *OPENS, "export", "describe", "prepare", "sweep"),
+}  # fmt: skip
 
 
 class PathParser(flags.ArgumentParser):
@@ -157,7 +167,7 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
     meets = meets and not problems and distributed.is_wanted(given.distributed)
     if several and meets:
         problems.append("--seeds: these runs are trained by one process: take --distributed=off")
-    if given.profile and (given.mode != "train" or several or (config is not None and _has_no_steps(config))):
+    if given.profile and (several or (config is not None and _has_no_steps(config))):
         problems.append(
             "--profile traces the steps of one run that trains step by step: not several seeds, not a loss without SGD"
         )
@@ -194,6 +204,7 @@ def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | P
         default: the config if none is given.
     """
     found = [f"stray argument '{word}': every argument is a flag, --name=value" for word in stray]
+    found += _flags_of_others(given)
     mode, source, members = given.mode, given.config or default, [Path(name) for name in given.workdirs]
     kept = Path(given.workdir).absolute() / "config.json" if given.workdir else None
     folder = find_shipped(given)
@@ -216,10 +227,18 @@ def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | P
     return source, found + _sweep_flags(given, mode) + _files(given, mode, len(members), kept is not None)
 
 
+def _flags_of_others(given: Any) -> list[str]:
+    """Returns a line for each flag that the mode would ignore."""
+    others = [name for name, modes in TAKEN_BY.items()
+              if given.mode not in modes and given[name].value not in (given[name].default, None)]  # fmt: skip
+    hints = {"weights": "; --config.model.init_from=FILE trains from weights"} if given.mode == "train" else {}
+    return [f"--{name} is for --mode={', '.join(TAKEN_BY[name])}{hints.get(name, '')}" for name in others]
+
+
 def _sweep_flags(given: Any, mode: str) -> list[str]:
     """Returns the problems with --experiment, --grid and the flags that go with one of them."""
     if mode != "sweep":
-        return ["--grid is for --mode=sweep"] if given.grid else []
+        return []
     if not (given.experiment or given.grid):
         return ["--mode=sweep needs --experiment, such as experiments/lenet.py, or --grid=LEAF=VALUE,VALUE,..."]
     if given.grid and (given.experiment or given.size != "cpu"):
@@ -248,7 +267,7 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
             found.append(f"--weights={given.weights} exists already; export writes a new file")
         elif not Path(given.weights).absolute().parent.is_dir():
             found.append(f"--weights={given.weights}: there is no such folder")
-    elif given.weights and not is_file(given.weights) and not find_shipped(given):
+    elif given.weights and mode in OPENS and not is_file(given.weights) and not find_shipped(given):
         found.append(f"--weights={given.weights} does not exist, and no network that comes along has this name:"
                      f" {', '.join(shipped.names())}")  # fmt: skip
     if mode == "describe" and given.figure:
@@ -257,13 +276,11 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
             found.append(f"--figure={given.figure}: give a file that ends in .svg, .pdf or .png")
         elif not os.access(figure.parent, os.W_OK):
             found.append(f"--figure={given.figure}: there is no folder {figure.parent} that can be written")
-    elif given.figure:
-        found.append("--figure is for --mode=describe" + "; --output=FILE.csv draws the images" * (mode == "predict"))
     if mode == "predict" and not given.images:
         found.append("--mode=predict needs --images=FILE[,FILE...], with folders and quoted globs too")
-    if given.output and (mode != "predict" or not given.output.endswith((".csv", ".json"))):
-        found.append(f"--output={given.output}: --mode=predict writes FILE.csv or FILE.json")
-    elif given.output and not Path(given.output).absolute().parent.is_dir():
+    if mode == "predict" and given.output and not given.output.endswith((".csv", ".json")):
+        found.append(f"--output={given.output}: give a file that ends in .csv or .json")
+    elif mode == "predict" and given.output and not Path(given.output).absolute().parent.is_dir():
         found.append(f"--output={given.output}: there is no such folder")
     if mode == "visualize" and members and (not has_workdir or given.images):
         found.append("--mode=visualize of --workdirs needs --workdir, the folder to draw into, and no --images")

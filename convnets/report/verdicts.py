@@ -21,6 +21,11 @@ CERTAIN = 1e12  # degrees of freedom of a normal distribution
 BINARY = ("any_error",)  # metrics with the values 0 and 100 only
 TIMES = ("milliseconds_per_image",)  # metrics that only runs of one commit can compare
 ROUNDING = {"steps": 1.0, "error": 0.01}  # step between neighbouring values of a metric, by a word of its name
+OF_TEST_IMAGES = (
+    "test_error",
+    "best_test_error",
+    "top5_error",
+)  # with a step of one image, where their number is known
 
 
 class Verdict(NamedTuple):
@@ -139,8 +144,9 @@ def correct_for_many(made: Sequence[Table]) -> list[Table]:
 def _judge_rows(claim: Claim, metric: str, rows: Mapping[str, tuple[Row, Sequence[Mapping[str, Any]]]]) -> Verdict:
     """Returns the verdict on a claim from the recorded runs of its rows."""
     values = lambda label, test: results.values(rows[label][0], test, metric, rows[label][1])  # noqa: E731
-    verdict = judge_rows(claim, values, metric, [row for row, _ in rows.values()])
     named = dict.fromkeys(label for _, label, _ in claim_sides(claim))
+    examples = min((run.get("num_examples", 0) for label in named for run in rows[label][1]), default=0)
+    verdict = judge_rows(claim, values, metric, [row for row, _ in rows.values()], examples)
     commits = len({run["commit"] for label in named for run in rows[label][1]})
     if metric in TIMES and commits > 1:
         return Verdict("not resolved", verdict.effect, n=verdict.n, commits=commits)
@@ -148,20 +154,20 @@ def _judge_rows(claim: Claim, metric: str, rows: Mapping[str, tuple[Row, Sequenc
 
 
 def judge_rows(
-    claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str, rows: Sequence[Row]
+    claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str, rows: Sequence[Row], examples: int
 ) -> Verdict:
-    """Returns the verdict on a claim about rows of an experiment; `values` as for `judge`."""
+    """Returns the verdict on a claim about rows of an experiment; `values` and `examples` as for `judge`."""
     named = {label for _, label, _ in claim_sides(claim)}
     of_claim = [row for row in rows if row.label in named]
     return judge(
         claim, values, metric, paired=all(map(results.images_follow_seed, of_claim)),
-        certain={row.label for row in of_claim if row.deterministic},
+        certain={row.label for row in of_claim if row.deterministic}, examples=examples,
     )  # fmt: skip
 
 
 def judge(
     claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str = "", paired: bool = False,
-    certain: Collection[str] = (),
+    certain: Collection[str] = (), examples: int = 0,
 ) -> Verdict:  # fmt: skip
     """Returns the verdict on a claim from the measured values.
 
@@ -175,6 +181,7 @@ def judge(
         values: maps a row's label and a test's name ('' for none) to the claim's metric by seed.
         paired: whether the seed chooses the training images, so that rows are combined within each seed too.
         certain: labels of deterministic rows, whose one run stands for all; it varies by no more than its rounding.
+        examples: number of test images, of which an error counts whole ones; 0 = unknown.
     """
     of_row: dict[str, list[tuple[int, str, str]]] = {}
     for sign, label, test in claim_sides(claim):
@@ -182,12 +189,18 @@ def judge(
     scale: Callable[[float], float] = math.log if claim.ratio else float
     back: Callable[[float], float] = math.exp if claim.ratio else float
     samples, rounding = [], []
+    step = 100 / examples if examples and metric in OF_TEST_IMAGES else \
+        next((step for word, step in ROUNDING.items() if word in metric), 0.0)  # fmt: skip
     for parts in of_row.values():
-        measured = [(sign, values(label, test)) for sign, label, test in parts]
-        seeds = set.intersection(*(set(v) for _, v in measured))
-        samples.append([sum(sign * scale(v[seed]) for sign, v in measured) for seed in sorted(seeds)])
-        step = next((step for word, step in ROUNDING.items() if word in metric), 0.0)
-        least = min((v[seed] for _, v in measured for seed in seeds), default=1.0)
+        measured = [(sign, values(label, test), label in certain) for sign, label, test in parts]
+        chance = [set(found) for _, found, fixed in measured if not fixed] or [set(found) for _, found, _ in measured]
+        seeds = sorted(set.intersection(*chance)) if all(found for _, found, _ in measured) else []
+        table = [[(sign, statistics.mean(found.values()) if fixed else found[seed]) for sign, found, fixed in measured]
+                 for seed in seeds]  # fmt: skip
+        least = min((value for row in table for _, value in row), default=1.0)
+        if claim.ratio and least <= 0:
+            return Verdict("not resolved", n=len(seeds))
+        samples.append([sum(sign * scale(value) for sign, value in row) for row in table])
         rounding.append(len(measured) * (step / least if claim.ratio else step) ** 2 / 12)
     n = min(map(len, samples))
     if n == 0:
@@ -270,6 +283,8 @@ def error_interval(metric: str, values: Sequence[float], examples: int) -> tuple
         return 100 * float(low), 100 * float(high)
     if n < 2:
         return None
-    binomial = mean * (100 - mean) / examples if examples else 0.0
-    half = math.hypot(interval(list(values)), NORMAL * math.sqrt(max(binomial, 0.0)))
-    return mean - half, mean + half
+    rate = (
+        min(max(mean, 100 / examples), 100 - 100 / examples) if examples else 0.0
+    )  # without an error: as if it had one
+    half = math.hypot(interval(list(values)), NORMAL * math.sqrt(rate * (100 - rate) / max(examples, 1)))
+    return max(mean - half, 0.0), min(mean + half, 100.0)

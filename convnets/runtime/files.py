@@ -1,6 +1,8 @@
 """Paths of the user, atomic file writes, and readers of JSON files that a power cut may have damaged."""
 
 import contextlib
+import fcntl
+import hashlib
 import json
 import os
 import re
@@ -9,7 +11,7 @@ import tempfile
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from convnets.errors import CheckpointError, UsageError
 
@@ -62,13 +64,27 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically; raises as `write_json` does."""
-    scratch = path.with_name(path.name + ".tmp")
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yields a file that takes the place of `path` on success, so that a reader never sees a partial file.
+
+    Of a link the file is replaced that it points to.
+
+    Raises:
+        CheckpointError: the file cannot be written, for example because the disk is full.
+    """
+    target = Path(os.path.realpath(path))
+    scratch = target.with_name(target.name + ".tmp")
     with writing(path):
-        with scratch.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with scratch.open("wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())  # else a power cut may leave the new name with no content
-        scratch.replace(path)
+        scratch.replace(target)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -107,19 +123,47 @@ def read_lines(path: Path) -> list[dict[str, float]]:
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yields a temporary path that is renamed to `target` on success, so that `target` is always complete."""
+    """Yields a temporary path that is renamed to `target` on success, so that `target` is always complete.
+
+    It lies in a folder beside `target`. What a killed process left in such a folder is removed.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=target.parent))
-    try:
+    marks = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}-"  # the name itself may be too long
+    for left in target.parent.glob(f"{marks}*"):
+        with contextlib.suppress(OSError), _locked(left):  # another process may be writing there
+            shutil.rmtree(left)
+    folder = Path(tempfile.mkdtemp(prefix=marks, dir=target.parent))
+    with _locked(folder), _removed(folder):
         yield folder / target.name
         for path in folder.rglob("*"):
             if path.is_file():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())  # a power cut must not leave a complete name with half a content
-        with contextlib.suppress(OSError):  # another run has created it first
+        try:
             (folder / target.name).rename(target)
+        except OSError:
+            if not target.exists():  # else another run has created it first
+                raise
+
+
+@contextlib.contextmanager
+def _removed(folder: Path) -> Iterator[None]:
+    """Removes a folder at the end."""
+    try:
+        yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Locks a folder; raises BlockingIOError if another process has it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def escape_unprintable(name: str) -> str:

@@ -101,7 +101,7 @@ class Claim(NamedTuple):
         ratio: whether the effect is a ratio, as for numbers of steps.
         elsewhere: the setting of `size`, such as 'ImageNet', if it is not ours; the sizes are then not compared.
         within: an equivalence claim instead: the two sides differ by less than this, in either direction.
-        one_sided: with `within`, only in the direction in which `better` is worse: "it costs nothing".
+        one_sided: with `within`, only in the direction in which `worse` is worse: "`worse` costs nothing".
         note: one sentence that explains the outcome; the verdict itself is computed.
     """
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from convnets import op_string
 from convnets.errors import UsageError
+from convnets.training import intervals
 
 
 class RunRecord(NamedTuple):
@@ -56,6 +57,11 @@ def milliseconds_per_image(record: RunRecord) -> float | None:
     return 1000 / speed if speed else None
 
 
+def _is_whole(record: RunRecord) -> bool:
+    """Returns whether the log has a line of each step; a crash may have damaged some."""
+    return len(record.lines) == record.lines[-1]["step"]
+
+
 def _trailing(record: RunRecord, key: str, epochs: float) -> np.ndarray:
     """Returns the moving average of a column over `epochs` epochs, starting at the first step with a full window."""
     last = record.lines[-1]
@@ -64,32 +70,41 @@ def _trailing(record: RunRecord, key: str, epochs: float) -> np.ndarray:
     return (sums[width:] - sums[:-width]) / width
 
 
-def train_error(record: RunRecord) -> float:
+def train_error(record: RunRecord) -> float | None:
     """Training error in percent: the mean over the last epoch's batches, with augmentation and dropout."""
-    return float(_trailing(record, "error", min(1, record.lines[-1]["epoch"]))[-1])
+    return _last_epoch(record, "error")
 
 
-def train_loss(record: RunRecord) -> float:
+def train_loss(record: RunRecord) -> float | None:
     """Mean training loss over the last epoch."""
-    return float(_trailing(record, "loss", min(1, record.lines[-1]["epoch"]))[-1])
+    return _last_epoch(record, "loss")
 
 
-def _first_step(record: RunRecord, key: str, most: float, over: float) -> float:
+def _last_epoch(record: RunRecord, key: str) -> float | None:
+    if not _is_whole(record):
+        return None
+    return float(_trailing(record, key, min(1, record.lines[-1]["epoch"]))[-1])
+
+
+def _first_step(record: RunRecord, key: str, most: float, over: float) -> float | None:
     """Returns the first step at which the mean of a column over the last `over` epochs is at most `most`.
 
-    A run that never reaches it counts with its last step, a lower bound that never overstates how slow the run is.
+    A run that never reaches it counts with its last step, a lower bound that never overstates how slow the run is. None if
+    lines of the log are missing.
     """
+    if not _is_whole(record):
+        return None
     means = _trailing(record, key, over)
     reached = np.flatnonzero(means <= most)
     return float(len(record.lines) - len(means) + 1 + reached[0] if len(reached) else record.lines[-1]["step"])
 
 
-def steps_to_train_error(record: RunRecord, percent: float, over: float = 1.0) -> float:
+def steps_to_train_error(record: RunRecord, percent: float, over: float = 1.0) -> float | None:
     """Returns the first step at which the mean training error of the last `over` epochs is at most `percent`."""
     return _first_step(record, "error", percent, over)
 
 
-def steps_to_train_loss(record: RunRecord, loss: float, over: float = 1.0) -> float:
+def steps_to_train_loss(record: RunRecord, loss: float, over: float = 1.0) -> float | None:
     """Returns the first step at which the mean training loss of the last `over` epochs is at most `loss`."""
     return _first_step(record, "loss", loss, over)
 
@@ -112,7 +127,7 @@ def count_diverged(config: Mapping[str, Any], examples: int) -> dict[str, float]
     """
     classes, train = config["model"]["num_classes"], config["train"]
     return {"top1_error": 100 * (1 - 1 / classes), "top5_error": 100 * (1 - min(5, classes) / classes),
-            "planned": math.ceil(train["epochs"] * examples / train["batch_size"])}  # fmt: skip
+            "planned": intervals.count_steps(train["epochs"], examples, train["batch_size"])}  # fmt: skip
 
 
 def measure_diverged(metric: str, counted: Mapping[str, Any]) -> float | None:

@@ -73,6 +73,12 @@ def measure_runs(metric: str, label: str, test: str, workdir: Path, planned: Map
     return {seed: value for seed, value in values.items() if value is not None}
 
 
+def count_test_images(workdir: Path, planned: Mapping[str, Trial]) -> int:
+    """Returns the smallest number of test images of the finished runs; 0 if it is unknown."""
+    results = [trials.read_json(workdir / name / "result.json") for name in planned]
+    return min((result["num_examples"] for result in results if "num_examples" in result), default=0)
+
+
 def _measure(metric: str, folder: Path, test: str, state: str) -> float | None:
     if state == "diverged":
         config, manifest = (trials.read_json(folder / f"{name}.json") for name in ("config", "manifest"))

@@ -93,9 +93,10 @@ def pick_examples(before: list[Run], config: ConfigDict) -> np.ndarray:
     places, guesses, labels = (np.concatenate([part[i] for part in parts]) for i in range(3))
     wrong = guesses[:, 0] != labels
     if len(before) == 1:
-        right = np.random.Generator(np.random.Philox(key=[config.train.seed, 0])).permutation(np.flatnonzero(~wrong))
-        half = min(int(wrong.sum()), len(right))
-        chosen = np.sort(np.concatenate([np.flatnonzero(wrong)[:half], right[:half]]))
+        draw = np.random.Generator(np.random.Philox(key=[config.train.seed, 0]))
+        each = [draw.permutation(np.flatnonzero(part)) for part in (~wrong, wrong)]
+        half = min(map(len, each))
+        chosen = np.sort(np.concatenate([part[:half] for part in each]))
     else:
         chosen = np.flatnonzero(guesses[:, 0] != guesses[:, 1])
     said = f"{100 * wrong.mean():.2f} % of {len(labels):,} examples are misclassified by the first network"

@@ -29,9 +29,11 @@ Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # a layer's inputs [n, ...] a
 
 
 def fit_closed_form(
-    model: nn.Module, loss: str, state: TrainState, split: Split, batch_size: int, seed: int, stop: int
+    model: nn.Module, loss: str, state: TrainState, split: Split, batch_size: int, seed: int, num_images: int
 ) -> tuple[TrainState, list[dict[str, float]]]:  # fmt: skip
-    """Returns the state after step `stop`, fitted to the batches of all steps, and {'loss', 'error'} of each batch.
+    """Returns the state fitted to the first `num_images` images of training, and {'loss', 'error'} of each batch of them.
+
+    The last batch may be short: an image that it lacks would be one of the next epoch, which was seen already.
 
     Raises:
         UsageError: no output layer can be fitted, there are too few or too many images, or several processes run.
@@ -44,14 +46,15 @@ def fit_closed_form(
             f"loss={loss} fits the layer 'out'; the layers of this network are {', '.join(sorted(state.params))}"
         )
     devices, resident_arrays = jax.local_device_count(), parallel.replicate(split.resident_arrays)
+    stop = -(-num_images // batch_size)
 
     def batches(step: Callable[..., Any], params: Any, what: str) -> Batches:
         variables = parallel.replicate(state.replace(params=params, average={}).variables)
         schedule = sampler.training_schedule(split.info.num_examples, batch_size, seed, 0, stop)
         with Progress(what, stop, "batches") as progress:
-            for batch in split.feed(schedule, seed):
+            for start, batch in zip(range(0, num_images, batch_size), split.feed(schedule, seed), strict=True):
                 x, labels = jax.device_get(step(variables, parallel.shard([batch], devices), resident_arrays)[1])
-                yield x.reshape(-1, *x.shape[2:]), labels.reshape(-1)
+                yield x.reshape(-1, *x.shape[2:])[: num_images - start], labels.reshape(-1)[: num_images - start]
                 progress.advance()
 
     params = state.params

@@ -52,7 +52,7 @@ def hint_at_stall(before: int, step: int, steps_per_epoch: float, loss: float, k
     steps, epochs = PATIENCE
     due = min(steps, math.ceil(epochs * steps_per_epoch))
     guessing = math.log(classes)
-    if kind != "softmax" or not before < due <= step or abs(loss - guessing) > STALLED * guessing:
+    if kind != "softmax" or classes < 2 or not before < due <= step or abs(loss - guessing) > STALLED * guessing:
         return None
     return (f"hint: after {step:,} steps the loss is {loss:.3f}, the loss of guessing one of {classes} classes. What has helped:"
             " a lower or a higher optim.lr, initial weights of another size, batch normalization, or to begin from a"

@@ -11,6 +11,11 @@ def count_steps(epochs: float, num_examples: int, batch_size: int) -> int:
     return max(1, math.ceil(_steps(epochs, num_examples, batch_size)))
 
 
+def count_images(epochs: float, num_examples: int) -> int:
+    """Returns how many images `epochs` times all examples are; the last one may be a fraction. At least 1."""
+    return max(1, math.ceil(_steps(epochs, num_examples, 1)))
+
+
 def interval(epochs: float, num_examples: int, batch_size: int) -> Fraction:
     """Returns an interval of `epochs` in steps, at least one step; 0 if `epochs` is 0, which means never."""
     return max(Fraction(1), _steps(epochs, num_examples, batch_size)) if epochs else Fraction(0)

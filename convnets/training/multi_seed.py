@@ -5,6 +5,7 @@ initial weights, order of examples, augmentation and dropout are its own. The me
 the seed: the images in device memory, the compiled programs, and every dispatch. Common time is divided equally.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ class Population:
             at = min(int(m.state.step) for m in left)
             group = [m for m in left if int(m.state.step) == at]
             stop = min([int(m.state.step) for m in left if m not in group], default=group[0].components.total)
-            self._train(group, stop, preemption, step_timeout)
+            with contextlib.suppress(DivergedError):  # of every member of the group; the others are still trained
+                self._train(group, stop, preemption, step_timeout)
 
     def _meet(self) -> None:
         """Restores members that are ahead from the checkpoint of the step that all have reached.
@@ -78,7 +80,7 @@ class Population:
                 states[i] = self._ask(member, member.on_event, step, states[i], own) or states[i]
             voices = [m.progress.last for m in group if m not in self.diverged]
             if not voices:
-                raise DivergedError("all members diverged")
+                raise DivergedError("every member of the group")
             progress.update_step(step, *np.mean(voices, axis=0)[1:])
             if not first.components.recipe.reaction:
                 return state

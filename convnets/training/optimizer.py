@@ -131,6 +131,10 @@ def limit_norm(radius: float) -> optax.GradientTransformation:
         if not is_kernel:
             return update
         new = param + update
+        if new.ndim == 3:
+            raise UsageError(
+                "max_norm: the kernel of a connection table has no axis of units; leave out optim.max_norm"
+            )
         into = tuple(range(max(0, new.ndim - 4), new.ndim - 1))  # height, width and input channels of a unit
         norm = jnp.sqrt(jnp.sum(jnp.square(new), into, keepdims=True))
         return new * jnp.minimum(1, radius / jnp.maximum(norm, 1e-30)) - param
@@ -159,7 +163,7 @@ def polyak(step: jax.Array, steps_per_epoch: float, start: float) -> jax.Array:
     """
     if not 0 <= start < math.inf:
         raise UsageError(f"polyak: start is {start:g}, it must be 0 or more")
-    return 1 / jnp.maximum(step - math.floor(start * steps_per_epoch), 1)
+    return 1 / jnp.maximum(step - math.floor(round(start * steps_per_epoch, 6)), 1)  # 0.3 * 333.33... is 99.99...
 
 
 AVERAGES: dict[str, Callable[..., jax.Array]] = {f.__name__: f for f in (ema, polyak)}

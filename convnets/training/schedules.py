@@ -28,7 +28,7 @@ def steps(epoch: jax.Array, factor: float, *epochs: float) -> jax.Array:
     """Multiplies the rate by `factor` at each of `epochs`: 'steps(0.1, 82, 123)'."""
     _check_positive("steps", zero=True, factor=factor)
     _check_rising("steps", epochs)
-    return jnp.power(factor, jnp.sum(epoch[..., None] >= jnp.array(epochs, jnp.float32), axis=-1, dtype=jnp.float32))
+    return jnp.power(factor, _count_reached(epoch, epochs).astype(jnp.float32))
 
 
 def table(epoch: jax.Array, *rows: tuple[float, float]) -> jax.Array:
@@ -36,11 +36,19 @@ def table(epoch: jax.Array, *rows: tuple[float, float]) -> jax.Array:
     for row in rows:
         _check_positive("table", zero=True, factor=row[1])
     _check_rising("table", [r[0] for r in rows])
-    starts, factors = jnp.array([r[0] for r in rows], jnp.float32), jnp.array([1, *(r[1] for r in rows)], jnp.float32)
-    return factors[jnp.sum(epoch[..., None] >= starts, axis=-1)]
+    factors = jnp.array([1, *(r[1] for r in rows)], jnp.float32)
+    return factors[_count_reached(epoch, [r[0] for r in rows])]
 
 
 _LARGEST = float(jnp.finfo(jnp.float32).max)
+# An epoch is a step divided by the steps of an epoch, in float32. Where a change is due exactly at a step, that step's epoch
+# may lie some units in the last place before it, and the change would come a step late.
+_ROUNDING = 2.0**-21
+
+
+def _count_reached(epoch: jax.Array, changes: Sequence[float]) -> jax.Array:
+    """Returns how many of the epochs `changes` lie at or before `epoch`, up to rounding."""
+    return jnp.sum(epoch[..., None] * (1 + _ROUNDING) >= jnp.array(changes, jnp.float32), axis=-1)
 
 
 def _check_rising(name: str, epochs: Sequence[float]) -> None:
@@ -61,7 +69,7 @@ def _check_positive(name: str, zero: bool = False, **values: float) -> None:
 def exponential(epoch: jax.Array, factor: float, every: float) -> jax.Array:
     """Multiplies the rate by `factor` after every `every` epochs, in jumps: GoogLeNet's 'exponential(0.96, 8)'."""
     _check_positive("exponential", factor=factor, every=every)
-    return jnp.power(factor, jnp.floor(epoch / every))
+    return jnp.power(factor, jnp.floor(epoch / every * (1 + _ROUNDING)))
 
 
 def linear(epoch: jax.Array, end: float) -> jax.Array:
@@ -95,8 +103,8 @@ SCHEDULES: dict[str, Callable[..., jax.Array]] = {
 
 
 # Feedback schedules: functions of the run's errors so far. They are evaluated at each event (each test, checkpoint
-# and `train.log_every_steps`), and their factor holds from the next step on. Their only state is the errors, which are
-# in metrics.jsonl, so a resumed run continues as the uninterrupted run would have.
+# and `train.log_every_steps`, but not where a run is preempted), and their factor holds from the next step on. Their only
+# state is the errors, which are in metrics.jsonl, so a resumed run continues as the uninterrupted run would have.
 
 
 class Errors(NamedTuple):

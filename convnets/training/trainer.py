@@ -127,7 +127,10 @@ class Run:
         start = int(self.state.step)
         if self.components.recipe.reaction:
             self.training_errors, self.test_errors = [], []
-            self.state = self._apply_feedback(self.state, self._logged(start))
+            rows, last = self._logged(start), self._last_event(start)
+            self._note_errors(rows[:last])
+            self.state = self._apply_feedback(self.state)
+            self._note_errors(rows[last:])
         self.log = metric_log.Metrics(self.workdir, start) if distributed.is_main() else None
         self.progress, self.earlier = progress, self.seconds
         self.began = self.mark = time.monotonic()
@@ -155,7 +158,8 @@ class Run:
         began = time.monotonic()
         self.state, rows = closed_form.fit_closed_form(
             self.components.model, self.config.loss, self.state, self.components.train_split,
-            self.components.batch_size, self.seed, self.components.total,
+            self.components.batch_size, self.seed,
+            intervals.count_images(self.config.train.epochs, self.components.examples),
         )  # fmt: skip
         self.seconds = time.monotonic() - began
         self.speeds.append(self.components.total * self.components.batch_size / self.seconds)
@@ -175,6 +179,13 @@ class Run:
         every = (self.config.train.log_every_steps, self.config.checkpoint.every_steps, self.components.test_interval)
         return min(self.components.total, *(intervals.next_due(step, n) for n in every if n))
 
+    def _last_event(self, step: int) -> int:
+        """Returns the last step up to `step` at which something is due; 0 before the first.
+
+        A run that is preempted stops at a step of its own, which an uninterrupted run does not notice.
+        """
+        return next((s for s in range(step, 0, -1) if self.next_event(s - 1) == s), 0)
+
     def _logged(self, start: int) -> list[dict[str, float]]:
         """Returns the metrics.jsonl lines of the steps up to `start`, from which feedback schedules resume."""
         path = self.workdir / "metrics.jsonl"
@@ -184,14 +195,14 @@ class Run:
                                   f" '{self.config.optim.schedule}' needs all of them: begin again in another --workdir")  # fmt: skip
         return lines
 
-    def _apply_feedback(self, state: TrainState, rows: list[dict[str, float]]) -> TrainState:
-        """Returns the state with the learning-rate factor for the steps after `rows`.
-
-        The rows must follow the rows of the previous call.
-        """
-        assert self.components.recipe.reaction
+    def _note_errors(self, rows: list[dict[str, float]]) -> None:
+        """Adds the errors of the steps that follow the noted ones."""
         self.training_errors += [r["error"] for r in rows]
         self.test_errors += [r["test_error"] for r in rows if "test_error" in r]
+
+    def _apply_feedback(self, state: TrainState) -> TrainState:
+        """Returns the state with the learning-rate factor that follows from the noted errors."""
+        assert self.components.recipe.reaction
         scale = self.components.recipe.reaction(Errors(self.training_errors, self.test_errors))
         return state.replace(scale=parallel.replicate(np.float32(scale)))
 
@@ -219,7 +230,8 @@ class Run:
         if self.log:
             self.log.write(rows)
         if self.components.recipe.reaction:
-            state = self._apply_feedback(state, rows)
+            self._note_errors(rows)
+            state = self._apply_feedback(state) if self._last_event(step) == step else state
         if self._saves(step):
             self._save(state)
         self.seconds = self._spent()

@@ -18,6 +18,11 @@ NOT_NEGATIVE = ("optim.weight_decay", "optim.lr_batch", "optim.damping", "optim.
                 "train.steps_per_dispatch", "train.seed")  # fmt: skip
 
 
+def _seed_problems(config: ConfigDict) -> list[str]:
+    last = (LAST_SEED - 2) // 3 if config.model.name.endswith("_boosted") else LAST_SEED  # three networks, a seed each
+    return [f"train.seed is {config.train.seed}: it must be at most {last}"] if config.train.seed > last else []
+
+
 def problems(config: ConfigDict, devices: bool = True, begins: bool = True) -> list[str]:
     """Returns all problems with the values of a config, one line each, without reading data.
 
@@ -34,8 +39,7 @@ def problems(config: ConfigDict, devices: bool = True, begins: bool = True) -> l
         value = get_leaf(config, key)
         if not (math.isfinite(value) and value >= 0):
             found.append(f"{key} is {value}: it must be 0 or more")
-    if config.train.seed > LAST_SEED:
-        found.append(f"train.seed is {config.train.seed}: it must be at most {LAST_SEED}")
+    found += _seed_problems(config)
     if not 0 <= config.optim.momentum < 1:
         found.append(f"optim.momentum is {config.optim.momentum}: it must be at least 0 and less than 1")
 

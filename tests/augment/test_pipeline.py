@@ -110,6 +110,8 @@ def test_eager_and_compiled_agree():
         ("decode|padd(2)", "did you mean 'pad'"),
         ("decode|pad(two=2)", "pad"),
         ("decode|pad('2')", "n must be int"),
+        ("decode|value_range(0, 1)|standardize", "put it in front of 'value_range', or give it numbers"),
+        ("decode|standardize|subtract_mean", "'subtract_mean' takes statistics of pixels from 0 to 255"),
     ],
 )
 def test_wrong_strings_are_explained(text, message):

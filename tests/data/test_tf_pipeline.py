@@ -63,6 +63,12 @@ def test_random_crops_resume_exactly_and_do_not_depend_on_the_batch(small):
     assert examples(train, 4, seed=6) != whole
 
 
+def test_every_seed_has_draws_of_its_own():
+    seeds = [0, 5, 2**31 - 1, 2**31, 2**31 + 5, 2**32 - 1]
+    drawn = [tuple(example_seed(seed, epoch, 7).numpy().tolist()) for seed in seeds for epoch in (0, 1, 2**31 - 1)]
+    assert len(set(drawn)) == len(drawn) and drawn[3] == (5 << 32, 7 * 256)
+
+
 def test_a_stream_gives_what_eager_operations_give(small):
     train, _ = folder(small)
     host, seed, n = train.stream.calls, 5, train.info.num_examples

@@ -23,6 +23,7 @@ from convnets.layers import (
     LocallyConnected,
     Pool,
     Subsample,
+    initializers,
     pool,
 )
 from convnets.models.summary import summarize
@@ -197,6 +198,13 @@ def test_locally_connected_draws_weights_by_the_fan_in_of_one_position():
     stds = np.std(np.asarray(kernel), axis=(2, 3, 4, 5))  # one for each position
     np.testing.assert_allclose(stds, np.sqrt(2 / (9 * 16)), rtol=0.1)
     assert not np.allclose(kernel[0, 0], kernel[0, 1])
+
+
+def test_locally_connected_draws_glorots_weights_by_the_fan_out_of_one_position():
+    x = jnp.zeros((1, 12, 12, 8))
+    std = lambda layer: float(np.std(layer.init(jax.random.key(0), x)["params"]["kernel"]))  # noqa: E731
+    made = [std(kind(16, 5, kernel_init=initializers.glorot())) for kind in (Conv, LocallyConnected)]
+    assert made == pytest.approx([np.sqrt(2 / (25 * 8 + 25 * 16))] * 2, rel=0.05)
 
 
 def test_dense():

@@ -80,7 +80,7 @@ def test_decoded_images_alone_are_trained_on_without_tensorflow(tmp_path, monkey
     """The cache of decoded images goes to a machine that has neither the data set nor TensorFlow."""
     config = lenet.get_config("digits")
     config.train.epochs = 0.01
-    config.data.train_ops = config.data.test_ops = config.data.test_ops + "|standardize"
+    config.data.train_ops = config.data.test_ops = "decode|resize(28)|pad(2)|standardize"
     monkeypatch.setenv("CONVNETS_CACHE", str(tmp_path / "cache"))
     dataset.load_splits(**config.data)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))

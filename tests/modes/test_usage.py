@@ -67,6 +67,22 @@ def test_a_wrong_config_leaves_no_folder(tmp_path):
     assert (tmp_path / "run").is_dir()
 
 
+@pytest.mark.parametrize("mode", run.MODES[:-1])
+@pytest.mark.parametrize("flag, value", [
+    ("weights", "lenet5"), ("workdirs", "a,b"), ("images", "run.py"), ("manual_dir", "/nowhere"), ("name", "x"), ("invert", ""),
+    ("json", ""), ("jobs", "3"), ("slurm", "a=b"), ("size", "full"), ("launcher", "print"), ("experiment", "experiments/k33.py"),
+    ("seeds", "3"), ("restart", ""), ("allow_config_change", ""), ("step_timeout", "9"), ("profile", "5"), ("figure", "a.svg"),
+    ("output", "a.csv"), ("grid", "optim.lr=1"),
+])  # fmt: skip
+def test_a_flag_that_the_mode_would_ignore_is_refused(flag, value, mode):
+    given = copy.deepcopy(run.FLAGS)
+    given.unparse_flags()
+    given(["run.py", f"--mode={mode}", f"--{flag}" + f"={value}" * bool(value)])
+    refused = [line for line in usage.find_config(given, [], "configs/lenet.py:digits")[1] if "is for --mode=" in line]
+    assert [line.split()[0] for line in refused] == [f"--{flag}"] * (mode not in usage.TAKEN_BY[flag])
+    assert mode not in usage.TAKEN_BY[flag] or mode in given[flag].help.lower()
+
+
 def test_only_a_training_that_begins_needs_the_weights_that_it_begins_with(tmp_path):
     with pytest.raises(UsageError, match=r"gone\.safetensors does not exist"):
         check(tmp_path, "train", "--config.model.init_from=gone.safetensors")

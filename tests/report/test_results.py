@@ -13,12 +13,12 @@ from convnets.sweep.metrics import RunRecord
 from tests.conftest import ROOT
 
 
-def finished(folder, commit="a" * 40, seed=0, error=1.5, lr=0.01, lines=(), tests=None, counted=9):
+def finished(folder, commit="a" * 40, seed=0, error=1.5, lr=0.01, lines=(), tests=None, counted=10_000):
     """Makes a workdir like the one of a finished run."""
     arguments = [f"--config.train.seed={seed}", f"--config.optim.lr={lr}", "--config.data.data_dir=elsewhere"]
     config, _ = load_config("configs/lenet.py:mnist", arguments)
     result = {"config": config.to_dict(), "dataset": "mnist:3", "protocol": "single", "seed": seed,
-              "split": "test", "num_examples": counted, "split_examples": 9,
+              "split": "test", "num_examples": counted, "split_examples": 10_000,
               "top1_error": error, "top5_error": 0.0, "loss": 0.1, "steps": 20, "seconds": 7.0, "commit": commit,
               "versions": {}}  # fmt: skip
     manifest = {"command": "python run.py --config=configs/lenet.py:mnist --workdir=x", "commit": commit, "versions": {},
@@ -81,12 +81,12 @@ def test_a_run_is_recorded_once_and_only_of_committed_code(place):
 
 
 def test_a_test_of_a_part_of_its_split_is_refused(place):
-    with pytest.raises(UsageError, match="run was tested on 8 of the 9 examples of test"):
+    with pytest.raises(UsageError, match="run was tested on 8 of the 10,000 examples of test"):
         results.add_lines([finished(place / "run", counted=8)])
     run = finished(place / "other", tests={"shift": ((), 3.0)})
     path = run / "evaluation-shift.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "num_examples": 10}))
-    with pytest.raises(UsageError, match=r"evaluation-shift\.json was tested on 10 of the 9"):
+    with pytest.raises(UsageError, match=r"evaluation-shift\.json was tested on 10 of the 10,000"):
         results.add_lines([run])
 
 
@@ -176,6 +176,17 @@ def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(pla
 def test_metrics(metric, value):
     log = RunRecord({"top1_error": 1.5, "images_per_second": 2.5}, LINES)
     assert metrics.measure(metric, log) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("metric", ["train_error", "train_loss", "steps_to_train_error(50)", "steps_to_train_loss(1)"])
+def test_a_log_with_missing_lines_has_no_training_metric(metric):
+    for lines in (LINES[10:], LINES[:5] + LINES[6:]):
+        assert metrics.measure(metric, RunRecord({"top1_error": 1.5, "images_per_second": 2.5}, lines)) is None
+
+
+def test_a_diverged_run_counts_with_the_steps_that_it_would_have_had():
+    config = {"model": {"num_classes": 10}, "train": {"epochs": 0.07, "batch_size": 10}}
+    assert metrics.count_diverged(config, 10_000)["planned"] == 70  # in floats 70.00000000000001, a step more
 
 
 def test_a_wrong_experiment_is_named():

@@ -8,7 +8,7 @@ from scipy import stats
 
 from convnets.report.tables import what_resolves
 from convnets.report.verdicts import Table, Verdict, correct_for_many, error_interval, interval, judge
-from convnets.sweep.experiment import Claim
+from convnets.sweep.experiment import Claim, load_experiments
 
 GOOD, BAD = [1.0, 1.2, 0.9, 1.1], [2.0, 2.3, 1.9]
 CLAIM = Claim("", "", better="good", worse="bad")
@@ -179,3 +179,29 @@ def test_a_deterministic_row_needs_one_run():
     assert judge(claim, lambda label, _: values[label], "test_error").word == "not resolved"
     assert (found.word, alone.word) == ("reproduced", "reproduced") and found.n == alone.n == 1
     assert alone.low == pytest.approx(3 - 1.96 * (2 * 0.01**2 / 12) ** 0.5, abs=1e-4)  # the width of rounding
+
+
+def test_dropout_can_be_left_out_if_the_network_without_it_is_no_worse():
+    (claim,) = [c for c in load_experiments()["bn_vs_reg"].cpu.claims if c.one_sided]
+    word = lambda bn, both: judge(claim, values({"BN": np.add(GOOD, bn), "BN and dropout": np.add(GOOD, both)})).word  # noqa: E731
+    assert (word(0, 3), word(3, 0)) == ("reproduced", "not reproduced")
+
+
+def test_an_error_has_the_width_of_one_test_image():
+    claim = CLAIM._replace(metric="test_error")
+    verdict = judge(claim, values({"good": [0.0] * 3, "bad": [100 / 360] * 3}), "test_error", examples=360)
+    assert verdict.high - verdict.effect == pytest.approx(
+        stats.t.ppf(0.975, 4) * 100 / 360 / np.sqrt(12) * np.sqrt(2 / 3)
+    )
+    low, high = error_interval("test_error", [0.0, 0.0, 0.0], 360)
+    assert low == 0 and high == pytest.approx(1.96 * 100 * np.sqrt((1 / 360) * (359 / 360) / 360))
+
+
+def test_a_ratio_of_nothing_is_not_resolved():
+    assert judge(CLAIM._replace(ratio=True), values({"good": [1.0] * 3, "bad": [2.0, 0.0, 2.0]})).word == "not resolved"
+
+
+def test_a_deterministic_row_stands_for_each_seed_of_a_pair():
+    table = {"good": dict(enumerate(GOOD)), "bad": {0: 5.0}}
+    verdict = judge(CLAIM, lambda label, _: table[label], "test_error", paired=True, certain={"bad"})
+    assert (verdict.n, verdict.word) == (4, "reproduced") and verdict.effect == pytest.approx(5 - np.mean(GOOD))

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,33 @@ def test_what_is_written_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch
     with files.atomic_path(tmp_path / "b") as scratch:
         scratch.write_text("b")
     assert order == ["sync", "name", "sync", "name"] and sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "b"]
+
+
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "result.json").write_text("old")
+    (tmp_path / "result.json").symlink_to("far/result.json")
+    files.write_json(tmp_path / "result.json", {"new": 1})
+    assert (tmp_path / "result.json").is_symlink() and files.read_json(tmp_path / "far" / "result.json") == {"new": 1}
+
+
+def test_what_a_killed_process_left_is_removed_but_not_what_another_writes(tmp_path):
+    program = "import sys, os, pathlib; from convnets.runtime import files\n" \
+              "with files.atomic_path(pathlib.Path(sys.argv[1])) as scratch: scratch.write_bytes(bytes(1000)); os._exit(9)"  # fmt: skip
+    assert subprocess.run([sys.executable, "-c", program, tmp_path / "cache"], check=False).returncode == 9
+    assert len(list(tmp_path.iterdir())) == 1
+    with files.atomic_path(tmp_path / "cache") as first, files.atomic_path(tmp_path / "cache") as second:
+        assert first != second and len(list(tmp_path.iterdir())) == 2
+        first.write_text("first")
+        second.write_text("second")
+    assert [p.name for p in tmp_path.iterdir()] == ["cache"] and (tmp_path / "cache").read_text() == "first"
+
+
+def test_a_renaming_that_fails_is_not_silent(tmp_path, monkeypatch):
+    def refuses(self, target):
+        raise PermissionError(13, "no")
+
+    monkeypatch.setattr(Path, "rename", refuses)
+    with pytest.raises(PermissionError), files.atomic_path(tmp_path / "a") as scratch:
+        scratch.write_text("a")
+    assert not list(tmp_path.iterdir())

@@ -9,8 +9,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
 from convnets import models
+from convnets.config import load_config
 from convnets.errors import UsageError
 from convnets.training import classical, closed_form
+from convnets.training.trainer import Run
+from tests.conftest import ROOT
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.standard_normal((4, 3, 3, 1), np.float32)
@@ -78,3 +81,18 @@ def test_every_class_has_its_own_centres():
     near = ((found["kernel"].T[:, None] - CENTRES.reshape(4, 9)) ** 2).sum(-1).argmin(1)
     np.testing.assert_array_equal(np.bincount(near), [2, 2, 2, 2])
     assert 0.1 < found["width"] < 9
+
+
+@pytest.mark.parametrize("batch", [478, 500, 1000])
+def test_each_image_is_looked_at_once(batch, scratch, tmp_path):
+    """Also where the batch does not divide their number."""
+    config, problems = load_config(ROOT / "configs/lecun_1998.py:knn", [
+        "--config.data.name=digits", "--config.model.side=8", "--config.model.layers=nearest(3000, 3)",
+        f"--config.train.batch_size={batch}",
+    ])  # fmt: skip
+    assert not problems
+    run = Run(config, tmp_path)
+    run.fit_at_once()
+    kept = run.state.params["nearest"]
+    images = np.asarray(kept["kernel"])[:, np.asarray(kept["labels"]) >= 0].T
+    assert len(images) == len(np.unique(images, axis=0)) == 1437 and run.done

@@ -41,4 +41,5 @@ def test_a_loss_that_stays_at_guessing_is_said_once():
     assert not said(140, 149, 2.31) and not said(150, 160, 2.31)  # too early; already printed
     assert said(100, 200, 2.29) and not said(100, 200, 2.27) and not said(100, 200, 2.33)
     assert not said(149, 150, 2.31, kind="mse")
+    assert not divergence.hint_at_stall(149, 150, 30.0, 0.0, "softmax", 1)  # one class is never guessed wrong
     assert said(1999, 2000, 2.3, epoch=5004.5) and not said(149, 150, 2.3, epoch=5004.5)

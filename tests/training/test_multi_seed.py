@@ -142,6 +142,30 @@ def test_one_that_diverges_costs_the_others_nothing(whole, tmp_path, monkeypatch
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("diverging", [{4}, set(SEEDS)])
+def test_the_others_resume_past_those_that_diverge_again(tmp_path, monkeypatch, diverging):
+    """A seed that has diverged stays behind, so that it is resumed by itself, and diverges again."""
+    found, rows = folders(tmp_path), Run._list_rows
+
+    def diverges(self, step, *rest):
+        made = rows(self, step, *rest)
+        made[-1]["loss"] = float("nan") if self.seed in diverging and step > 3 else made[-1]["loss"]
+        return made
+
+    monkeypatch.setattr(Run, "_list_rows", diverges)
+    first = Population([config(seed) for seed in SEEDS], found)
+    first.members[0].components.total = 5  # as if stopped there
+    first.train(Preemption())
+    for _ in range(2):
+        with pytest.raises(DivergedError) as raised:
+            train_seeds.train([config(seed) for seed in SEEDS], tmp_path, False)
+        assert [line.split(":")[0] for line in str(raised.value).splitlines()] == [
+            f"seed {s}" for s in sorted(diverging)
+        ]
+    assert [(f / "result.json").exists() for f in found] == [seed not in diverging for seed in SEEDS]
+
+
+@pytest.mark.faults
 def test_those_behind_come_up_to_the_others(tmp_path):
     """Members at different steps, as after adding seeds to a stopped run, resume; those behind catch up first."""
     found = folders(tmp_path)

@@ -1,4 +1,6 @@
 import itertools
+import math
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +47,17 @@ def test_schedules(text, factors):
     for epoch, factor in factors.items():
         assert float(rate(round(epoch * 100))) == pytest.approx(0.5 * factor, abs=1e-7)
     assert rate(np.arange(7)).shape == (7,)
+
+
+def test_a_rate_changes_in_the_step_of_its_epoch_whatever_the_batch():
+    """Not a step later where epochs of steps are no exact binary fractions, and not a step earlier."""
+    texts = itertools.cycle(("steps(0.1, {})", "table(({}, 0.1))", "exponential(0.1, {})"))
+    for examples, batch, epoch in itertools.product(
+        (10_000, 50_000, 60_000), (30, 96, 120, 128), (0.3, 3, 30, 82, 123.5)
+    ):
+        first, text = math.ceil(Fraction(str(epoch)) * examples / batch), next(texts).format(epoch)
+        rates = jax.jit(make(schedule=text, steps_per_epoch=examples / batch).rate)(np.array([first - 1, first]))
+        assert rates.tolist() == pytest.approx([1.0, 0.1]), (examples, batch, text)
 
 
 @pytest.mark.parametrize("text", ["step(0.1, 3)", "table(3)", "linear", "linear(1, 2)", "steps(0.1, 'a')",
@@ -276,3 +289,16 @@ def test_rates_are_factors_of_the_learning_rate():
     updates, _ = optimizer.update(params, optimizer.init(params), params)
     assert float(updates["layer"]["kernel"][0]) == pytest.approx(-0.1)
     assert float(updates["layer"]["bias"][0]) == pytest.approx(-0.2)
+
+
+def test_the_mean_of_parameters_begins_at_its_epoch():
+    start = 100  # 0.3 epochs of 333.33... steps, in floats 99.99999999999999
+    weight = parse_average("polyak(0.3)", 10_000 / 30)
+    assert [float(weight(np.int32(start + n))) for n in (0, 1, 2)] == [1, 1, 0.5]
+
+
+def test_max_norm_refuses_a_connection_table():
+    params = {"C3": {"kernel": np.ones((5, 5, 60), np.float32)}}
+    optimizer = make(max_norm=1.0).optimizer
+    with pytest.raises(UsageError, match="the kernel of a connection table"):
+        optimizer.update(params, optimizer.init(params), params)

@@ -13,7 +13,7 @@ from configs import base
 from convnets import models
 from convnets.config import load_config
 from convnets.data import dataset
-from convnets.errors import CheckpointError
+from convnets.errors import CheckpointError, Preempted
 from convnets.evaluation.evaluator import Evaluator
 from convnets.models.pretrained import weights
 from convnets.runtime import parallel
@@ -111,6 +111,30 @@ def test_stopped_and_resumed_is_never_stopped(whole, tmp_path, monkeypatch, stop
         assert np.array_equal(a, b), name
     assert (tmp_path / "metrics.jsonl").read_text() == (whole[1] / "metrics.jsonl").read_text()
     assert float(again.state.scale) < 1
+
+
+def test_preempted_between_events_and_resumed_is_never_stopped(tmp_path):
+    """The rate changes after the steps at which an uninterrupted run looks at its errors, and after no others."""
+
+    def reacting():
+        made = config(24, schedule="until_error(0.1, 101, 4)")  # below after four steps; looked at after ten
+        made.train.log_every_steps, made.train.eval_every_epochs, made.checkpoint.every_steps = 10, 0.0, 1000
+        return made
+
+    class Preempts(Preemption):
+        def asked(self, step):
+            self.noted = time.monotonic() if step == 7 else self.noted
+            return step == 7
+
+    (tmp_path / "stopped").mkdir()
+    whole, begun = run(reacting(), tmp_path / "whole"), Run(reacting(), tmp_path / "stopped")
+    with pytest.raises(Preempted):
+        begun.train(Preempts())
+    assert int(begun.state.step) == 7
+    again = run(reacting(), tmp_path / "stopped")
+    assert (tmp_path / "stopped" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
+    assert [round(row["lr"] / 1e-5, 3) for row in lines(tmp_path / "whole")] == [0.1] * 10 + [1.0] * 14
+    assert all(np.array_equal(a, b) for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, again)), strict=True))
 
 
 def test_what_is_wrong_with_a_recipe_is_a_line_each():
