@@ -105,7 +105,7 @@ flags.DEFINE_float("step_timeout", 0, "Seconds after which the program ends if n
 flags.DEFINE_integer("profile", 0, "For train: trace so many steps, once the program is warm, into WORKDIR/profile; see "
                      "docs/speed.md.", 0)  # fmt: skip
 flags.DEFINE_bool("deterministic", False, "On GPUs too the same command gives the same bits; slower. CPUs do anyway.")
-flags.DEFINE_bool("json", False, "For describe: print JSON.")
+flags.DEFINE_bool("json", False, "For describe and predict: print JSON.")
 flags.DEFINE(usage.PathParser(), "figure", "", "For describe: draw the network into this file, .svg, .pdf or .png.")
 
 
@@ -178,7 +178,7 @@ def run_mode(command: usage.Command) -> None:
     elif FLAGS.mode == "evaluate":
         mode.evaluate(config, command.opened, command.weights, FLAGS.name)
     elif FLAGS.mode == "predict":
-        mode.predict(config, command.opened, command.weights, FLAGS.images, FLAGS.invert, FLAGS.output)
+        mode.predict(config, command.opened, command.weights, FLAGS.images, FLAGS.invert, FLAGS.output, FLAGS.json)
     elif FLAGS.mode == "export" and FLAGS.name:
         mode.ship(config, workdir, FLAGS.name)
     elif FLAGS.mode == "export":

@@ -170,7 +170,8 @@ def plot_occlusion(image: np.ndarray, found: Occlusion, whole: float, path: Path
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     step = (rows[-1] - rows[0]) / max(len(rows) - 1, 1) / 2
     extent = (columns[0] - step, columns[-1] + step, rows[-1] + step, rows[0] - step)
-    drawn = axes[1].imshow(found.values, cmap="viridis", extent=extent, vmax=max(whole, float(found.values.max())))
+    low, high = (0.0, 1.0) if what.startswith("probability") else (None, max(whole, float(found.values.max())))
+    drawn = axes[1].imshow(found.values, cmap="viridis", extent=extent, vmin=low, vmax=high)
     axes[1].set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim(), xticks=[], yticks=[])
     axes[1].set_title(f"{what}; {whole:.3g} without the square", fontsize=8, color=INK)
     figure.colorbar(drawn, ax=axes[1], shrink=0.8)

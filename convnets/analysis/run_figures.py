@@ -40,7 +40,10 @@ def draw_run_figures(run: Run, tested: Evaluated) -> list[Path]:
 
 
 def _draw_filters(run: Run, path: Path, title: str) -> None:
-    first = next(r for r in summarize(run.components.model, run.components.model.input_shape) if r.parameters)
+    rows = summarize(run.components.model, run.components.model.input_shape)
+    first = next((row for row in rows if row.parameters), None)
+    if first is None:  # no layer of convnets.layers
+        return
     kernel = run.state.variables["params"]
     for part in first.name.split("/"):
         kernel = kernel[part]

@@ -50,6 +50,7 @@ def plot_comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]]]], path
         marks.append(mark)
     for axis, label in zip(axes, ("loss", "error (%)"), strict=True):
         axis.set(xlabel="epoch", ylabel=label)
+        axis.locator_params(axis="x", nbins=5)
         values = [abs(v) for line in axis.lines for v in np.asarray(line.get_ydata(), float) if v]
         if values and max(values) > 20 * float(np.median(values)):
             axis.set_yscale("log")

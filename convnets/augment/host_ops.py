@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from convnets.augment.op import Op, make_table
 from convnets.errors import UsageError
 from convnets.op_string import Call
+from convnets.runtime.import_tensorflow import import_tensorflow
 
 ATTEMPTS = 10  # of inception_crop, before it falls back to a central window
 
@@ -68,8 +69,7 @@ def apply(calls: Sequence[Call], seed: Any, encoded: Any, channels: int) -> Any:
 
 def show(calls: Sequence[Call], pixels: Any) -> Any:
     """Applies the host operations of a test string to uint8 pixels [h, w, channels], a NumPy array."""
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     return apply(calls, [0, 0], tf.io.encode_png(pixels), pixels.shape[-1]).numpy()
 
 

@@ -74,7 +74,10 @@ def read(
 
 def _from_pixels(array: np.ndarray) -> Image.Image:
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,)):
-        raise UsageError(f"an image is uint8 [height, width, 1 or 3], this one {array.dtype} {list(array.shape)}")
+        raise UsageError(
+            f"an image is uint8 [height, width, 1 or 3], this one {array.dtype} {list(array.shape)}; give a list of images, or"
+            " their array [n, height, width, 1 or 3]"
+        )
     return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array).convert("RGB")
 
 

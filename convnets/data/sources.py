@@ -3,7 +3,6 @@
 A folder has the layout of TFDS's ImageFolder: PATH/split/class/image, with a suffix of folders.SUFFIXES in any case.
 """
 
-import contextlib
 import difflib
 import hashlib
 import importlib
@@ -22,6 +21,7 @@ from convnets.errors import DataError
 from convnets.runtime import distributed
 from convnets.runtime.environment import NO_HOME
 from convnets.runtime.files import escape_unprintable, local_path
+from convnets.runtime.import_tensorflow import import_tensorflow
 
 OWN = {"digits": "digits", "stimuli": "fukushima_digits"}  # data sets with a builder in data/builders/, and its module
 
@@ -103,20 +103,8 @@ def version_dir(path: Path) -> Path | None:
     return max(found, key=number, default=None)
 
 
-def _tensorflow() -> Any:
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # set by JAX; TensorFlow's warnings would hide our errors
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Keras is unused; legacy Keras is absent, so it costs no time
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN prints a notice at start; nothing here needs it
-    import tensorflow as tf
-
-    with contextlib.suppress(RuntimeError):  # TensorFlow is already initialised
-        tf.config.set_visible_devices([], "GPU")  # the accelerator belongs to JAX
-    return tf
-
-
 def _folder(root: Path, split: str) -> Source:
-    tf = _tensorflow()
+    tf = import_tensorflow()
     if not root.is_dir():
         raise DataError(f"folder:{root}: there is no such folder; it must hold {folders.LAYOUT}")
     splits = folders.list_folders(root)
@@ -146,7 +134,7 @@ def _folder(root: Path, split: str) -> Source:
 
 
 def _prepared(name: str, where: Path, split: str) -> Source:
-    tf = _tensorflow()
+    tf = import_tensorflow()
 
     made = builder(name, where)
     complete(made, name)
@@ -247,7 +235,7 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
     Raises:
         DataError: the data set is unknown, cannot be prepared, or needs a manual download and `manual_dir` is None.
     """
-    _tensorflow()
+    import_tensorflow()
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 

@@ -77,7 +77,7 @@ class Stream:
         varies = None in own
         if varies and not any(host_ops.HOST[c.name].size in ("fixed", "dense") for c in calls):
             raise UsageError(
-                f"the images of {source.info.name} have different sizes; make them alike behind decode, for example with"
+                f"the images of {source.info.name} may have different sizes; make them alike behind decode, for example with"
                 " resize_short(256)|center(224)"
             )
         blank = tf.io.encode_png(tf.zeros([8, 8] if varies else own, tf.uint8)[..., None][..., : self.channels])

@@ -12,7 +12,7 @@ from rich.table import Table
 from convnets.config import tabulate_differences
 from convnets.errors import UsageError
 from convnets.modes.output import CONSOLE
-from convnets.runtime import drawing, files
+from convnets.runtime import drawing, files, provenance
 
 
 def compare(members: Sequence[Path], out: Path) -> None:
@@ -68,7 +68,7 @@ def _cells(run: dict[str, Any]) -> list[str]:
 
     device = f"{run['device']['count']} x {run['device']['kind']}" if run["device"] else ""
     cost = [show("parameters", ","), show("steps", ","), show("seconds", ",.0f") + " s" * bool(run["seconds"]),
-            show("images_per_second", ",.0f"), device, (run["commit"] or "")[:7]]  # fmt: skip
+            show("images_per_second", ",.0f"), device, provenance.shorten(run["commit"] or "")]  # fmt: skip
     if run["finished"]:
         return [show("top1_error", ".2f") + " %", show("top5_error", ".2f") + " %", run["protocol"], *cost]
     cost[1] = f"{run['last_step']:,}"

@@ -1,9 +1,13 @@
 """--mode=describe: the layers of a network, its costs beside the paper's, and its drawing."""
 
+import functools
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 from rich.table import Table
 
@@ -27,6 +31,13 @@ def describe(config: ConfigDict, as_json: bool, figure: str) -> None:
     rows, graph = summarize_trace(trace), build_graph(trace)
     totals, paper = {**sum_costs(rows), "depth": count_depth(graph)}, STATED.get(name, Stated())
     training = TRAINING.get(name)
+    variables = jax.eval_shape(
+        functools.partial(model.init, train=False), jax.random.key(0), jnp.zeros((1, *model.input_shape))
+    )
+    missing = sum(v.size for v in jax.tree.leaves(variables["params"])) - totals["parameters"]
+    if missing:
+        print(f"note: {missing:,} parameters are in layers that are not of convnets.layers, such as flax.linen.Conv; they are"
+              " not listed", file=sys.stderr)  # fmt: skip
     if as_json:
         stated = {**paper._asdict(), "training": training._asdict() if training else None}
         print(json.dumps({"layers": [r._asdict() for r in rows], "totals": totals, "paper": stated}, indent=2))
@@ -46,6 +57,7 @@ def describe(config: ConfigDict, as_json: bool, figure: str) -> None:
 
         costs = f"{totals['parameters']:,} parameters, {totals['multiply_adds']:,} multiply-adds"
         plot_network(graph, Path(figure), name, f"{totals['depth']} layers with weights, {costs}")
+        print(f"drawn: {figure}", file=sys.stderr)  # standard output may be JSON
 
 
 def layer_table(rows: Sequence[LayerSummary], title: str | None = None) -> Table:

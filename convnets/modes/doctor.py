@@ -9,14 +9,13 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from convnets.runtime import environment, import_probe
+from convnets.runtime import environment, import_probe, provenance
 
 ROOT = Path(__file__).parent.parent.parent
 NEWEST_JAX = "0.12"  # CI runs every test on it; docs/speed.md compares it with 0.10.2, the last for Python 3.11
@@ -247,12 +246,8 @@ def _bytes(path: Path) -> int:
 
 
 def look_at_code(report: Report) -> None:
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    try:
-        done = subprocess.run(git, capture_output=True, text=True, timeout=10)
-        head = done.stdout.strip() if done.returncode == 0 else ""
-    except (OSError, subprocess.TimeoutExpired):
-        head = ""
+    found = provenance.commit()
+    head = "" if found == "unknown" else provenance.shorten(found)
     report.facts.append(("code", f"{ROOT}, {f'commit {head}' if head else 'of no git commit'}"))
     if not head:
         report.advice.append("without git, results name no commit and --mode=report takes none: install git, clone")

@@ -50,7 +50,8 @@ def _write(config: ConfigDict, workdir: Path, file: Path) -> None:
     name, network = config.model.name, open_network(config, workdir)
     model, variables = network.model, weights.without_heads(network.variables)
     own = weights.unpublished(name, model)
-    weights.save(file, name, variables, own_names=bool(own), model=model)
+    facts = files.read_json(workdir / "manifest.json")["dataset"] if (workdir / "manifest.json").exists() else None
+    weights.save(file, name, variables, own_names=bool(own), model=model, dataset=facts)
     count = {k: sum(v.size for v in jax.tree.leaves(tree)) for k, tree in variables.items()}
     print(f"{name} of step {network.step:,}: {count['params']:,} parameters"
           + (f" and {count['batch_stats']:,} running statistics" if count["batch_stats"] else "")

@@ -20,7 +20,15 @@ GUESSES = 3
 SHEET = 100  # images on the contact sheet, at most
 
 
-def predict(config: ConfigDict, workdir: Path, file: str, images: Sequence[str], invert: bool, output: str) -> None:
+def predict(
+    config: ConfigDict,
+    workdir: Path,
+    file: str,
+    images: Sequence[str],
+    invert: bool,
+    output: str,
+    as_json: bool = False,
+) -> None:
     """Prints the most probable classes of images; writes them, and a contact sheet of the images, if `output` is given.
 
     Args:
@@ -28,13 +36,14 @@ def predict(config: ConfigDict, workdir: Path, file: str, images: Sequence[str],
         file: weights file in place of the run's checkpoint; or ''.
         images: files, folders and globs.
         output: FILE.csv or FILE.json; the contact sheet is FILE.png. Or ''.
+        as_json: prints the guesses as JSON in place of the table.
 
     Raises:
         UsageError: files cannot be read as images; the guesses of all others were printed, written and drawn before.
     """
     names = list(dict.fromkeys(name for given in images for name in image_files.find(given)))
     run = TrainedRun(config, workdir, file)
-    if not run.has_probabilities:
+    if not run.has_probabilities and not as_json:
         print(f"this network was trained on loss={config.loss}: its outputs are shown, not probabilities")
     read: list[str] = []
     values: list[np.ndarray] = []
@@ -52,21 +61,25 @@ def predict(config: ConfigDict, workdir: Path, file: str, images: Sequence[str],
             values += list(run.score(np.stack(pixels)))
             shown += pixels[: SHEET - len(shown)]
     if read:
-        _report(run, read, values, shown, output)
+        _report(run, read, values, shown, output, as_json)
     if problems:
         raise UsageError("\n".join(problems))
 
 
 def _report(
-    run: TrainedRun, names: Sequence[str], values: Sequence[np.ndarray], shown: Sequence[np.ndarray], output: str
-) -> None:
+    run: TrainedRun, names: Sequence[str], values: Sequence[np.ndarray], shown: Sequence[np.ndarray], output: str,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Prints the guesses of images; writes them, and draws the first images as `shown`, if `output` is given."""
-    guesses = [best_guesses(run.class_names, row) for row in values]
+    guesses = [best_guesses(run.class_names, row, run.has_probabilities) for row in values]
     text = [[f"{name}  {show(run, value)}" for name, value in row] for row in guesses]
     table = Table("image", *(f"guess {i + 1}" for i in range(len(text[0]))))
     for name, row in zip(names, text, strict=True):
         table.add_row(files.escape_unprintable(name), *row)
-    CONSOLE.print(table)
+    if as_json:
+        print(format_guesses(".json", names, guesses, run.has_probabilities), end="")
+    else:
+        CONSOLE.print(table)
     if not output:
         return
     path, sheet = Path(output), Path(output).with_suffix(".png")
@@ -83,9 +96,15 @@ def _report(
         print(f"drawn: {sheet}")
 
 
-def best_guesses(class_names: Sequence[str], values: np.ndarray) -> list[tuple[str, float]]:
-    """Returns the GUESSES classes with the largest values [classes], the largest first."""
-    return [(class_names[i], float(values[i])) for i in np.argsort(-values)[:GUESSES]]
+def best_guesses(class_names: Sequence[str], values: np.ndarray, logarithms: bool = False) -> list[tuple[str, float]]:
+    """Returns the GUESSES classes with the largest values [classes], the largest first.
+
+    Args:
+        logarithms: the values are logarithms, in which small probabilities still differ; returns the probabilities.
+    """
+    return [
+        (class_names[i], float(np.exp(values[i]) if logarithms else values[i])) for i in np.argsort(-values)[:GUESSES]
+    ]
 
 
 def show(run: TrainedRun, value: float) -> str:

@@ -101,9 +101,9 @@ def _judge(experiment: Experiment, size: str, workdir: Path, planned: Mapping[st
         values = functools.cache(functools.partial(summary.measure_runs, metric, workdir=workdir, planned=planned))
         verdict = verdicts.judge_rows(claim, values, metric, scale.rows, examples)
         if verdict.n:
-            table.add_row(
-                claim.text, tables.measured_effect(metric, claim.ratio, verdict), str(verdict.n), verdict.word
-            )
+            why = f": {tables.what_resolves(claim, verdict)}" * (verdict.word == "not resolved")
+            effect = tables.measured_effect(metric, claim.ratio, verdict)
+            table.add_row(claim.text, effect, str(verdict.n), verdict.word + why)
     if table.row_count:
         CONSOLE.print(table)
 

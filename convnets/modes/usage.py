@@ -23,7 +23,7 @@ OPENS = ("evaluate", "predict", "visualize")  # modes that open a run, a weights
 TAKEN_BY = {
     **dict.fromkeys(("allow_config_change", "restart", "step_timeout", "profile"), ("train",)),
     **dict.fromkeys(("experiment", "grid", "size", "launcher", "jobs", "slurm"), ("sweep",)),
-    **dict.fromkeys(("json", "figure"), ("describe",)), **dict.fromkeys(("images", "invert"), ("predict", "visualize")),
+    "json": ("describe", "predict"), "figure": ("describe",), **dict.fromkeys(("images", "invert"), ("predict", "visualize")),
     "seeds": ("train", "sweep"), "weights": (*OPENS, "export"), "name": ("evaluate", "export"), "output": ("predict",),
     "manual_dir": ("prepare",), "workdirs": ("evaluate", "visualize", "compare", "report"),
     "workdir": ("train", *OPENS, "export", "sweep", "compare"),
@@ -153,6 +153,8 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
         own = f"weights-{given.weights}" if folder else "compared"
     workdir = Path(given.workdir or Path("runs", own)).absolute()
     opened, weights = (folder, str(folder / shipped.WEIGHTS)) if folder else (workdir, given.weights)
+    if given.mode in OPENS and weights and not given.workdir:
+        opened = Path(weights).absolute().parent  # facts of its data may lie beside it
     if given.mode == "compare" and (problems := check_workdir(workdir, given.mode)):
         raise UsageError("\n".join(problems))
     if given.mode in WITHOUT_CONFIG:
@@ -219,7 +221,12 @@ def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | P
     elif mode in (*OPENS, "export"):
         if kept and kept.exists():
             source = given.config or kept
-        elif not (mode in OPENS and given.weights):
+        elif mode in OPENS and given.weights:
+            beside = Path(given.weights).absolute().parent / "config.json"
+            source = given.config or (beside if beside.exists() else None)
+            if source is None and is_file(given.weights):
+                found.append(f"--weights={given.weights} needs --config=FILE.py:VARIANT, whose network it fits")
+        else:
             found.append(f"--workdir={kept.parent} holds no run: there is no config.json" if kept else
                          f"--mode={mode} needs --workdir, the folder of a trained run"
                          + f", or --weights: a file, or {', '.join(shipped.names())}" * (mode in OPENS))  # fmt: skip

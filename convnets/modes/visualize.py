@@ -77,7 +77,8 @@ def visualize(
     found |= _filters(subject, title, figures)
     if subject.split:
         found |= _survey(subject, title, figures)
-    found |= _picture(config, subject, workdir, images, invert, title, figures)
+    facts = load_facts(workdir, subject.model, subject.split, file)
+    found |= _picture(config, subject, facts, images, invert, title, figures)
     files.write_json(folder / "inside.json", found)
     for name, draw in figures:
         with drawing.guard(folder / name):
@@ -179,12 +180,11 @@ def _draw_units(split: dataset.Split, rows: list[dict[str, Any]], title: str, pa
 
 
 def _picture(
-    config: ConfigDict, subject: Subject, workdir: Path, images: Sequence[str], invert: bool, title: str,
+    config: ConfigDict, subject: Subject, facts: dict[str, Any], images: Sequence[str], invert: bool, title: str,
     figures: list[Figure],
 ) -> dict[str, Any]:  # fmt: skip
     """Returns the numbers of one image's occlusion map; its feature maps are a figure."""
     shape = subject.model.input_shape
-    facts = load_facts(workdir, subject.model, subject.split)
     if images:
         pixels = image_files.read(images, facts, config.data.test_ops, invert)
         image, what = np.asarray(pipeline.apply(subject.ops, None, pixels)), files.escape_unprintable(Path(images[0]).name)  # fmt: skip
@@ -213,7 +213,8 @@ def _picture(
         image[0], occlusion, float(whole[guess]), path, f"{title}: {what}", f"{quantity} of {name}")))  # fmt: skip
     lowest = float(occlusion.values.min())
     print(
-        f"{what} is taken for {name}: {quantity} {whole[guess]:.3g}, with a square of {side} over it {lowest:.3g} at least"
+        f"{what} is taken for {name}: {quantity} {whole[guess]:.3g}; with a grey square of {side} x {side} pixels over a part"
+        f" of it, {lowest:.3g} or more"
     )
     return {"image": {"name": what, "guess": name, quantity: _short(float(whole[guess])), "occluded": _short(
         {"side": side, "rows": occlusion.centres[0].tolist(), "columns": occlusion.centres[1].tolist(),

@@ -39,6 +39,11 @@ def commit() -> str:
     return head + ("+changes" if changed.stdout.strip() else "")
 
 
+def shorten(commit: str) -> str:
+    """Returns the first seven digits of a commit, with a + for a modified tree."""
+    return commit[:7] + "+" * commit.endswith("+changes")
+
+
 def manifest(**facts: Any) -> dict[str, Any]:
     """Returns a run's provenance: command, commit, versions, start time, and the given facts."""
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -198,7 +198,9 @@ def check_experiment(experiment: Experiment) -> list[str]:
             metric = claim.metric or experiment.metric
             for _, label, test in claim_sides(claim):
                 if label not in rows or (test and test not in rows[label].tests):
-                    found.append(f"{name}: claim '{claim.text}' names {label!r} {test}, which is no row or test")
+                    found.append(
+                        f"{name}: claim '{claim.text}' names {label!r}{' ' * bool(test)}{test}, which is no row or test"
+                    )
                 if test and metric not in AT_TESTS:
                     found.append(f"{name}: claim '{claim.text}': a test has no {metric}, only {', '.join(AT_TESTS)}")
         for metric in {experiment.metric, *(c.metric or experiment.metric for c in (size.claims if size else ()))}:

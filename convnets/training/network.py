@@ -1,6 +1,7 @@
 """Opens and tests a trained network. Needs no optimizer, no training split and no writable folder."""
 
 import functools
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,16 +59,19 @@ def open_network(config: ConfigDict, workdir: Path, file: str = "") -> Network:
     return Network(model, state.variables, int(state.step), facts.get("seconds", 0.0))
 
 
-def load_facts(workdir: Path, model: nn.Module, split: dataset.Split | None = None) -> dict[str, Any]:
+def load_facts(workdir: Path, model: nn.Module, split: dataset.Split | None = None, file: str = "") -> dict[str, Any]:
     """Returns what has to be known of a network's images: 'image_shape', 'dark_background', 'label_names', 'name'.
 
-    They are in the manifest of a run. Without one they come from the test split, or else from the model.
+    They are in a weights file that `--mode=export` wrote, or in the manifest of a run. Without one they come from the test
+    split, or else from the model.
     """
     shape, names = model.input_shape, [f"class {i}" for i in range(model.num_classes)]
     if split:
         shape, names = split.info.image_shape, split.info.label_names
     facts = {"name": "", "image_shape": shape, "dark_background": False, "label_names": names}
-    kept = workdir / "manifest.json"
+    kept, notes = workdir / "manifest.json", weights.read_notes(file) if file else {}
+    if "dataset" in notes:
+        return facts | json.loads(notes["dataset"])
     return facts | (files.read_json(kept)["dataset"] if kept.exists() else {})
 
 

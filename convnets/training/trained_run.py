@@ -31,7 +31,7 @@ class TrainedRun:
     def __init__(self, config: ConfigDict, folder: Path, file: str = ""):
         self.config, self.folder, self.file = config, folder, file
         self.model, self.variables, *_ = network.open_network(config, folder, file)
-        self.facts = network.load_facts(folder, self.model)
+        self.facts = network.load_facts(folder, self.model, file=file)
         self.class_names: list[str] = list(self.facts["label_names"])
         self.has_probabilities = config.loss not in NO_PROBABILITIES
         self._ops = image_files.operations(config.data.test_ops, folder)
@@ -55,7 +55,8 @@ class TrainedRun:
         images = [images] if isinstance(images, str | Path) else images
         starts = range(0, len(images), BATCH)
         parts = [self.score(self.read(images[i : i + BATCH], invert)) for i in starts]
-        return np.concatenate([np.empty((0, len(self.class_names)), np.float32), *parts])
+        found = np.concatenate([np.empty((0, len(self.class_names)), np.float32), *parts])
+        return np.exp(found) if self.has_probabilities else found
 
     def read(self, images: Sequence[str | Path] | np.ndarray, invert: bool = False) -> np.ndarray:
         """Returns the pixels that the network sees of images, uint8 [n, h, w, c]; `predict` documents the arguments."""
@@ -63,14 +64,14 @@ class TrainedRun:
         return image_files.read(list(images), self.facts, self.config.data.test_ops, invert)
 
     def score(self, pixels: np.ndarray) -> np.ndarray:
-        """Returns what `predict` does of pixels that `read` has returned."""
+        """Returns the logarithms of the probabilities, or the outputs, for pixels that `read` has returned."""
         inputs = pipeline.apply(self._ops, None, pixels)
         if inputs.shape[1:] != self.model.input_shape:
             raise UsageError(
                 f"data.test_ops gives images of {inputs.shape[1:]}, the network takes {self.model.input_shape}"
             )
         scores = self._apply(self.variables, inputs).astype(np.float32)
-        return np.asarray(jax.nn.softmax(scores, axis=1) if self.has_probabilities else scores)
+        return np.asarray(jax.nn.log_softmax(scores, axis=1) if self.has_probabilities else scores)
 
     def evaluate(self, protocol: str = "") -> dict[str, Any]:
         """Tests the network on the test split of its config, which must be prepared or may be downloaded.

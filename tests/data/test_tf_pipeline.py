@@ -106,7 +106,7 @@ def test_folders_that_cannot_be_read_are_explained(small, tmp_path):
     ):
         with pytest.raises(DataError, match=message):
             sources.find(name, "", split)
-    with pytest.raises(UsageError, match="the images of folder:birds have different sizes; make them alike"):
+    with pytest.raises(UsageError, match="the images of folder:birds may have different sizes; make them alike"):
         folder(small, "decode")
     with pytest.raises(UsageError, match=r"'crop' differs every time.*take stream"):
         folder(small, "decode|resize_short(16)|crop(12)", loader="resident")

@@ -1,12 +1,16 @@
+import json
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import base
 from convnets import models
 from convnets.layers import Conv, Dense, Pool
 from convnets.models.summary import summarize
+from convnets.modes import describe
 
 
 class Branches(nn.Module):
@@ -65,3 +69,20 @@ def test_where_a_receptive_field_lies():
     assert {k: r.jump for k, r in found.items()} == {
         "stem": 1, "narrow": 1, "wide": 1, "pool": 2, "strided": 4, "out": 16
     }  # fmt: skip
+
+
+class Foreign(nn.Module):
+    """A network of layers that are not ours."""
+
+    input_shape = (8, 8, 1)
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return nn.Dense(10)(nn.Conv(4, (3, 3))(x).mean((1, 2)))
+
+
+def test_layers_that_describe_does_not_know_are_counted(monkeypatch, capsys):
+    monkeypatch.setattr(models, "create", lambda **_: Foreign())
+    describe.describe(base.get_config(), True, "")
+    out, err = capsys.readouterr()
+    assert err.startswith("note: 90 parameters are in layers that are not of convnets.layers") and json.loads(out)

@@ -1,18 +1,23 @@
 """--mode=predict: folders and globs, written guesses, the contact sheet, photographs of digits."""
 
+import copy
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import run as program
 from convnets import api
 from convnets.analysis import run_plots
 from convnets.data import image_files
 from convnets.errors import UsageError
-from convnets.modes import evaluate, predict
+from convnets.models.pretrained import weights
+from convnets.modes import evaluate, export, predict, usage
+from convnets.training.trained_run import TrainedRun
 from tests.test_api import GOLDEN
 
 
@@ -105,3 +110,43 @@ def test_a_photograph_of_a_digit_is_seen_as_the_digit(tmp_path):
     assert (guesses == digits.target[:40]).mean() >= 0.6  # resized as a whole they are recognised by chance, 0.1
     paper = run.read([np.full((90, 120, 3), 200, np.uint8)])
     assert paper.shape == (1, 28, 28, 1) and not paper.any()
+
+
+def test_exported_weights_see_images_as_their_run_does(pictures, tmp_path, monkeypatch, capsys):
+    """The file keeps the facts of its training images: without them an image would get another size."""
+    config, file = evaluate.member(GOLDEN, []), tmp_path / "own.safetensors"
+    export.export(config, GOLDEN, file)
+    assert "dataset" in weights.read_notes(file)
+    elsewhere = TrainedRun(config, tmp_path, str(file))
+    assert elsewhere.facts == api.open_run(GOLDEN).facts
+    path = str(pictures / "a.png")
+    np.testing.assert_array_equal(elsewhere.predict(path), api.open_run(GOLDEN).predict(path))
+
+
+def test_a_weights_file_needs_its_config(tmp_path):
+    file = tmp_path / "a.safetensors"
+    file.touch()
+    with pytest.raises(UsageError, match=r"needs --config=FILE\.py:VARIANT, whose network it fits"):
+        command(f"--weights={file}")
+    shutil.copy(GOLDEN / "config.json", tmp_path)
+    found = command(f"--weights={file}")
+    assert found.source == str(tmp_path / "config.json") and found.opened == tmp_path
+
+
+def command(*arguments):
+    given = copy.deepcopy(program.FLAGS)
+    given.unparse_flags()
+    given(["run.py", "--mode=predict", "--images=run.py", *arguments])
+    return usage.check_command(given, [], [], "configs/lenet.py:digits")
+
+
+def test_guesses_are_in_the_order_of_the_scores_where_probabilities_vanish():
+    scores = np.array([-300.0, -200.0, 0.0, -250.0], np.float32)  # float32 has no exp(-200)
+    assert predict.best_guesses("abcd", scores, logarithms=True) == [("c", 1.0), ("b", 0.0), ("d", 0.0)]
+    assert predict.best_guesses("abcd", scores) == [("c", 0.0), ("b", -200.0), ("d", -250.0)]
+
+
+def test_guesses_are_printed_as_json(pictures, capsys):
+    predict.predict(evaluate.member(GOLDEN, []), GOLDEN, "", [str(pictures)], False, "", as_json=True)
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 4 and len(rows[0]["guesses"]) == 3

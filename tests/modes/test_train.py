@@ -12,6 +12,7 @@ from convnets.augment.statistics import load_statistics
 from convnets.data import dataset
 from convnets.errors import CheckpointError, UsageError
 from convnets.modes import train
+from convnets.runtime import files
 
 
 def finished(workdir, checkpoint=True):
@@ -92,3 +93,27 @@ def test_decoded_images_alone_are_trained_on_without_tensorflow(tmp_path, monkey
         f"note: digits is not in {tmp_path / 'nothing'}; its decoded images are in {tmp_path}"
         in capsys.readouterr().out
     )
+
+
+def test_a_finished_run_does_not_become_a_run_of_another_recipe(tmp_path):
+    """With nothing left to train, the result would be of the former recipe under the name of the new one."""
+    config = finished(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"dataset": {"num_examples": 320}}')
+    files.write_json(tmp_path / "config.json", config.to_dict())
+    config.train.epochs, config.optim.lr = 30 * config.train.batch_size / 320, 0.9
+    with pytest.raises(UsageError, match=r"is complete at step 30, and with the changed config .*optim.lr: .* -> 0.9"):
+        train.compare(config, tmp_path, True, False)
+    assert train.read_result(tmp_path) == {"top1_error": 1.0}
+    config.train.epochs *= 2
+    train.compare(config, tmp_path, True, False)
+    assert train.read_result(tmp_path) is None
+
+
+def test_a_finished_run_may_be_tested_in_another_way(tmp_path):
+    config = finished(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"dataset": {"num_examples": 320}}')
+    files.write_json(tmp_path / "config.json", config.to_dict())
+    config.evaluate.batch_size = 7
+    config.data.data_dir = "/elsewhere"
+    train.compare(config, tmp_path, True, False)
+    assert train.read_result(tmp_path) is None

@@ -18,6 +18,7 @@ Batch norm: PyTorch's epsilon is 1e-5 and its running variance is unbiased, as o
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -163,12 +164,14 @@ def _check_function(path: Path | str, notes: dict[str, str], made_for: str, mode
 
 
 def save(
-    path: Path | str, model_name: str, variables: Any, own_names: bool = False, model: nn.Module | None = None
-) -> None:
+    path: Path | str, model_name: str, variables: Any, own_names: bool = False, model: nn.Module | None = None,
+    dataset: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Writes {'params': ..., 'batch_stats': ...} as .safetensors under published names, or under our own.
 
     Args:
         model: model of this name; if given, its options are stored in the file.
+        dataset: facts of the training images; if given, they are stored in the file.
 
     Raises:
         CheckpointError: the model has no published names, or the file cannot be written.
@@ -182,6 +185,7 @@ def save(
         theirs = published_names(model_name, list(arrays))
         arrays = {theirs[k]: to_published(k, v) for k, v in arrays.items()}
     notes = {"model": model_name} | ({"options": json.dumps(function(model))} if model else {})
+    notes |= {"dataset": json.dumps(dataset)} if dataset else {}
     unfinished = path.with_name(f".{path.name}.part")
     try:
         safetensors.numpy.save_file(arrays, unfinished, metadata=notes)
@@ -191,7 +195,7 @@ def save(
 
 
 def read(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Reads the tensors of a file by name, and its metadata ('model' and 'options' in files that we wrote).
+    """Reads the tensors of a file by name, and its metadata ('model', 'options' and 'dataset' in files that we wrote).
 
     Of a training script's checkpoint, the entry with the tensors is read (`torch_file.ENTRIES`). What wrappers put before
     all names is removed (`names.WRAPPERS`).
@@ -215,6 +219,14 @@ def read(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     except Exception as e:  # a damaged file can raise any exception in any reader
         raise CheckpointError(f"{path} cannot be read, it may be damaged or no file of weights: {_line(e)}") from e
     return unwrapped(arrays), notes
+
+
+def read_notes(path: Path | str) -> dict[str, str]:
+    """Returns the metadata of a .safetensors file; of other files, which have none, {}."""
+    if Path(path).suffix != ".safetensors":
+        return {}
+    with safetensors.safe_open(path, framework="np") as file:
+        return file.metadata() or {}
 
 
 def _network(path: Path | str, arrays: dict[str, np.ndarray]) -> str:
