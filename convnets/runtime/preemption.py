@@ -22,7 +22,8 @@ class Preemption:
     Single process: within `steps`, the signal sets a flag; the training loop stops after this dispatch and saves.
     Outside `steps` there is nothing to save, so the process exits. A second SIGTERM ends it at once, even during
     compilation or while waiting for data; a SIGTERM after another signal, as at a time limit, does not. Python runs no
-    signal handler then, but its signal module writes to a pipe that a thread reads.
+    signal handler then, but its signal module writes to a pipe that a thread reads. Ctrl-C is such a signal within `steps`;
+    a second one, or one outside them, interrupts as ever.
 
     Several processes: JAX receives SIGTERM on one of them, and all stop at the same step. A Python handler would take
     SIGTERM from JAX, so only the other signals have one, which sends SIGTERM; outside `steps` it has no effect.
@@ -43,6 +44,8 @@ class Preemption:
             os.set_blocking(self.pipe, False)
             signal.set_wakeup_fd(self.pipe, warn_on_full_buffer=False)
             threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # no shell has put it in the background
+                self.before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -82,6 +85,12 @@ class Preemption:
             self.noted = time.monotonic()
             again = "; another one ends the run at once" if number == signal.SIGTERM else ""
             _say(f"{signal.Signals(number).name}: the step is finished and saved{again}")
+
+    def _interrupt(self, *_: Any) -> None:
+        if self.noted or not self.stepping:
+            raise KeyboardInterrupt
+        self.noted = time.monotonic()
+        _say("interrupted: the step is finished and saved; Ctrl-C again ends the run at once")
 
     def _listen(self, reader: int) -> None:
         first = 0.0

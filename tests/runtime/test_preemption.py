@@ -43,6 +43,26 @@ def test_outside_the_steps_it_exits_with_75(number):
     assert e.value.code == Preempted.code
 
 
+def test_ctrl_c_saves_and_a_second_one_interrupts(capfd):
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests in the background
+    try:
+        with Preemption() as preemption:
+            with preemption.steps():
+                signal.raise_signal(signal.SIGINT)
+                assert preemption.asked(2)
+                with pytest.raises(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+            with pytest.raises(Preempted):
+                preemption.leave()
+            with pytest.raises(KeyboardInterrupt):  # nothing to save
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert capfd.readouterr().err == "interrupted: the step is finished and saved; Ctrl-C again ends the run at once\n"
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_nohup_is_respected():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
