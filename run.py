@@ -18,6 +18,7 @@
     python run.py --mode=visualize --workdir=runs/lenet5                   draw what a run has learned
     python run.py --mode=visualize --config=FILE.py:VARIANT --weights=FILE --images=a.png    or published weights
     python run.py --mode=prepare --config=... [--manual_dir=DIR]           make its data set ready, count it
+    python run.py --mode=prepare --config=... --figure=inputs.png          and draw training images, augmented
     python run.py --mode=sweep --experiment=experiments/lenet.py           every row of a table, with every seed; verdicts
     python run.py --mode=sweep --config=FILE.py:VARIANT --grid=optim.lr=0.02,0.05 --grid=train.batch_size=32,128 --seeds=3
     python run.py --mode=compare --workdirs=runs/a,runs/b                  runs side by side: configs, errors, costs, curves
@@ -106,7 +107,13 @@ flags.DEFINE_integer("profile", 0, "For train: trace so many steps, once the pro
                      "docs/speed.md.", 0)  # fmt: skip
 flags.DEFINE_bool("deterministic", False, "On GPUs too the same command gives the same bits; slower. CPUs do anyway.")
 flags.DEFINE_bool("json", False, "For describe and predict: print JSON.")
-flags.DEFINE(usage.PathParser(), "figure", "", "For describe: draw the network into this file, .svg, .pdf or .png.")
+flags.DEFINE(
+    usage.PathParser(),
+    "figure",
+    "",
+    "For describe: draw the network into this file, .svg, .pdf or .png. For "
+    "prepare: draw training images as the network sees them, after data.train_ops.",
+)
 
 
 def main(argv: list[str]) -> int:
@@ -186,7 +193,7 @@ def run_mode(command: usage.Command) -> None:
     elif FLAGS.mode == "describe":
         mode.describe(config, FLAGS.json, FLAGS.figure)
     elif FLAGS.mode == "prepare":
-        mode.prepare(config, FLAGS.manual_dir)
+        mode.prepare(config, FLAGS.manual_dir, FLAGS.figure)
     elif FLAGS.mode == "visualize" and members:
         mode.compare(members, overrides, workdir)
     elif FLAGS.mode == "visualize":

@@ -205,3 +205,13 @@ def plot_statistics(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path,
     axes[1].legend(fontsize=7)
     axes[0].axhline(0, color=INK, lw=0.5)
     save_figure(figure, path)
+
+
+def plot_inputs(inputs: np.ndarray, columns: int, path: Path, title: str) -> None:
+    """Plots inputs of a network [n, h, w, c] in rows of `columns`, each scaled to its own range."""
+    figure, axes = plt.subplots(-(-len(inputs) // columns), columns, figsize=(columns, len(inputs) / columns + 0.4),
+                                layout="constrained", squeeze=False)  # fmt: skip
+    for axis, image in zip(axes.flat, inputs, strict=True):
+        _show(axis, to_visible(image))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    save_figure(figure, path)

@@ -2,21 +2,27 @@
 
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
+from convnets.augment import pipeline
 from convnets.data import cache, dataset, sources
 from convnets.errors import DataError
 
 # Manual downloads from https://image-net.org/challenges/LSVRC/2012/2012-downloads.php, with their sizes in bytes.
 ARCHIVES = {"imagenet2012": {"ILSVRC2012_img_train.tar": 147_897_477_120, "ILSVRC2012_img_val.tar": 6_744_924_160}}
+SHOWN = 8  # images and epochs that are drawn
 COUNTS = {"imagenet2012": {"train": 1_281_167, "validation": 50_000}}
 
 
-def prepare(config: ConfigDict, manual_dir: str) -> None:
+def prepare(config: ConfigDict, manual_dir: str, figure: str = "") -> None:
     """Downloads or unpacks a config's data set, counts its examples, and fills the loader's cache.
 
     Args:
         manual_dir: folder of manually downloaded archives; '' if none are needed.
+        figure: file to draw training images into, as the network sees them; '' for none.
 
     Raises:
         DataError: an archive is missing or incomplete, or the data set does not have the expected content.
@@ -41,6 +47,22 @@ def prepare(config: ConfigDict, manual_dir: str) -> None:
               f" {_numbers(train.statistics.std)}, eigenvalues {_numbers(train.statistics.eigenvalues)}")  # fmt: skip
     print(f"ready: {train.memory(config.train.batch_size)}; {test.memory(config.evaluate.batch_size)};"
           f" cached in {cache.cache_dir()}")  # fmt: skip
+    if figure:
+        draw_inputs(config, train, Path(figure))
+        print(f"drawn: {figure}")
+
+
+def draw_inputs(config: ConfigDict, train: dataset.Split, path: Path) -> None:
+    """Draws training images as the network sees them after data.train_ops: a row for each, a column for each epoch."""
+    from convnets.analysis import network_plots
+
+    seed, n = config.train.seed, min(SHOWN, train.info.num_examples)
+    index, epoch = (v.ravel().astype(np.int32) for v in np.meshgrid(range(n), range(SHOWN), indexing="ij"))
+    (batch,) = train.feed([{"index": index, "epoch": epoch, "mask": np.ones(len(index), np.float32)}], seed)
+    placed, arrays = jax.tree.map(jnp.asarray, (batch, train.resident_arrays))
+    keys = pipeline.example_keys(seed, placed["epoch"], placed["index"])
+    inputs = pipeline.apply(train.device_ops, keys, dataset.fetch(placed, arrays)[0])
+    network_plots.plot_inputs(np.asarray(inputs), SHOWN, path, f"{train.info.name}: {config.data.train_ops}")
 
 
 def check_archives(name: str, folder: Path) -> None:

@@ -23,7 +23,7 @@ OPENS = ("evaluate", "predict", "visualize")  # modes that open a run, a weights
 TAKEN_BY = {
     **dict.fromkeys(("allow_config_change", "restart", "step_timeout", "profile"), ("train",)),
     **dict.fromkeys(("experiment", "grid", "size", "launcher", "jobs", "slurm"), ("sweep",)),
-    "json": ("describe", "predict"), "figure": ("describe",), **dict.fromkeys(("images", "invert"), ("predict", "visualize")),
+    "json": ("describe", "predict"), "figure": ("describe", "prepare"), **dict.fromkeys(("images", "invert"), ("predict", "visualize")),
     "seeds": ("train", "sweep"), "weights": (*OPENS, "export"), "name": ("evaluate", "export"), "output": ("predict",),
     "manual_dir": ("prepare",), "workdirs": ("evaluate", "visualize", "compare", "report"),
     "workdir": ("train", *OPENS, "export", "sweep", "compare"),
@@ -277,7 +277,7 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
     elif given.weights and mode in OPENS and not is_file(given.weights) and not find_shipped(given):
         found.append(f"--weights={given.weights} does not exist, and no network that comes along has this name:"
                      f" {', '.join(shipped.names())}")  # fmt: skip
-    if mode == "describe" and given.figure:
+    if mode in TAKEN_BY["figure"] and given.figure:
         figure = Path(given.figure).absolute()
         if figure.suffix not in (".svg", ".pdf", ".png") or figure.is_dir():
             found.append(f"--figure={given.figure}: give a file that ends in .svg, .pdf or .png")

@@ -45,7 +45,7 @@ class Preemption:
             signal.set_wakeup_fd(self.pipe, warn_on_full_buffer=False)
             threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # no shell has put it in the background
-                self.before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
+                self.before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt) or signal.SIG_DFL
         return self
 
     def __exit__(self, *_: Any) -> None:

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from configs.lenet import get_config
+from convnets.analysis import network_plots
 from convnets.errors import DataError
 from convnets.modes import prepare
 
@@ -82,3 +83,23 @@ def test_a_resident_set_is_decoded_and_kept(tmp_path, capsys):
     prepare.prepare(made, "")
     out = capsys.readouterr().out
     assert "train: 1,437 examples of 10 classes, counted" in out and "ready: train resident, 0.1 MiB" in out
+
+
+@pytest.mark.parametrize(
+    "loader, ops",
+    [
+        ("resident", "decode|distort(translate=2)|value_range(-1, 1)"),
+        ("stream", "decode|inception_crop(24)|flip|subtract_mean"),
+    ],
+)
+def test_training_images_are_drawn_as_the_network_sees_them(loader, ops, scratch, tmp_path, monkeypatch, capsys):
+    """The same image in other epochs looks different; on the host and on the device."""
+    drawn = []
+    monkeypatch.setattr(network_plots, "plot_inputs", lambda *given: drawn.append(given))
+    config = get_config("digits")
+    config.data.train_ops, config.data.loader = ops, loader
+    prepare.prepare(config, "", str(tmp_path / "a.png"))
+    ((inputs, columns, path, title),) = drawn
+    assert inputs.shape[0] == 64 and columns == 8 and title.endswith(ops) and path == tmp_path / "a.png"
+    assert len(np.unique(inputs.reshape(64, -1), axis=0)) == 64
+    assert capsys.readouterr().out.endswith(f"drawn: {tmp_path / 'a.png'}\n")

@@ -58,7 +58,9 @@ def test_ctrl_c_saves_and_a_second_one_interrupts(capfd):
             with pytest.raises(KeyboardInterrupt):  # nothing to save
                 signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        assert capfd.readouterr().err == "interrupted: the step is finished and saved; Ctrl-C again ends the run at once\n"
+        assert (
+            capfd.readouterr().err == "interrupted: the step is finished and saved; Ctrl-C again ends the run at once\n"
+        )
     finally:
         signal.signal(signal.SIGINT, before)
 
