@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from convnets.config import tabulate_differences
 from convnets.errors import UsageError
-from convnets.modes.output import CONSOLE
+from convnets.modes.output import CONSOLE, make_table
 from convnets.runtime import drawing, files, provenance
 
 
@@ -28,13 +26,13 @@ def compare(members: Sequence[Path], out: Path) -> None:
     names = [m.name for m in members] if len({m.name for m in members}) == len(members) else list(map(str, members))
     names = [files.escape_unprintable(name) for name in names]
     differ = tabulate_differences([files.read_json(m / "config.json") for m in members])
-    table = Table("config", *names)
+    table = make_table("config", *names)
     for key, values in differ.items():
         table.add_row(key, *("''" if value == "" else str(value) for value in values))
     CONSOLE.print(table if differ else "the configs are equal")
     curves = [files.read_lines(m / "metrics.jsonl") for m in members]
     runs = [_describe(m, lines) for m, lines in zip(members, curves, strict=True)]
-    table = Table(
+    table = make_table(
         "run", "top-1 error", "top-5 error", "protocol", "parameters", "steps", "time", "images/s", "device", "commit"
     )
     for name, run in zip(names, runs, strict=True):

@@ -15,7 +15,7 @@ from convnets import models
 from convnets.models.graph import build_graph, count_depth
 from convnets.models.paper_costs import STATED, TRAINING, Stated, Training
 from convnets.models.summary import LayerSummary, sum_costs, summarize_trace, trace_layers
-from convnets.modes.output import CONSOLE
+from convnets.modes.output import CONSOLE, is_narrow, make_table
 
 COLUMNS = ("layer", "kind", "output", "parameters", "multiply-adds", "pooling operations", "receptive field")
 
@@ -62,13 +62,19 @@ def describe(config: ConfigDict, as_json: bool, figure: str) -> None:
 
 def layer_table(rows: Sequence[LayerSummary], title: str | None = None) -> Table:
     """Returns a table with a row for each layer and one for the totals."""
-    table, totals = Table(title=title, title_justify="left"), sum_costs(rows)
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column in ("layer", "kind") else "right")
+    table, totals = make_table(*COLUMNS, title=title, title_justify="left"), sum_costs(rows)
+    for column in table.columns[2:]:  # a number is never folded, a header is
+        column.justify, column.no_wrap = "right", True
+        if is_narrow():
+            column.header = str(column.header).replace(" ", "\n").replace("-", "-\n")
     for r in rows:
         counts = (r.parameters, r.multiply_adds, r.pooling_operations)
         table.add_row(
-            r.name, r.kind, " x ".join(map(str, r.output)), *(f"{n:,}" for n in counts), str(r.receptive_field)
+            r.name,
+            r.kind,
+            ("x" if is_narrow() else " x ").join(map(str, r.output)),
+            *(f"{n:,}" for n in counts),
+            str(r.receptive_field),
         )
     table.add_section()
     table.add_row("total", "", "", *(f"{totals[k]:,}" for k in ("parameters", "multiply_adds", "pooling_operations")))

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
-from rich.table import Table
 
 from convnets.data import image_files
 from convnets.errors import UsageError
-from convnets.modes.output import CONSOLE
+from convnets.modes.output import CONSOLE, make_table
 from convnets.runtime import drawing, files
 from convnets.training.trained_run import BATCH, TrainedRun
 
@@ -73,7 +72,7 @@ def _report(
     """Prints the guesses of images; writes them, and draws the first images as `shown`, if `output` is given."""
     guesses = [best_guesses(run.class_names, row, run.has_probabilities) for row in values]
     text = [[f"{name}  {show(run, value)}" for name, value in row] for row in guesses]
-    table = Table("image", *(f"guess {i + 1}" for i in range(len(text[0]))))
+    table = make_table("image", *(f"guess {i + 1}" for i in range(len(text[0]))))
     for name, row in zip(names, text, strict=True):
         table.add_row(files.escape_unprintable(name), *row)
     if as_json:

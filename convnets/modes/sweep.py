@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from convnets.errors import UsageError
 from convnets.modes import usage
-from convnets.modes.output import CONSOLE
+from convnets.modes.output import CONSOLE, make_table
 from convnets.runtime import drawing
 from convnets.sweep import grid, launcher, summary, trials
 from convnets.sweep.experiment import Experiment
@@ -59,7 +57,7 @@ def _show(experiment: Experiment, rows: Sequence[RowSummary], workdir: Path) -> 
     best, metric = summary.find_best(rows), experiment.metric
     paper = any(row.paper is not None for row in rows)
     name = metric.replace("_", " ") + (" (%)" if tables.unit(metric) == "%" else "")
-    table = Table("row", *["paper"] * paper, f"{name}, mean ± deviation", "runs", "", "time a run",
+    table = make_table("row", *["paper"] * paper, f"{name}, mean ± deviation", "runs", "", "time a run",
                   title=f"{experiment.title}: lower is better", title_justify="left")  # fmt: skip
     for row in rows:
         mean, deviation = row.mean, row.deviation
@@ -87,7 +85,7 @@ def _judge(experiment: Experiment, size: str, workdir: Path, planned: Mapping[st
     from convnets.report import tables, verdicts
 
     scale = getattr(experiment, size)
-    table = Table(
+    table = make_table(
         "claim",
         "effect [95 % interval]",
         "runs",

@@ -1,3 +1,4 @@
+import io
 import json
 
 import flax.linen as nn
@@ -5,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 from configs import base
 from convnets import models
 from convnets.layers import Conv, Dense, Pool
 from convnets.models.summary import summarize
-from convnets.modes import describe
+from convnets.modes import describe, output
 
 
 class Branches(nn.Module):
@@ -86,3 +88,14 @@ def test_layers_that_describe_does_not_know_are_counted(monkeypatch, capsys):
     describe.describe(base.get_config(), True, "")
     out, err = capsys.readouterr()
     assert err.startswith("note: 90 parameters are in layers that are not of convnets.layers") and json.loads(out)
+
+
+def test_a_narrow_terminal_folds_names_and_cuts_no_number(monkeypatch):
+    shown = io.StringIO()
+    narrow = Console(width=80, file=shown)
+    for module in (output, describe):
+        monkeypatch.setattr(module, "CONSOLE", narrow)
+    describe.describe(base.get_config("resnet50"), False, "")
+    text = shown.getvalue()
+    assert "115,605,504" in text and "112x112x64" in text and "\u2026" not in text
+    assert max(map(len, text.splitlines())) <= 80
