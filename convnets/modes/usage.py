@@ -144,7 +144,7 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
     source, problems = find_config(given, stray, default)
     if source is None or (problems and given.mode in WITHOUT_CONFIG):
         raise UsageError("\n".join(problems))
-    members = [Path(name).absolute() for name in given.workdirs]
+    members = [member.absolute() for member in list_members(given)]
     own = str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")
     folder = find_shipped(given)
     if given.mode == "sweep":
@@ -186,6 +186,17 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
     return Command(str(source), config, configs, workdir, opened, weights, members, overrides, meets)
 
 
+def list_members(given: Any) -> list[Path]:
+    """Returns the folders of --workdirs; for compare, those of its trials in place of a sweep."""
+    folders = [Path(name) for name in given.workdirs]
+    if given.mode != "compare":
+        return folders
+    trials = [
+        sorted(path.parent for path in f.glob("*/config.json")) if (f / "sweep.json").exists() else [f] for f in folders
+    ]
+    return [folder for part in trials for folder in part]
+
+
 def find_shipped(given: Any) -> Path | None:
     """Returns the folder of the trained network that --weights names, None if it names a file or nothing."""
     return shipped.find(given.weights) if given.mode in OPENS and not is_file(given.weights) else None
@@ -207,7 +218,7 @@ def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | P
     """
     found = [f"stray argument '{word}': every argument is a flag, --name=value" for word in stray]
     found += _flags_of_others(given)
-    mode, source, members = given.mode, given.config or default, [Path(name) for name in given.workdirs]
+    mode, source, members = given.mode, given.config or default, list_members(given)
     kept = Path(given.workdir).absolute() / "config.json" if given.workdir else None
     folder = find_shipped(given)
     if mode in ("evaluate", "visualize", "compare") and members:

@@ -83,6 +83,19 @@ def test_a_flag_that_the_mode_would_ignore_is_refused(flag, value, mode):
     assert mode not in usage.TAKEN_BY[flag] or mode in given[flag].help.lower()
 
 
+def test_compare_takes_the_trials_of_a_sweep(tmp_path):
+    for name in ("sweep/b", "sweep/a", "run"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text("{}")
+    (tmp_path / "sweep" / "sweep.json").touch()
+    (tmp_path / "sweep" / "pending").mkdir()
+    given = copy.deepcopy(run.FLAGS)
+    given.unparse_flags()
+    given(["run.py", "--mode=compare", f"--workdirs={tmp_path}/run,{tmp_path}/sweep", f"--workdir={tmp_path}/out"])
+    found = usage.check_command(given, [], [], "configs/lenet.py:digits").members
+    assert found == [tmp_path / name for name in ("run", "sweep/a", "sweep/b")]
+
+
 def test_only_a_training_that_begins_needs_the_weights_that_it_begins_with(tmp_path):
     with pytest.raises(UsageError, match=r"gone\.safetensors does not exist"):
         check(tmp_path, "train", "--config.model.init_from=gone.safetensors")
