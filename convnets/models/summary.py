@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from convnets import layers
+from convnets.errors import UsageError, first_line
+from convnets.models.options import MISFITS
 
 
 class LayerSummary(NamedTuple):
@@ -104,6 +106,26 @@ def intercept_layers(visit: Callable[[nn.Module, jax.Array, jax.Array], jax.Arra
         yield
 
 
+@contextlib.contextmanager
+def explain_misfits() -> Iterator[None]:
+    """Context manager that turns the error of a layer that does not fit its input into a UsageError that names it."""
+    where: list[str] = []
+
+    def intercept(call, args, kwargs, context):
+        try:
+            return call(*args, **kwargs)
+        except MISFITS:
+            if is_layer(context.module) and not where:
+                where.append(f"{'/'.join(context.module.path)} on {args[0].shape[1:]}")
+            raise
+
+    try:
+        with nn.intercept_methods(intercept):
+            yield
+    except MISFITS as e:
+        raise UsageError(": ".join(["model", *where, first_line(e)])) from e
+
+
 def capture(model: nn.Module, variables: Any, images: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Returns the (input, output) of each layer in float32, keyed by module path with the paper's layer name.
 
@@ -129,7 +151,7 @@ def trace_layers(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
         return LAYER.bind(y, x)
 
     def program(x):
-        with intercept_layers(visit):
+        with intercept_layers(visit), explain_misfits():
             return model.init_with_output(jax.random.key(0), x, train=False)[0]
 
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
