@@ -188,7 +188,11 @@ def pca(b: Build, x: jax.Array, components: Count) -> jax.Array:
 
 
 def products(b: Build, x: jax.Array) -> jax.Array:
-    """Computes the products of all pairs of features, squares included: [n, d] to [n, d (d + 1) / 2]."""
+    """Computes the products of all pairs of the d inputs, squares included: [n, ...] to [n, d (d + 1) / 2].
+
+    LeCun et al. 1998, III.C.3: "a module that computes all products of pairs of input variables".
+    """
+    x = x.reshape(x.shape[0], -1)
     first, second = np.triu_indices(x.shape[1])
     return x[:, first] * x[:, second]
 

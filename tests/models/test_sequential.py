@@ -210,6 +210,17 @@ def test_a_layer_that_does_not_fit_its_input_is_explained(line, message):
     assert str(e.value).startswith(f"model.layers: {message}") and "\n" not in str(e.value)
 
 
+def test_products_are_of_all_pairs_of_inputs():
+    """LeCun et al. 1998, III.C.3: "a module that computes all products of pairs of input variables"."""
+    x = jax.random.normal(jax.random.key(0), (2, 2, 3, 1))
+    model = models.create("stack", 10, "float32", layers="products|out", side=3, channels=1)
+    kernel = jax.eval_shape(model.init, jax.random.key(0), x)["params"]["out"]["kernel"]
+    assert kernel.shape == (6 * 7 // 2, 10)
+    found = np.asarray(sequential.products(None, x))
+    flat = np.asarray(x).reshape(2, 6)
+    np.testing.assert_array_equal(found[:, :8], np.concatenate([flat[:, :1] * flat, flat[:, 1:2] * flat[:, 1:3]], 1))
+
+
 @pytest.mark.parametrize("name", sequential.NETS)
 def test_every_weight_has_a_gradient(name):
     model = MODELS[name]()
