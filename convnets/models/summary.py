@@ -84,6 +84,9 @@ class Trace(NamedTuple):
     input_shape: tuple[int, int, int]
 
 
+# Layers whose units see the whole map.
+WHOLE = (layers.Dense, layers.Pyramid, layers.PCA, layers.Gaussians, layers.Nearest, layers.Pairs, layers.Polynomial)
+
 LAYER = core.Primitive("layer")  # marks a layer in the traced program: (output, input) -> output
 LAYER.def_abstract_eval(lambda y, x: y)
 
@@ -201,8 +204,8 @@ def _multiply_adds(layer: TracedLayer) -> int:
     if isinstance(module, layers.RBF):
         return module.codes.size
     uses = 1 if isinstance(module, layers.LocallyConnected) else math.prod(layer.output[:-1])  # uses per weight
-    kernel = weights.get("kernel", weights.get("a"))  # S-cells name their kernel `a`, as in the paper
-    return math.prod(kernel.shape) * uses if kernel is not None else 0
+    # S-cells name their kernel `a`, as in the paper; the polynomial's `weights` are of its kernel's outputs.
+    return uses * sum(math.prod(weights[name].shape) for name in ("kernel", "a", "weights") if name in weights)
 
 
 def _pooling_operations(layer: TracedLayer) -> int:
@@ -229,7 +232,7 @@ def _fields(trace: Trace) -> list[Field]:
 
 def _through(layer: TracedLayer, field: Field) -> Field:
     module, (size, start, jump, side) = layer.module, field
-    if isinstance(module, layers.Dense | layers.Pyramid) and len(layer.output) == 1:  # sees the whole map
+    if isinstance(module, WHOLE) and len(layer.output) == 1:
         return Field(size + (side - 1) * jump, start, jump * side, 1)
     window = _window(module)
     stride = getattr(module, "stride", window if isinstance(module, layers.Subsample) else 1)
