@@ -1,15 +1,24 @@
 """Terminal output of the modes."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from convnets.runtime import files
+
 # Without a terminal there is no width to measure; 200 columns leave tables as wide as they need to be.
 # Names are no markup. In a notebook, `convnets.summary` is text too.
 CONSOLE = Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, force_jupyter=False)
+
+
+def short_names(runs: Sequence[Path]) -> list[str]:
+    """Returns the names of the folders of runs, or their paths if two have the same name."""
+    names = [run.name for run in runs] if len({run.name for run in runs}) == len(runs) else list(map(str, runs))
+    return [files.escape_unprintable(name) for name in names]
 
 
 def print_results(*results: dict[str, Any]) -> None:
