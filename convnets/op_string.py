@@ -98,8 +98,8 @@ def bind(
     try:
         bound = free.bind(*args, **kwargs)
     except TypeError as e:
-        plain = [p.replace(annotation=_plain(p.annotation)) for p in given]
-        raise UsageError(f"operation '{call}': {e}; it takes {name}{free.replace(parameters=plain)}") from None
+        plain = inspect.Signature([p.replace(annotation=_plain(p.annotation)) for p in given])
+        raise UsageError(f"operation '{call}': {e}; it takes {name}{plain}") from None
     for key, value in bound.arguments.items():
         several = free.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL
         for v in value if several else [value]:

@@ -64,7 +64,7 @@ def every_kind(
     image, count: op_string.Count = 1, edge: op_string.Natural = 0, bias: Literal["map", "none"] = "map",
     area: tuple[float, float] = (0.1, 1.0), mean: tuple[float, ...] = (), sides: int | tuple[int, int] = 1,
     flip: bool = True, average: str = "score", std: float = 1.0,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Acts as an operation whose signature says which values are right."""
 
 
