@@ -6,7 +6,6 @@ A pipeline fits in one string, so a flag can override it, a table can quote it a
 import ast
 import difflib
 import inspect
-import math
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -128,9 +127,8 @@ def _fits(value: Any, kind: Any) -> bool:
     kind = origin or kind
     if kind not in LITERALS:
         return True
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, (tuple, list) if kind is tuple else kind) and (kind is bool or not isinstance(value, bool))
+    wider = {float: (int, float), tuple: (tuple, list)}.get(kind, kind)
+    return isinstance(value, wider) and (kind is bool or not isinstance(value, bool))
 
 
 def _describe(kind: Any) -> str:

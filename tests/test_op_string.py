@@ -87,17 +87,17 @@ def test_values_that_the_signature_allows(given):
      ("mean=0.5", "mean must be (float, ...), not 0.5"), ("mean=('a',)", "mean must be (float, ...), not ('a',)"),
      ("sides=(1, 2, 3)", "sides must be int or (int, int), not (1, 2, 3)"), ("flip='False'", "flip must be bool, not 'False'"),
      ("flip=0", "flip must be bool, not 0"), ("average=[3]", "average must be str, not [3]"),
-     ("std=1e999", "std must be float, not inf")],
+     ("std=True", "std must be float, not True")],
 )  # fmt: skip
 def test_values_that_the_signature_does_not_allow(given, message):
     with pytest.raises(UsageError) as e:
         op_string.parse(f"f({given})", {"f": every_kind}, skip=1)
-    assert str(e.value).startswith(f"operation 'f({given.replace('1e999', 'inf')})': {message}")
+    assert str(e.value).startswith(f"operation 'f({given})': {message}")
 
 
 def test_a_signature_is_shown_with_plain_types():
     with pytest.raises(
-        UsageError, match=r"; it takes f\(count: int = 1, edge: int = 0, bias: Literal\['map', 'none'\]"
+        UsageError, match=r"; it takes f\(count: int = 1, edge: int = 0, bias: Literal\['map', 'none'\].*\)$"
     ):
         op_string.parse("f(a=1)", {"f": every_kind}, skip=1)
 
