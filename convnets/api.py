@@ -43,7 +43,7 @@ def create(name: str, classes: int, dtype: str = "float32", **options: Any) -> n
         options: arguments of the network's constructor, such as `shortcut="A"` or `dropout=0.2`.
 
     Raises:
-        UsageError: the name, the dtype or an option is unknown.
+        UsageError: the name, the dtype or an option is unknown, or the value of an option is wrong.
 
     >>> import jax, jax.numpy as jnp
     >>> model = create("lenet5_modern", classes=10)

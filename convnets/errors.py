@@ -38,3 +38,8 @@ class Preempted(Error):
     """
 
     code = 75
+
+
+def first_line(e: BaseException) -> str:
+    """Returns the first line of the message of an error that another program raised; its type if there is none."""
+    return next(iter(str(e).strip().splitlines()), type(e).__name__)

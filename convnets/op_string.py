@@ -7,8 +7,9 @@ import ast
 import difflib
 import inspect
 import re
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from convnets.errors import UsageError
 
@@ -18,6 +19,10 @@ RENAMED = {
     "squares": "three_squares", "mirror": "with_flip", "photometric": "color_jitter", "illuminate": "brightness_gradient",
 }  # fmt: skip
 LITERALS = (bool, int, float, str, tuple)
+
+# Types of arguments and options; `check_value` knows them, and Literal, tuple[int, ...] and unions of types.
+Count = Annotated[int, 1]  # at least 1
+Natural = Annotated[int, 0]  # at least 0
 
 
 class Call(NamedTuple):
@@ -56,9 +61,12 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], skip: int = 0) -> 
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
                 raise SyntaxError
             args = [ast.literal_eval(a) for a in node.args]
-            kwargs = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
-        except (SyntaxError, ValueError):
+            keys = [str(k.arg) for k in node.keywords]
+            kwargs = {key: ast.literal_eval(k.value) for key, k in zip(keys, node.keywords, strict=True)}
+        except (SyntaxError, ValueError, TypeError):
             raise UsageError(f"cannot read operation '{part}': write name(arguments), for example crop(24)") from None
+        if len(keys) > len(kwargs):
+            raise UsageError(f"operation '{part}': {max(keys, key=keys.count)} is given twice")
         name = node.func.id
         if RENAMED.get(name) in table:
             raise UsageError(f"operation '{name}' in '{text}' is now called '{RENAMED[name]}'")
@@ -89,15 +97,51 @@ def bind(
     try:
         bound = free.bind(*args, **kwargs)
     except TypeError as e:
-        raise UsageError(f"operation '{call}': {e}; it takes {name}{free}") from None
-    bound.apply_defaults()
+        plain = inspect.Signature([p.replace(annotation=_plain(p.annotation)) for p in given])
+        raise UsageError(f"operation '{call}': {e}; it takes {name}{plain}") from None
     for key, value in bound.arguments.items():
-        kind = free.parameters[key].annotation
         several = free.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL
         for v in value if several else [value]:
-            if kind in (int, float) and (isinstance(v, bool) or not isinstance(v, (int, kind))):
-                raise UsageError(f"operation '{call}': {key} must be {kind.__name__}, not {v!r}")
+            if problem := check_value(key, v, free.parameters[key].annotation):
+                raise UsageError(f"operation '{call}': {problem}")
+    bound.apply_defaults()
     return Call(name, table[name], dict(bound.arguments))
+
+
+def check_value(key: str, value: Any, kind: Any) -> str:
+    """Returns what is wrong with a value of the parameter `key`, of type `kind`; '' if it fits, or the type says nothing."""
+    return "" if _fits(value, kind) else f"{key} must be {_describe(kind)}, not {value!r}"
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _fits(value, inner[0]) and value >= inner[1]
+    if origin is Literal:
+        return isinstance(value, str) and value in inner
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, each) for each in inner)
+    if origin is tuple and isinstance(value, (tuple, list)):
+        kinds = [inner[0]] * len(value) if inner[1:] == (...,) else inner
+        return len(value) == len(kinds) and all(map(_fits, value, kinds))
+    kind = origin or kind
+    if kind not in LITERALS:
+        return True
+    wider = {float: (int, float), tuple: (tuple, list)}.get(kind, kind)
+    return isinstance(value, wider) and (kind is bool or not isinstance(value, bool))
+
+
+def _describe(kind: Any) -> str:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return f"{_describe(inner[0])} of at least {inner[1]}"
+    if origin is tuple:
+        return f"({', '.join('...' if each is ... else _describe(each) for each in inner)})"
+    return " or ".join(map(repr if origin is Literal else _describe, inner)) if origin else kind.__name__
+
+
+def _plain(kind: Any) -> Any:
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def write(calls: Iterable[Call]) -> str:

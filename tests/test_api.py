@@ -59,7 +59,7 @@ def test_a_summary_is_the_table_of_describe():
 
 def test_every_network_keeps_the_name_that_its_weights_have(tmp_path):
     for name in models.MODELS:
-        assert convnets.create(name, classes=7).name == name
+        assert convnets.create(name, classes=10).name == name
     model = convnets.create("lenet5_modern", classes=7)
     fresh = model.init(jax.random.key(1), np.zeros((1, *model.input_shape), np.float32))
     weights.save(tmp_path / "a.safetensors", "lenet5_modern", fresh, own_names=True, model=model)

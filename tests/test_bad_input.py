@@ -205,6 +205,10 @@ WRONG = [
     (["--config.optim.lr=nan"], ["optim.lr is nan"]),
     (["--config.optim.schedule=steps(0.1, 30, 20)"], ["optim.schedule: steps: the epochs 30, 20 must rise"]),
     (["--config=configs/ablation.py:mnist10k", "--config.model.layers=fc(20)|dropout(1.5)|out"], ["model: dropout is 1.5: it must be"]),
+    (["--config=configs/ablation.py:mnist10k", "--config.model.layers=lrn(0)|out"], ["model: operation 'lrn(0)': size must be int of at least 1"]),
+    (["--config=configs/ablation.py:13pct", "--config.model.pool_size=0"], ["model: pool_size must be int of at least 1, not 0"]),
+    (["--config.model.num_classes=5"], ["model: lenet5 has codes for 10 classes, not 5"]),
+    (["--config.data.train_ops=decode|standardize(0.5, 0.5)"], ["data.train_ops: operation 'standardize(0.5, 0.5)': mean must be (float, ...)"]),
     (["--config=configs/alexnet_controls.py:no_dropout", "--config.model.dropout=-0.5"], ["model: dropout is -0.5: it must be"]),
     (["--config=configs/alexnet.py:paper", "--config.data.train_ops=decode|resize_short(200)|crop(224)"], ["crop(224): the shorter side of the image may be only 200"]),
     (["--config.train.batch_size=33"], ["train.batch_size is 33: it must be divisible by the 2 devices, like 32 or 34"]),
@@ -226,7 +230,7 @@ WRONG = [
     (["on", "--config.optim.lrr=1", "--weights=/nowhere"], ["stray argument 'on'", "--weights is for --mode=evaluate, predict, visualize, export; --config.model.init_from=FILE", "did you mean 'optim.lr'?"]),
     (["--mode=evaluate"], ["--mode=evaluate needs --workdir"]),
     (["--mode=visualize"], ["--mode=visualize needs --workdir"]),
-    (["--mode=visualize", "--weights=setup.cfg", "--images=setup.cfg,run.py"], ["looks at one image: give one --images"]),
+    (["--mode=visualize", "--config=configs/lenet.py:mnist", "--weights=setup.cfg", "--images=setup.cfg,run.py"], ["looks at one image: give one --images"]),
     (
         ["--config.optim.lr=-1", "--config.train.epochs", "0", "--config.model.name=lenet6", "--config.data.x=1",
          "--config.data.train_ops=decode|padd(2)", "--config.optim.schedule=steps", "--config.loss=hinge",
@@ -278,10 +282,10 @@ def test_15_all_that_does_not_fit_the_data_is_said_at_once(tmp_path):
 
 
 def test_15_a_layer_that_cannot_be_is_named(tmp_path):
-    _, err = run_here("--config=configs/ablation.py:mnist10k", "--config.model.layers=lrn(0)|out", "--config.data.name=digits",
+    _, err = run_here("--config=configs/ablation.py:mnist10k", "--config.model.layers=conv(4, 30)|out", "--config.data.name=digits",
                  "--config.data.train_split=train", "--config.data.train_ops=decode|resize(28)",
                  "--config.data.test_ops=decode|resize(28)", f"--workdir={tmp_path}", code=2)  # fmt: skip
-    assert last_line(err).startswith("error: model.layers: lrn on (28, 28, 1): reduce_window")
+    assert last_line(err).startswith("error: model.layers: conv on (28, 28, 1): a window of 30 pixels does not fit")
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,6 @@
+import ast
+from typing import Literal
+
 import pytest
 
 from convnets import op_string
@@ -42,6 +45,7 @@ def test_an_option_behind_any_number_of_arguments():
         ("crop(24.5)", "size must be int, not 24.5"),
         ("crop(True)", "size must be int"),
         ("crop(24", "cannot read"),
+        ("crop({[]: 1})", "cannot read"),
         ("crop(open('x'))", "cannot read"),
         ("import os", "cannot read"),
     ],
@@ -49,6 +53,53 @@ def test_an_option_behind_any_number_of_arguments():
 def test_says_what_is_wrong(text, message):
     with pytest.raises(UsageError, match=message.replace("(", r"\(")):
         op_string.parse(text, TABLE, skip=1)
+
+
+def test_a_name_that_is_given_twice_is_refused():
+    with pytest.raises(UsageError, match=r"operation 'crop\(size=3, size=4\)': size is given twice"):
+        op_string.parse("crop(size=3, size=4)", TABLE, skip=1)
+
+
+def every_kind(
+    image, count: op_string.Count = 1, edge: op_string.Natural = 0, bias: Literal["map", "none"] = "map",
+    area: tuple[float, float] = (0.1, 1.0), mean: tuple[float, ...] = (), sides: int | tuple[int, int] = 1,
+    flip: bool = True, average: str = "score", std: float = 1.0,
+) -> None:  # fmt: skip
+    """Acts as an operation whose signature says which values are right."""
+
+
+@pytest.mark.parametrize(
+    "given", ["count=1", "edge=0", "bias='none'", "area=(1, 2)", "area=[0.1, 0.2]", "mean=(0.5,)", "mean=(1, 2, 3)",
+              "sides=4", "sides=(4, 5)", "flip=False", "average='x'", "std=-1"],
+)  # fmt: skip
+def test_values_that_the_signature_allows(given):
+    (call,) = op_string.parse(f"f({given})", {"f": every_kind}, skip=1)
+    name, value = given.split("=")
+    assert call.kwargs[name] == ast.literal_eval(value)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [("count=0", "count must be int of at least 1, not 0"), ("count=1.5", "count must be int of at least 1, not 1.5"),
+     ("edge=-3", "edge must be int of at least 0, not -3"), ("bias='maps'", "bias must be 'map' or 'none', not 'maps'"),
+     ("bias=[3]", "bias must be 'map' or 'none', not [3]"), ("area=0.5", "area must be (float, float), not 0.5"),
+     ("area=(0.1,)", "area must be (float, float), not (0.1,)"), ("area=(0.1, 'a')", "area must be (float, float)"),
+     ("mean=0.5", "mean must be (float, ...), not 0.5"), ("mean=('a',)", "mean must be (float, ...), not ('a',)"),
+     ("sides=(1, 2, 3)", "sides must be int or (int, int), not (1, 2, 3)"), ("flip='False'", "flip must be bool, not 'False'"),
+     ("flip=0", "flip must be bool, not 0"), ("average=[3]", "average must be str, not [3]"),
+     ("std=True", "std must be float, not True")],
+)  # fmt: skip
+def test_values_that_the_signature_does_not_allow(given, message):
+    with pytest.raises(UsageError) as e:
+        op_string.parse(f"f({given})", {"f": every_kind}, skip=1)
+    assert str(e.value).startswith(f"operation 'f({given})': {message}")
+
+
+def test_a_signature_is_shown_with_plain_types():
+    with pytest.raises(
+        UsageError, match=r"; it takes f\(count: int = 1, edge: int = 0, bias: Literal\['map', 'none'\].*\)$"
+    ):
+        op_string.parse("f(a=1)", {"f": every_kind}, skip=1)
 
 
 @pytest.mark.parametrize("text", ["f", "f(2)", "f(1, b='x')", "g(1, 2)", "g(c=3)", "g(1, c=3)|f(2, 'y')|f"])

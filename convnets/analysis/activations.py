@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from convnets.losses import NO_PROBABILITIES
+from convnets.models.graph import LEARNT
 from convnets.models.summary import LayerSummary, capture
 
-WEIGHTED = ("Conv", "LocallyConnected", "SCells", "Dense")
 Square = tuple[int, int, int, int]  # top, left, bottom, right, the last two exclusive
 
 
@@ -98,7 +98,7 @@ def first_filters(model: nn.Module, variables: Any, rows: Sequence[LayerSummary]
     Returns None where the weights cannot be shown as image patches. For a locally connected layer, the kernels at the
     centre of the map are returned; for a fully connected layer, kernels have the size of the image.
     """
-    first = next((r for r in rows if r.kind in WEIGHTED), None)
+    first = next((r for r in rows if r.kind in LEARNT), None)
     if first is None:
         return None
     leaves = variables["params"]
@@ -122,7 +122,7 @@ def levels(rows: Sequence[LayerSummary]) -> list[LayerSummary]:
 
     In a network without feature maps, the fully connected layers are used instead.
     """
-    maps = [r for r in rows if r.kind in WEIGHTED[:-1]]
+    maps = [r for r in rows if r.kind in LEARNT[:-1]]
     chosen = maps or [r for r in rows if r.kind == "Dense"][:-1] or [r for r in rows if r.parameters]
     return [chosen[i] for i in dict.fromkeys((0, len(chosen) // 2, len(chosen) - 1))] if chosen else []
 
@@ -224,7 +224,7 @@ def statistics(rows: Sequence[LayerSummary], found: Mapping[str, Channels]) -> l
         mean, std, dead = found[r.name][2:]
         if r.kind == "BatchNorm" and lines:
             lines[-1] |= {"norm": r.name, "mean": mean.tolist(), "std": std.tolist()}
-        elif r.kind in WEIGHTED:
+        elif r.kind in LEARNT:
             lines.append({"layer": r.name, "norm": "", "mean": mean.tolist(), "std": std.tolist(),
                           "raw": std.tolist(), "dead": dead})  # fmt: skip
     return lines

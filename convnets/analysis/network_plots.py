@@ -1,5 +1,6 @@
 """Figures of --mode=visualize, as PNG files."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -181,21 +182,24 @@ def plot_occlusion(image: np.ndarray, found: Occlusion, whole: float, path: Path
 def plot_statistics(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, title: str) -> None:
     """Plots mean, standard deviation and dead inputs against depth, in one colour per run.
 
+    Where there are more runs than colours, the colours begin again, with other marks.
+
     Args:
         runs: by name, the result of `activations.statistics`.
     """
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
     palette = (FIRST, SECOND, *plt.get_cmap("Dark2").colors)  # type: ignore[attr-defined]
-    for (name, lines), colour in zip(runs.items(), palette, strict=False):
+    styles = ((style, colour) for style in itertools.cycle(("o-", "s--", "^-.")) for colour in palette)
+    for (name, lines), (style, colour) in zip(runs.items(), styles, strict=False):
         depth = np.arange(1, len(lines) + 1)
         label = f" {name}" if name.startswith("_") else name  # a legend leaves out what begins with _
         for axis, key in zip(axes, ("mean", "std"), strict=False):
             low, middle, high = np.array([np.percentile(line[key], (10, 50, 90)) for line in lines]).T
             axis.fill_between(depth, low, high, color=colour, alpha=0.18, lw=0)
-            axis.plot(depth, middle, "o-", ms=3, color=colour, label=label)
+            axis.plot(depth, middle, style, ms=3, color=colour, label=label)
         if any(line["norm"] for line in lines):
             axes[1].plot(depth, [np.median(line["raw"]) for line in lines], ":", color=colour, label="before its norm")
-        axes[2].plot(depth, [100 * line["dead"] for line in lines], "o-", ms=3, color=colour, label=label)
+        axes[2].plot(depth, [100 * line["dead"] for line in lines], style, ms=3, color=colour, label=label)
     axes[0].set(ylabel="mean of a channel", title=title)
     axes[1].set(ylabel="deviation of a channel", yscale="log")
     axes[2].set(ylabel="inputs that never change (%)", ylim=(-2, 102))

@@ -14,22 +14,24 @@ import numpy as np
 from convnets.augment.op import Op, make_table
 from convnets.augment.statistics import UNKNOWN, Statistics
 from convnets.errors import UsageError
+from convnets.layers.descriptors import LUMA
+from convnets.op_string import Count, Natural
 
 # Position -----------------------------------------------------------------------------------------------------------
 
 
-def pad(keys: jax.Array, x: jax.Array, n: int, value: float = 0.0) -> jax.Array:
+def pad(keys: jax.Array, x: jax.Array, n: Natural, value: float = 0.0) -> jax.Array:
     """Pads n pixels of `value` on every side."""
     return jnp.pad(x, ((0, 0), (n, n), (n, n), (0, 0)), constant_values=value)
 
 
-def center(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
+def center(keys: jax.Array, x: jax.Array, n: Count) -> jax.Array:
     """Takes the central n x n pixels."""
     h, w = _room("center", x, n)
     return x[:, h // 2 : h // 2 + n, w // 2 : w // 2 + n]
 
 
-def crop(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
+def crop(keys: jax.Array, x: jax.Array, n: Count) -> jax.Array:
     """Takes n x n pixels at a uniformly random position."""
     room = jnp.array(_room("crop", x, n)) + 1
     corners = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, room))(keys)
@@ -37,7 +39,7 @@ def crop(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
     return jax.vmap(window)(x, corners)
 
 
-def pad_crop(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
+def pad_crop(keys: jax.Array, x: jax.Array, n: Natural) -> jax.Array:
     """Pads n zeros on every side, then takes a random crop of the original size (He et al. 2015, section 4.2: n = 4).
 
     Put it after subtract_mean, so that the zero border equals the mean.
@@ -53,7 +55,7 @@ def flip(keys: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.where(heads[:, None, None, None], x[:, :, ::-1], x)
 
 
-def resize(keys: jax.Array, x: jax.Array, n: int, antialias: bool = True) -> jax.Array:
+def resize(keys: jax.Array, x: jax.Array, n: Count, antialias: bool = True) -> jax.Array:
     """Resizes to n x n with bilinear interpolation."""
     return jax.image.resize(x, (x.shape[0], n, n, x.shape[3]), "bilinear", antialias=antialias)
 
@@ -134,7 +136,7 @@ def shift(keys: jax.Array, x: jax.Array, down: int, right: int, fill: float = 0.
 # Views: several per image, at test time only; the views of an image are consecutive ---------------------------------
 
 
-def five_crop(keys: jax.Array, x: jax.Array, n: int) -> jax.Array:
+def five_crop(keys: jax.Array, x: jax.Array, n: Count) -> jax.Array:
     """Takes n x n crops of the four corners and the centre: [b, h, w, c] to [5 b, n, n, c]."""
     h, w = _room("five_crop", x, n)
     corners = [(0, 0), (0, w), (h, 0), (h, w), (h // 2, w // 2)]
@@ -178,8 +180,9 @@ def subtract_mean(keys: jax.Array, x: jax.Array, *of: Any, statistics: Statistic
 
 
 def standardize(
-    keys: jax.Array, x: jax.Array, mean: tuple = (), std: tuple = (), *, statistics: Statistics = UNKNOWN
-) -> jax.Array:
+    keys: jax.Array, x: jax.Array, mean: tuple[float, ...] = (), std: tuple[float, ...] = (), *,
+    statistics: Statistics = UNKNOWN,
+) -> jax.Array:  # fmt: skip
     """Returns (x - mean) / std per channel; `mean` and `std` default to the training-set statistics."""
     mean, std = (given or tuple(found.tolist()) for given, found in ((mean, statistics.mean), (std, statistics.std)))
     if not len(mean) == len(std) == x.shape[3] or min(std) <= 0:
@@ -226,7 +229,7 @@ def color_jitter(
         factors = 1 + limits * jax.random.uniform(amount, (3,), minval=-1, maxval=1)
 
         def change(image, kind):
-            gray = image @ jnp.array([0.299, 0.587, 0.114], jnp.float32)[:, None]
+            gray = image @ jnp.array(LUMA)[:, None]
             toward = jnp.stack([jnp.zeros_like(image), jnp.full_like(image, gray.mean()), gray + 0 * image])[kind]
             changed = toward + factors[kind] * (image - toward)
             return jnp.clip(changed, 0, 255) if clip else changed

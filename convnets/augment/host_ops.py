@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from convnets.augment.op import Op, make_table
 from convnets.errors import UsageError
-from convnets.op_string import Call
+from convnets.layers.descriptors import LUMA
+from convnets.op_string import Call, Count, Natural
 from convnets.runtime.import_tensorflow import import_tensorflow
 
 ATTEMPTS = 10  # of inception_crop, before it falls back to a central window
@@ -143,7 +144,9 @@ def grey(seed: Any, image: Image) -> Image:
     return image._replace(grey=image.channels == 3)
 
 
-def resize_short(seed: Any, image: Image, a: int, b: int = 0, antialias: bool = False, cubic: bool = False) -> Image:
+def resize_short(
+    seed: Any, image: Image, a: Count, b: Natural = 0, antialias: bool = False, cubic: bool = False
+) -> Image:
     """Resizes the shorter side to a, or to a uniform integer from a to b; the longer in proportion, rounded down."""
     import tensorflow as tf
 
@@ -152,7 +155,7 @@ def resize_short(seed: Any, image: Image, a: int, b: int = 0, antialias: bool = 
     return image._replace(size=size, own_size=False, antialias=antialias, cubic=cubic)
 
 
-def resize_center_crop(seed: Any, image: Image, n: int, antialias: bool = False, cubic: bool = False) -> Image:
+def resize_center_crop(seed: Any, image: Image, n: Count, antialias: bool = False, cubic: bool = False) -> Image:
     """Resizes the shorter side to n, then takes the central n x n pixels (Krizhevsky et al. 2012, section 2)."""
     return center(seed, resize_short(seed, image, n, antialias=antialias, cubic=cubic), n)
 
@@ -160,12 +163,12 @@ def resize_center_crop(seed: Any, image: Image, n: int, antialias: bool = False,
 # One window ---------------------------------------------------------------------------------------------------------
 
 
-def center(seed: Any, image: Image, n: int) -> Image:
+def center(seed: Any, image: Image, n: Count) -> Image:
     """Takes the central n x n pixels."""
     return _cut(image, [(image.size - n) // 2], [n, n])
 
 
-def crop(seed: Any, image: Image, n: int) -> Image:
+def crop(seed: Any, image: Image, n: Count) -> Image:
     """Takes n x n pixels at a uniformly random position.
 
     The window is moved to whole pixels of the source, by at most half a pixel, and reads no pixels outside it. This
@@ -182,8 +185,8 @@ def crop(seed: Any, image: Image, n: int) -> Image:
 
 
 def inception_crop(
-    seed: Any, image: Image, n: int, area: tuple = (0.08, 1.0), aspect: tuple = (3 / 4, 4 / 3), antialias: bool = False,
-    cubic: bool = False,
+    seed: Any, image: Image, n: Count, area: tuple[float, float] = (0.08, 1.0),
+    aspect: tuple[float, float] = (3 / 4, 4 / 3), antialias: bool = False, cubic: bool = False,
 ) -> Image:  # fmt: skip
     """Resizes a random window to n x n: its share of the area is U(area), its width / height from `aspect`.
 
@@ -213,7 +216,7 @@ def inception_crop(
     )
 
 
-def crop_to_multiple(seed: Any, image: Image, m: int) -> Image:
+def crop_to_multiple(seed: Any, image: Image, m: Count) -> Image:
     """Takes the central part whose sides are multiples of m, for dense evaluation; its size varies between images."""
     size = image.size // m * m
     return _cut(image, [(image.size - size) // 2], size)
@@ -222,12 +225,12 @@ def crop_to_multiple(seed: Any, image: Image, m: int) -> Image:
 # Several windows, at test time only: [views, h, w, channels] --------------------------------------------------------
 
 
-def five_crop(seed: Any, image: Image, n: int) -> Image:
+def five_crop(seed: Any, image: Image, n: Count) -> Image:
     """Takes n x n crops of the four corners and the centre."""
     return _cut(image, _corners(image, n), [n, n])._replace(several=True)
 
 
-def six_crop(seed: Any, image: Image, n: int) -> Image:
+def six_crop(seed: Any, image: Image, n: Count) -> Image:
     """Takes the crops of `five_crop`, then the whole image resized to n x n (Szegedy et al. 2014, section 7, per square)."""
     import tensorflow as tf
 
@@ -244,7 +247,7 @@ def three_squares(seed: Any, image: Image) -> Image:
     return _cut(image, [0 * room, room // 2, room], tf.stack([short, short]))._replace(several=True)
 
 
-def grid(seed: Any, image: Image, k: int, n: int) -> Image:
+def grid(seed: Any, image: Image, k: Count, n: Count) -> Image:
     """Takes k x k crops of n x n pixels on a regular grid (Simonyan & Zisserman 2014, section 3.2: 5 x 5)."""
     import tensorflow as tf
 
@@ -274,7 +277,7 @@ def _to_grey(pixels: Any) -> Any:
     """Returns uint8 [h, w, 1] of RGB pixels, rounded as Pillow does."""
     import tensorflow as tf
 
-    weighted = tf.cast(pixels, tf.int32) * [19595, 38470, 7471]
+    weighted = tf.cast(pixels, tf.int32) * tf.cast(tf.round(LUMA * 2**16), tf.int32)
     return tf.cast((tf.reduce_sum(weighted, -1, keepdims=True) + 2**15) // 2**16, tf.uint8)
 
 
@@ -315,16 +318,13 @@ def remove_chance(call: Call) -> Call:
 
 
 def check(calls: Sequence[Call]) -> None:
-    """Validates arguments as far as possible without an image.
+    """Validates arguments that depend on each other, as far as possible without an image.
 
     Raises:
         UsageError: an argument is invalid; the message names the operation and the argument.
     """
     short = None  # lower bound of the shorter side, if known
     for name, _, given in calls:
-        for key in ("a", "n", "m", "k"):
-            if given.get(key, 1) < 1:
-                raise UsageError(f"{name}: {key} is {given[key]}: it must be 1 or more")
         if given.get("b") and given["b"] < given["a"]:
             raise UsageError(f"{name}({given['a']}, {given['b']}): the second side is smaller than the first")
         for key in ("area", "aspect"):

@@ -14,6 +14,7 @@ from convnets.data import sources
 from convnets.data.sampler import evaluation_schedule
 from convnets.data.sources import Info
 from convnets.data.tf_pipeline import Batch, Stream
+from convnets.errors import first_line
 from convnets.op_string import Call
 from convnets.runtime.files import atomic_path, local_path
 from convnets.runtime.progress import Progress
@@ -82,8 +83,7 @@ def load_decoded(folder: Path) -> tuple[Info, dict[str, np.ndarray]] | None:
         if images.shape != (info.num_examples, *info.image_shape) or labels.shape != (info.num_examples,):
             raise ValueError("the arrays do not have the shapes that info.json has")
     except Exception as e:  # NumPy raises many exception types
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
-        print(f"{folder} is damaged ({reason}); the images are decoded again", flush=True)
+        print(f"{folder} is damaged ({first_line(e)}); the images are decoded again", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         return None
     return info, {"images": images, "labels": labels}

@@ -12,7 +12,7 @@ from convnets.augment import host_ops, pipeline
 from convnets.augment.statistics import load_statistics
 from convnets.data import digit_photos, image_formats
 from convnets.data.folders import SUFFIXES
-from convnets.errors import UsageError
+from convnets.errors import UsageError, first_line
 from convnets.op_string import Call
 from convnets.runtime import files
 
@@ -40,7 +40,8 @@ def read(
     already: they are turned upright, and the digit is cut out (`digit_photos`).
 
     Args:
-        images: image files, or pixels, uint8 [h, w, 1 or 3] or [h, w].
+        images: image files, or pixels, uint8 [h, w, 1 or 3] or [h, w]; [h, w, 4] too if the data set has 4 channels, of which
+            the last is the opacity.
         facts: data set facts, see `network.load_facts`.
         test_ops: the augmentation string of test images.
         invert: whether to invert the pixel values, so that dark becomes light.
@@ -54,7 +55,8 @@ def read(
     of_digits = facts.get("name") == "mnist"
     pixels = []
     for name in images:
-        image = _from_pixels(name) if isinstance(name, np.ndarray) else _open(name, upright=of_digits)
+        mode = "RGBA" if channels == 4 else "RGB"
+        image = _from_pixels(name, mode) if isinstance(name, np.ndarray) else _open(name, mode, upright=of_digits)
         if channels == 1:
             image = image.convert("L")
         photo = of_digits and image.size != (width, height)
@@ -65,36 +67,38 @@ def read(
         array = np.asarray(image, np.uint8).reshape(*image.size[::-1], channels)
         edge = np.concatenate([array[0], array[-1], array[:, 0], array[:, -1]])
         if invert and not photo:
-            array = 255 - array
+            array = np.concatenate([255 - array[..., :3], array[..., 3:]], axis=-1)
         elif facts["dark_background"] and np.median(edge) > 127 and not isinstance(name, np.ndarray):
             print(f"note: {name} has a light background, the training images a dark one; --invert inverts it")
         pixels.append(array if keeps_size else host_ops.show(host, array))
     return np.stack(pixels)
 
 
-def _from_pixels(array: np.ndarray) -> Image.Image:
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,)):
+def _from_pixels(array: np.ndarray, mode: str) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (len(mode),)):
+        channels = "1, 3 or 4" if mode == "RGBA" else "1 or 3"
         raise UsageError(
-            f"an image is uint8 [height, width, 1 or 3], this one {array.dtype} {list(array.shape)}; give a list of images, or"
-            " their array [n, height, width, 1 or 3]"
+            f"an image is uint8 [height, width, {channels}], this one {array.dtype} {list(array.shape)}; give a list of images,"
+            f" or their array [n, height, width, {channels}]"
         )
-    return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array).convert("RGB")
+    return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array).convert(mode)
 
 
-def _open(name: str | Path, upright: bool) -> Image.Image:
-    """Opens an image file as 8-bit RGB; prints a note if other programs show it differently."""
+def _open(name: str | Path, mode: str, upright: bool) -> Image.Image:
+    """Opens an image file as 8-bit RGB or RGBA; prints a note if other programs show it differently."""
     try:
         with Image.open(name) as image:
             if upright:
                 ImageOps.exif_transpose(image, in_place=True)
             if image.getexif().get(ORIENTATION, 1) != 1:
                 print(f"note: {name} is stored rotated (EXIF); it is read as stored, as training images are")
+            if image.has_transparency_data and mode == "RGBA":
+                return image.convert(mode)
             if image.has_transparency_data:
                 print(f"note: {name} has transparent parts; they are white, as in training images")
-            return image_formats.to_rgb(image)
+            return image_formats.to_rgb(image).convert(mode)
     except Exception as e:  # Pillow raises many kinds of errors
-        reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
-        raise UsageError(f"{name} cannot be read as an image: {reason}") from None
+        raise UsageError(f"{name} cannot be read as an image: {first_line(e)}") from None
 
 
 def operations(test_ops: str, workdir: Path) -> list[Call]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from convnets.data import folders
 from convnets.data.tfrecord import Files, Records
-from convnets.errors import DataError
+from convnets.errors import DataError, first_line
 from convnets.runtime import distributed
 from convnets.runtime.environment import NO_HOME
 from convnets.runtime.files import escape_unprintable, local_path
@@ -266,8 +266,7 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
     except Exception as e:
         if made.data_path.exists():  # another trial of a sweep prepared it first
             return builder(name, where)
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
-        raise DataError(f"{name} is not in {where} and could not be prepared ({reason}); where there is a network add"
+        raise DataError(f"{name} is not in {where} and could not be prepared ({first_line(e)[:200]}); where there is a network add"
                         " --mode=prepare to this command") from None  # fmt: skip
     return made
 

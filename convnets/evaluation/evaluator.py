@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,8 @@ from convnets.data import dataset, sampler, tf_pipeline
 from convnets.errors import UsageError
 from convnets.evaluation import eval_step, metrics, protocols
 from convnets.losses import LOSSES, NO_PROBABILITIES
+from convnets.models.options import MISFITS
+from convnets.models.summary import explain_misfits
 from convnets.runtime import distributed, parallel
 from convnets.runtime.progress import Progress
 
@@ -187,14 +188,16 @@ def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
     variables, shape = None, functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)  # an array would need a device
     sides = sorted({side for part in parts for side in part.sides})
     for side in dict.fromkeys([*sides[:1], *sides[-1:]]):  # a network that takes both takes those between
-        variables = variables or jax.eval_shape(
-            lambda image: model.init(jax.random.key(0), image, train=False), shape((1, *model.input_shape))
-        )
+        if variables is None:
+            with explain_misfits():
+                variables = jax.eval_shape(
+                    lambda image: model.init(jax.random.key(0), image, train=False), shape((1, *model.input_shape))
+                )
         high = side // protocols.STEP * protocols.STEP or height + protocols.STEP
         image = shape((1, high, high + protocols.STEP, channels))
         try:
             jax.eval_shape(functools.partial(model.apply, train=False), variables, image)
-        except (UsageError, flax.errors.FlaxError, ValueError, TypeError) as e:
+        except (UsageError, *MISFITS) as e:
             why = f" ({e})" if isinstance(e, UsageError) else ""
             raise UsageError(
                 f"'{protocol}' shows whole images, like {high} x {high + protocols.STEP}, and this network takes"

@@ -21,7 +21,7 @@ from convnets import op_string
 from convnets.augment import pipeline
 from convnets.errors import UsageError
 from convnets.evaluation.metrics import AVERAGES
-from convnets.op_string import Call
+from convnets.op_string import Call, Natural
 
 STEP = 32  # pixels; sides of whole images are multiples of it
 RESIZES = ("resize_short", "resize_center_crop")
@@ -108,7 +108,7 @@ def crops_144(test: TestOps, average: str = "softmax") -> Passes:
     ])  # fmt: skip
 
 
-def dense(test: TestOps, size: int = 0, average: str = "softmax", flip: bool = True) -> Passes:
+def dense(test: TestOps, size: Natural = 0, average: str = "softmax", flip: bool = True) -> Passes:
     """Fully convolutional evaluation of the whole image and its mirror image (Simonyan & Zisserman 2015, 3.2).
 
     The class score map is averaged over space, then the softmax over the two images. Images are centre-cropped to

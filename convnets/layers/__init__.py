@@ -9,11 +9,12 @@ from convnets.layers.initializers import (  # noqa: F401
     constant,
     glorot,
     he_normal,
+    initialiser,
     normal,
     uniform_fan_in,
     uniform_root_fan_in,
 )
-from convnets.layers.linear import RBF, Conv, Dense, Gain, LocallyConnected, Subsample  # noqa: F401
+from convnets.layers.linear import RBF, Bias, Conv, Dense, Gain, LocallyConnected, Subsample  # noqa: F401
 from convnets.layers.neocognitron import CCells, SCells  # noqa: F401
 from convnets.layers.normalization import LRN, BatchNorm, Init, LocalContrast  # noqa: F401
 from convnets.layers.pooling import Padding, Pair, Pool, pads, pair, pool, windows  # noqa: F401

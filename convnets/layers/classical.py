@@ -37,6 +37,8 @@ class PCA(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = flatten(x)
+        if self.components > x.shape[1]:
+            raise ValueError(f"components is {self.components}: it must be at most the {x.shape[1]} inputs")
         kernel = self.param("kernel", nn.initializers.orthogonal(), (x.shape[1], self.components))
         return x @ kernel.astype(x.dtype)
 
@@ -67,6 +69,8 @@ class Nearest(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        if self.k > self.examples:
+            raise ValueError(f"k is {self.k}: it must be at most the {self.examples} examples")
         x = flatten(x)
         kernel = self.param("kernel", nn.initializers.normal(1.0), (x.shape[1], self.examples)).astype(x.dtype)
         labels = self.param("labels", nn.initializers.zeros, (self.examples,))

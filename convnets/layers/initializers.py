@@ -1,9 +1,13 @@
 """Weight initializers of the papers."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from convnets import op_string
+from convnets.errors import UsageError
 from convnets.layers.normalization import Init
 
 
@@ -40,6 +44,37 @@ def caffe_xavier() -> Init:
     return jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 
 
-glorot = jax.nn.initializers.glorot_uniform  # U(-sqrt(6/(F + fan-out)), ...), Glorot & Bengio 2010, eq. 16
-normal = jax.nn.initializers.normal  # normal(std): N(0, std^2)
+def glorot() -> Init:
+    """Returns U(-sqrt(6/(F + fan-out)), ...), where F is the fan-in (Glorot & Bengio 2010, eq. 16)."""
+    return jax.nn.initializers.glorot_uniform()
+
+
+def normal(stddev: float = 0.01) -> Init:
+    """Returns N(0, stddev^2)."""
+    return jax.nn.initializers.normal(stddev)
+
+
 constant = jax.nn.initializers.constant
+
+
+def he(scale: float = 1.0) -> Init:
+    """Returns `he_normal` times `scale`."""
+    return lambda *args: scale * he_normal()(*args)
+
+
+INITS: dict[str, Callable[..., Init]] = {
+    "he": he, "normal": normal, "glorot": glorot, "caffe": caffe_xavier, "lecun": uniform_fan_in,
+    "lecun_root": uniform_root_fan_in,
+}  # fmt: skip
+
+
+def initialiser(text: str) -> Init:
+    """Parses 'he(0.3)', 'normal(0.01)', 'glorot', 'caffe', 'lecun(2.4)' or 'lecun_root(2.4)'.
+
+    Raises:
+        UsageError: the text is none of these.
+    """
+    calls = op_string.parse(text, INITS)
+    if len(calls) != 1:
+        raise UsageError(f"init_weights '{text}': give one of {', '.join(INITS)}")
+    return calls[0]()

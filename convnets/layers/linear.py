@@ -5,7 +5,7 @@ that `convnets/models/summary.py` can list it under the paper's name. Activation
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -17,6 +17,8 @@ from convnets.layers import cpu_kernels
 from convnets.layers.initializers import he_normal
 from convnets.layers.normalization import Init
 from convnets.layers.pooling import Padding, Pair, pads, pair, pool, windows
+
+Bias = Literal["map", "unit", "none"]  # one per map, one per output unit (LeCun et al. 1989), or none
 
 
 class Conv(nn.Module):
@@ -32,7 +34,10 @@ class Conv(nn.Module):
         groups: number of independent groups of input and output maps (AlexNet's two GPUs).
         table: the input maps of each output map (the C3 table of LeNet-5). Only connected kernels exist: the kernel's
             shape is [kh, kw, connections], ordered by output map.
-        bias: 'map' (one per map), 'unit' (one per output unit: LeCun et al. 1989) or 'none'.
+        bias: a value of `Bias`.
+
+    Raises:
+        ValueError: when called, if the bias is unknown, or the kernel, the groups or the table do not fit the input.
     """
 
     features: int
@@ -43,16 +48,22 @@ class Conv(nn.Module):
     ceil: bool = False
     groups: int = 1
     table: Sequence[Sequence[int]] | None = None
-    bias: str = "map"
+    bias: Bias = "map"
     kernel_init: Init = he_normal()
     bias_init: Init = nn.initializers.zeros_init()
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        if self.bias not in get_args(Bias):
+            raise ValueError(f"bias is '{self.bias}': it must be map, unit or none")
+        if x.shape[-1] % self.groups or self.features % self.groups:
+            raise ValueError(
+                f"groups is {self.groups}: it must divide the {x.shape[-1]} maps below and the {self.features} maps"
+            )
         padding = pads(self.padding)
-        if self.ceil:
-            padding = windows(x.shape, self.kernel, self.stride, padding, True)[1]
+        needed = windows(x.shape, self.kernel, self.stride, padding, self.ceil)[1]
+        padding = needed if self.ceil else padding
         x, kernel = x.astype(self.dtype), self._kernel(x.shape[-1])
         if self.pad_value:
             edges = ((0, 0, 0), (*padding[0], 0), (*padding[1], 0), (0, 0, 0))

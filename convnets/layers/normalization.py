@@ -51,8 +51,10 @@ class BatchNorm(nn.Module):
             factor = scale * lax.rsqrt(running_var.value + self.epsilon)
             return ((x.astype(jnp.float32) - running_mean.value) * factor + bias).astype(self.dtype)
         size = min(self.ghost_batch or len(x), len(x))
-        if len(x) % size:
-            raise UsageError(f"{self.name}: ghost_batch is {size}: it must divide the {len(x)} examples of a device")
+        if size < 0 or len(x) % size:
+            raise UsageError(
+                f"{self.name}: ghost_batch is {size}: it must be 0, or divide the {len(x)} examples of a device"
+            )
         x = x.astype(self.dtype)
         if size == len(x):  # without an axis of one group, which makes a training step on CPUs slower
             y, mean, var = cpu_kernels.normalize(x, scale, bias, self.epsilon)

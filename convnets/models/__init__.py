@@ -1,5 +1,6 @@
 """Registry of all networks by name."""
 
+import inspect
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from convnets.errors import UsageError
 from convnets.models import alexnet, googlenet, inception_bn, lenet, neocognitron, resnet, sequential, vgg
 from convnets.models.options import check_dropout_rate
-from convnets.op_string import suggest
+from convnets.op_string import Count, check_value, suggest
 
 MODELS: dict[str, Any] = {
     "neocognitron": neocognitron.Neocognitron,
@@ -35,7 +36,7 @@ MODELS: dict[str, Any] = {
     "vgg_e": partial(vgg.VGG, "E"),
     "vgg_e_bn": partial(vgg.VGG, "E", batch_norm=True),
     "googlenet": googlenet.GoogLeNet,
-    "googlenet_main": googlenet.googlenet_main,
+    "googlenet_main": partial(googlenet.GoogLeNet, aux=False),
     "bn_inception": inception_bn.BNInception,
     "resnet18": partial(resnet.ResNet, 18),
     "resnet34": partial(resnet.ResNet, 34),
@@ -76,12 +77,18 @@ def create(
         options: further arguments of the network's constructor.
 
     Raises:
-        UsageError: the name, dtype or an option is unknown, or the dropout rate is outside [0, 1).
+        UsageError: the name, dtype or an option is unknown, or the value of an option is wrong.
     """
     if name not in MODELS:
         raise UsageError(f"unknown model '{name}'{suggest(name, MODELS)}")
     if dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{dtype}'{suggest(dtype, DTYPES)}")
+    kinds = {key: p.annotation for key, p in inspect.signature(MODELS[name]).parameters.items()} | {
+        "num_classes": Count
+    }
+    for key, value in {"num_classes": num_classes, **options}.items():
+        if problem := check_value(key, value, kinds.get(key)):
+            raise UsageError(problem)
     check_dropout_rate(options.get("dropout", 0.0))
     try:
         return MODELS[name](num_classes=num_classes, dtype=DTYPES[dtype], **options)

@@ -75,7 +75,7 @@ from convnets.layers import (
     normal,
 )
 from convnets.models.options import scale_width
-from convnets.op_string import choose, suggest
+from convnets.op_string import Count, choose, suggest
 
 # Border handling of conv1: input side in pixels, and the options of the convolution.
 VIEWS: dict[str, tuple[int, dict[str, Any]]] = {
@@ -117,14 +117,14 @@ class AlexNet(nn.Module):
     """
 
     maps: tuple[int, ...]
-    groups: int = 1
-    units: int = 4096
+    groups: Count = 1
+    units: Count = 4096
     num_classes: int = 1000
     view: str = "ceil"
     lrn: str = "paper"
     init_weights: str = "paper"
     act: str = "relu"
-    pool_size: int = 3
+    pool_size: Count = 3
     pool_first: bool = False
     dropout: float = 0.5
     dtype: Any = jnp.float32
@@ -200,14 +200,14 @@ class CudaConvnet(nn.Module):
     stages: tuple[tuple[Any, ...], ...]
     local: tuple[int, ...] = ()
     hidden: tuple[int, ...] = ()
-    side: int = 32
+    side: Count = 32
     num_classes: int = 10
     lrn: str = "none"
     init_weights: str = "cuda_convnet"
     act: str = "relu"
     batch_norm: bool = False
     pooling: str = ""
-    pool_size: int = 3
+    pool_size: Count = 3
     width: float = 1.0
     shared: bool = False
     dropout: float = 0.0

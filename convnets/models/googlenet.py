@@ -185,8 +185,3 @@ class GoogLeNet(nn.Module):
         options: dict[str, Any] = {"bias": "none", "kernel_init": init, "dtype": self.dtype}
         x = Conv(8 * colours, 7, 2, 3, groups=colours, **options, name="conv1_depthwise")(x)
         return Convs((("1x1", 64, 1, 1),), init, self.dtype, name="conv1")(x)
-
-
-def googlenet_main(**options: Any) -> GoogLeNet:
-    """Creates GoogLeNet without its auxiliary heads."""
-    return GoogLeNet(aux=False, **options)

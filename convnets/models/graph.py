@@ -78,5 +78,6 @@ def count_depth(graph: Graph) -> int:
     return depth[graph.outputs[0]]
 
 
-# The layers that papers count: those whose units have a kernel. Batch norms and gains have parameters, but no kernel.
-WEIGHTED = ("Conv", "LocallyConnected", "Dense", "RBF", "SCells")
+# The layers whose units learn a kernel, those with feature maps first. Batch norms and gains have parameters, but no kernel.
+LEARNT = ("Conv", "LocallyConnected", "SCells", "Dense")
+WEIGHTED = (*LEARNT, "RBF")  # that papers count: the kernel of RBF units is fixed

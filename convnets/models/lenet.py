@@ -34,7 +34,7 @@ Notation: '5/2' is kernel 5 with stride 2; '12 @ 8' is 12 feature maps of 8 x 8.
 Choices where the papers are silent or ambiguous:
 - The 8 of 12 H1 maps that each H2 map sees (1989): Karpathy's scheme of three groups of four.
 - The RBF codes (1998) appear only as a drawing in figure 3. We re-drew 7 x 12 characters in its style.
-- The constant j of the loss (1998, eq. 9) is 1 (`convnets.losses.map`). Biases start at 0.
+- The constant j of the loss (1998, eq. 9) is 1 (`convnets.losses.rbf_map`). Biases start at 0.
 - S2 and S4 start as averages, with coefficient 1/4. The paper does not say; U(-2.4/F, 2.4/F) with F = 4 would give maps
   that start near 0.
 - LeNet-4 has "about 17,000" weights and "about 260,000" connections. The connections allow C3 from 59 to 62 links
@@ -53,6 +53,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from convnets.errors import UsageError
 from convnets.layers import (
     RBF,
     Conv,
@@ -197,10 +198,13 @@ class LeNet5(nn.Module):
     dtype: Any = jnp.float32
     input_shape: ClassVar = (32, 32, 1)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_classes != len(CODES):
+            raise UsageError(f"lenet5 has codes for {len(CODES)} classes, not {self.num_classes}")
+
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        if self.num_classes != len(CODES):
-            raise ValueError(f"lenet5 has codes for {len(CODES)} classes, not {self.num_classes}")
         common: dict[str, Any] = {"kernel_init": _init(self.init_root), "dtype": self.dtype}
         x = scaled_tanh(Conv(6, 5, name="C1", **common)(x))
         x = scaled_tanh(Subsample(name="S2", dtype=self.dtype)(x))

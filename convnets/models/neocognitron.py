@@ -42,7 +42,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from convnets.errors import UsageError
-from convnets.layers import CCells, Conv, Init, Padding, SCells
+from convnets.layers import Bias, CCells, Conv, Init, Padding, SCells
 from convnets.op_string import suggest
 
 PLANES = 24
@@ -112,7 +112,7 @@ class Neocognitron(nn.Module):
             u = SCells(PLANES, r, fading, slight(largest), column, padding=padding, dtype=self.dtype, name=s)(u)
             u = seen[c] = CCells(0.9, 32.0, 0.5, size, stride, c_padding, self.dtype, name=c)(u)
         features = winner(u) if self.read == "winner" else seen[self.read]
-        bias = "none" if self.read == "winner" else "map"
+        bias: Bias = "none" if self.read == "winner" else "map"
         readout = Conv(self.num_classes, features.shape[1], kernel_init=nn.initializers.zeros_init(), bias=bias,
                        dtype=self.dtype, name="readout")  # fmt: skip
         return readout(features)[:, 0, 0]

@@ -1,6 +1,11 @@
 """Checks of options shared by several networks."""
 
+import flax
+
 from convnets.errors import UsageError
+
+# Errors of a layer that does not fit its input: ours are ValueErrors, Flax and JAX raise the others.
+MISFITS = (ValueError, TypeError, IndexError, ZeroDivisionError, flax.errors.FlaxError)
 
 
 def scale_width(count: int, width: float) -> int:

@@ -42,7 +42,7 @@ from jax import lax
 
 from convnets.errors import UsageError
 from convnets.layers import BatchNorm, Conv, Dense, Pool, relu
-from convnets.op_string import choose, suggest
+from convnets.op_string import Count, Natural, choose, suggest
 
 Unit = Callable[..., jax.Array]  # (x, name, maps, kernel, stride): convolution and batch norm
 POOL1: dict[str, dict[str, Any]] = {"torch": {"padding": 1}, "caffe": {"ceil": True}}
@@ -119,7 +119,7 @@ class Residual(nn.Module):
     zero_init: bool = False
     epsilon: float = 1e-5
     momentum: float = 0.9
-    ghost_batch: int = 0
+    ghost_batch: Natural = 0
     num_classes: int = 1000
     dtype: Any = jnp.float32
 
@@ -184,9 +184,9 @@ class CifarResNet(Residual):
 
     shortcut: str = "A"
     num_classes: int = 10
-    maps: int = 16
-    side: int = 32
-    channels: int = 3
+    maps: Count = 16
+    side: Count = 32
+    channels: Count = 3
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -39,9 +39,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from convnets import layers, op_string
-from convnets.errors import UsageError
-from convnets.layers import ACTIVATIONS, Init, Pool
-from convnets.models.options import check_dropout_rate
+from convnets.errors import UsageError, first_line
+from convnets.layers import ACTIVATIONS, Bias, Padding, Pool
+from convnets.models.options import MISFITS, check_dropout_rate
+from convnets.op_string import Count, Natural
 
 
 class Build:
@@ -49,7 +50,7 @@ class Build:
 
     def __init__(self, net: "Stack", train: bool):
         self.net, self.train = net, train
-        self.weights: dict[str, Any] = {"kernel_init": initialiser(net.init_weights), "dtype": net.dtype}
+        self.weights: dict[str, Any] = {"kernel_init": layers.initialiser(net.init_weights), "dtype": net.dtype}
         self.counts: Counter[str] = Counter()
         self.heads: dict[str, jax.Array] = {}
 
@@ -63,19 +64,20 @@ class Build:
 
 
 def conv(
-    b: Build, x: jax.Array, maps: int, kernel: int, stride: int = 1, padding: Any = 0, groups: int = 1, bias: str = "map"
+    b: Build, x: jax.Array, maps: Count, kernel: Count, stride: Count = 1, padding: Padding = 0, groups: Count = 1,
+    bias: Bias = "map",
 ) -> jax.Array:  # fmt: skip
     """Applies a convolution; the options are documented in layers.Conv."""
-    options = {"groups": groups, "bias": bias, "name": b.name("conv"), **b.weights}
+    options: dict[str, Any] = {"groups": groups, "bias": bias, "name": b.name("conv"), **b.weights}
     return layers.Conv(maps, kernel, stride, padding, **options)(x)
 
 
-def local(b: Build, x: jax.Array, maps: int, kernel: int, stride: int = 1, padding: Any = 0) -> jax.Array:
+def local(b: Build, x: jax.Array, maps: Count, kernel: Count, stride: Count = 1, padding: Padding = 0) -> jax.Array:
     """Applies a locally connected layer."""
     return layers.LocallyConnected(maps, kernel, stride, padding, name=b.name("local"), **b.weights)(x)
 
 
-def fc(b: Build, x: jax.Array, units: int) -> jax.Array:
+def fc(b: Build, x: jax.Array, units: Count) -> jax.Array:
     """Applies a fully connected layer to the flattened input."""
     return layers.Dense(units, name=b.name("fc"), **b.weights)(x.reshape(x.shape[0], -1))
 
@@ -96,14 +98,14 @@ def norm(b: Build, x: jax.Array) -> jax.Array:
 
 
 def lrn(
-    b: Build, x: jax.Array, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0,
+    b: Build, x: jax.Array, size: Count = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0,
     divide: bool = False, within: bool = False,
 ) -> jax.Array:  # fmt: skip
     """Applies local response normalization; defaults are the constants of Krizhevsky et al. 2012."""
     return layers.LRN(size, alpha, beta, k, divide, within, name=b.name("lrn"))(x)
 
 
-def lcn(b: Build, x: jax.Array, size: int = 9) -> jax.Array:
+def lcn(b: Build, x: jax.Array, size: Count = 9) -> jax.Array:
     """Applies subtractive and divisive local contrast normalization."""
     return layers.LocalContrast(size, name=b.name("lcn"))(x)
 
@@ -113,13 +115,13 @@ def dropout(b: Build, x: jax.Array, share: float) -> jax.Array:
     return nn.Dropout(share, deterministic=not b.train)(x)
 
 
-def border(b: Build, x: jax.Array, before: int, after: int, value: float) -> jax.Array:
+def border(b: Build, x: jax.Array, before: Natural, after: Natural, value: float) -> jax.Array:
     """Pads `before` columns on the left and rows above, and `after` on the right and below, with `value`."""
     edges = ((0, 0), (before, after), (before, after), (0, 0))
     return jnp.pad(x, edges, constant_values=np.asarray(value, x.dtype))
 
 
-def subsample(b: Build, x: jax.Array, size: int = 2) -> jax.Array:
+def subsample(b: Build, x: jax.Array, size: Count = 2) -> jax.Array:
     """Applies LeNet's subsampling layer without its squashing function."""
     return layers.Subsample(size, b.net.dtype, name=b.name("subsample"))(x)
 
@@ -130,7 +132,7 @@ def mean(b: Build, x: jax.Array) -> jax.Array:
 
 
 def inception(
-    b: Build, x: jax.Array, n1: int, reduce3: int, n3: int, reduce5: int, n5: int, projected: int
+    b: Build, x: jax.Array, n1: Natural, reduce3: Natural, n3: Natural, reduce5: Natural, n5: Natural, projected: Natural
 ) -> jax.Array:  # fmt: skip
     """Applies the Inception module of Szegedy et al. 2014, figure 2b; arguments are a row of its table 1.
 
@@ -148,7 +150,7 @@ def inception(
     return jnp.concatenate(branches, axis=-1)
 
 
-def head(b: Build, x: jax.Array, maps: int, units: int) -> jax.Array:
+def head(b: Build, x: jax.Array, maps: Count, units: Count) -> jax.Array:
     """Adds an auxiliary classifier (Szegedy et al. 2014) in training; returns its input unchanged."""
     name = b.name("head")
     if b.train or b.net.is_initializing():
@@ -160,46 +162,52 @@ def head(b: Build, x: jax.Array, maps: int, units: int) -> jax.Array:
     return x
 
 
-def hog(b: Build, x: jax.Array, cell: int = 4) -> jax.Array:
+def hog(b: Build, x: jax.Array, cell: Count = 4) -> jax.Array:
     """Computes histograms of oriented gradients from pixels in [0, 1]."""
     return layers.HOG(cell, name=b.name("hog"))(x)
 
 
-def sift(b: Build, x: jax.Array, stride: int = 2) -> jax.Array:
+def sift(b: Build, x: jax.Array, stride: Count = 2) -> jax.Array:
     """Computes SIFT descriptors of 16 x 16 patches from pixels in [0, 1]."""
     return layers.SIFT(stride, name=b.name("sift"))(x)
 
 
-def codebook(b: Build, x: jax.Array, words: int) -> jax.Array:
+def codebook(b: Build, x: jax.Array, words: Count) -> jax.Array:
     """Assigns each position to the nearest of `words` visual words; loss=svm fits the words by k-means."""
     return layers.Codebook(words, name=b.name("codebook"))(x)
 
 
-def pyramid(b: Build, x: jax.Array, levels: int = 3) -> jax.Array:
+def pyramid(b: Build, x: jax.Array, levels: Count = 3) -> jax.Array:
     """Computes histograms of visual words over 1, 2 x 2, 4 x 4, ... image regions."""
     return layers.Pyramid(levels, name=b.name("pyramid"))(x)
 
 
-def pca(b: Build, x: jax.Array, components: int) -> jax.Array:
+def pca(b: Build, x: jax.Array, components: Count) -> jax.Array:
     """Projects on principal components of the training set; a loss of CLOSED_FORM fits them, and what follows here."""
     return layers.PCA(components, name=b.name("pca"))(x)
 
 
 def products(b: Build, x: jax.Array) -> jax.Array:
-    """Computes the products of all pairs of features, squares included: [n, d] to [n, d (d + 1) / 2]."""
+    """Computes the products of all pairs of the d inputs, squares included: [n, ...] to [n, d (d + 1) / 2].
+
+    LeCun et al. 1998, III.C.3: "a module that computes all products of pairs of input variables".
+    """
+    x = x.reshape(x.shape[0], -1)
     first, second = np.triu_indices(x.shape[1])
     return x[:, first] * x[:, second]
 
 
-def gaussians(b: Build, x: jax.Array, units: int) -> jax.Array:
+def gaussians(b: Build, x: jax.Array, units: Count) -> jax.Array:
     """Applies Gaussian units whose centres are found by k-means, an equal number for each class."""
+    if units < b.net.num_classes:
+        raise ValueError(f"units is {units}: it must be at least the {b.net.num_classes} classes")
     return layers.Gaussians(units, name=b.name("gaussians"))(x)
 
 
 # Output layers other than `out`, which need a loss of CLOSED_FORM
 
 
-def nearest(b: Build, x: jax.Array, examples: int, k: int = 3) -> jax.Array:
+def nearest(b: Build, x: jax.Array, examples: Count, k: Count = 3) -> jax.Array:
     """Classifies by the k nearest of the training images; `examples` is the most that there may be."""
     return layers.Nearest(examples, k, b.net.num_classes, name="nearest")(x)
 
@@ -209,13 +217,13 @@ def pairs(b: Build, x: jax.Array) -> jax.Array:
     return layers.Pairs(b.net.num_classes, name="pairs")(x)
 
 
-def polynomial(b: Build, x: jax.Array, examples: int) -> jax.Array:
+def polynomial(b: Build, x: jax.Array, examples: Count) -> jax.Array:
     """Classifies by support vector machines with a polynomial kernel of degree 4; `examples` as for `nearest`."""
     return layers.Polynomial(examples, b.net.num_classes, name="polynomial")(x)
 
 
 def _pool(
-    kind: str, b: Build, x: jax.Array, size: int, stride: int = 0, padding: int = 0, ceil: bool = False
+    kind: str, b: Build, x: jax.Array, size: Count, stride: Natural = 0, padding: Natural = 0, ceil: bool = False
 ) -> jax.Array:  # fmt: skip
     return Pool(kind, size, stride or size, padding, ceil, name=b.name("pool"))(x)
 
@@ -234,30 +242,9 @@ LAYERS |= {kind: functools.partial(_pool, kind) for kind in ("max", "average", "
 LAYERS |= {name: functools.partial(_activate, function) for name, function in ACTIVATIONS.items()}
 
 
-# Initial weights; biases are 0 --------------------------------------------------------------------------------------
-
-
-def he(scale: float = 1.0) -> Init:
-    """Returns He's initialiser times `scale`."""
-    return lambda *args: scale * layers.he_normal()(*args)
-
-
-INITS: dict[str, Callable[..., Init]] = {
-    "he": he, "normal": layers.normal, "glorot": layers.glorot, "caffe": layers.caffe_xavier,
-    "lecun": layers.uniform_fan_in, "lecun_root": layers.uniform_root_fan_in,
-}  # fmt: skip
-
-
-def initialiser(text: str) -> Init:
-    """Parses 'he(0.3)', 'normal(0.01)', 'glorot', 'caffe', 'lecun(2.4)' or 'lecun_root(2.4)'.
-
-    Raises:
-        UsageError: the text is none of these.
-    """
-    calls = op_string.parse(text, INITS)
-    if len(calls) != 1:
-        raise UsageError(f"init_weights '{text}': give one of {', '.join(INITS)}")
-    return calls[0]()
+# Words whose input has to be maps, [n, h, w, channels]; the others take vectors too.
+OF_MAPS = ("conv", "local", "lcn", "border", "subsample", "mean", "inception", "head", "hog", "sift", "pyramid", "max", "average",
+           "l1", "l2")  # fmt: skip
 
 
 # The network --------------------------------------------------------------------------------------------------------
@@ -268,7 +255,7 @@ class Stack(nn.Module):
 
     Attributes:
         layers: string that defines the network.
-        init_weights: initialiser of all weights, see `initialiser`.
+        init_weights: initialiser of all weights, see `layers.initialiser`; biases are 0.
         side, channels: side and channels of the square input images.
 
     Raises:
@@ -278,8 +265,8 @@ class Stack(nn.Module):
 
     layers: str = "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|fc(64)|relu|out"
     init_weights: str = "he"
-    side: int = 28
-    channels: int = 1
+    side: Count = 28
+    channels: Count = 1
     num_classes: int = 10
     dtype: Any = jnp.float32
 
@@ -290,7 +277,7 @@ class Stack(nn.Module):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        initialiser(self.init_weights)
+        layers.initialiser(self.init_weights)
         calls = op_string.parse(self.layers, LAYERS, skip=2)
         for call in calls:
             if call.name == "dropout":
@@ -303,10 +290,15 @@ class Stack(nn.Module):
         build = Build(self, train)
         x = x.astype(self.dtype)
         for layer in op_string.parse(self.layers, LAYERS, skip=2):
+            shape = x.shape[1:]
             try:
+                if layer.name in OF_MAPS and len(shape) != 3:
+                    raise ValueError("it takes maps, [h, w, channels]")
                 x = layer(build, x)
-            except (TypeError, ValueError, ZeroDivisionError) as e:  # for example JAX's error for an empty window
-                raise UsageError(f"model.layers: {layer.name} on {x.shape[1:]}: {str(e).splitlines()[0]}") from e
+                if not x.size:
+                    raise ValueError(f"it leaves nothing, {x.shape[1:]}")
+            except MISFITS as e:
+                raise UsageError(f"model.layers: {layer.name} on {shape}: {first_line(e)}") from e
         return (x, build.heads) if train and build.heads else x
 
 

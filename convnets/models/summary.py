@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from convnets import layers
+from convnets.errors import UsageError, first_line
+from convnets.models.options import MISFITS
 
 
 class LayerSummary(NamedTuple):
@@ -82,6 +84,9 @@ class Trace(NamedTuple):
     input_shape: tuple[int, int, int]
 
 
+# Layers whose units see the whole map.
+WHOLE = (layers.Dense, layers.Pyramid, layers.PCA, layers.Gaussians, layers.Nearest, layers.Pairs, layers.Polynomial)
+
 LAYER = core.Primitive("layer")  # marks a layer in the traced program: (output, input) -> output
 LAYER.def_abstract_eval(lambda y, x: y)
 
@@ -102,6 +107,26 @@ def intercept_layers(visit: Callable[[nn.Module, jax.Array, jax.Array], jax.Arra
 
     with nn.intercept_methods(intercept):
         yield
+
+
+@contextlib.contextmanager
+def explain_misfits() -> Iterator[None]:
+    """Context manager that turns the error of a layer that does not fit its input into a UsageError that names it."""
+    where: list[str] = []
+
+    def intercept(call, args, kwargs, context):
+        try:
+            return call(*args, **kwargs)
+        except MISFITS:
+            if is_layer(context.module) and not where:
+                where.append(f"{'/'.join(context.module.path)} on {args[0].shape[1:]}")
+            raise
+
+    try:
+        with nn.intercept_methods(intercept):
+            yield
+    except MISFITS as e:
+        raise UsageError(": ".join(["model", *where, first_line(e)])) from e
 
 
 def capture(model: nn.Module, variables: Any, images: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
@@ -129,7 +154,7 @@ def trace_layers(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
         return LAYER.bind(y, x)
 
     def program(x):
-        with intercept_layers(visit):
+        with intercept_layers(visit), explain_misfits():
             return model.init_with_output(jax.random.key(0), x, train=False)[0]
 
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
@@ -179,8 +204,8 @@ def _multiply_adds(layer: TracedLayer) -> int:
     if isinstance(module, layers.RBF):
         return module.codes.size
     uses = 1 if isinstance(module, layers.LocallyConnected) else math.prod(layer.output[:-1])  # uses per weight
-    kernel = weights.get("kernel", weights.get("a"))  # S-cells name their kernel `a`, as in the paper
-    return math.prod(kernel.shape) * uses if kernel is not None else 0
+    # S-cells name their kernel `a`, as in the paper; the polynomial's `weights` are of its kernel's outputs.
+    return uses * sum(math.prod(weights[name].shape) for name in ("kernel", "a", "weights") if name in weights)
 
 
 def _pooling_operations(layer: TracedLayer) -> int:
@@ -207,7 +232,7 @@ def _fields(trace: Trace) -> list[Field]:
 
 def _through(layer: TracedLayer, field: Field) -> Field:
     module, (size, start, jump, side) = layer.module, field
-    if isinstance(module, layers.Dense | layers.Pyramid) and len(layer.output) == 1:  # sees the whole map
+    if isinstance(module, WHOLE) and len(layer.output) == 1:
         return Field(size + (side - 1) * jump, start, jump * side, 1)
     window = _window(module)
     stride = getattr(module, "stride", window if isinstance(module, layers.Subsample) else 1)

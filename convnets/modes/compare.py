@@ -9,7 +9,7 @@ from typing import Any
 
 from convnets.config import tabulate_differences
 from convnets.errors import UsageError
-from convnets.modes.output import CONSOLE, make_table
+from convnets.modes.output import CONSOLE, make_table, short_names
 from convnets.runtime import drawing, files, provenance
 
 
@@ -23,8 +23,7 @@ def compare(members: Sequence[Path], out: Path) -> None:
     members = list(dict.fromkeys(members))
     if len(members) < 2:
         raise UsageError(f"--workdirs names {members[0]} alone; give two runs or more")
-    names = [m.name for m in members] if len({m.name for m in members}) == len(members) else list(map(str, members))
-    names = [files.escape_unprintable(name) for name in names]
+    names = short_names(members)
     differ = tabulate_differences([files.read_json(m / "config.json") for m in members])
     table = make_table("config", *names)
     for key, values in differ.items():

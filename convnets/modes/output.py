@@ -1,12 +1,15 @@
 """Terminal output of the modes."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
+
+from convnets.runtime import files
 
 # Without a terminal there is no width to measure; 200 columns leave tables as wide as they need to be.
 # Names are no markup. In a notebook, `convnets.summary` is text too.
@@ -25,6 +28,12 @@ def make_table(*columns: str, **options: Any) -> Table:
     """Returns a table that fits the terminal: what is too long is folded, never cut."""
     narrow = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "show_edge": False} if is_narrow() else {}
     return Table(*(Column(name, overflow="fold") for name in columns), **{**narrow, **options})
+
+
+def short_names(runs: Sequence[Path]) -> list[str]:
+    """Returns the names of the folders of runs, or their paths if two have the same name."""
+    names = [run.name for run in runs] if len({run.name for run in runs}) == len(runs) else list(map(str, runs))
+    return [files.escape_unprintable(name) for name in names]
 
 
 def print_results(*results: dict[str, Any]) -> None:

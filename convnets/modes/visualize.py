@@ -26,6 +26,7 @@ from convnets.errors import UsageError
 from convnets.losses import NO_PROBABILITIES
 from convnets.models.summary import LayerSummary, capture, summarize
 from convnets.modes import evaluate
+from convnets.modes.output import short_names
 from convnets.op_string import Call
 from convnets.runtime import drawing, files, provenance
 from convnets.training.network import load_facts, open_network, open_test_split
@@ -92,8 +93,7 @@ def compare(members: Sequence[Path], overrides: list[str], out: Path) -> None:
 
     A run in a read-only folder is drawn into OUT/NUMBER-NAME.
     """
-    names = [m.name for m in members] if len({m.name for m in members}) == len(members) else list(map(str, members))
-    names = [files.escape_unprintable(name) for name in names]
+    names = short_names(members)
     configs = [evaluate.member(workdir, overrides) for workdir in members]
     drawn = [None if os.access(m, os.W_OK) else out / f"{n}-{m.name}" for n, m in enumerate(members)]
     found = [visualize(c, m, "", [], False, to) for c, m, to in zip(configs, members, drawn, strict=True)]

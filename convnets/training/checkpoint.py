@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from convnets.errors import CheckpointError
+from convnets.errors import CheckpointError, first_line
 from convnets.runtime import distributed
 from convnets.runtime.arrays import list_differences, name_leaves, show_differences
 from convnets.runtime.files import room
@@ -156,7 +156,7 @@ def _reason(e: BaseException) -> str:
     """Returns the first line of the message of the exception's root cause."""
     while cause := e.__cause__ or (None if e.__suppress_context__ else e.__context__):
         e = cause
-    return (str(e).strip().splitlines() or [type(e).__name__])[0].partition(" [tensorstore_spec")[0][:300]
+    return first_line(e).partition(" [tensorstore_spec")[0][:300]
 
 
 def unflatten(arrays: dict[str, np.ndarray], target: TrainState, where: str) -> TrainState:

@@ -15,6 +15,7 @@ from convnets.runtime import distributed, parallel
 from convnets.training import intervals, train_step
 from convnets.training.network import load_initial, split_problems
 from convnets.training.optimizer import make_recipe
+from convnets.training.state import check_network
 
 
 class Components:
@@ -39,7 +40,10 @@ class Components:
     def __init__(self, config: ConfigDict, resumes: bool = False, picked: np.ndarray | None = None):
         self.config, self.picked = config, picked
         self.model = models.create(**config.model)
-        self.initial = None if resumes else load_initial(config, self.model)  # before the data are decoded or measured
+        self.initial = None
+        if not resumes:  # before the data are decoded or measured
+            check_network(self.model)
+            self.initial = load_initial(config, self.model)
         self.train_split, self.test_split = distributed.main_first(lambda: dataset.load_splits(**config.data))
         self._check()
         self.batch_size = config.train.batch_size

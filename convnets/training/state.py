@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from convnets.models.summary import explain_misfits
+
 
 class TrainState(flax.struct.PyTreeNode):
     """The training state; all leaves are arrays.
@@ -48,9 +50,19 @@ def create_state(
     return jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})()
 
 
+def check_network(model: nn.Module) -> None:
+    """Raises UsageError if a layer of the network does not fit its input; traces the network, and computes nothing."""
+    jax.eval_shape(functools.partial(initial_state, model, optax.identity(), model.input_shape, 0))
+
+
 def initial_state(model, optimizer, input_shape, seed, average=False) -> TrainState:
-    """Builds the state for `create_state`, which compiles this function; also works with `jax.eval_shape`."""
-    variables = model.init(jax.random.key(seed), jnp.zeros((1, *input_shape)), train=False)
+    """Builds the state for `create_state`, which compiles this function; also works with `jax.eval_shape`.
+
+    Raises:
+        UsageError: a layer does not fit its input.
+    """
+    with explain_misfits():
+        variables = model.init(jax.random.key(seed), jnp.zeros((1, *input_shape)), train=False)
     params = variables["params"]
     return TrainState(
         step=jnp.int32(0),

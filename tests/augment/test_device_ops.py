@@ -194,7 +194,7 @@ def test_random_operations_depend_on_the_example_alone(text):
 
 @pytest.mark.parametrize("text, message", [
     ("crop(7)", "crop.7.: the image is only 6 x 6"),
-    ("center(0)", "center.0.: the image"),
+    ("center(0)", "n must be int of at least 1, not 0"),
     ("five_crop(9)", "five_crop.9.: the image is only"),
     ("center(4)|subtract_mean", "subtract_mean: the mean image is 6 x 6 x 3"),
     ("pad(1)|subtract_mean('center')", "subtract_mean: the mean image is 6 x 6 x 3, here the image is 8 x 8"),

@@ -112,6 +112,11 @@ def test_eager_and_compiled_agree():
         ("decode|pad('2')", "n must be int"),
         ("decode|value_range(0, 1)|standardize", "put it in front of 'value_range', or give it numbers"),
         ("decode|standardize|subtract_mean", "'subtract_mean' takes statistics of pixels from 0 to 255"),
+        ("decode|pad(-3)", "n must be int of at least 0, not -3"),
+        ("decode|pad_crop(-3)", "n must be int of at least 0, not -3"),
+        ("decode|resize(0)", "n must be int of at least 1, not 0"),
+        ("decode|standardize(0.5, 0.5)", r"mean must be \(float, ...\), not 0.5"),
+        ("decode|standardize((0.5,), 0.5)", r"std must be \(float, ...\), not 0.5"),
     ],
 )
 def test_wrong_strings_are_explained(text, message):

@@ -102,6 +102,7 @@ COLOUR, CROP = "subtract_mean('colour')", "center(24)"
             "decode|resize_short(40)|crop_to_multiple(32)",
             "data.test_ops has 'crop_to_multiple', which is for evaluate.protocol",
         ),
+        ("ten_crop(average=[3])", CIFAR, "average must be str, not [3]"),
         ("multi_scale", CIFAR, "give the shorter sides"),
         ("multi_crop", CIFAR, "give the shorter sides"),
         ("multi_scale(24.5)", CIFAR, "sizes must be int"),

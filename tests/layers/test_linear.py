@@ -317,8 +317,23 @@ def test_a_ghost_batch_is_a_batch_of_its_own(size):
                     for f in (batch_norm, by_hand))  # fmt: skip
     for found, wanted in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         close(np.asarray(found), wanted, 1e-3)
-    with pytest.raises(UsageError, match="ghost_batch is 4: it must divide the 6 examples of a device"):
-        BatchNorm(ghost_batch=4).init(jax.random.key(0), jnp.asarray(x), train=True)
+    for wrong in (4, -1):
+        with pytest.raises(
+            UsageError, match=f"ghost_batch is {wrong}: it must be 0, or divide the 6 examples of a device"
+        ):
+            BatchNorm(ghost_batch=wrong).init(jax.random.key(0), jnp.asarray(x), train=True)
+
+
+def test_a_bias_is_one_of_three():
+    for bias, shape in (("map", (3,)), ("unit", (4, 4, 3))):
+        assert (
+            jax.eval_shape(Conv(3, 3, bias=bias).init, jax.random.key(0), jnp.zeros((1, 6, 6, 2)))["params"][
+                "bias"
+            ].shape
+            == shape
+        )
+    with pytest.raises(ValueError, match="bias is 'maps': it must be map, unit or none"):
+        Conv(3, 3, bias="maps").init(jax.random.key(0), jnp.zeros((1, 6, 6, 2)))
 
 
 def test_batch_norm_couples_the_examples_of_a_batch():

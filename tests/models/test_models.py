@@ -8,6 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from convnets import models
@@ -17,6 +18,7 @@ from convnets.models import MODELS
 from convnets.models.graph import build_graph, count_depth
 from convnets.models.paper_costs import STATED
 from convnets.models.summary import sum_costs, summarize, summarize_trace, trace_layers
+from convnets.training.state import create_state
 from tests.analysis.test_graph_layout import assert_clear
 from tests.conftest import ROOT, filled
 
@@ -187,6 +189,34 @@ def test_width_multiplies_maps_and_units():
 def test_wrong_options_of_cuda_convnet_are_explained(option):
     with pytest.raises(UsageError, match="'tenh'"):
         shapes(models.create("cuda_convnet_11pct", 10, "float32", **{option: "tenh"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [("cuda_convnet_13pct", {"pool_size": 0}, "pool_size must be int of at least 1, not 0"),
+     ("resnet20_cifar", {"maps": 0}, "maps must be int of at least 1, not 0"),
+     ("resnet50", {"ghost_batch": -1}, "ghost_batch must be int of at least 0, not -1"),
+     ("alexnet", {"groups": 0}, "groups must be int of at least 1, not 0"),
+     ("alexnet", {"lrn": 3}, "lrn must be str, not 3"), ("googlenet_main", {"separable": "yes"}, "separable must be bool"),
+     ("lenet5", {"num_classes": 5}, "lenet5 has codes for 10 classes, not 5"),
+     ("lenet1", {"num_classes": 0}, "num_classes must be int of at least 1, not 0")],
+)  # fmt: skip
+def test_wrong_values_of_options_are_explained_at_once(name, options, message):
+    with pytest.raises(UsageError, match=message):
+        models.create(**{"name": name, "num_classes": 10, "dtype": "float32", **options})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [("cuda_convnet_13pct", {"pool_size": 40}, "pool1 on (24, 24, 64): a window of 40 pixels does not fit on 24 pixels"),
+     ("alexnet", {"groups": 3}, "conv2 on (27, 27, 96): groups is 3: it must divide the 96 maps below and the 256 maps")],
+)  # fmt: skip
+def test_a_layer_that_does_not_fit_its_input_is_named(name, options, message):
+    model = models.create(name, 10, "float32", **options)
+    for trace in (summarize, lambda model, shape: create_state(model, optax.identity(), shape, 0)):
+        with pytest.raises(UsageError) as e:
+            trace(model, model.input_shape)
+        assert str(e.value).startswith(f"model: {message}") and "\n" not in str(e.value)
 
 
 def test_wrong_names_are_explained():

@@ -179,11 +179,46 @@ def test_a_head_works_in_training_only_and_begins_with_the_network():
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"layers": "konv(3, 3)|out"}, "did you mean 'conv'"), ({"layers": "conv(3)|out"}, "kernel"),
-     ({"layers": "fc(3)"}, "one 'out'"), ({"init_weights": "hee"}, "did you mean 'he'"), ({"init_weights": ""}, "give one of")],
+     ({"layers": "fc(3)"}, "one 'out'"), ({"layers": "conv(0, 3)|out"}, "maps must be int of at least 1, not 0"),
+     ({"layers": "conv(3, 3, bias='maps')|out"}, "bias must be 'map' or 'unit' or 'none', not 'maps'"),
+     ({"layers": "conv(3, 3, padding=(1, 1))|out"}, r"padding must be int or \(\(int, int\), \(int, int\)\), not \(1, 1\)"),
+     ({"layers": "max(2, -1)|out"}, "stride must be int of at least 0"), ({"init_weights": "glorot(5)"}, "glorot"),
+     ({"init_weights": "glorot(5)"}, "it takes glorot"), ({"side": 0}, "side must be int of at least 1"),
+     ({"init_weights": "hee"}, "did you mean 'he'"), ({"init_weights": ""}, "give one of")],
 )  # fmt: skip
 def test_wrong_lines_are_explained_at_once(options, message):
     with pytest.raises(UsageError, match=message):
         models.create("stack", 10, "float32", **options)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("fc(64)|conv(8, 3)|out", "conv on (64,): it takes maps, [h, w, channels]"),
+     ("fc(10)|mean|out", "mean on (10,): it takes maps, [h, w, channels]"),
+     ("fc(10)|max(2)|out", "max on (10,): it takes maps, [h, w, channels]"),
+     ("conv(8, 9)|conv(8, 9)|out", "conv on (6, 6, 8): a window of 9 pixels does not fit on 6 pixels padded by 0 and 0"),
+     ("max(40)|out", "max on (14, 14, 1): a window of 40 pixels does not fit on 14 pixels padded by 0 and 0"),
+     ("conv(6, 3, groups=4)|out", "conv on (14, 14, 1): groups is 4: it must divide the 1 maps below and the 6 maps"),
+     ("pca(200)|out", "pca on (14, 14, 1): components is 200: it must be at most the 196 inputs"),
+     ("gaussians(5)|out", "gaussians on (14, 14, 1): units is 5: it must be at least the 10 classes"),
+     ("hog(20)|out", "hog on (14, 14, 1): it leaves nothing, ("),
+     ("nearest(2)", "nearest on (14, 14, 1): k is 3: it must be at most the 2 examples")],
+)  # fmt: skip
+def test_a_layer_that_does_not_fit_its_input_is_explained(line, message):
+    with pytest.raises(UsageError) as e:
+        rows(create(line, (14, 14, 1)))
+    assert str(e.value).startswith(f"model.layers: {message}") and "\n" not in str(e.value)
+
+
+def test_products_are_of_all_pairs_of_inputs():
+    """LeCun et al. 1998, III.C.3: "a module that computes all products of pairs of input variables"."""
+    x = jax.random.normal(jax.random.key(0), (2, 2, 3, 1))
+    model = models.create("stack", 10, "float32", layers="products|out", side=3, channels=1)
+    kernel = jax.eval_shape(model.init, jax.random.key(0), x)["params"]["out"]["kernel"]
+    assert kernel.shape == (6 * 7 // 2, 10)
+    found = np.asarray(sequential.products(None, x))
+    flat = np.asarray(x).reshape(2, 6)
+    np.testing.assert_array_equal(found[:, :8], np.concatenate([flat[:, :1] * flat, flat[:, 1:2] * flat[:, 1:3]], 1))
 
 
 @pytest.mark.parametrize("name", sequential.NETS)

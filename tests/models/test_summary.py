@@ -63,6 +63,22 @@ def test_receptive_field_is_where_the_gradient_reaches(layer):
     assert (seen.max(0) - seen.min(0) + 1).tolist() == [size, size]
 
 
+@pytest.mark.parametrize(
+    ("line", "last"),
+    [("pca(4)|products|out", "out"), ("gaussians(10)|out", "out"), ("nearest(20)", "nearest"), ("pairs", "pairs"),
+     ("polynomial(20)", "polynomial")],
+)  # fmt: skip
+def test_classical_layers_see_the_whole_image(line, last):
+    found = rows(models.create("stack", 10, "float32", layers=line, side=8), (8, 8, 1))
+    assert {name: (r.receptive_field, r.start) for name, r in found.items()} == dict.fromkeys(found, (8, 0))
+    assert last in found
+
+
+def test_the_multiply_adds_of_a_polynomial_count_the_kernel_and_its_weights():
+    found = rows(models.create("stack", 10, "float32", layers="polynomial(20)", side=8), (8, 8, 1))
+    assert found["polynomial"].multiply_adds == 64 * 20 + 20 * 10
+
+
 def test_where_a_receptive_field_lies():
     found = rows(Branches(), (16, 16, 3))
     assert {k: r.start for k, r in found.items()} == {

@@ -72,6 +72,20 @@ def test_guesses_are_written_and_then_drawn(suffix, pictures, tmp_path, capsys, 
     assert last == f"warning: {tmp_path / 'guesses.png'} could not be drawn: OSError: no room" and output.exists()
 
 
+def test_images_of_a_data_set_with_an_opacity_are_read_with_theirs(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 4), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(pixels[..., :3]).save(tmp_path / "opaque.png")
+    facts = {"image_shape": (8, 8, 4), "dark_background": False}
+    found = image_files.read([tmp_path / "a.png", pixels, tmp_path / "opaque.png"], facts, "decode", invert=False)
+    opaque = np.concatenate([pixels[..., :3], np.full((8, 8, 1), 255, np.uint8)], axis=-1)
+    np.testing.assert_array_equal(found, [pixels, pixels, opaque])
+    (found,) = image_files.read([pixels], facts, "decode", invert=True)
+    np.testing.assert_array_equal(found, np.concatenate([255 - pixels[..., :3], pixels[..., 3:]], axis=-1))
+    with pytest.raises(UsageError, match=r"an image is uint8 \[height, width, 1 or 3\], this one uint8 \[8, 8, 4\]"):
+        image_files.read([pixels], facts | {"image_shape": (8, 8, 3)}, "decode", invert=False)
+
+
 def test_damaged_images_cost_no_guess_of_another(pictures, tmp_path, capsys):
     names = [str(tmp_path / f"{i}.png") for i in range(3)]
     for i, name in enumerate(names):

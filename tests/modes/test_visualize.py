@@ -78,6 +78,18 @@ def test_figures_of_one_run_are_the_same_file(tmp_path):
     assert jax.tree.leaves(visualize._short({"a": [1.23456789, 7, "b"]})) == [1.23457, 7, "b"]
 
 
+def test_every_run_has_a_line_of_its_own(tmp_path, monkeypatch):
+    from convnets.analysis import network_plots
+
+    seen = []
+    monkeypatch.setattr(network_plots, "save_figure", lambda figure, path: seen.append(figure))
+    line = {"layer": "a", "norm": "", "mean": [0.0], "std": [1.0], "raw": [1.0], "dead": 0.0}
+    network_plots.plot_statistics({f"run{n}": [line] * 2 for n in range(24)}, tmp_path / "a.png", "title")
+    drawn = [v for v in seen[0].axes[2].lines if str(v.get_label()).startswith("run")]
+    assert [v.get_label() for v in drawn] == [f"run{n}" for n in range(24)]
+    assert len({(v.get_color(), v.get_linestyle()) for v in drawn}) == 24
+
+
 def test_runs_in_read_only_folders_are_drawn_elsewhere(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(visualize.evaluate, "member", lambda workdir, overrides: None)

@@ -11,10 +11,11 @@ import pytest
 from configs import base
 from convnets import models
 from convnets.config import load_config
-from convnets.errors import CheckpointError
+from convnets.errors import CheckpointError, UsageError
 from convnets.models.pretrained import weights
 from convnets.training import network
 from convnets.training.checkpoint import Checkpoints
+from convnets.training.components import Components
 from convnets.training.network import open_network
 from convnets.training.state import create_state
 from tests.conftest import ROOT, filled
@@ -97,3 +98,10 @@ def test_a_run_and_an_export_of_an_earlier_version_give_the_same_error(file, tmp
     assert result["top1_error"] == recorded["top1_error"] and result["loss"] == pytest.approx(
         recorded["loss"], rel=1e-5
     )
+
+
+def test_a_layer_that_does_not_fit_its_input_is_named_before_data_are_read(monkeypatch):
+    config, _ = load_config(ROOT / "configs/ablation.py:13pct", ["--config.model.pool_size=40"])
+    monkeypatch.setattr(network.dataset, "load_splits", None)
+    with pytest.raises(UsageError, match=r"^model: pool1 on \(24, 24, 64\): a window of 40 pixels does not fit"):
+        Components(config)
