@@ -52,6 +52,10 @@ def test_a_run_is_tested_as_it_was_and_nothing_is_written(scratch):
     assert sorted((p, p.stat().st_mtime_ns) for p in GOLDEN.rglob("*")) == before
 
 
+def test_a_run_says_what_it_is():
+    assert repr(convnets.open_run(GOLDEN)).startswith("TrainedRun(stack on digits, ")
+
+
 def test_a_summary_is_the_table_of_describe():
     text = str(convnets.summary(convnets.create("lenet5", classes=10)))
     assert "10 x 10 x 16" in text and "60,000" in text and "326,520" in text

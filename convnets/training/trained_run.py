@@ -37,6 +37,9 @@ class TrainedRun:
         self._ops = image_files.operations(config.data.test_ops, folder)
         self._apply = jax.jit(self.model.apply)
 
+    def __repr__(self) -> str:
+        return f"TrainedRun({self.config.model.name} on {self.facts['name'] or self.config.data.name}, {self.file or self.folder})"
+
     def predict(self, images: Sequence[str | Path] | np.ndarray, invert: bool = False) -> np.ndarray:
         """Returns the probabilities of the classes, float32 [n, classes]; outputs if `has_probabilities` is False.
 
