@@ -72,7 +72,8 @@ def load_facts(workdir: Path, model: nn.Module, split: dataset.Split | None = No
     kept, notes = workdir / "manifest.json", weights.read_notes(file) if file else {}
     if "dataset" in notes:
         return facts | json.loads(notes["dataset"])
-    return facts | (files.read_json(kept)["dataset"] if kept.exists() else {})
+    is_run = kept.exists() and (workdir / "config.json").exists()  # the folder of a weights file may hold anything
+    return facts | (files.read_json(kept)["dataset"] if is_run else {})
 
 
 def load_initial(config: ConfigDict, model: nn.Module) -> dict[str, Any] | None:
