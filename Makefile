@@ -13,8 +13,9 @@ PYTHON ?= $(call newest,3.13 3.12 3.11)
 INSTALL := python -m pip install --quiet --disable-pip-version-check --no-compile --editable
 unexport PYTHONDONTWRITEBYTECODE
 
-# A process of tests for each core, up to four, of some 3 GB each.
-PARALLEL := --numprocesses auto --maxprocesses 4
+# A process of tests for each core, up to four, of some 3 GB each; WORKERS=... overrides.
+WORKERS  := auto
+PARALLEL := --numprocesses $(WORKERS) --maxprocesses 4
 # Tests of a file share what they set up; the longest files begin (tests/conftest.py).
 BY_FILE := --dist loadfile --no-loadscope-reorder
 

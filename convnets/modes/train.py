@@ -90,26 +90,23 @@ def compare(config: ConfigDict, workdir: Path, allow_config_change: bool, restar
                 f"{workdir} holds a run of another config ({'; '.join(differ)}); take another --workdir, or resume it"
                 " with --allow_config_change"
             )
-        if differ and (workdir / "result.json").exists():
-            _check_left(config, workdir, differ)
-            (workdir / "result.json").unlink()
+        if differ:
+            _check_left(config, workdir, differ, Checkpoints(workdir / "checkpoints").steps())
+            (workdir / "result.json").unlink(missing_ok=True)
 
 
-def _check_left(config: ConfigDict, workdir: Path, differ: Sequence[str]) -> None:
-    """Raises UsageError if a changed recipe leaves a finished run no step to train: its result would be of another recipe."""
+def _check_left(config: ConfigDict, workdir: Path, differ: Sequence[str], steps: Sequence[int]) -> None:
+    """Raises UsageError if a changed recipe has no step left to train: its result would be of the former recipe."""
     from convnets.training import intervals
-    from convnets.training.checkpoint import Checkpoints
 
-    recipe = [
-        line for line in differ if not line.startswith(("evaluate.", "checkpoint.", "data.test", "data.data_dir"))
-    ]
+    others = ("evaluate.", "checkpoint.", "data.test", "data.data_dir")
+    recipe = [line for line in differ if not line.startswith(others)]
+    if not (recipe and steps and (workdir / "manifest.json").exists()):
+        return
     images = files.read_json(workdir / "manifest.json")["dataset"]["num_examples"]
-    total, last = (
-        intervals.count_steps(config.train.epochs, images, config.train.batch_size),
-        Checkpoints(workdir / "checkpoints").steps()[-1],
-    )
-    if recipe and last >= total:
-        raise UsageError(f"{workdir} is complete at step {last:,}, and with the changed config ({'; '.join(recipe)}) it ends at"
+    total = intervals.count_steps(config.train.epochs, images, config.train.batch_size)
+    if steps[-1] >= total:
+        raise UsageError(f"{workdir} is at step {steps[-1]:,}, and with the changed config ({'; '.join(recipe)}) it ends at"
                          f" step {total:,}: nothing is left to train; take another --workdir, or more train.epochs")  # fmt: skip
 
 

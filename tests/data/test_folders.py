@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import lenet
 from convnets import models
 from convnets.data import dataset, sampler, sources
 from convnets.errors import DataError
@@ -136,7 +137,7 @@ def test_grey_images_train_a_network_of_one_channel(tmp_path):
     for split in ("train", "test"):
         (tmp_path / split / "a").mkdir(parents=True)
         Image.fromarray(grey).save(tmp_path / split / "a" / "x.png")
-    config = __import__("configs.lenet", fromlist=["get_config"]).get_config("mnist")
+    config = lenet.get_config("modern")
     config.model.num_classes = 1
     model = models.create(**config.model)
     for grey_op, loader in (("", "resident"), ("|grey", "resident"), ("|grey", "stream")):

@@ -101,7 +101,7 @@ def test_a_finished_run_does_not_become_a_run_of_another_recipe(tmp_path):
     (tmp_path / "manifest.json").write_text('{"dataset": {"num_examples": 320}}')
     files.write_json(tmp_path / "config.json", config.to_dict())
     config.train.epochs, config.optim.lr = 30 * config.train.batch_size / 320, 0.9
-    with pytest.raises(UsageError, match=r"is complete at step 30, and with the changed config .*optim.lr: .* -> 0.9"):
+    with pytest.raises(UsageError, match=r"is at step 30, and with the changed config .*optim.lr: .* -> 0.9"):
         train.compare(config, tmp_path, True, False)
     assert train.read_result(tmp_path) == {"top1_error": 1.0}
     config.train.epochs *= 2
