@@ -91,7 +91,8 @@ def pool(
     if any(max(edge) >= side for edge, side in zip(padding, size, strict=True)):
         raise ValueError(f"padding {padding} must be smaller than the pooling window {size}")
     outs, edges = windows(x.shape, size, stride, padding, ceil)
-    if x.dtype == jnp.bfloat16 and cpu_kernels.on_cpu():  # its bfloat16 gradients are slow (`make bench-kernels`)
+    # Sums are in float32. CPUs also take maxima there: their bfloat16 gradients are slow (`make bench-kernels`).
+    if x.dtype == jnp.bfloat16 and (kind != "max" or cpu_kernels.on_cpu()):
         return _pool(x.astype(jnp.float32), kind, size, stride, padding, outs, edges, count_include_pad).astype(x.dtype)
     return _pool(x, kind, size, stride, padding, outs, edges, count_include_pad)
 

@@ -23,6 +23,7 @@ from convnets.layers import (
     LocallyConnected,
     Pool,
     Subsample,
+    cpu_kernels,
     initializers,
     pool,
 )
@@ -471,6 +472,18 @@ def test_the_example_of_the_lecture():
     # The lecture gives 4 as the lower left average, which needs a 4 instead of the 3: (1 + 4 + 5 + 6) / 4.
     average = Pool("average", 2, 2).apply({}, jnp.asarray(SLIDE).at[0, 2, 1, 0].set(4))
     close(np.asarray(average)[0, :, :, 0], np.array([[3.75, 1.25], [4, 2]]))
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+@pytest.mark.parametrize("kind", ["average", "l1", "l2"])
+def test_pooling_sums_in_float32(kind, platform):
+    """A sum of bfloat16 numbers in bfloat16 stops growing: 256 + 1 is 256."""
+    x = np.abs(data(1, 16, 16, 8)).astype(jnp.bfloat16)
+    with cpu_kernels.compile_for(platform):
+        found = jax.jit(lambda x: pool(x, kind, 16, 1))(x)
+    exact = pool(x.astype(np.float32), kind, 16, 1)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(found, np.float32), exact, rtol=2**-8)
 
 
 def test_pool_layer_hands_on_its_options():
