@@ -20,7 +20,7 @@ def digits(kind: str, depth: int, shortcut: str) -> Row:
 
 
 EXPERIMENT = Experiment(
-    "Residual against plain networks", "train_loss", source="He et al. 2015, section 4.2 and figure 6", x="layers",
+    "Residual against plain networks", "train_loss", source="He et al. 2015, section 4.2", x="layers",
     cpu=Scale(
         rows=[digits(kind, depth, shortcut) for kind, shortcut in (("plain", "none"), ("residual", "A")) for depth in (20, 44)],
         claims=[
