@@ -1,8 +1,10 @@
 """--mode=predict: the most probable classes of image files."""
 
+import contextlib
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,7 +54,8 @@ def predict(
         pixels = []
         for name in names[start : start + BATCH]:
             try:
-                pixels.append(run.read([name], invert)[0])
+                with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):  # its notes
+                    pixels.append(run.read([name], invert)[0])
                 read.append(name)
             except UsageError as e:
                 problems.append(str(e))
@@ -76,14 +79,15 @@ def _report(
     for name, row in zip(names, text, strict=True):
         table.add_row(files.escape_unprintable(name), *row)
     if as_json:
-        print(format_guesses(".json", names, guesses, run.has_probabilities), end="")
+        print(format_guesses(".json", names, guesses, run.has_probabilities), end="", flush=True)
     else:
         CONSOLE.print(table)
     if not output:
         return
     path, sheet = Path(output), Path(output).with_suffix(".png")
     files.write_text(path, format_guesses(path.suffix, names, guesses, run.has_probabilities))
-    print(f"written to {path}")
+    said = sys.stderr if as_json else sys.stdout  # standard output is for the JSON alone
+    print(f"written to {path}", file=said)
     with drawing.guard(sheet):
         from convnets.analysis import run_plots
 
@@ -92,7 +96,7 @@ def _report(
         run_plots.plot_contact_sheet(
             shown, titles, sheet, f"{len(names):,} images{more}, as {run.config.model.name} sees them"
         )
-        print(f"drawn: {sheet}")
+        print(f"drawn: {sheet}", file=said)
 
 
 def best_guesses(class_names: Sequence[str], values: np.ndarray, logarithms: bool = False) -> list[tuple[str, float]]:

@@ -8,12 +8,15 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from convnets.errors import CheckpointError, UsageError
+
+LEFT = 86400  # age in seconds of a scratch folder that a killed process has left; locks of another host may be unseen
 
 
 def local_path(text: str | Path) -> Path:
@@ -130,8 +133,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     marks = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}-"  # the name itself may be too long
     for left in target.parent.glob(f"{marks}*"):
-        with contextlib.suppress(OSError), _locked(left):  # another process may be writing there
-            shutil.rmtree(left)
+        with contextlib.suppress(OSError):  # another process may be writing there, or remove it too
+            if time.time() - left.stat().st_mtime > LEFT:
+                with _locked(left, needed=True):
+                    shutil.rmtree(left)
     folder = Path(tempfile.mkdtemp(prefix=marks, dir=target.parent))
     with _locked(folder), _removed(folder):
         yield folder / target.name
@@ -156,11 +161,15 @@ def _removed(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Locks a folder; raises BlockingIOError if another process has it."""
+def _locked(folder: Path, needed: bool = False) -> Iterator[None]:
+    """Locks a folder; if the lock is needed, raises OSError where another process has it or folders have none (NFS)."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if needed:
+                raise
         yield
     finally:
         os.close(descriptor)

@@ -160,7 +160,13 @@ def test_guesses_are_in_the_order_of_the_scores_where_probabilities_vanish():
     assert predict.best_guesses("abcd", scores) == [("c", 0.0), ("b", -200.0), ("d", -250.0)]
 
 
-def test_guesses_are_printed_as_json(pictures, capsys):
-    predict.predict(evaluate.member(GOLDEN, []), GOLDEN, "", [str(pictures)], False, "", as_json=True)
-    rows = json.loads(capsys.readouterr().out)
+def test_guesses_are_printed_as_json(pictures, tmp_path, capsys):
+    light = tmp_path / "light.png"  # has a note
+    Image.fromarray(np.full((8, 8), 250, np.uint8)).save(light)
+    given, output = [str(pictures), str(light)], str(tmp_path / "a.csv")
+    predict.predict(evaluate.member(GOLDEN, []), GOLDEN, "", given, False, output, as_json=True)
+    out, err = capsys.readouterr()
+    rows = json.loads(out)
+    assert "note: " in err and "drawn: " in err and len(rows) == 5
+    rows = rows[:4]
     assert len(rows) == 4 and len(rows[0]["guesses"]) == 3

@@ -89,7 +89,8 @@ def test_what_a_killed_process_left_is_removed_but_not_what_another_writes(tmp_p
     program = "import sys, os, pathlib; from convnets.runtime import files\n" \
               "with files.atomic_path(pathlib.Path(sys.argv[1])) as scratch: scratch.write_bytes(bytes(1000)); os._exit(9)"  # fmt: skip
     assert subprocess.run([sys.executable, "-c", program, tmp_path / "cache"], check=False).returncode == 9
-    assert len(list(tmp_path.iterdir())) == 1
+    (left,) = tmp_path.iterdir()
+    os.utime(left, (0, 0))
     with files.atomic_path(tmp_path / "cache") as first, files.atomic_path(tmp_path / "cache") as second:
         assert first != second and len(list(tmp_path.iterdir())) == 2
         first.write_text("first")
@@ -105,3 +106,19 @@ def test_a_renaming_that_fails_is_not_silent(tmp_path, monkeypatch):
     with pytest.raises(PermissionError), files.atomic_path(tmp_path / "a") as scratch:
         scratch.write_text("a")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_system_without_locks_of_folders_is_written_to(tmp_path, monkeypatch):
+    """As NFS; what others left there stays, since nobody can tell who writes."""
+
+    def refuses(*_):
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(files.fcntl, "flock", refuses)
+    with files.atomic_path(tmp_path / "a") as scratch:
+        os.utime(scratch.parent, (0, 0))
+        with files.atomic_path(tmp_path / "a") as other:
+            other.write_text("other")
+        assert scratch.parent.exists()
+        scratch.write_text("a")
+    assert (tmp_path / "a").read_text() == "a"
