@@ -156,12 +156,16 @@ def plot_maps(image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], path:
     save_figure(figure, path)
 
 
-def plot_occlusion(image: np.ndarray, found: Occlusion, whole: float, path: Path, title: str, what: str) -> None:
+def plot_occlusion(
+    image: np.ndarray, found: Occlusion, whole: float, path: Path, title: str, what: str,
+    limits: tuple[float, float] | None = None,
+) -> None:  # fmt: skip
     """Plots an image beside its occlusion map: the class score for each position of the grey square.
 
     Args:
         whole: the class score of the unoccluded image.
         what: the name of the score.
+        limits: of the score, which the colours cover; None = its lowest and highest value here.
     """
     figure, axes = plt.subplots(1, 2, figsize=(6.4, 3), layout="constrained")
     _show(axes[0], to_visible(image))
@@ -171,7 +175,7 @@ def plot_occlusion(image: np.ndarray, found: Occlusion, whole: float, path: Path
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     step = (rows[-1] - rows[0]) / max(len(rows) - 1, 1) / 2
     extent = (columns[0] - step, columns[-1] + step, rows[-1] + step, rows[0] - step)
-    low, high = (0.0, 1.0) if what.startswith("probability") else (None, max(whole, float(found.values.max())))
+    low, high = limits or (float(found.values.min()), max(whole, float(found.values.max())))
     drawn = axes[1].imshow(found.values, cmap="viridis", extent=extent, vmin=low, vmax=high)
     axes[1].set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim(), xticks=[], yticks=[])
     axes[1].set_title(f"{what}; {whole:.3g} without the square", fontsize=8, color=INK)

@@ -210,7 +210,8 @@ def _picture(
     occlusion = activations.occlude(lambda v: score(v)[:, guess], image[0], side, stride)
     quantity = "output" if subject.loss in NO_PROBABILITIES else "probability"
     figures.append(("occlusion.png", lambda path: network_plots.plot_occlusion(
-        image[0], occlusion, float(whole[guess]), path, f"{title}: {what}", f"{quantity} of {name}")))  # fmt: skip
+        image[0], occlusion, float(whole[guess]), path, f"{title}: {what}", f"{quantity} of {name}",
+        (0.0, 1.0) if quantity == "probability" else None)))  # fmt: skip
     lowest = float(occlusion.values.min())
     print(
         f"{what} is taken for {name}: {quantity} {whole[guess]:.3g}; with a grey square of {side} x {side} pixels over a part"

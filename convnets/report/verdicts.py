@@ -21,11 +21,7 @@ CERTAIN = 1e12  # degrees of freedom of a normal distribution
 BINARY = ("any_error",)  # metrics with the values 0 and 100 only
 TIMES = ("milliseconds_per_image",)  # metrics that only runs of one commit can compare
 ROUNDING = {"steps": 1.0, "error": 0.01}  # step between neighbouring values of a metric, by a word of its name
-OF_TEST_IMAGES = (
-    "test_error",
-    "best_test_error",
-    "top5_error",
-)  # with a step of one image, where their number is known
+OF_TEST_IMAGES = ("test_error", "best_test_error", "top5_error")  # the step of these is one image
 
 
 class Verdict(NamedTuple):
@@ -283,8 +279,7 @@ def error_interval(metric: str, values: Sequence[float], examples: int) -> tuple
         return 100 * float(low), 100 * float(high)
     if n < 2:
         return None
-    rate = (
-        min(max(mean, 100 / examples), 100 - 100 / examples) if examples else 0.0
-    )  # without an error: as if it had one
+    one = 100 / examples if examples else 0.0  # a test without an error is taken as one with one error
+    rate = min(max(mean, one), 100 - one) if examples else 0.0
     half = math.hypot(interval(list(values)), NORMAL * math.sqrt(rate * (100 - rate) / max(examples, 1)))
     return max(mean - half, 0.0), min(mean + half, 100.0)
