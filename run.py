@@ -40,7 +40,7 @@ try:
 
     from convnets.config import split_arguments
     from convnets.errors import Error, Preempted, UsageError
-    from convnets.modes import usage
+    from convnets.modes import parsing, usage
     from convnets.runtime import distributed, environment, streams, watchdog
     from convnets.training import validation
 except Exception as e:  # a package is missing, or fails
@@ -54,33 +54,35 @@ MODES = ("train", "evaluate", "predict", "export", "describe", "visualize", "pre
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
-flags.DEFINE(usage.PathParser(), "config", None, f"Config file and variant, FILE.py:VARIANT; {DEFAULT_CONFIG} where nothing says "
+flags.DEFINE(parsing.PathParser(), "config", None, f"Config file and variant, FILE.py:VARIANT; {DEFAULT_CONFIG} where nothing says "
                     "otherwise. --config.KEY=VALUE overrides a leaf.")  # fmt: skip
 flags.DEFINE(
-    usage.PathParser(), "workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given."
+    parsing.PathParser(), "workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given."
 )
 flags.DEFINE_bool("allow_config_change", False, "For train: resume a run although its config differs.")
 flags.DEFINE_bool("restart", False, "Train a finished run again whose checkpoints are gone, and replace its result.")
-flags.DEFINE(usage.PathParser(), "weights", "", "For evaluate, predict and visualize, in place of a run: a file of weights (.safetensors, .pth), or a "
+flags.DEFINE(parsing.PathParser(), "weights", "", "For evaluate, predict and visualize, in place of a run: a file of weights (.safetensors, .pth), or a "
                     "trained network that comes along, a folder of experiments/weights. For export: the .safetensors file to write.")  # fmt: skip
 flags.DEFINE_string("name", "", "For evaluate: the result is written to evaluation-NAME.json, beside the results of other tests. "
                     "For export: the run comes along from now on, as experiments/weights/NAME.")  # fmt: skip
 flags.DEFINE(
-    usage.PathListParser(),
+    parsing.PathListParser(),
     "images",
     [],
     "For predict: image files, folders, and globs in quotes. For visualize: one file, in place of the first test image.",
 )
-flags.DEFINE(usage.PathParser(), "output", "", "For predict: write the guesses to FILE.csv or FILE.json, and to FILE.png a contact "
+flags.DEFINE(parsing.PathParser(), "output", "", "For predict: write the guesses to FILE.csv or FILE.json, and to FILE.png a contact "
                     "sheet of the images.")  # fmt: skip
 flags.DEFINE_bool(
     "invert", False, "For predict and visualize: the images are dark on light and the training set is light on dark."
 )
-flags.DEFINE(usage.PathParser(), "manual_dir", "", "For prepare: the folder of archives that were downloaded by hand.")
-flags.DEFINE(usage.PathListParser(), "workdirs", [], "For report: folders of finished runs and of sweeps to record. "
+flags.DEFINE(
+    parsing.PathParser(), "manual_dir", "", "For prepare: the folder of archives that were downloaded by hand."
+)
+flags.DEFINE(parsing.PathListParser(), "workdirs", [], "For report: folders of finished runs and of sweeps to record. "
                   "For evaluate: an ensemble of runs. For compare and visualize: runs side by side, drawn into --workdir. "
                   "A comma within the name of an existing path does not split it.")  # fmt: skip
-flags.DEFINE(usage.PathParser(), "experiment", None, "For sweep: a file of experiments/.")
+flags.DEFINE(parsing.PathParser(), "experiment", None, "For sweep: a file of experiments/.")
 flags.DEFINE_multi_string("grid", [], "For sweep: LEAF=VALUE,VALUE,..., in place of --experiment: every combination with the "
                           "other --grid flags, on --config. A comma within brackets or quotes is part of a value.")  # fmt: skip
 flags.DEFINE_enum("size", "cpu", ("cpu", "full", "pilot"), "For sweep: minutes on two cores, the paper's own size, or the "
@@ -108,7 +110,7 @@ flags.DEFINE_integer("profile", 0, "For train: trace so many steps, once the pro
 flags.DEFINE_bool("deterministic", False, "On GPUs too the same command gives the same bits; slower. CPUs do anyway.")
 flags.DEFINE_bool("json", False, "For describe and predict: print JSON.")
 flags.DEFINE(
-    usage.PathParser(),
+    parsing.PathParser(),
     "figure",
     "",
     "For describe: draw the network into this file, .svg, .pdf or .png. For "
@@ -117,11 +119,11 @@ flags.DEFINE(
 
 
 def main(argv: list[str]) -> int:
-    overrides, others = split_arguments(usage.expand_flagfiles(FLAGS, argv))
+    overrides, others = split_arguments(parsing.expand_flagfiles(FLAGS, argv))
     if {"--help", "-h", "-help", "--helpfull"} & set(others):
         print(__doc__ + "\nFlags:\n" + FLAGS.main_module_help())
         return 0
-    stray = usage.parse_flags(FLAGS, others)
+    stray = parsing.parse_flags(FLAGS, others)
     if FLAGS.mode == "doctor" and not stray:
         from convnets.modes import doctor
 
