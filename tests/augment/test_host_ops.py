@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convnets.augment import host_ops, pipeline
+from convnets.augment import host_ops, pipeline, sampling
 from convnets.augment.device_ops import DEVICE
 from convnets.errors import UsageError
 
@@ -36,7 +36,7 @@ def windows(text, h, w, seeds):
     encoded, calls = encode(np.zeros((h, w, 3), np.uint8)), pipeline.parse("decode|" + text)[0]
 
     def take(seed):
-        image = host_ops.begin(encoded, 3)
+        image = sampling.begin(encoded, 3)
         for place, call in enumerate(calls):
             image = call(tf.stack([0, 256 * seed + place]), image)
         return image.windows[0]
