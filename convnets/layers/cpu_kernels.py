@@ -15,6 +15,8 @@ Each form equals the plain one up to rounding (tests/layers/test_cpu_kernels.py)
                      matrix holds the kernel along its diagonal; half of it is zeros. With few channels, XLA's
                      convolution reaches a tenth of the products' rate. From 4 channels on, only the gradients use this
                      form: XLA's forward convolution is then as fast.
+    pairs            In float32, the forward convolution of these layers, if it has less than 32 maps. It computes two
+                     neighbouring output pixels at once, as twice the maps. XLA is slow with few maps.
     mirrored         In bfloat16, the library oneDNN computes convolutions with the processor's bfloat16 units (`CPU_FLAGS`
                      in runtime/environment.py), but the input gradient of autodiff in float32. Here it is a convolution
                      with a mirrored copy of the kernel. The weight gradient reads stored arrays: XLA would fuse their
@@ -40,6 +42,7 @@ Tried and rejected (speed relative to the plain form in parentheses):
         chunks of the batch)
     1 x 1 as products in float32 (0.9 to 1.1), and in bfloat16 beside oneDNN's convolution (1.0 to 1.3)
     bands of wider rows, also in tiles (stems 0.3 to 1.2)
+    pairs in wider layers (the whole of ResNet-20: 1.0), three or four pixels at once (0.6 to 2.2; pairs 1.0 to 2.0)
 """
 
 import contextlib
@@ -128,22 +131,37 @@ def _toeplitz_conv(x, kernel, stride, padding):
     x = x.reshape(n, x.shape[1], -1)
     x = jnp.stack([x[:, :, i * step * c : (i * step + span) * c] for i in range(count)], axis=2)
     x = jnp.concatenate([x[:, i : i + (h - 1) * down + 1 : down] for i in range(kh)], axis=-1)
-    taps = np.arange(span)[:, None] - right * np.arange(tile)  # [column of x, column of y]: kernel column
-    place = jnp.asarray(np.arange(kw)[:, None, None] == taps, kernel.dtype)
-    band = jnp.einsum("ijcf,jab->iacbf", kernel, place).reshape(-1, tile * features)
+    band = _band(kernel, tile, right).reshape(-1, tile * features)
     return matmul(x, band).reshape(n, h, count * tile, features)[:, :, :w]
+
+
+def _band(kernel, tile, right):
+    """Places [kh, kw, c, features] at every stride `right`: [kh, columns of x, c, tile, features] for `tile` columns of y."""
+    taps = np.arange((tile - 1) * right + kernel.shape[1])[:, None] - right * np.arange(tile)  # kernel column
+    place = jnp.asarray(np.arange(kernel.shape[1])[:, None, None] == taps, kernel.dtype)
+    return jnp.einsum("ijcf,jab->iacbf", kernel, place)
+
+
+def _pairs_conv(x, kernel, stride, padding):
+    (kh, kw, c, features), (down, right), (before, after) = kernel.shape, stride, padding[1]
+    w = (x.shape[2] + before + after - kw) // right + 1
+    after += w % 2 * right  # the last pair may have one column too many
+    band = _band(kernel, 2, right).reshape(kh, kw + right, c, -1)
+    y = plain_conv(x, band, (down, 2 * right), (padding[0], (before, after)))
+    return y.reshape(*y.shape[:2], -1, features)[:, :, :w]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _toeplitz_gradient_conv(x, kernel, stride, padding):
-    return plain_conv(x, kernel, stride, padding)
+    pairs = x.dtype == jnp.float32 and kernel.shape[3] < 32
+    return (_pairs_conv if pairs else plain_conv)(x, kernel, stride, padding)
 
 
 def _toeplitz_gradient_conv_backward(stride, padding, kept, g):
     return jax.vjp(lambda x, kernel: _toeplitz_conv(x, kernel, stride, padding), *kept)[1](g)
 
 
-_toeplitz_gradient_conv.defvjp(lambda *given: (plain_conv(*given), given[:2]), _toeplitz_gradient_conv_backward)
+_toeplitz_gradient_conv.defvjp(lambda *a: (_toeplitz_gradient_conv(*a), a[:2]), _toeplitz_gradient_conv_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
