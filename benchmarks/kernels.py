@@ -38,10 +38,6 @@ CONVOLUTIONS = {
         "LeNet-5 C1": (32, 1, 6, 5, 1, 0, 1, 128),
         "LeNet-5 C3": (14, 6, 16, 5, 1, 0, 1, 128),
     },
-    "pairs": {
-        "LeNet-1 H3": (12, 4, 12, 5, 1, 0, 1, 128),
-        "LeNet-5 C3": (14, 6, 16, 5, 1, 0, 1, 128),
-    },
     "strided 1 x 1": {
         "ResNet-18 res3a_branch1": (56, 64, 128, 1, 2, 0, 1, 16),
         "ResNet-50 res3a_branch1": (56, 256, 512, 1, 2, 0, 1, 16),
@@ -61,7 +57,7 @@ CONVOLUTIONS = {
 }
 # Forms that apply to one dtype only; the other dtype uses the plain formulation.
 ONLY = {
-    **dict.fromkeys(("channel sums", "product"), "float32"),
+    **dict.fromkeys(("channel sums", "pairs", "product"), "float32"),
     **dict.fromkeys(("mirrored", "pooling", "strided 1 x 1"), "bfloat16"),
 }
 # {layer: shape of the input}, or the shapes of the two operands; POOLS: also kind, size, stride and padding
@@ -83,6 +79,7 @@ BATCH_NORM = {
 BLOCKS = {"ResNet-20, first stage": (128, 32, 32, 16), "ResNet-18 conv2_x": (8, 56, 56, 64)}
 PRODUCTS = {"AlexNet fc6": ((32, 9216), (9216, 4096)), "VGG fc7": ((32, 4096), (4096, 4096))}
 BANDS = {"LeNet-5 C1": ((128, 32, 32, 1), (5, 5, 1, 6)), "LeNet-5 C3": ((128, 14, 14, 6), (5, 5, 6, 16))}
+PAIRS = {"LeNet-1 H3": ((128, 12, 12, 4), (5, 5, 4, 12)), "LeNet-5 C3": ((128, 14, 14, 6), (5, 5, 6, 16))}
 
 
 def pooled(x, widened, *window):
@@ -157,6 +154,10 @@ def cases(dtype):
         # The layers that use them have gradients of their own, so that no gradient passes through the sums.
         ours, plain = (lambda x, y, g=g: g(stop(x) * stop(y)) for g in both)
         yield "channel sums", where, ours, plain, (draw(*shape), draw(*shape))
+    for where, (a, b) in PAIRS.items():  # the form is of the forward pass
+        both, edges = (cpu_kernels._pairs_conv, cpu_kernels.plain_conv), ((0, 0), (0, 0))
+        ours, plain = (lambda x, w, g=g, e=edges: g(stop(x), stop(w), (1, 1), e) for g in both)
+        yield "pairs", where, ours, plain, (draw(*a), draw(*b))
     for where, shape in LRN.items():
         ours, plain = (functools.partial(neighbours, roots=on) for on in (True, False))
         yield "roots", where, ours, plain, (draw(*shape),)
