@@ -24,6 +24,8 @@ from convnets.runtime.files import escape_unprintable, local_path
 from convnets.runtime.import_tensorflow import import_tensorflow
 
 OWN = {"digits": "digits", "stimuli": "fukushima_digits"}  # data sets with a builder in data/builders/, and its module
+# Names of classes, for prepared files without them: TFDS takes these from the archive, and keeps them in a file of their own.
+CLASSES = {"cifar10": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]}
 
 
 class Info(NamedTuple):
@@ -162,8 +164,10 @@ def _prepared(name: str, where: Path, split: str) -> Source:
         example = tf.io.parse_example(records, wanted)
         return to_bytes(example[image]), tf.cast(example[label], tf.int32)
 
-    info = Info(made.name, str(made.version), split, facts.num_examples, features[label].num_classes,
-                list(features[label].names), tuple(features[image].shape))  # fmt: skip
+    names, count = list(features[label].names), features[label].num_classes
+    if names == [str(i) for i in range(count)]:
+        names = CLASSES.get(made.name, names)
+    info = Info(made.name, str(made.version), split, facts.num_examples, count, names, tuple(features[image].shape))
     source, first = Source(info, records, parse), np.zeros(1, int)
     try:
         check_labels(source, first, parse(first, records.read(first))[1].numpy())  # a split without labels ends here

@@ -53,7 +53,8 @@ def writing(path: Path) -> Iterator[None]:
 
 def room(path: Path) -> str:
     """Returns in words how much space is free where a file is to be written."""
-    return f"{shutil.disk_usage(path.parent).free:,} bytes are free there"
+    folder = next(parent for parent in path.absolute().parents if parent.exists())  # its own may have been removed
+    return f"{shutil.disk_usage(folder).free:,} bytes are free there"
 
 
 def write_json(path: Path, content: Any) -> None:

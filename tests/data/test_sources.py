@@ -70,6 +70,15 @@ def find(folder, split="train", ops="decode"):
 
 
 @pytest.mark.parametrize(
+    "own, wanted", [({"num_classes": CLASSES}, ["x", "y", "z"]), ({"names": ["a", "b", "c"]}, ["a", "b", "c"])]
+)
+def test_classes_have_names_where_the_prepared_files_give_none(own, wanted, tmp_path, monkeypatch):
+    make(tmp_path, {"image": IMAGE, "label": tfds.features.ClassLabel(**own)})
+    monkeypatch.setitem(sources.CLASSES, "made", ["x", "y", "z"])
+    assert find(tmp_path)[0].info.label_names == wanted
+
+
+@pytest.mark.parametrize(
     "features, supervised",
     [
         ({"picture": IMAGE, "digit": LABEL}, ("picture", "digit")),

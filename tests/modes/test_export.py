@@ -50,6 +50,9 @@ def test_a_finished_run_comes_along_by_its_name(tmp_path, monkeypatch):
     }
     assert card["config"] == "configs/ablation.py:mnist10k" and card["command"].startswith("python run.py --config=")
     assert shipped.names() == ["own"] and "somewhere" not in (tmp_path / "own" / "config.json").read_text()
+    for path in (tmp_path / "own").iterdir():  # others may read it, as any new file
+        path.with_suffix(".new").touch()
+        assert path.stat().st_mode == path.with_suffix(".new").stat().st_mode
     pixels = np.random.default_rng(0).integers(0, 255, (2, 8, 8, 1), np.uint8)
     ours, theirs = (api.open_run(name) for name in ("own", GOLDEN))
     np.testing.assert_array_equal(ours.predict(pixels), theirs.predict(pixels))

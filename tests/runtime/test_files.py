@@ -85,6 +85,13 @@ def test_a_link_stays_one(tmp_path):
     assert (tmp_path / "result.json").is_symlink() and files.read_json(tmp_path / "far" / "result.json") == {"new": 1}
 
 
+def test_a_folder_that_was_removed_is_one_line(tmp_path):
+    with pytest.raises(
+        CheckpointError, match=r"gone/run/a\.json could not be written: No such file or directory; [\d,]+ bytes"
+    ):
+        files.write_json(tmp_path / "gone" / "run" / "a.json", {})
+
+
 def test_what_a_killed_process_left_is_removed_but_not_what_another_writes(tmp_path):
     program = "import sys, os, pathlib; from convnets.runtime import files\n" \
               "with files.atomic_path(pathlib.Path(sys.argv[1])) as scratch: scratch.write_bytes(bytes(1000)); os._exit(9)"  # fmt: skip

@@ -43,6 +43,7 @@ from convnets.models.pretrained.names import (
     unwrapped,
 )
 from convnets.models.pretrained.selection import HEADS, layer_of, select_layers, without_missing_heads
+from convnets.runtime import files
 from convnets.runtime.arrays import list_differences, name_leaves, show_differences
 
 OURS = ("params/", "batch_stats/")
@@ -186,12 +187,8 @@ def save(
         arrays = {theirs[k]: to_published(k, v) for k, v in arrays.items()}
     notes = {"model": model_name} | ({"options": json.dumps(function(model))} if model else {})
     notes |= {"dataset": json.dumps(dataset)} if dataset else {}
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        safetensors.numpy.save_file(arrays, unfinished, metadata=notes)
-        unfinished.replace(path)
-    except Exception as e:  # safetensors raises its own exception types
-        raise CheckpointError(f"{path} could not be written: {_line(e)}") from e
+    with files.replacing(path) as file:
+        file.write(safetensors.numpy.save(arrays, metadata=notes))  # its save_file lets nobody else read the file
 
 
 def read(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
