@@ -44,6 +44,7 @@ def print_results(*results: dict[str, Any]) -> None:
         table.add_row(
             *([Path(r["workdir"]).name] if "workdir" in r else []), r["dataset"], r["split"],
             f"{r['num_examples']:,}", r["protocol"], f"{r['top1_error']:.2f} %", f"{r['top5_error']:.2f} %",
-            f"{r['parameters']:,}", f"{r['steps']:,}", f"{r['seconds']:.0f} s",
+            f"{r['parameters']:,}",
+            *((f"{r['steps']:,}", f"{r['seconds']:.0f} s") if r["seconds"] else ()),  # a weights file does not say
         )  # fmt: skip
     CONSOLE.print(table)
