@@ -94,7 +94,7 @@ def _report(
         titles = [row[0] for row in text[: len(shown)]]
         more = f", the first {len(shown)}" if len(names) > len(shown) else ""
         run_plots.plot_contact_sheet(
-            shown, titles, sheet, f"{len(names):,} images{more}, as {run.config.model.name} sees them"
+            shown, titles, sheet, f"{run.config.model.name} sees {len(names):,} image{'s' * (len(names) > 1)}{more}"
         )
         print(f"drawn: {sheet}", file=said)
 
