@@ -93,9 +93,9 @@ def _report(
 
         titles = [row[0] for row in text[: len(shown)]]
         more = f", the first {len(shown)}" if len(names) > len(shown) else ""
-        run_plots.plot_contact_sheet(
-            shown, titles, sheet, f"{run.config.model.name} sees {len(names):,} image{'s' * (len(names) > 1)}{more}"
-        )
+        many = len(names) > 1
+        title = f"{len(names):,} image{'s' * many}{more}, as {run.config.model.name} sees {'them' if many else 'it'}"
+        run_plots.plot_contact_sheet(shown, titles, sheet, title)
         print(f"drawn: {sheet}", file=said)
 
 
