@@ -212,6 +212,7 @@ def _encode_floats(encoded: Any) -> Any:
     """
     import tensorflow as tf
 
+    @tf.autograph.experimental.do_not_convert  # which would put other lines before the message of an error
     def encode(image):
         pixels = tf.bitcast(tf.io.decode_png(image, 4), tf.float32)[..., None]
         within = tf.reduce_all((pixels >= 0) & (pixels <= 1))
