@@ -15,7 +15,7 @@ Each form equals the plain one up to rounding (tests/layers/test_cpu_kernels.py)
                      matrix holds the kernel along its diagonal; half of it is zeros. With few channels, XLA's
                      convolution reaches a tenth of the products' rate. From 4 channels on, only the gradients use this
                      form: XLA's forward convolution is then as fast.
-    pairs            In float32, the forward convolution of these layers, if it has less than 32 maps. It computes two
+    pairs            In float32, the forward convolution of these layers, if it has fewer than 32 maps. It computes two
                      neighbouring output pixels at once, as twice the maps. XLA is slow with few maps.
     mirrored         In bfloat16, the library oneDNN computes convolutions with the processor's bfloat16 units (`CPU_FLAGS`
                      in runtime/environment.py), but the input gradient of autodiff in float32. Here it is a convolution

@@ -180,6 +180,7 @@ def test_where_xla_convolves_slowly_products_do(side, channels, features, size, 
     found = program(side, padding)
     forward = channels == 6  # banded kernels on several channels: only the gradients are products
     assert found.count("stablehlo.dot_general") >= 3 - forward and found.count("stablehlo.convolution") == forward
+    assert ("-> tensor<2x10x5x32xf32>" in found) == forward  # two neighbouring pixels at once, as 32 maps
     assert "stablehlo.convolution" in program(100, padding)
 
 
