@@ -1,4 +1,4 @@
-"""Measures each form of convnets/layers/cpu_kernels.py against the plain formulation: forward pass and all gradients.
+"""Measures each form of cpu_convolution.py and cpu_kernels.py against the plain formulation: forward pass and gradients.
 
     python benchmarks/kernels.py [--rounds=9] [--note=...]        or: make bench-kernels
 
@@ -101,18 +101,18 @@ def neighbours(x, roots):
 
 def multiplied(product, *arguments):
     """Convolves in bands with `product` as the matrix product; its cost depends on how it treats the three axes."""
-    from convnets.layers import cpu_kernels
+    from convnets.layers import cpu_convolution, cpu_kernels
 
     with mock.patch.object(cpu_kernels, "matmul", product):
-        return cpu_kernels.conv(*arguments)
+        return cpu_convolution.conv(*arguments)
 
 
 def unit(x, w):
     """Applies a convolution and batch normalization."""
-    from convnets.layers import cpu_kernels
+    from convnets.layers import cpu_convolution, cpu_kernels
 
     edge, one, zero = w.shape[0] // 2, np.ones(w.shape[-1], np.float32), np.zeros(w.shape[-1], np.float32)
-    return cpu_kernels.normalize(cpu_kernels.conv(x, w, (1, 1), ((edge, edge), (edge, edge))), one, zero, 1e-5)[0]
+    return cpu_kernels.normalize(cpu_convolution.conv(x, w, (1, 1), ((edge, edge), (edge, edge))), one, zero, 1e-5)[0]
 
 
 def blocks(relu, x, weights):
@@ -130,7 +130,7 @@ def cases(dtype):
     import jax
     import jax.numpy as jnp
 
-    from convnets.layers import cpu_kernels
+    from convnets.layers import cpu_convolution, cpu_kernels
 
     rng = np.random.default_rng(0)
     matmul = lambda x, w: x @ w.astype(x.dtype)  # noqa: E731
@@ -139,7 +139,7 @@ def cases(dtype):
         for where, (side, c, f, k, s, p, groups, n) in shapes.items():
             rest = ((s, s), ((p, p), (p, p)), groups)
             keep = jax.lax.stop_gradient if c == 1 else lambda x: x  # images need no gradient
-            both = (cpu_kernels.conv, cpu_kernels.plain_conv)
+            both = (cpu_convolution.conv, cpu_convolution.plain_conv)
             ours, plain = (lambda x, w, g=g, k=keep, r=rest: g(k(x), w, *r) for g in both)
             yield form, where, ours, plain, (draw(n, side, side, c), draw(k, k, c // groups, f))
     for where, (shape, *window) in POOLS.items():
@@ -155,7 +155,7 @@ def cases(dtype):
         ours, plain = (lambda x, y, g=g: g(stop(x) * stop(y)) for g in both)
         yield "channel sums", where, ours, plain, (draw(*shape), draw(*shape))
     for where, (a, b) in PAIRS.items():  # the form is of the forward pass
-        both, edges = (cpu_kernels._pairs_conv, cpu_kernels.plain_conv), ((0, 0), (0, 0))
+        both, edges = (cpu_convolution._pairs_conv, cpu_convolution.plain_conv), ((0, 0), (0, 0))
         ours, plain = (lambda x, w, g=g, e=edges: g(stop(x), stop(w), (1, 1), e) for g in both)
         yield "pairs", where, ours, plain, (draw(*a), draw(*b))
     for where, shape in LRN.items():

@@ -76,13 +76,13 @@ def part(dtype, x_shape, features, kernel, stride, padding, groups, wants_input)
     import jax
     import jax.numpy as jnp
 
-    from convnets.layers import cpu_kernels
+    from convnets.layers import cpu_convolution
 
     rng = np.random.default_rng(0)
     shapes = x_shape, (*kernel, x_shape[3] // groups, features)
     x, kernel = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in shapes)
     x = x.astype(dtype)  # the parameters stay float32
-    convolve = lambda x, kernel: cpu_kernels.conv(x, kernel, stride, padding, groups)  # noqa: E731
+    convolve = lambda x, kernel: cpu_convolution.conv(x, kernel, stride, padding, groups)  # noqa: E731
     y = jax.jit(convolve)(x, kernel)
     of_x = lambda x, k, g: jax.vjp(lambda x: convolve(x, k), x)[1](g)  # noqa: E731
     of_kernel = lambda x, k, g: jax.vjp(lambda k: convolve(x, k), k)[1](g)  # noqa: E731

@@ -7,7 +7,7 @@ from jax import export
 
 from convnets import models
 from convnets.evaluation import eval_step
-from convnets.layers import cpu_kernels
+from convnets.layers import cpu_convolution, cpu_kernels
 from convnets.models import MODELS
 from convnets.runtime import parallel
 from convnets.training import train_step
@@ -59,7 +59,7 @@ def test_a_program_has_the_forms_of_the_platform_that_it_is_compiled_for():
     def lowered(platform):
         with cpu_kernels.compile_for(platform):
             # A new function for each platform, because JAX caches traces per function.
-            return jax.jit(lambda x, w: cpu_kernels.conv(x, w, (1, 1), edges)).lower(x, w).as_text()
+            return jax.jit(lambda x, w: cpu_convolution.conv(x, w, (1, 1), edges)).lower(x, w).as_text()
 
     assert "stablehlo.convolution" in lowered("cuda")
     for platform in ("cpu", "tpu"):

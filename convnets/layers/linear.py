@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from convnets.layers import cpu_kernels
+from convnets.layers import cpu_convolution, cpu_kernels
 from convnets.layers.initializers import he_normal
 from convnets.layers.normalization import Init
 from convnets.layers.pooling import Padding, Pair, pads, pair, pool, windows
@@ -68,7 +68,7 @@ class Conv(nn.Module):
         if self.pad_value:
             edges = ((0, 0, 0), (*padding[0], 0), (*padding[1], 0), (0, 0, 0))
             x, padding = lax.pad(x, jnp.asarray(self.pad_value, self.dtype), edges), pads(0)
-        y = cpu_kernels.conv(x, kernel, pair(self.stride), padding, self.groups)
+        y = cpu_convolution.conv(x, kernel, pair(self.stride), padding, self.groups)
         if self.bias == "none":
             return y
         shape = (self.features,) if self.bias == "map" else y.shape[1:]

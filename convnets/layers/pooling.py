@@ -12,9 +12,9 @@ import numpy as np
 from jax import lax
 
 from convnets.layers import cpu_kernels
-from convnets.layers.cpu_kernels import Edges
 
 Pair = int | tuple[int, int]
+Edges = tuple[tuple[int, int], tuple[int, int]]  # padding: (top, bottom), (left, right)
 Padding = int | Edges
 
 

@@ -122,7 +122,7 @@ def seeds(lines: Lines) -> list[str]:
 
 
 def kernels(lines: Lines) -> list[str]:
-    """Table of all kernels of convnets/layers/cpu_kernels.py, from the newest line of each machine."""
+    """Table of all forms of cpu_convolution.py and cpu_kernels.py, from the newest line of each machine."""
     rows = [[form, shape, *(f"{v[k]:.2f}" for k in ("ours_ms", "plain_ms", "ratio", "ratio_of_cpu")), *origin(line)]
             for line in newest(lines, "kernels", "where").values()
             for form, cases in line["forms"].items() for shape, v in cases.items()]  # fmt: skip

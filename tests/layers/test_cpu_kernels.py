@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from convnets.layers import cpu_kernels, pooling
+from convnets.layers import cpu_convolution, cpu_kernels, pooling
 from convnets.runtime import environment
 from tests.conftest import ROOT
 
@@ -75,7 +75,7 @@ def test_convolution(case, dtype):
     x = draw(rng, (3, *sides, channels), dtype)
     w = draw(rng, (*kernel, channels // groups, features), dtype, scale=0.2)
     ours, plain = (functools.partial(f, stride=stride, padding=padding, groups=groups)
-                   for f in (cpu_kernels.conv, cpu_kernels.plain_conv))  # fmt: skip
+                   for f in (cpu_convolution.conv, cpu_convolution.plain_conv))  # fmt: skip
     with jax.default_matmul_precision("highest"):
         compare(ours, plain, (x, w), dtype)
 
@@ -92,8 +92,8 @@ def test_gradients_of_wider_weights_have_their_dtype():
     rng = np.random.default_rng(0)
     x = draw(rng, (2, 5, 5, 96), "bfloat16")
     for function, shape, rounded in (
-        (lambda x, w: cpu_kernels.conv(x, w, (1, 1), ((1, 1), (1, 1))), (3, 3, 96, 96), True),
-        (lambda x, w: cpu_kernels.conv(x, w, (1, 1), ((0, 0), (0, 0))), (1, 1, 96, 8), True),
+        (lambda x, w: cpu_convolution.conv(x, w, (1, 1), ((1, 1), (1, 1))), (3, 3, 96, 96), True),
+        (lambda x, w: cpu_convolution.conv(x, w, (1, 1), ((0, 0), (0, 0))), (1, 1, 96, 8), True),
         (cpu_kernels.matmul, (96, 8), True),
         (cpu_kernels.add_bias, (96,), False),
     ):
@@ -159,7 +159,7 @@ def test_elsewhere_the_plain_form_is_taken(monkeypatch):
     """On accelerators, conv compiles to one convolution without the CPU formulations."""
     monkeypatch.setattr(cpu_kernels, "on_cpu", lambda: False)
     x, w = jnp.zeros((2, 8, 8, 4)), jnp.zeros((3, 3, 2, 6))
-    trace = jax.make_jaxpr(lambda x, w: cpu_kernels.conv(x, w, (2, 2), ((1, 1), (1, 1)), 2))(x, w)
+    trace = jax.make_jaxpr(lambda x, w: cpu_convolution.conv(x, w, (2, 2), ((1, 1), (1, 1)), 2))(x, w)
     assert [e.primitive.name for e in trace.eqns] == ["conv_general_dilated"]
 
 
@@ -171,7 +171,7 @@ def test_where_xla_convolves_slowly_products_do(side, channels, features, size, 
 
     def program(side, pad):
         def gradients(x, w):
-            y, back = jax.vjp(lambda x, w: cpu_kernels.conv(x, w, (1, 1), ((pad, pad), (pad, pad))), x, w)
+            y, back = jax.vjp(lambda x, w: cpu_convolution.conv(x, w, (1, 1), ((pad, pad), (pad, pad))), x, w)
             return y, back(y)
 
         shapes = (2, side, side, channels), (size, size, channels, features)
@@ -188,10 +188,10 @@ ONEDNN_CALLS = """if True:
     from convnets.runtime import environment
     environment.tune(dtype="bfloat16")
     import jax
-    from convnets.layers import cpu_kernels
+    from convnets.layers import cpu_convolution
     kernel, stride, edge = {}
     def gradients(x, w):
-        y, back = jax.vjp(lambda x, w: cpu_kernels.conv(x, w, (stride, stride), ((edge, edge), (edge, edge))), x, w)
+        y, back = jax.vjp(lambda x, w: cpu_convolution.conv(x, w, (stride, stride), ((edge, edge), (edge, edge))), x, w)
         return y, back(y)
     shapes = (2, 32, 32, 16), (kernel, kernel, 16, 32)
     program = jax.jit(gradients).lower(*map(jax.ShapeDtypeStruct, shapes, ("bfloat16", "float32"))).compile()
