@@ -29,7 +29,7 @@ Trained by SGD:
     lenet4-boosted      three LeNet-4 on distorted digits, outputs added (convnets/training/boosting.py): 0.7 %.
 
 From the paper: the networks, sizes, numbers of components, units and neighbours, and the moments of deslanting. Our own,
-where the paper is silent: 20 passes, 25 with distortions, as for LeNet-5; squared error on LeNet's squashed units, batches
+where the paper is silent: 20 passes, as for LeNet-5; squared error on LeNet's squashed units, batches
 of 16, the rates and the cosine schedule; the widths of the Gaussians (convnets/training/classical.py); the scale of the
 SVM's kernel and its C; the part of the deslanted image that is kept; and the distortions, which are taken from lenet.py.
 
@@ -73,10 +73,10 @@ def fitted(name: str, deslanted: bool = False):
     return config
 
 
-def by_sgd(config, passes: int):
+def by_sgd(config):
     config.loss = "mse"
-    config.optim.update(lr=0.1, schedule=f"cosine({passes})", momentum=0.0)
-    config.train.update(epochs=float(passes), batch_size=16)
+    config.optim.update(lr=0.1, schedule="cosine(20)", momentum=0.0)
+    config.train.update(epochs=20.0, batch_size=16)
     return config
 
 
@@ -85,13 +85,13 @@ def full(units: tuple[int, ...], deslanted: bool = False, distorted: bool = Fals
     layers = "".join(f"{word}|scaled_tanh|" for word in words)[:-1]
     config = digits(layers, deslanted, "-0.1, 1.175", f"{DISTORT}|" * distorted)
     config.model.init_weights = "lecun_root(2.4)"
-    return by_sgd(config, 25 if distorted else 20)
+    return by_sgd(config)
 
 
 def lenet4(boosted: bool = False):
     config = lenet.get_config("distorted" if boosted else "mnist")
     config.model.update(name="lenet4_boosted" if boosted else "lenet4", init_root=True)
-    return by_sgd(config, 25 if boosted else 20)
+    return by_sgd(config)
 
 
 VARIANTS = {

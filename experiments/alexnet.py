@@ -26,7 +26,7 @@ def control(label: str, variant: str) -> Row:
 
 
 def claim(text: str, section: str, worse: str, size: float) -> Claim:
-    return Claim(text, section, better=("AlexNet", "ten"), worse=(worse, "ten"), size=size)
+    return Claim(text, section, better=("AlexNet", "ten"), worse=(worse, "ten"), size=size, elsewhere="ILSVRC-2010")
 
 
 EXPERIMENT = Experiment(

@@ -6,7 +6,8 @@ steps to 95 %, in 5 epochs on 50,000 training images, tested on the other 10,000
 
     python run.py --mode=sweep --experiment=experiments/bn_lr.py --size=pilot --workdir=runs/bn_lr-pilot
 
-The paper's step counts are for ImageNet; see experiments/inception_bn.py.
+Rates are constant, so that a large one keeps the error of the last step high. Larger rates are therefore compared by the steps
+to 95 % alone. The paper's step counts are for ImageNet; see experiments/inception_bn.py.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
@@ -54,13 +55,12 @@ EXPERIMENT = Experiment(
                   ratio=True),
             Claim("a lower error in the end at the same rate", "figure 1a", metric="test_error", better="BN, rate x 1",
                   worse="without, rate x 1"),
-            Claim("without it five times the rate ends with a higher error", "section 4.2.2", metric="test_error",
-                  better="without, rate x 1", worse="without, rate x 5"),
-            Claim("with it thirty times the rate ends with a lower error", "figure 3", metric="test_error",
-                  better="BN, rate x 30", worse="BN, rate x 1", size=2.1, elsewhere="ImageNet"),
-            Claim("thirty times the rate costs it less", "section 3.3", metric="test_error",
-                  better=["BN, rate x 30", "without, rate x 1"], worse=["BN, rate x 1", "without, rate x 30"],
-                  note="a difference of differences"),
+            Claim("without it five times the rate needs more steps to 95 %", "section 4.2.2", better="without, rate x 1",
+                  worse="without, rate x 5", ratio=True),
+            Claim("with it five times the rate needs fewer steps to 95 %", "figure 3", better="BN, rate x 5",
+                  worse="BN, rate x 1", ratio=True, size=6.3, elsewhere="ImageNet"),
+            Claim("thirty times the rate costs it fewer steps", "section 3.3", better=["BN, rate x 30", "without, rate x 1"],
+                  worse=["BN, rate x 1", "without, rate x 30"], ratio=True, note="a ratio of ratios"),
         ],
         seeds=15,
     ),
@@ -68,9 +68,9 @@ EXPERIMENT = Experiment(
         rows=[cifar(variant, factor) for variant in ("A", "A_bn") for factor in TIMES],
         claims=[
             Claim("fewer steps at the same rate", "figure 2", better="BN, rate x 1", worse="without, rate x 1", ratio=True,
-                  metric="steps_to_test_error(40)", size=2.3),
+                  metric="steps_to_test_error(40)", size=2.3, elsewhere="ImageNet"),
             Claim("five times the rate: fewer still", "figure 2", better="BN, rate x 5", worse="without, rate x 1",
-                  ratio=True, metric="steps_to_test_error(40)", size=14.8),
+                  ratio=True, metric="steps_to_test_error(40)", size=14.8, elsewhere="ImageNet"),
             Claim("without it five times the rate fails", "section 4.2.2", metric="test_error", better="BN, rate x 5",
                   worse="without, rate x 5"),
         ],

@@ -30,7 +30,7 @@ EXPERIMENT = Experiment(
             net("19pct", 19.0, "layers-19pct.cfg, four times the epochs", *QUARTER, cost="30 min, 2 cores"),
             net("18pct", 18.0, "front page, four times the epochs", *QUARTER, cost="40 min, 2 cores"),
         ],
-        claims=[LRN._replace(note="a quarter of the epochs")], seeds=3,
+        claims=[LRN._replace(elsewhere="four times the epochs")], seeds=3,
     ),
     full=Scale(
         rows=[

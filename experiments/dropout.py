@@ -44,6 +44,7 @@ EXPERIMENT = Experiment(
             for label, line, _ in ROWS
         ],
         claims=[*claims(None, None), takes_more_steps("a test error of 7 %", "steps_to_test_error(7)")],
+        seeds=12,
     ),
     full=Scale(
         rows=[

@@ -14,7 +14,7 @@ LEAST_SQUARES = ("The paper does not say by which of its two methods the linear 
 HIDDEN = ("The paper does not say how it trained the fully connected networks; ours have LeNet-5's passes, and the rate of the"
           " linear classifier.")  # fmt: skip
 ONE_RATE = ("Its training error is as high: plain SGD with one rate for all weights does not fit its 2,578 parameters in 20"
-            " passes. The paper's method gives each weight its own rate.")  # fmt: skip
+            " passes. The paper's method gives each weight a rate of its own.")  # fmt: skip
 READING = ("The paper gives LeNet-4's size and not its connections; ours are a reading with the same counts"
            " (convnets/models/lenet.py).")  # fmt: skip
 
@@ -74,6 +74,10 @@ EXPERIMENT = Experiment(
                     worse=f"{units} hidden units", size=round(PAPER[units][0] - PAPER[units][1], 2)) for units in UNITS),
             Claim("a second hidden layer helps", "section III.C", better="300-100 hidden units", worse="300 hidden units",
                   size=1.65),
+            Claim("LeNet-1 is better than the best fully connected network", FIGURE, better="LeNet-1",
+                  worse="500-150 hidden units", size=1.25),
+            Claim("300 hidden units are better than nearest neighbours, on deslanted digits", FIGURE,
+                  better="300 hidden units, deslanted", worse="K-NN, Euclidean, deslanted", size=0.8),
             Claim("LeNet-4 is better than LeNet-1", FIGURE, better="LeNet-4", worse="LeNet-1", size=0.6),
             Claim("LeNet-5 is better than LeNet-4", FIGURE, better="LeNet-5", worse="LeNet-4", size=0.15),
             Claim("LeNet-5 is better than the best fully connected network", FIGURE, better="LeNet-5",

@@ -19,7 +19,7 @@ KINDS = {"ReLU, Glorot": ("relu", "glorot"), "ReLU, Gaussian": ("relu", "normal(
          "tanh, Glorot": ("tanh", "glorot"), "tanh, Gaussian": ("tanh", "normal({})")}  # fmt: skip
 # A guess, the middle ones of TRIED, until the pilot is run.
 RATES = {"ReLU, Glorot": 0.02, "ReLU, Gaussian": 0.02, "tanh, Glorot": 0.01, "tanh, Gaussian": 0.01}
-TRIED = {"relu": (0.01, 0.02, 0.05), "tanh": (0.005, 0.01, 0.02)}
+TRIED = {"relu": (0.01, 0.02, 0.05, 0.1), "tanh": (0.005, 0.01, 0.02, 0.05)}
 
 
 def cifar(kind: str, rate: float, net: str, std: float, *more: str, suffix: str = "", cost: str = "") -> Row:

@@ -251,6 +251,13 @@ def runs(row: Row, results: Sequence[Mapping[str, Any]], first_seed: int = 0) ->
     return [r for r in found if r["commit"] == (whole or found)[-1]["commit"]]
 
 
+def test_interval(row: Row, found: Sequence[Mapping[str, Any]]) -> float:
+    """Returns the steps between two tests of a row's runs, which is the step of `steps_to_test_error`; 0 if unknown."""
+    train = _config(row.config, row.overrides)["train"] if row.config else {}
+    steps = max((run.get("steps") or run.get("planned", 0) for run in found), default=0)
+    return steps / train["epochs"] * train["eval_every_epochs"] if train else 0.0
+
+
 def values(row: Row, test: str, metric: str, found: Sequence[Mapping[str, Any]]) -> dict[int, float]:
     """Returns a metric by seed, for the runs of a row or of one of its tests; runs without the metric are omitted."""
     values: dict[int, float] = {}

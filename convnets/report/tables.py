@@ -72,7 +72,8 @@ def _row_line(table: Table, line: TableRow) -> str:
     seconds, device = statistics.median(r["seconds"] for r in line.runs), facts["device"]
     images = f", {facts['num_examples']:,}" if "num_examples" in facts else ""
     tested = metric.endswith("_error") and (not metric.startswith("train") or bool(line.test))
-    range_ = error_interval(metric, values, facts.get("num_examples", 0)) if tested or metric in BINARY else None
+    examples = facts.get("num_examples", 0)
+    range_ = error_interval(metric, values, examples, line.row.deterministic) if tested or metric in BINARY else None
     same = line.paper is not None and table.size == "full"
     return markdown.row([
         cell(line.label), facts["dataset"].split(":")[0] + images, facts["protocol"], paper_cell(metric, line),

@@ -12,7 +12,7 @@ from scipy.special import betaincinv, stdtr, stdtrit
 
 from convnets.report import results
 from convnets.sweep import metrics
-from convnets.sweep.experiment import SIZES, Claim, Evaluation, Experiment, Row, Scale, claim_sides
+from convnets.sweep.experiment import SIZES, Claim, Evaluation, Experiment, Row, Scale, claim_sides, count_runs
 
 ENOUGH = 3  # minimum number of runs per row for a verdict
 LEVEL = 0.95  # of the confidence intervals
@@ -36,6 +36,7 @@ class Verdict(NamedTuple):
             setting is another; '' if the paper states no effect.
         holds: whether the verdict remains at 5 % for all claims together (`correct_for_many`).
         commits: number of commits that the rows of the claim were run at.
+        planned: planned number of runs; with fewer the verdict is an interim one.
     """
 
     word: str
@@ -47,6 +48,7 @@ class Verdict(NamedTuple):
     size: str = ""
     holds: bool = False
     commits: int = 1
+    planned: int = 0
 
 
 class TableRow(NamedTuple):
@@ -105,7 +107,9 @@ def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str
             lines = []
             for row, runs in rows.values():
                 lines += _row_lines(row, runs, experiment.metric)
-            verdicts = [_judge_rows(claim, claim.metric or experiment.metric, rows) for claim in chosen.claims]
+            verdicts = [
+                _judge_rows(claim, claim.metric or experiment.metric, rows, chosen.seeds) for claim in chosen.claims
+            ]
             found.append(Table(name, size, experiment, lines, verdicts))
     return correct_for_many(found)
 
@@ -137,62 +141,72 @@ def correct_for_many(made: Sequence[Table]) -> list[Table]:
             for i, t in enumerate(made)]  # fmt: skip
 
 
-def _judge_rows(claim: Claim, metric: str, rows: Mapping[str, tuple[Row, Sequence[Mapping[str, Any]]]]) -> Verdict:
-    """Returns the verdict on a claim from the recorded runs of its rows."""
+def _judge_rows(
+    claim: Claim, metric: str, rows: Mapping[str, tuple[Row, Sequence[Mapping[str, Any]]]], seeds: int
+) -> Verdict:
+    """Returns the verdict on a claim from the recorded runs of its rows, of which `seeds` are planned."""
     values = lambda label, test: results.values(rows[label][0], test, metric, rows[label][1])  # noqa: E731
     named = dict.fromkeys(label for _, label, _ in claim_sides(claim))
     examples = min((run.get("num_examples", 0) for label in named for run in rows[label][1]), default=0)
-    verdict = judge_rows(claim, values, metric, [row for row, _ in rows.values()], examples)
+    step = max((results.test_interval(*rows[label]) for label in named), default=0.0) if "to_test" in metric else 0.0
+    verdict = judge_rows(claim, values, metric, [row for row, _ in rows.values()], examples, step)
+    verdict = verdict._replace(planned=min(count_runs(rows[label][0], seeds) for label in named))
     commits = len({run["commit"] for label in named for run in rows[label][1]})
     if metric in TIMES and commits > 1:
-        return Verdict("not resolved", verdict.effect, n=verdict.n, commits=commits)
+        return Verdict("not resolved", n=verdict.n, commits=commits, planned=verdict.planned)
     return verdict._replace(commits=max(commits, 1))
 
 
 def judge_rows(
-    claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str, rows: Sequence[Row], examples: int
-) -> Verdict:
-    """Returns the verdict on a claim about rows of an experiment; `values` and `examples` as for `judge`."""
+    claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str, rows: Sequence[Row], examples: int,
+    step: float = 0.0,
+) -> Verdict:  # fmt: skip
+    """Returns the verdict on a claim about rows of an experiment; `values`, `examples` and `step` as for `judge`."""
     named = {label for _, label, _ in claim_sides(claim)}
     of_claim = [row for row in rows if row.label in named]
     return judge(
-        claim, values, metric, paired=all(map(results.images_follow_seed, of_claim)),
-        certain={row.label for row in of_claim if row.deterministic}, examples=examples,
+        claim, values, metric, paired={row.label for row in of_claim if results.images_follow_seed(row)},
+        certain={row.label for row in of_claim if row.deterministic}, examples=examples, step=step,
     )  # fmt: skip
 
 
 def judge(
-    claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str = "", paired: bool = False,
-    certain: Collection[str] = (), examples: int = 0,
+    claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str = "", paired: Collection[str] = (),
+    certain: Collection[str] = (), examples: int = 0, step: float = 0.0,
 ) -> Verdict:  # fmt: skip
     """Returns the verdict on a claim from the measured values.
 
     The independent unit is the trained run. Sides of a claim that are tests of the same runs are therefore first
-    combined within each run, which gives an interval of paired differences. Different rows are independent samples,
-    each with its own variance: a seed gives them the same image order, but not the same weights. They are compared by
-    Welch's interval with Welch-Satterthwaite degrees of freedom. If seeds do correlate, the interval is too wide
-    rather than too narrow.
+    combined within each run, which gives an interval of paired differences; so are rows whose seed chooses their
+    training images. Other rows are independent samples, each with its own variance: a seed gives them the same image
+    order, but not the same weights. They are compared by Welch's interval with Welch-Satterthwaite degrees of freedom.
 
     Args:
         values: maps a row's label and a test's name ('' for none) to the claim's metric by seed.
-        paired: whether the seed chooses the training images, so that rows are combined within each seed too.
-        certain: labels of deterministic rows, whose one run stands for all; it varies by no more than its rounding.
+        paired: labels of the rows whose seed chooses the training images; they are combined within each seed.
+        certain: labels of deterministic rows, whose one run stands for all. Their errors vary with the test images only:
+            by the binomial variance, which for two rows on the same images is an upper bound.
         examples: number of test images, of which an error counts whole ones; 0 = unknown.
+        step: distance of neighbouring values of the metric; 0 = that of the metric's name.
     """
     of_row: dict[str, list[tuple[int, str, str]]] = {}
     for sign, label, test in claim_sides(claim):
-        of_row.setdefault("" if paired else label, []).append((sign, label, test))
+        of_row.setdefault("" if label in paired else label, []).append((sign, label, test))
     scale: Callable[[float], float] = math.log if claim.ratio else float
     back: Callable[[float], float] = math.exp if claim.ratio else float
-    samples, rounding = [], []
-    step = 100 / examples if examples and metric in OF_TEST_IMAGES else \
-        next((step for word, step in ROUNDING.items() if word in metric), 0.0)  # fmt: skip
+    samples, rounding, of_images = [], [], 0.0
+    if not step:
+        step = 100 / examples if examples and metric in OF_TEST_IMAGES else \
+            next((step for word, step in ROUNDING.items() if word in metric), 0.0)  # fmt: skip
     for parts in of_row.values():
         measured = [(sign, values(label, test), label in certain) for sign, label, test in parts]
         chance = [set(found) for _, found, fixed in measured if not fixed] or [set(found) for _, found, _ in measured]
         seeds = sorted(set.intersection(*chance)) if all(found for _, found, _ in measured) else []
         table = [[(sign, statistics.mean(found.values()) if fixed else found[seed]) for sign, found, fixed in measured]
                  for seed in seeds]  # fmt: skip
+        if examples and metric in OF_TEST_IMAGES and not claim.ratio:
+            fixed_errors = [found[min(found)] for _, found, fixed in measured if fixed and found]
+            of_images += sum(e * (100 - e) / examples for e in fixed_errors)
         least = min((value for row in table for _, value in row), default=1.0)
         if claim.ratio and least <= 0:
             return Verdict("not resolved", n=len(seeds))
@@ -205,7 +219,7 @@ def judge(
     enough = min((len(s) for label, s in zip(of_row, samples, strict=True) if label not in certain), default=ENOUGH)
     if enough < 2:
         return Verdict("not resolved", back(effect), n=n)
-    error, freedom = _standard_error(samples, rounding)
+    error, freedom = _standard_error(samples, rounding, of_images)
     half = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * error
     low, high = effect - half, effect + half
     shown = Verdict(
@@ -220,7 +234,8 @@ def judge(
         gaps = [margin - effect] if claim.one_sided else [margin - effect, margin + effect]
         p = max(_tail(gap, error, freedom) for gap in gaps)
         word = "not reproduced" if outside else "reproduced" if max(sides) < 0 else "not resolved"
-        return shown._replace(word=word, p=1 - p if outside else p)
+        # The interval leaves 2.5 % on either side, so p is doubled to be compared with 5 %, as a directional claim's is.
+        return shown._replace(word=word, p=min(1.0, 2 * (1 - p if outside else p)))
     p = min(1.0, 2 * _tail(abs(effect), error, freedom))
     word = "not resolved" if low <= 0 <= high else "reproduced" if effect > 0 else "not reproduced"
     return shown._replace(word=word, p=p)
@@ -234,19 +249,21 @@ def _compare_size(claim: Claim, low: float, high: float) -> str:
     return "inside" if low <= claim.size <= high else "ours is smaller" if high < claim.size else "ours is larger"
 
 
-def _standard_error(samples: list[list[float]], rounding: Sequence[float]) -> tuple[float, float]:
+def _standard_error(samples: list[list[float]], rounding: Sequence[float], known: float = 0.0) -> tuple[float, float]:
     """Returns Welch's standard error of a sum of means of independent samples, and its degrees of freedom.
 
     Args:
         rounding: for each sample, the least variance that its rounded values can have. A sample of one value, which is
             certain, has no other, and no end of degrees of freedom.
+        known: a variance of the sum that is not estimated from the samples.
     """
     spread = [statistics.variance(s) if len(s) > 1 else 0.0 for s in samples]
     parts = [max(found, least) / len(s) for found, least, s in zip(spread, rounding, samples, strict=True)]
-    if sum(parts) == 0:
+    total = sum(parts) + known
+    if total == 0:
         return 0.0, 1.0
     terms = sum(p**2 / (len(s) - 1) for p, s in zip(parts, samples, strict=True) if len(s) > 1)
-    return math.sqrt(sum(parts)), sum(parts) ** 2 / terms if terms else CERTAIN
+    return math.sqrt(total), total**2 / terms if terms else CERTAIN
 
 
 def _tail(distance: float, error: float, freedom: float) -> float:
@@ -262,14 +279,17 @@ def interval(values: list[float]) -> float:
     return float(stdtrit(freedom, 0.5 + LEVEL / 2)) * error
 
 
-def error_interval(metric: str, values: Sequence[float], examples: int) -> tuple[float, float] | None:
+def error_interval(
+    metric: str, values: Sequence[float], examples: int, certain: bool = False
+) -> tuple[float, float] | None:
     """Returns the 95 % interval of an error rate in percent, over seeds and over test sets of this size.
 
     A binary metric has Clopper and Pearson's interval of its proportion. Other errors combine Student's interval over
-    the runs with the binomial deviation of the test set. None for a single run of a metric that is not binary.
+    the runs with the binomial deviation of the test set. None for a single run, unless it is certain or the metric binary.
 
     Args:
         examples: number of test images; 0 = unknown, the test set then counts as all images there are.
+        certain: whether the row is deterministic, so that only the test set varies.
     """
     n, mean = len(values), statistics.mean(values)
     if metric in BINARY:
@@ -277,7 +297,7 @@ def error_interval(metric: str, values: Sequence[float], examples: int) -> tuple
         low = betaincinv(k, n - k + 1, (1 - LEVEL) / 2) if k else 0.0
         high = betaincinv(k + 1, n - k, 1 - (1 - LEVEL) / 2) if k < n else 1.0
         return 100 * float(low), 100 * float(high)
-    if n < 2:
+    if n < 2 and not (certain and examples):
         return None
     one = 100 / examples if examples else 0.0  # a test without an error is taken as one with one error
     rate = min(max(mean, one), 100 - one) if examples else 0.0
