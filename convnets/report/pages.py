@@ -28,7 +28,7 @@ from convnets.report.tables import (
 )
 from convnets.report.verdicts import Table, TableRow
 from convnets.runtime import files, shipped
-from convnets.sweep.experiment import FOLDER
+from convnets.sweep.experiment import FOLDER, Row, Scale, count_runs
 
 SHOWN = 8  # error rates in README at most
 NEAR = 0.3  # points; a row further from the paper says why
@@ -40,15 +40,20 @@ WRITTEN = ("Written by `python run.py --mode=report` from `experiments/*.py` (wh
 
 def count_verdicts(made: Sequence[Table]) -> str:
     """Returns sentences that count the verdicts, how many hold together, and where the papers' effects lie."""
-    run = [v for t in made for v in t.verdicts if v.n]
+    judged = [(c, v) for t in made for c, v in zip(t.claims, t.verdicts, strict=True) if v.n]
+    run = [v for c, v in judged if not c.ours]
     words = Counter(v.word for v in run)
-    decided = [v for v in run if v.word in DECIDED]
-    compared = Counter(v.size for v in run if v.size and not v.size.startswith("another"))
-    return (f"Of {len(run)} claims that were run, " + ", ".join(f"{words[w]} are {w}" for w in WORDS if words[w])
-            + f". Of the {len(decided)} decided ones, {sum(v.holds for v in decided)} also hold with Holm's correction for"
-            " all claims; the others are marked †."
-            + f" Effects that a paper states for our setting: {compared.total()}; inside our interval:"
-            f" {compared['inside']}.")  # fmt: skip
+    held = Counter(v.word for v in run if v.holds)
+    parts = [f"{words[w]} are {w}" + f" ({held[w]} of them also with Holm's correction for all claims)" * (w in DECIDED)
+             for w in WORDS if words[w]]  # fmt: skip
+    compared = [v for v in run if v.size and not v.size.startswith("another")]
+    inside = [v for v in compared if v.size == "inside"]
+    interim = sum(v.n < v.planned for v in run)
+    return (f"Of the {len(run)} claims of papers and of the lecture that were run, {', '.join(parts)}."
+            + f" {interim} verdicts are interim: not all planned runs are there." * bool(interim)
+            + f" {len(judged) - len(run)} more claims are our own." * (len(judged) > len(run))
+            + f" Papers state {len(compared)} effects for our setting; {len(inside)} lie inside our interval,"
+            f" {sum(v.word in DECIDED for v in inside)} of them with a verdict.")  # fmt: skip
 
 
 def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
@@ -56,12 +61,12 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
     lines = ["# Results", "", WRITTEN, "", cost(recorded), ""]
     if rates := reproductions(made):
         lines += ["## Error rates of the papers", "",
-                  "By the paper's recipe and protocol; the smallest differences come first. *95 %* is the interval over runs"
-                  " and over test sets of this size.", "", *row_head("test_error"),
+                  "By the paper's protocol and recipe; what differs from the recipe stands in brackets. The smallest differences"
+                  " come first. *95 %* is the interval over runs and over test sets of this size.", "", *row_head("test_error"),
                   *(text for t, line in rates for text in row_lines(t, [line])), "", *why_different(rates), ""]  # fmt: skip
     if any(v.n for t in made for v in t.verdicts):
         lines += ["## Claims of the papers", "",
-                  count_verdicts(made), "", "An effect is worse - better (or worse / better), positive where the paper is right."
+                  count_verdicts(made) + " † marks a verdict that does not hold with the correction.", "", "An effect is worse - better (or worse / better), positive where the paper is right."
                   " *Reproduced* says that its direction is the paper's; whether its size is, stands beside it."
                   " [docs/statistics.md](docs/statistics.md) explains intervals and verdicts."
                   " What was not run yet, with commands and costs: [experiments/PLANNED.md](experiments/PLANNED.md).", "",
@@ -77,19 +82,27 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
 
 
 def planned(made: Sequence[Table]) -> str:
-    """Returns the text of experiments/PLANNED.md: rows and claims that were not run, with commands and costs."""
+    """Returns the text of experiments/PLANNED.md: rows and claims that were not run, or not as often as planned."""
     lines = ["# Planned", "", WRITTEN.replace("what was measured", "what was measured, and is not repeated here"), ""]
     for t in in_order(made):
-        missing = [line for line in t.lines if not line.runs and (not line.test or line.paper is not None)]
+        missing = [line for line in t.lines if len(line.runs) < count_planned(t, line.row)
+                   and (not line.test or line.paper is not None)]  # fmt: skip
         claims = [cell(c.text) for c, v in zip(t.claims, t.verdicts, strict=True) if not v.n]
         if missing:
             metric = t.experiment.metric
-            rows = [[cell(line.label), paper_cell(metric, line), line.row.cost if not line.test and line.main else ""]
+            rows = [[cell(line.label) + f" ({len(line.runs)} of {count_planned(t, line.row)} runs)" * bool(line.runs), paper_cell(metric, line), line.row.cost if not line.test and line.main else ""]
                     for line in missing]  # fmt: skip
-            lines += [f"## {heading(t)}", "", f"    {t.command}", "",
+            pilot = t.experiment.pilot is not None and t.size == "cpu"
+            lines += [f"## {heading(t)}", "", f"    {t.command}", "", *[f"The pilot of its rates: `{t.pilot_command}`.", ""] * pilot,
                       *markdown.table(["network and recipe", f"paper ({unit(metric)})", "cost of a run"], rows), "",
                       *([f"Claims: {'; '.join(claims)}.", ""] if claims else [])]  # fmt: skip
     return "\n".join(lines)
+
+
+def count_planned(table: Table, row: Row) -> int:
+    """Returns the number of runs that a row is to have."""
+    scale: Scale = getattr(table.experiment, table.size)
+    return count_runs(row, scale.seeds)
 
 
 def reproductions(made: Sequence[Table]) -> list[tuple[Table, TableRow]]:
@@ -211,7 +224,9 @@ def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any
         raise UsageError(f"README.md has no block from '{BEGIN}' to '{END}'")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     rates = reproductions(made)
-    more = f"{len(rates) - SHOWN} more error rates are in RESULTS.md. " if len(rates) > SHOWN else ""
+    near = sum(difference(line) < NEAR for _, line in rates)
+    more = (f"These are the {SHOWN} rows of {len(rates)} that are nearest to their papers; {near} lie within {NEAR} points. "
+            if len(rates) > SHOWN else "")  # fmt: skip
     body = [*row_head("test_error"), *(text for t, line in rates[:SHOWN] for text in row_lines(t, [line])), "",
             f"{more}{count_verdicts(made)} {cost(recorded)} All tables, intervals and figures: [RESULTS.md](RESULTS.md); what is not"
             " run yet: [experiments/PLANNED.md](experiments/PLANNED.md)."]  # fmt: skip

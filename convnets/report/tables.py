@@ -66,6 +66,7 @@ def _row_line(table: Table, line: TableRow) -> str:
     metric, values = line.metric, list(line.values.values())
     bad = sum("diverged" in run for run in line.runs)
     note = f", {bad} of {len(line.runs)} diverged" if bad else ", deterministic" if line.row.deterministic else ""
+    note += f", {never} never" if (never := _never(line)) else ""
     spread = f" ± {number(metric, statistics.stdev(values))}" if len(values) > 1 else ""
     facts = line.runs[-1].get("tests", {}).get(line.test, {}) if line.test else {}
     facts = {**line.runs[-1], **facts}
@@ -76,12 +77,22 @@ def _row_line(table: Table, line: TableRow) -> str:
     range_ = error_interval(metric, values, examples, line.row.deterministic) if tested or metric in BINARY else None
     same = line.paper is not None and table.size == "full"
     return markdown.row([
-        cell(line.label), facts["dataset"].split(":")[0] + images, facts["protocol"], paper_cell(metric, line),
+        cell(line.label) + f" ({line.row.recipe})" * bool(line.row.recipe), facts["dataset"].split(":")[0] + images, facts["protocol"], paper_cell(metric, line),
         f"**{number(metric, line.mean)}**{spread} ({len(values)}{note})",
         f"{number(metric, range_[0])} to {number(metric, range_[1])}" if range_ else "",
         number(metric, line.mean - line.paper, "+") if same and line.paper is not None else "",
         f"{seconds:.0f} s, {device['count']} x {device['kind']}", facts["commit"][:7],
     ])  # fmt: skip
+
+
+def _never(line: TableRow) -> int:
+    """Returns the number of runs that never reached what a metric counts the steps to; their value is their last step."""
+    last = {run["seed"]: run.get("steps", 0) for run in line.runs if "diverged" not in run}
+    return (
+        sum(value >= last.get(seed, math.inf) for seed, value in line.values.items())
+        if "steps_to" in line.metric
+        else 0
+    )
 
 
 CLAIM_HEAD = markdown.head(
@@ -101,16 +112,22 @@ def claim_lines(table: Table) -> list[str]:
         says = f"{'at most' if claim.one_sided else 'within'} {show(claim.within)}" if claim.within is not None else ""
         paper = says or (show(claim.size) if claim.size is not None else "")
         ours = measured_effect(metric, claim.ratio, v)
-        named = [part for text in (table.experiment.source, claim.where) for part in text.split(", ") if part]
+        source = table.experiment.source if not claim.ours else ""
+        named = [part for text in (source, claim.where) for part in text.split(", ") if part]
         place = ", ".join(dict.fromkeys(named))  # a table that both name once
-        out.append(markdown.row([cell(claim.text), cell(place), table.size, what + cell(metric), paper, ours, v.size, v.n,
+        count = f"{v.n} of {v.planned}" if v.n < v.planned else v.n
+        out.append(markdown.row([cell(claim.text), cell(place), table.size, what + cell(metric), paper, ours, v.size, count,
                                  _verdict(claim, v) + ": " * bool(claim.note) + cell(claim.note)]))  # fmt: skip
     return out
 
 
 def _verdict(claim: Claim, v: Verdict) -> str:
     mark = "†" if v.word in DECIDED and not v.holds else ""
-    facts = [f"rows of {v.commits} commits"] * (v.commits > 1) + [what_resolves(claim, v)] * (v.word == "not resolved")
+    facts = [f"rows of {v.commits} commits"] * (v.commits > 1)
+    if v.n < v.planned:
+        facts.append(f"interim: {v.n} of {v.planned} runs")
+    elif v.word == "not resolved":
+        facts.append(what_resolves(claim, v))
     return f"**{v.word}**{mark}" + f" ({'; '.join(facts)})" * bool(facts)
 
 

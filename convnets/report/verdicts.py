@@ -94,8 +94,15 @@ class Table(NamedTuple):
 
     @property
     def command(self) -> str:
-        return (f"python run.py --mode=sweep --experiment=experiments/{self.name}.py --size={self.size}"
-                f" --workdir=runs/{self.name}-{self.size}")  # fmt: skip
+        return self._sweep(self.size)
+
+    @property
+    def pilot_command(self) -> str:
+        return self._sweep("pilot")
+
+    def _sweep(self, size: str) -> str:
+        return (f"python run.py --mode=sweep --experiment=experiments/{self.name}.py --size={size}"
+                f" --workdir=runs/{self.name}-{size}")  # fmt: skip
 
 
 def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str, Any]]) -> list[Table]:

@@ -70,6 +70,7 @@ class Row(NamedTuple):
             ensemble averages the runs as the test of that name in each member row tests them.
         deterministic: whether the seed changes nothing, so that one run is enough.
         note: one sentence that says why the error differs from the paper's, where it does by 0.3 points or more.
+        recipe: how the recipe differs from the paper's, in a few words; '' if it does not. It stands beside the label.
     """
 
     label: str
@@ -85,6 +86,7 @@ class Row(NamedTuple):
     members: "Sequence[tuple[Row, int]]" = ()
     deterministic: bool = False
     note: str = ""
+    recipe: str = ""
 
 
 class Claim(NamedTuple):
@@ -95,14 +97,14 @@ class Claim(NamedTuple):
     better=["dropout", "BN"].
 
     Attributes:
-        where: the place of the claim in the paper.
+        where: the place of the claim in the paper; 'ours' if no paper makes it.
         metric: the metric of the claim; '' for the experiment's. A claim about tests needs one of AT_TESTS.
         size: the paper's effect: worse - better, or worse / better with `ratio`.
         ratio: whether the effect is a ratio, as for numbers of steps.
         elsewhere: the setting of `size`, such as 'ImageNet', if it is not ours; the sizes are then not compared.
         within: an equivalence claim instead: the two sides differ by less than this, in either direction.
         one_sided: with `within`, only in the direction in which `worse` is worse: "`worse` costs nothing".
-        note: one sentence that explains the outcome; the verdict itself is computed.
+        note: one sentence that explains the outcome; the verdict itself is computed. A claim that is not resolved needs one.
     """
 
     text: str
@@ -116,6 +118,11 @@ class Claim(NamedTuple):
     within: float | None = None
     one_sided: bool = False
     note: str = ""
+
+    @property
+    def ours(self) -> bool:
+        """Whether the claim is our own."""
+        return self.where.startswith("ours")
 
 
 class Scale(NamedTuple):

@@ -25,6 +25,20 @@ def test_a_row_that_lies_far_from_its_paper_says_why():
     assert not [line.label for _, line in rates if pages.difference(line) >= pages.NEAR and not line.row.note]
 
 
+def test_a_claim_that_is_not_resolved_says_why():
+    made = verdicts.tables(load_experiments(), results.read_results())
+    claims = [(t.name, c, v) for t in made for c, v in zip(t.claims, t.verdicts, strict=True)]
+    assert not [(name, c.text) for name, c, v in claims if v.word == "not resolved" and v.n >= v.planned and not c.note]
+
+
+def test_an_effect_is_compared_with_a_papers_only_in_its_setting():
+    """At the size for two cores every recipe or data set is cut."""
+    sizes = {name: e.cpu.claims for name, e in load_experiments().items() if e.cpu}
+    assert not [
+        (name, c.text) for name, claims in sizes.items() for c in claims if c.size is not None and not c.elsewhere
+    ]
+
+
 MNIST = "configs/lenet.py:mnist"
 SHIFT = Evaluation(("--config.data.test_ops=decode|resize(32)",), paper=11.0, where="table 2", x=3)
 
@@ -71,8 +85,12 @@ def test_results_tell_paper_ours_difference_cost_and_verdict(made):
     assert "| Us 2026, sec. 2, sec. 1 |" in text and "| Us 2026, sec. 2 |" in text  # what both name stands once
     assert "newer is better" not in text
     assert "6 recorded runs took 0.0 h on 1 x cpu." in text
-    assert "Of 2 claims that were run, 2 are reproduced. Of the 2 decided ones, 2 also hold" in text
-    assert "Effects that a paper states for our setting: 1; inside our interval: 1." in text
+    assert (
+        "Of the 2 claims of papers and of the lecture that were run, 2 are reproduced (2 of them also with Holm's"
+        in text
+    )
+    assert "interim" not in text and "our own" not in text
+    assert "Papers state 1 effects for our setting; 1 lie inside our interval, 1 of them with a verdict." in text
     assert "new" not in text.split("## Claims")[0] and text.index("net, shifted") > text.index(
         "| net |"
     )  # the smallest difference first
@@ -85,6 +103,48 @@ def test_what_was_not_run_is_planned(made):
     )
     assert "| new\\|er | 0.50 (fig. 9) | 6 min, 2 cores |\n\nClaims: newer is better." in text
     assert "| net |" not in text and "hot is worse" not in text
+
+
+def change(made, **changes):
+    """Returns the tables of `made`, judged again with changes of the size's fields."""
+    experiment = made[0].experiment
+    again = experiment._replace(full=experiment.full._replace(**changes))
+    return verdicts.tables({"heat": again}, results.read_results())
+
+
+def test_a_verdict_before_all_planned_runs_is_an_interim_one(made):
+    early = change(made, seeds=5)
+    text = pages.document(early, results.read_results())
+    assert "| 3 of 5 | **reproduced** (interim: 3 of 5 runs): As said. |" in text and " 2 verdicts are interim" in text
+    assert "| net (3 of 5 runs) | 0.95 (fig. 9) |" in pages.planned(early)
+
+
+def test_a_claim_of_our_own_is_counted_apart(made):
+    claims = [c._replace(where="ours") for c in made[0].claims[:1]] + list(made[0].claims[1:])
+    text = pages.document(change(made, claims=claims), results.read_results())
+    assert "Of the 1 claims of papers" in text and "1 more claims are our own." in text
+    assert "| hot is worse | ours | full |" in text  # without the paper's name
+
+
+def test_what_differs_from_the_papers_recipe_stands_beside_the_label(made):
+    rows = [made[0].experiment.full.rows[0]._replace(recipe="plain SGD"), *made[0].experiment.full.rows[1:]]
+    text = pages.document(change(made, rows=rows), results.read_results())
+    assert "| net (plain SGD) | mnist, 10,000 | single | 0.95 (fig. 9) |" in text
+
+
+def test_the_size_for_two_cores_has_no_difference_from_the_paper(made):
+    line = tables.row_lines(made[0]._replace(size="cpu"), made[0].lines[:1])[0]
+    assert (
+        "| 0.95 (fig. 9) |" in line
+        and "+0.15" not in line
+        and "+0.15" in tables.row_lines(made[0], made[0].lines[:1])[0]
+    )
+
+
+def test_runs_that_never_get_there_are_counted(made):
+    runs = [{**run, "steps": 100} for run in made[0].lines[0].runs]
+    line = made[0].lines[0]._replace(runs=runs, metric="steps_to_train_error(2)", values={0: 40.0, 1: 100.0, 2: 100.0})
+    assert "**80** ± 35 (3, 2 never)" in tables.row_lines(made[0], [line])[0]
 
 
 def test_the_readme_has_what_was_run_and_says_what_was_not(made):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from convnets.report import results
 from convnets.report.tables import what_resolves
-from convnets.report.verdicts import Table, Verdict, correct_for_many, error_interval, interval, judge
-from convnets.sweep.experiment import Claim, load_experiments
+from convnets.report.verdicts import Table, Verdict, _judge_rows, correct_for_many, error_interval, interval, judge
+from convnets.sweep.experiment import Claim, Row, load_experiments
 
 GOOD, BAD = [1.0, 1.2, 0.9, 1.1], [2.0, 2.3, 1.9]
 CLAIM = Claim("", "", better="good", worse="bad")
@@ -130,9 +131,43 @@ def test_rows_whose_seed_chooses_the_images_are_paired():
     bad = [v + 0.3 + 0.01 * i for i, v in enumerate(GOOD)]
     table = values({"good": GOOD, "bad": bad})
     ours = stats.ttest_rel(bad, GOOD).confidence_interval(0.95)
-    verdict = judge(CLAIM, table, "test_error", paired=True)
+    verdict = judge(CLAIM, table, "test_error", paired={"good", "bad"})
     assert (verdict.low, verdict.high) == pytest.approx((ours.low, ours.high), rel=1e-6)
     assert judge(CLAIM, table).high - judge(CLAIM, table).low > 5 * (verdict.high - verdict.low)
+
+
+def test_only_rows_whose_seed_chooses_the_images_are_paired():
+    """A difference of differences between two rows on a seed's images and two rows on all images."""
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0, 3, 5)  # what a seed's images do to both
+    a, b, c, d = (rng.normal(mean, 0.3, 5) for mean in (1, 2, 3, 9))
+    table = values({"a": a + shared, "b": b + shared, "c": c, "d": d})
+    claim = Claim("", "", better=["a", "c"], worse=["b", "d"])
+    verdict = judge(claim, table, paired={"a", "b"})
+    parts = [np.var(v, ddof=1) / 5 for v in (b - a, c, d)]
+    half = stats.t.ppf(0.975, sum(parts) ** 2 / sum(p**2 / 4 for p in parts)) * sum(parts) ** 0.5
+    assert verdict.high - verdict.effect == pytest.approx(half)
+    anew = {row.label: results.images_follow_seed(row) for row in load_experiments()["handcrafted"].cpu.rows}
+    assert anew["HOG, SVM, 100 images"] and not anew["HOG, SVM, all images"]
+
+
+def test_rows_of_several_commits_are_marked_and_their_times_refused():
+    row, other = Row("good", "configs/lenet.py:digits"), Row("bad", "configs/lenet.py:mnist")
+    runs = {r.label: [{"seed": s, "commit": r.label, "top1_error": 1.0 + s / 10, "images_per_second": 5.0, "overrides": [],
+                       "metrics": {"milliseconds_per_image": 200.0}} for s in range(3)] for r in (row, other)}  # fmt: skip
+    both = {r.label: (r, runs[r.label]) for r in (row, other)}
+    error = _judge_rows(CLAIM, "test_error", both, 5)
+    assert (error.commits, error.n, error.planned) == (2, 3, 5) and error.effect is not None
+    time = _judge_rows(CLAIM._replace(ratio=True), "milliseconds_per_image", both, 3)
+    assert (time.commits, time.word, time.effect) == (2, "not resolved", None)
+
+
+def test_steps_to_a_test_error_have_the_width_of_the_tests_interval():
+    row = load_experiments()["bn_lr"].cpu.rows[0]
+    assert results.test_interval(row, [{"steps": 50_000}]) == pytest.approx(100)
+    equal = values({"good": [100] * 3, "bad": [100] * 3})
+    wide, narrow = (judge(CLAIM._replace(ratio=True), equal, "steps_to_test_error(5)", step=step) for step in (100, 1))
+    assert np.log(wide.high) == pytest.approx(100 * np.log(narrow.high))
 
 
 def test_equal_values_have_the_width_of_their_rounding():
@@ -147,7 +182,10 @@ def test_p_values_are_scipys():
     near = judge(CLAIM._replace(within=1.5), values({"good": GOOD, "bad": BAD}))
     low = stats.ttest_ind(np.add(BAD, 1.5), GOOD, equal_var=False, alternative="greater").pvalue
     high = stats.ttest_ind(np.subtract(BAD, 1.5), GOOD, equal_var=False, alternative="less").pvalue
-    assert near.p == pytest.approx(max(low, high))
+    assert near.p == pytest.approx(2 * max(low, high))  # each side has 2.5 %, as a directional claim's has
+    far = judge(CLAIM._replace(within=0.2), values({"good": GOOD, "bad": BAD}))
+    outside = stats.ttest_ind(np.subtract(BAD, 0.2), GOOD, equal_var=False, alternative="greater").pvalue
+    assert far.word == "not reproduced" and far.p == pytest.approx(2 * outside)
 
 
 def test_holms_method():
@@ -164,6 +202,7 @@ def test_an_error_rate_has_the_deviation_of_its_test_set():
     low, high = error_interval("test_error", [1.0, 1.0, 1.0], 10_000)
     assert (low, high) == pytest.approx((1 - 0.195, 1 + 0.195), abs=1e-3)
     assert error_interval("test_error", [1.0], 10_000) is None
+    assert error_interval("test_error", [1.0], 10_000, certain=True) == pytest.approx((low, high))
     for k in (0, 1, 10):
         found = error_interval("any_error", [100.0] * k + [0.0] * (10 - k), 0)
         exact = stats.binomtest(k, 10).proportion_ci(0.95, "exact")
@@ -179,6 +218,12 @@ def test_a_deterministic_row_needs_one_run():
     assert judge(claim, lambda label, _: values[label], "test_error").word == "not resolved"
     assert (found.word, alone.word) == ("reproduced", "reproduced") and found.n == alone.n == 1
     assert alone.low == pytest.approx(3 - 1.96 * (2 * 0.01**2 / 12) ** 0.5, abs=1e-4)  # the width of rounding
+    tested = judge(
+        claim, lambda label, _: {0: values[label][0]}, "test_error", certain={"good", "bad"}, examples=10_000
+    )
+    assert tested.low == pytest.approx(
+        3 - 1.96 * ((2 * 98 + 5 * 95) / 10_000) ** 0.5, abs=1e-3
+    )  # two samples of digits
 
 
 def test_dropout_can_be_left_out_if_the_network_without_it_is_no_worse():
@@ -203,5 +248,5 @@ def test_a_ratio_of_nothing_is_not_resolved():
 
 def test_a_deterministic_row_stands_for_each_seed_of_a_pair():
     table = {"good": dict(enumerate(GOOD)), "bad": {0: 5.0}}
-    verdict = judge(CLAIM, lambda label, _: table[label], "test_error", paired=True, certain={"bad"})
+    verdict = judge(CLAIM, lambda label, _: table[label], "test_error", paired={"good", "bad"}, certain={"bad"})
     assert (verdict.n, verdict.word) == (4, "reproduced") and verdict.effect == pytest.approx(5 - np.mean(GOOD))
