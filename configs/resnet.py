@@ -38,13 +38,17 @@ the mean colour, which fits any size. The released networks averaged their batch
 training; here they are running averages.
 
 From fb.resnet.torch (commit 985e569): crops of 8 to 100 % of the area and bicubic resizing (datasets/transforms.lua, lines
-37 and 130 to 162), colour distortions without clipping (lines 205 to 289), standardized channels, Nesterov momentum,
-decay of all parameters, the rate divided by 10 after 30 and 60 of 90 epochs. Batch normalization sees 64 examples for
-50 layers, on 4 GPUs, and 32 for 101 and 152, on 8 (TRAINING.md). Its ten crops sum the raw scores (train.lua, line 128):
+37 and 130 to 162). For 50 and 101 layers width / height is the square of U(3/4, 4/3), up to a swap: their errors are in the
+readme since its first commit (6f9402d), before that was corrected (d4b9406). Also from there: colour distortions without
+clipping (lines 205 to 289), standardized channels, Nesterov momentum, decay of all parameters, the rate divided by 10 after
+30 and 60 of 90 epochs. Batch normalization sees 64 examples for 50 layers, on 4 GPUs, and 32 for 101 and 152, on 8
+(TRAINING.md). Its ten crops sum the raw scores (train.lua, line 128):
 `--config.evaluate.protocol="ten_crop(average='score')"`. Its colour noise along the principal components has fixed
 constants; here they are computed. It draws initial weights by fan-out; here it is fan-in. Here bicubic values are clipped
 to 0 to 255 and rounded, because images travel as bytes.
 """
+
+import functools
 
 from configs import base
 
@@ -69,9 +73,10 @@ def paper(config):
     pass
 
 
-def torch(config):
+def torch(config, squared: bool = True):
     jitter = "color_jitter(0.4, 0.4, 0.4, clip=False)"
-    config.data.train_ops = f"decode|inception_crop(224, cubic=True)|{jitter}|lighting(0.1)|standardize|flip"
+    crop = f"inception_crop(224, cubic=True{', squared=True' * squared})"
+    config.data.train_ops = f"decode|{crop}|{jitter}|lighting(0.1)|standardize|flip"
     config.data.test_ops = "decode|resize_short(256, cubic=True)|center(224)|standardize"
     config.optim.update(schedule="steps(0.1, 30, 60)", nesterov=True, decay_multipliers="*")
     config.train.epochs = 90.0
@@ -82,7 +87,7 @@ VARIANTS = {
     **{name: (f"resnet{name[:2]}", {"shortcut": name[2]}, paper) for name in ("18A", "34A", "34C")},
     **{name: (name, {}, paper) for name in ("plain18", "plain34")},
     **{
-        f"{depth}_v1_5": (f"resnet{depth}_v1_5", {"ghost_batch": ghost}, torch)
+        f"{depth}_v1_5": (f"resnet{depth}_v1_5", {"ghost_batch": ghost}, functools.partial(torch, squared=depth != 152))
         for depth, ghost in ((50, 64), (101, 32), (152, 32))
     },
 }

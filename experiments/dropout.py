@@ -2,7 +2,8 @@
 
 The paper trains for thousands of epochs on 60,000 digits; the cpu size uses 5,000 digits. How much slower dropout converges
 is measured twice, on the same runs: by the training loss, which dropped units themselves raise, and by the test error, for
-which no unit is dropped. experiments/thinned.py compares the network with the mean over thinned networks.
+which no unit is dropped. Seeds 0 to 4 were too few for this, and are not counted. experiments/thinned.py compares the network
+with the mean over thinned networks.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
@@ -44,7 +45,7 @@ EXPERIMENT = Experiment(
             for label, line, _ in ROWS
         ],
         claims=[*claims(None, None), takes_more_steps("a test error of 7 %", "steps_to_test_error(7)")],
-        seeds=12,
+        seeds=12, first_seed=5,
     ),
     full=Scale(
         rows=[

@@ -22,7 +22,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import run
-from configs import base, cuda_convnet, lenet, resnet
+from configs import base, cuda_convnet, lecun_1998, lenet, resnet
 from convnets import models
 from convnets.analysis import run_figures
 from convnets.config import leaf_keys, list_changes, load_config
@@ -142,6 +142,9 @@ def test_recipes_have_the_numbers_of_their_sources():
     assert [size(f"resnet.py:{n}_v1_5") for n in (50, 101, 152)] == [256 // 4, 256 // 8, 256 // 8]  # TRAINING.md
     torch = resnet.get_config("50_v1_5").data  # fb.resnet.torch, datasets/transforms.lua, lines 38, 155, 205 to 256
     assert all("cubic=True" in ops for ops in (torch.train_ops, torch.test_ops)) and "clip=False" in torch.train_ops
+    # Its readme has the errors of 50 and 101 layers since 6f9402d, whose crops d4b9406 corrected, and of 152 since e7ac22e.
+    ops = {n: resnet.get_config(f"{n}_v1_5").data.train_ops for n in (50, 101, 152)}
+    assert {n: "squared=True" in text for n, text in ops.items()} == {50: True, 101: True, 152: False}
     layers = {name: {"kernel": 0, "bias": 0} for name in ("conv1", "local3", "local4", "fc10")}
     for name, last in (("11pct", 0.01), ("13pct", 0.004)):  # cuda-convnet, layer-params-conv-local-*.cfg
         optim = cuda_convnet.get_config(name).optim
@@ -151,6 +154,9 @@ def test_recipes_have_the_numbers_of_their_sources():
         assert not any(values["bias"] for values in decay.values())
     plain, distorted = (lenet.get_config(name).to_dict() for name in ("mnist", "distorted"))
     assert [line.split(":")[0] for line in list_changes(plain, distorted)] == ["data.train_ops"]
+    for units in ("300", "1000", "300-100", "500-150"):
+        pair = (lecun_1998.get_config(name).to_dict() for name in (units, f"{units}-distorted"))
+        assert [line.split(":")[0] for line in list_changes(*pair)] == ["data.train_ops"]
     method = lenet.get_config("levenberg")  # LeCun et al. 1998, section III.B
     rate = make_recipe(**method.optim, steps_per_epoch=1.0, batch_size=16).rate
     rates = [

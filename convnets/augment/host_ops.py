@@ -93,21 +93,22 @@ def crop(seed: Any, image: Image, n: Count) -> Image:
 
 def inception_crop(
     seed: Any, image: Image, n: Count, area: tuple[float, float] = (0.08, 1.0),
-    aspect: tuple[float, float] = (3 / 4, 4 / 3), antialias: bool = False, cubic: bool = False,
+    aspect: tuple[float, float] = (3 / 4, 4 / 3), antialias: bool = False, cubic: bool = False, squared: bool = False,
 ) -> Image:  # fmt: skip
     """Resizes a random window to n x n: its share of the area is U(area), its width / height from `aspect`.
 
     GoogLeNet, section 6: "various sized patches of the image whose size is distributed evenly between 8% and 100% of
     the image area and whose aspect ratio is chosen randomly between 3/4 and 4/3". Details that the paper leaves open
     follow fb.resnet.torch (datasets/transforms.lua, lines 130 to 162): the aspect ratio is U(aspect), and its inverse
-    with probability 1/2; after ten attempts that do not fit, the window is the largest central square.
+    with probability 1/2; after ten attempts that do not fit, the window is the largest central square. Until 2016-02-19
+    (d4b9406) fb.resnet.torch took the square of the ratio, 9/16 to 16/9 (6f9402d, lines 140 to 146): `squared`.
     """
     import tensorflow as tf
 
     h, w = tf.unstack(tf.cast(image.source, tf.float32))
     draws = tf.random.stateless_uniform([ATTEMPTS, 3], seed)
     areas = h * w * (area[0] + (area[1] - area[0]) * draws[:, 0])
-    ratios = aspect[0] + (aspect[1] - aspect[0]) * draws[:, 1]
+    ratios = (aspect[0] + (aspect[1] - aspect[0]) * draws[:, 1]) ** (2 if squared else 1)
     ratios = tf.where(draws[:, 2] < 0.5, 1 / ratios, ratios)
     extents = tf.round(tf.sqrt(tf.stack([areas / ratios, areas * ratios], 1)))
     fits = tf.reduce_all((extents >= 1) & (extents <= [h, w]), 1)

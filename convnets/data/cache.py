@@ -78,7 +78,8 @@ def load_decoded(folder: Path) -> tuple[Info, dict[str, np.ndarray]] | None:
         return None
     try:
         facts = json.loads((folder / "info.json").read_bytes())
-        info = Info(**{**facts, "image_shape": tuple(facts["image_shape"])})
+        names = sources.name_classes(facts["name"], facts["label_names"])
+        info = Info(**{**facts, "image_shape": tuple(facts["image_shape"]), "label_names": names})
         images, labels = (np.load(folder / f"{key}.npy") for key in ("images", "labels"))
         if images.shape != (info.num_examples, *info.image_shape) or labels.shape != (info.num_examples,):
             raise ValueError("the arrays do not have the shapes that info.json has")

@@ -54,6 +54,11 @@ class Source(NamedTuple):
     parse: Callable[[Any, Any], tuple[Any, Any]]
 
 
+def name_classes(dataset: str, names: list[str]) -> list[str]:
+    """Returns the names of a data set's classes: those of CLASSES in place of mere numbers."""
+    return CLASSES.get(dataset, names) if names == [str(i) for i in range(len(names))] else names
+
+
 def find(name: str, data_dir: str, split: str) -> Source:
     """Opens a split of the data set `name`; a missing TFDS data set is downloaded and prepared if possible.
 
@@ -164,9 +169,7 @@ def _prepared(name: str, where: Path, split: str) -> Source:
         example = tf.io.parse_example(records, wanted)
         return to_bytes(example[image]), tf.cast(example[label], tf.int32)
 
-    names, count = list(features[label].names), features[label].num_classes
-    if names == [str(i) for i in range(count)]:
-        names = CLASSES.get(made.name, names)
+    names, count = name_classes(made.name, list(features[label].names)), features[label].num_classes
     info = Info(made.name, str(made.version), split, facts.num_examples, count, names, tuple(features[image].shape))
     source, first = Source(info, records, parse), np.zeros(1, int)
     try:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from convnets.errors import UsageError
+from convnets.models.paper_costs import TRAINING
 from convnets.report import markdown
 from convnets.sweep.experiment import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results.jsonl"
+GOLDEN = ROOT / "tests" / "golden" / "models.json"
 SHORT = {"float32": "f32", "bfloat16": "bf16"}
 NONE = ["Not measured yet."]
 UNNAMED = "Intel Xeon, amx_bf16"  # processor of the oldest lines, which do not name it
@@ -64,15 +66,19 @@ def memory(line: Mapping[str, Any]) -> float:
     return line["ours"]["peak_mib"] / line[line["beside"]]["peak_mib"]
 
 
+def latest(lines: Lines) -> Lines:
+    """Returns the lines of the newest jax among them."""
+    version = lambda line: tuple(map(int, re.findall(r"\d+", line["jax"])))  # noqa: E731
+    return [line for line in lines if version(line) == max(map(version, lines))]
+
+
 def ratios(lines: Lines) -> list[str]:
     """The README's table of our speed relative to the faster PyTorch variant, one row per machine and network.
 
     Only lines of the newest jax that name their machine are included.
     """
     kinds = ("train", "inference")
-    named = [line for line in lines if line["benchmark"] in kinds and UNNAMED not in line["where"]]
-    version = lambda line: tuple(map(int, re.findall(r"\d+", line["jax"])))  # noqa: E731
-    named = [line for line in named if version(line) == max(map(version, named))]
+    named = latest([line for line in lines if line["benchmark"] in kinds and UNNAMED not in line["where"]])
     found = {k: v for kind in kinds for k, v in newest(named, kind, "where", "net", "benchmark", "dtype").items()}
     cases = [(kind, dtype) for kind in kinds for dtype in SHORT if any(key[2:] == (kind, dtype) for key in found)]
     rows = []
@@ -191,10 +197,32 @@ def part(measured: dict[str, float] | None, total: float) -> str:
     return f"{measured['cpu_ms']:,.0f} ({100 * measured['cpu_ms'] / total:.0f} %{rate})"
 
 
+# The networks whose training the lecture gives a time for, and the measured ones that are most like them.
+LIKE = {"alexnet": "alexnet_owt", "vgg_d": "vgg_d", "resnet152": "resnet50_v1_5"}
+
+
+def costs(lines: Lines) -> list[str]:
+    """Table of the days that the papers' trainings took, and would take at the arithmetic rate of our measured networks.
+
+    Only lines of the newest jax are included.
+    """
+    macs = {name: counts["multiply_adds"] for name, counts in json.loads(GOLDEN.read_text()).items()}
+    found = newest(latest([line for line in lines if line["benchmark"] == "train"]), "train", "where", "net", "dtype")
+    rows = []
+    for name, like in LIKE.items():
+        took = TRAINING[name]
+        for (_, net, dtype), v in found.items():
+            if net == like:
+                rate = v["ours"]["images_per_second"]["median"] * macs[like]
+                days = took.images * took.epochs * macs[name] / rate / 86_400
+                rows.append([f"`{name}`", took.time, f"`{like}`", SHORT[dtype], f"{days:,.0f}", *origin(v)])
+    return make(["network", "the authors", "at the rate of", "type", "days today"], rows)
+
+
 TABLES: dict[str, Callable[[Lines], list[str]]] = {
     "training": lambda lines: steps(lines, "train"), "inference": lambda lines: steps(lines, "inference"),
     "ratios": ratios, "input": inputs, "start": starts, "scale": scales, "seeds": seeds, "kernels": kernels, "parts": parts,
-    "compile": compiles, "accelerators": accelerators, "agreement": agreements,
+    "compile": compiles, "costs": costs, "accelerators": accelerators, "agreement": agreements,
 }  # fmt: skip
 
 

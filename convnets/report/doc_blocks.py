@@ -17,7 +17,6 @@ PAGES = (
     PAGE,
     *(ROOT / "docs" / name for name in ("speed.md", "accelerators.md")),
 )  # filled by --mode=report, besides the README
-GOLDEN = ROOT / "tests" / "golden" / "models.json"
 BLOCK = re.compile(r"<!-- (results|sizes|speed) ([\w ,-]+): python run\.py --mode=report -->\n[\s\S]*?<!-- end -->")
 
 
@@ -54,11 +53,11 @@ def sizes(names: list[str]) -> list[str]:
     Raises:
         UsageError: a name is not a network.
     """
-    golden: dict[str, Any] = json.loads(GOLDEN.read_text())
+    golden: dict[str, Any] = json.loads(benchmarks.GOLDEN.read_text())
     rows = []
     for name in names:
         if name not in golden:
-            raise UsageError(f"{PAGE.name}: '{name}' is no network of {GOLDEN.name}")
+            raise UsageError(f"{PAGE.name}: '{name}' is no network of {benchmarks.GOLDEN.name}")
         paper, ours = STATED.get(name, Stated()), golden[name]
         rows.append([f"`{name}`", paper.parameters, f"{ours['parameters']:,}", paper.multiply_adds,
                      f"{ours['multiply_adds']:,}"])  # fmt: skip

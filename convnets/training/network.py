@@ -14,7 +14,7 @@ from convnets import models
 from convnets.augment import pipeline
 from convnets.augment.statistics import load_statistics
 from convnets.config import load_config
-from convnets.data import dataset
+from convnets.data import dataset, sources
 from convnets.errors import CheckpointError, UsageError
 from convnets.evaluation import feature_change
 from convnets.evaluation.evaluator import Evaluated, Evaluator
@@ -70,10 +70,12 @@ def load_facts(workdir: Path, model: nn.Module, split: dataset.Split | None = No
         shape, names = split.info.image_shape, split.info.label_names
     facts = {"name": "", "image_shape": shape, "dark_background": False, "label_names": names}
     kept, notes = workdir / "manifest.json", weights.read_notes(file) if file else {}
-    if "dataset" in notes:
-        return facts | json.loads(notes["dataset"])
     is_run = kept.exists() and (workdir / "config.json").exists()  # the folder of a weights file may hold anything
-    return facts | (files.read_json(kept)["dataset"] if is_run else {})
+    if "dataset" in notes:
+        facts |= json.loads(notes["dataset"])
+    elif is_run:
+        facts |= files.read_json(kept)["dataset"]
+    return facts | {"label_names": sources.name_classes(facts["name"], facts["label_names"])}
 
 
 def load_initial(config: ConfigDict, model: nn.Module) -> dict[str, Any] | None:

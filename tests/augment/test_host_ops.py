@@ -197,14 +197,18 @@ def test_inception_crops_have_the_papers_areas_and_aspects():
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4])
-def test_inception_crops_are_those_of_fb_resnet_torch(seed):
-    """datasets/transforms.lua, lines 137 to 146: U(3/4, 4/3) for width / height, then a swap with probability 1/2."""
+@pytest.mark.parametrize("power", [1, 2])
+def test_inception_crops_are_those_of_fb_resnet_torch(seed, power):
+    """datasets/transforms.lua: U(3/4, 4/3) for width / height, then a swap with probability 1/2.
+
+    Its first commit, 6f9402d, has w = sqrt(area) * ratio and h = sqrt(area) / ratio, so that w / h is the ratio's square.
+    """
     import tensorflow as tf
 
-    height, width = window("inception_crop(64)", 3000, 4000, seed)[2:]
+    height, width = window(f"inception_crop(64, squared={power == 2})", 3000, 4000, seed)[2:]
     area, ratio, swap = tf.random.stateless_uniform([host_ops.ATTEMPTS, 3], [0, (seed << 8) + 1]).numpy()[0]
     area, ratio = 3000 * 4000 * (0.08 + 0.92 * area), 3 / 4 + (4 / 3 - 3 / 4) * ratio
-    sides = [(area / ratio) ** 0.5, (area * ratio) ** 0.5]
+    sides = [area**0.5 / ratio ** (power / 2), area**0.5 * ratio ** (power / 2)]
     np.testing.assert_allclose([height, width], sides[::-1] if swap < 0.5 else sides, atol=1)
 
 

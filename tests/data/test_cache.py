@@ -3,11 +3,14 @@
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from convnets.data import cache, dataset
+from convnets.runtime import files
+from convnets.training import network
 from tests.data.test_tf_pipeline import photographs
 
 
@@ -120,3 +123,21 @@ def test_a_cache_has_a_name_that_every_file_system_takes(tmp_path):
     path = cache.cached_path(f"folder:{root}", "", "t" * 200, [], "error")
     assert len(os.fsencode(path.name)) <= 255 and path.parent == cache.cache_dir() / "data"
     assert json.dumps(path.name)
+
+
+def test_classes_have_their_names_in_what_was_kept_before_they_had_any(whole, tmp_path):
+    """A cache or a run's manifest of CIFAR-10 may hold mere numbers."""
+    folder = next(whole[0].rglob("info.json")).parent
+    facts = json.loads((folder / "info.json").read_text())
+    shutil.copytree(folder, tmp_path / "copy")
+    numbered = {**facts, "name": "cifar10", "label_names": [str(i) for i in range(10)]}
+    (tmp_path / "copy" / "info.json").write_text(json.dumps(numbered))
+    info, _ = cache.load_decoded(tmp_path / "copy")
+    assert info.label_names[0] == "airplane" and info.name == "cifar10"
+    assert cache.load_decoded(folder)[0].label_names == facts["label_names"]
+    files.write_json(
+        tmp_path / "manifest.json", {"dataset": {"name": "cifar10", "label_names": numbered["label_names"]}}
+    )
+    (tmp_path / "config.json").touch()
+    model = SimpleNamespace(input_shape=(32, 32, 3), num_classes=10)
+    assert network.load_facts(tmp_path, model)["label_names"] == info.label_names

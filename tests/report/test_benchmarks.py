@@ -52,6 +52,14 @@ def test_a_newer_jax_displaces_an_older_one_and_unnamed_machines_stay_out_of_the
                                           "| `resnet20_cifar` | 0.70 |  | 2 x cpu | 0.13.0 |"]  # fmt: skip
 
 
+def test_the_papers_trainings_have_their_days_at_our_rate(recorded):
+    """VGG-16: 74 epochs of 1.3 million images at 10 images/s are 111 days."""
+    rate = {**SIDE, "images_per_second": {"median": 10.0}}
+    recorded({**STEP, "net": "vgg_d", "ours": rate}, {**STEP, "net": "vgg_d", "versions": {"jax": "0.9.2"}, "cores": 4})
+    (row,) = benchmarks.table("costs")[2:]
+    assert "| `vgg_d` | 2 to 3 weeks on four Titan Black | `vgg_d` | f32 | 111 | 2 x cpu | 0.12.0 |" in row
+
+
 def test_the_parts_of_a_step_are_a_row(recorded):
     earlier = {"benchmark": "parts", "net": "vgg_d", "dtype": "float32", "batch": 8, "step_cpu_ms": 2000.0, "device": "cpu",
                "gflops_of_products": 204, "cores": 2, "processor": "cpu", "commit": "1234567890",
