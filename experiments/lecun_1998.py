@@ -41,6 +41,11 @@ def trained(
     return Row(label, f"configs/{file}.py:{variant}", paper, FIGURE, cost=cost, note=note, recipe=recipe)
 
 
+def method(net: str, variant: str, paper: float, file: str = "lenet") -> Row:
+    name = "-".join(filter(None, (variant, "levenberg")))
+    return trained(f"{net}, the paper's optimizer", name, paper, "4 min, 1 core", recipe="", file=file)
+
+
 LENET5 = trained("LeNet-5", "mnist", 0.95, "6 min, 1 core", file="lenet")
 FEW = "few runs; the errors of single runs differ by as much"
 UNITS = ("300", "1000", "300-100", "500-150")
@@ -76,6 +81,8 @@ EXPERIMENT = Experiment(
             trained("LeNet-4, boosted", "lenet4-boosted", 0.7, "15 min"),
             LENET5,
             trained("LeNet-5, distorted", "distorted", 0.8, "10 min, 1 core", file="lenet"),
+            method("LeNet-1", "lenet1", 1.7), method("LeNet-4", "lenet4", 1.1, file="lecun_1998"), method("LeNet-5", "", 0.95),
+            method("LeNet-5, distorted", "distorted", 0.8),
             Row("three LeNet-5", members=((LENET5, 3),), cost="1 min, after its members"),
         ],
         claims=[
