@@ -11,13 +11,13 @@ ReLU on photographs.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
+from experiments._overrides import HELD_OUT
 
 NET = "conv(16, 5)|{0}|max(2)|conv(32, 5)|{0}|max(2)|fc(64)|{0}|out"
 GAIN = NET.replace("5)", "5, bias='none')").format("tanh|gain")
 RATES = {"sigmoid": 0.2, "tanh": 0.1, "relu": 0.1, "leaky_relu": 0.1}
 TRIED = {"sigmoid": (0.1, 0.2, 0.5), **dict.fromkeys(("tanh", "relu", "leaky_relu"), (0.02, 0.05, 0.1, 0.2))}
 EPOCHS = {"sigmoid": 30.0}  # the others: 8, since they get there early
-HELD_OUT = ("--config.data.train_split=train[40000:50000]", "--config.data.test_split=train[50000:]")
 NAMES = {"sigmoid": "sigmoid", "tanh": "tanh", "relu": "ReLU", "leaky_relu": "leaky ReLU"}
 
 

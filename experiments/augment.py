@@ -7,11 +7,12 @@ cuda-convnet2's, with a deviation of a tenth of the colours' own.
 """
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
+from experiments._overrides import cosine
 
 DIGITS = ("--config.model.layers=conv(8, 5)|relu|max(2)|conv(16, 5)|relu|max(2)|out",
           "--config.data.train_split=train[:5000]")  # fmt: skip
 SEEN = {"seen": Evaluation(("--config.data.test_split=train[:10000]",))}
-LENGTH = ("--config.optim.schedule=cosine(20)", "--config.train.epochs=20.0")
+LENGTH = cosine(20)
 DISTORTED = "decode|distort(translate=2, scale=0.15, squeeze=0.15, shear=0.3)|value_range(0.0, 1.0)"
 HALF = ("conv(16, 5, padding=2)|max(3, 2, ceil=True)|relu|conv(16, 5, padding=2)|relu|average(3, 2, ceil=True)"
         "|conv(32, 5, padding=2)|relu|average(3, 2, ceil=True)|fc(64)|out")  # fmt: skip

@@ -4,9 +4,10 @@ The cpu size trains a wide layer on 2,000 digits until it overfits, since dropou
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
+from experiments._overrides import cosine
 
 NET = "conv(16, 5)|{0}relu|max(2)|conv(32, 5)|{0}relu|max(2)|fc(512)|{0}relu|{1}out"
-FEW = ("--config.data.train_split=train[:2000]", "--config.optim.schedule=cosine(40)", "--config.train.epochs=40.0")
+FEW = ("--config.data.train_split=train[:2000]", *cosine(40))
 
 
 def digits(label: str, norm: str, dropout: str) -> Row:

@@ -1,6 +1,7 @@
 """Depth: one to three convolutions with a similar number of weights, and VGG's table 1 at a quarter of the width."""
 
 from convnets.sweep import Claim, Experiment, Row, Scale
+from experiments._overrides import cosine
 
 # 20,000 weights each. The 10 output units see all of the last feature maps, so shallower networks have fewer maps.
 LINES = {
@@ -8,7 +9,7 @@ LINES = {
     "two convolutions": "conv(14, 5)|relu|max(2)|conv(36, 5)|relu|max(2)|out",
     "three convolutions": "conv(14, 5)|relu|max(2)|conv(24, 5)|relu|max(2)|conv(32, 3, padding=1)|relu|out",
 }
-DECAY = ("--config.optim.schedule=cosine(10)", "--config.train.epochs=10.0")
+DECAY = cosine(10)
 
 EXPERIMENT = Experiment(
     "Depth", "test_error", source="Simonyan & Zisserman 2015, table 3", x="layers",

@@ -10,9 +10,9 @@ from 0 to 1.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
+from experiments._overrides import cosine
 
-NET = ("--config.model.layers=conv(8, 5)|relu|max(2)|conv(16, 5)|relu|max(2)|out",
-       "--config.optim.schedule=cosine(20)", "--config.train.epochs=20.0")  # fmt: skip
+NET = ("--config.model.layers=conv(8, 5)|relu|max(2)|conv(16, 5)|relu|max(2)|out", *cosine(20))
 FEW, OTHERS = ("--config.data.train_split=train[:5000]",), ("--config.data.train_split=train[40000:45000]",
                                                             "--config.data.test_split=train[50000:]")  # fmt: skip
 # The operations before and after the scaling of pixels.

@@ -4,9 +4,9 @@
     python -m experiments.drift --data_dir=DIR --seeds=1
 
 The networks are the paper's: three hidden layers of 100 sigmoids (configs/ablation.py:bn_mnist), for the paper's 50,000
-steps of 60 digits, both at the rate that was best for the network without batch normalization. As in the figure, the
-15th, 50th and 85th percentile of a sigmoid's input are followed. They are taken over 1,000 training digits, with the
-statistics of these digits in batch normalization, as in training.
+steps of 60 digits, both at the rate 1, with which both learn (experiments/bn_lr.py looks for their best rates). As in the
+figure, the 15th, 50th and 85th percentile of a sigmoid's input are followed. They are taken over 1,000 training digits, with
+the statistics of these digits in batch normalization, as in training.
 
 The drift of a unit is the standard deviation of a percentile over the steps, in per cent of the unit's mean width from
 the 15th to the 85th percentile; the mean over the three percentiles. The drift of a layer is the mean over its units.

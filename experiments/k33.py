@@ -4,10 +4,11 @@ tests/models/test_sequential.py counts their weights.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
+from experiments._overrides import cosine
 
 # From 32 maps to 32, as the paper counts: 2 x 3 x 3 C^2 = 18 C^2 weights against 25 C^2.
 NET = "--config.model.layers=conv(32, 5)|relu|max(2)|{}|relu|max(2)|fc(64)|relu|out"
-DECAY = ("--config.optim.schedule=cosine(10)", "--config.train.epochs=10.0")
+DECAY = cosine(10)
 PAIR = "conv(32, 3, padding=1)|relu|conv(32, 3, padding=1)"
 NOTE = "the pair is deeper too; both fit the training digits, which leaves neither much to gain"
 

@@ -10,6 +10,7 @@ pilot on training digits that the rows do not use:
 """
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
+from experiments._overrides import HELD_OUT, cosine
 
 NET = "{1}conv(16, 5)|{0}|max(2)|conv(32, 5)|{0}|max(2)|out"
 # LRN constants of cuda-convnet's 11% network (convnets/models/alexnet.py). Its pixels range from 0 to 255, these from 0 to 1.
@@ -17,9 +18,8 @@ NET = "{1}conv(16, 5)|{0}|max(2)|conv(32, 5)|{0}|max(2)|out"
 # responses by less than 0.6.
 NORMS = {"none": ("relu", ""), "LRN": ("relu|lrn(9, 65.0, k=1, divide=True)", ""), "LCN": ("relu|lcn", ""),
          "LCN of the pixels": ("relu", "lcn|"), "BN": ("norm|relu", "")}  # fmt: skip
-TRIED = (0.02, 0.05, 0.1, 0.2)
+TRIED = (0.05, 0.1, 0.2, 0.4)
 RATES = dict.fromkeys(NORMS, 0.05)
-HELD_OUT = ("--config.data.train_split=train[40000:50000]", "--config.data.test_split=train[50000:]")
 LIGHTS = {"dim": "brightness_gradient(0.3)", "slanted": "brightness_gradient(0.6, 0.6)"}
 
 
@@ -29,7 +29,7 @@ def digits(label: str, rate: float, *more: str, suffix: str = "") -> Row:
         name: Evaluation((f"--config.data.test_ops=decode|{op}|value_range(0.0, 1.0)",)) for name, op in LIGHTS.items()
     }
     overrides = (f"--config.model.layers={NET.format(norm, first)}", f"--config.optim.lr={rate}",
-                 "--config.optim.schedule=cosine(10)", "--config.train.epochs=10.0", *more)  # fmt: skip
+                 *cosine(10), *more)  # fmt: skip
     return Row(label + suffix, "configs/ablation.py:mnist10k", tests={} if more else tests, cost="30 s, 1 core",
                overrides=overrides)  # fmt: skip
 

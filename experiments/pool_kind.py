@@ -8,6 +8,7 @@ use:
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
+from experiments._overrides import HELD_OUT, cosine
 
 DIGITS = {
     "maximum": "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|fc(64)|relu|out",
@@ -17,16 +18,14 @@ DIGITS = {
     "subsampling": "conv(16, 5)|relu|subsample|conv(32, 5)|relu|subsample|fc(64)|relu|out",
     "stride": "conv(16, 5, 2)|relu|conv(32, 5, 2)|relu|fc(64)|relu|out",
 }
-TRIED = (0.005, 0.01, 0.02, 0.05, 0.1)
+TRIED = {**dict.fromkeys(DIGITS, (0.05, 0.1, 0.2, 0.4)), "L1": (0.005, 0.01, 0.02, 0.05), "L2": (0.01, 0.02, 0.05, 0.1)}
 RATES = dict.fromkeys(DIGITS, 0.05)
 CIFAR = {"maximum": "", "average": "average", "L2": "l2", "stride": "stride"}
-DECAY = ("--config.optim.schedule=cosine(10)", "--config.train.epochs=10.0")
-HELD_OUT = ("--config.data.train_split=train[40000:50000]", "--config.data.test_split=train[50000:]")
 
 
 def digits(kind: str, rate: float, *more: str, suffix: str = "") -> Row:
     net = (f"--config.model.layers={DIGITS[kind]}",) if kind != "maximum" else ()
-    return Row(kind + suffix, "configs/ablation.py:mnist10k", overrides=(*net, f"--config.optim.lr={rate}", *DECAY, *more),
+    return Row(kind + suffix, "configs/ablation.py:mnist10k", overrides=(*net, f"--config.optim.lr={rate}", *cosine(10), *more),
                cost="25 s, 1 core")  # fmt: skip
 
 
@@ -54,7 +53,7 @@ EXPERIMENT = Experiment(
         claims=claims("average", "L2", "stride"), seeds=3,
     ),
     pilot=Scale(
-        rows=[digits(kind, rate, *HELD_OUT, suffix=f", rate {rate}") for kind in DIGITS for rate in TRIED],
+        rows=[digits(kind, rate, *HELD_OUT, suffix=f", rate {rate}") for kind in DIGITS for rate in TRIED[kind]],
         seeds=2, first_seed=1000,
     ),
 )  # fmt: skip

@@ -26,7 +26,7 @@ from convnets.report.tables import (
     row_lines,
     unit,
 )
-from convnets.report.verdicts import Table, TableRow
+from convnets.report.verdicts import Table, TableRow, interval
 from convnets.runtime import files, shipped
 from convnets.sweep.experiment import FOLDER, Row, Scale, count_runs
 
@@ -181,7 +181,7 @@ def shipped_networks() -> list[str]:
 
 
 def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/", only: str = "*") -> list[str]:
-    """Returns the results of demonstration programs in experiments/: mean ± standard deviation (n) of each metric.
+    """Returns the results of demonstration programs in experiments/: mean ± standard deviation (n) and interval of the mean.
 
     Args:
         recorded: the entries of experiments/results.jsonl.
@@ -199,11 +199,13 @@ def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/", o
     for (program, what, metric), entries in found.items():
         entries = [e for e in entries if e["commit"] == entries[-1]["commit"]]
         values = [e["metrics"][metric] for e in entries]
+        mean, half = statistics.mean(values), interval(values)
         spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
         command = f"`python -m {program.removesuffix('.py').replace('/', '.')}`"
-        ours = f"**{statistics.mean(values):.5g}**{spread} ({len(values)})"
-        rows.append([command, what, metric.replace("_", " "), ours, entries[-1]["commit"][:7]])
-    lines = markdown.table(["program", "of what", "metric", "ours, mean ± std (n)", "commit"], rows)
+        ours = f"**{mean:.5g}**{spread} ({len(values)})"
+        range_ = f"{mean - half:.5g} to {mean + half:.5g}" if half else ""
+        rows.append([command, what, metric.replace("_", " "), ours, range_, entries[-1]["commit"][:7]])
+    lines = markdown.table(["program", "of what", "metric", "ours, mean ± std (n)", "95 %", "commit"], rows)
     names = dict.fromkeys(Path(program).stem for program, _, _ in found)
     return [
         "## Demonstrations",

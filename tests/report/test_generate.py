@@ -25,6 +25,17 @@ def test_a_row_that_lies_far_from_its_paper_says_why():
     assert not [line.label for _, line in rates if pages.difference(line) >= pages.NEAR and not line.row.note]
 
 
+def test_recorded_runs_are_as_long_as_their_rows_configs():
+    """A config that changes after its runs would give its new recipe their old errors. Boosting trains three times."""
+    wrong = []
+    for table in verdicts.tables(load_experiments(), results.read_results()):
+        for line in (line for line in table.lines if line.row.config and not line.test):
+            epochs = results._config(line.row.config, line.row.overrides)["train"]["epochs"]
+            ends = [run["curve"][-1][0] / epochs for run in line.runs if "curve" in run]
+            wrong += [(table.name, line.label, end) for end in ends if abs(end - round(end)) > 0.01]
+    assert not wrong
+
+
 def test_a_claim_that_is_not_resolved_says_why():
     made = verdicts.tables(load_experiments(), results.read_results())
     claims = [(t.name, c, v) for t in made for c, v in zip(t.claims, t.verdicts, strict=True)]
