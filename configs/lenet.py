@@ -7,7 +7,8 @@ The argument selects the variant:
     mnist         LeNet-5 (LeCun et al. 1998), no distortions: 0.95 % (section III.B, figure 9).
     passes        mnist with the paper's own learning-rate schedule.
     levenberg     mnist with the paper's own optimizer and rates.
-    distorted-levenberg, lenet1-levenberg  the same of these two.
+    lenet1-levenberg, the same for these two.
+    distorted-levenberg
     distorted     mnist with distorted training digits: 0.80 % (section III.B, figure 9).
     modern        LeNet-5 as it is built today.
     lenet1        LeNet-1, digits of 16 x 16 centred in 28 x 28: 1.7 % (1998, figure 9). Squared error.

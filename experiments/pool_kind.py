@@ -18,8 +18,9 @@ DIGITS = {
     "subsampling": "conv(16, 5)|relu|subsample|conv(32, 5)|relu|subsample|fc(64)|relu|out",
     "stride": "conv(16, 5, 2)|relu|conv(32, 5, 2)|relu|fc(64)|relu|out",
 }
-TRIED = {**dict.fromkeys(DIGITS, (0.05, 0.1, 0.2, 0.4)), "L1": (0.005, 0.01, 0.02, 0.05), "L2": (0.01, 0.02, 0.05, 0.1)}
-RATES = dict.fromkeys(DIGITS, 0.05)
+TRIED = {**dict.fromkeys(DIGITS, (0.05, 0.1, 0.2, 0.4)), "L1": (0.005, 0.01, 0.02, 0.05), "L2": (0.01, 0.02, 0.05, 0.1),
+         "subsampling": (0.01, 0.02, 0.05, 0.1)}  # fmt: skip
+RATES = {"maximum": 0.1, "average": 0.1, "L1": 0.02, "L2": 0.05, "subsampling": 0.05, "stride": 0.2}
 CIFAR = {"maximum": "", "average": "average", "L2": "l2", "stride": "stride"}
 
 

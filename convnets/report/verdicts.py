@@ -202,9 +202,7 @@ def judge(
     scale: Callable[[float], float] = math.log if claim.ratio else float
     back: Callable[[float], float] = math.exp if claim.ratio else float
     samples, rounding, of_images = [], [], 0.0
-    if not step:
-        step = 100 / examples if examples and metric in OF_TEST_IMAGES else \
-            next((step for word, step in ROUNDING.items() if word in metric), 0.0)  # fmt: skip
+    step = step or _step(metric, examples)
     for parts in of_row.values():
         measured = [(sign, values(label, test), label in certain) for sign, label, test in parts]
         chance = [set(found) for _, found, fixed in measured if not fixed] or [set(found) for _, found, _ in measured]
@@ -234,18 +232,36 @@ def judge(
     )
     if enough < ENOUGH:
         return shown
-    if claim.within is not None:
-        margin = scale(claim.within)
-        sides = [high - margin] if claim.one_sided else [high - margin, -margin - low]
-        outside = low > margin or (high < -margin and not claim.one_sided)
-        gaps = [margin - effect] if claim.one_sided else [margin - effect, margin + effect]
-        p = max(_tail(gap, error, freedom) for gap in gaps)
-        word = "not reproduced" if outside else "reproduced" if max(sides) < 0 else "not resolved"
-        # The interval leaves 2.5 % on either side, so p is doubled to be compared with 5 %, as a directional claim's is.
-        return shown._replace(word=word, p=min(1.0, 2 * (1 - p if outside else p)))
-    p = min(1.0, 2 * _tail(abs(effect), error, freedom))
-    word = "not resolved" if low <= 0 <= high else "reproduced" if effect > 0 else "not reproduced"
+    margin = None if claim.within is None else scale(claim.within)
+    word, p = _decide(effect, low, high, lambda distance: _tail(distance, error, freedom), margin, claim.one_sided)
     return shown._replace(word=word, p=p)
+
+
+def _decide(
+    effect: float, low: float, high: float, tail: Callable[[float], float], margin: float | None, one_sided: bool
+) -> tuple[str, float]:
+    """Returns the word and the p-value of a verdict from an effect with its interval.
+
+    Args:
+        tail: maps a distance to the probability of a larger one in one direction.
+        margin: of an equivalence claim; None for a directional one.
+    """
+    if margin is None:
+        word = "not resolved" if low <= 0 <= high else "reproduced" if effect > 0 else "not reproduced"
+        return word, min(1.0, 2 * tail(abs(effect)))
+    outside = low > margin or (high < -margin and not one_sided)
+    inside = high < margin and (one_sided or low > -margin)
+    p = max(tail(gap) for gap in ([margin - effect] if one_sided else [margin - effect, margin + effect]))
+    # The interval leaves 2.5 % on either side, so p is doubled to be compared with 5 %, as a directional claim's is.
+    return ("not reproduced" if outside else "reproduced" if inside else "not resolved",
+            min(1.0, 2 * (1 - p if outside else p)))  # fmt: skip
+
+
+def _step(metric: str, examples: int) -> float:
+    """Returns the distance between neighbouring values of a metric; 0 if it is a real number."""
+    if examples and metric in OF_TEST_IMAGES:
+        return 100 / examples
+    return next((step for word, step in ROUNDING.items() if word in metric), 0.0)
 
 
 def _compare_size(claim: Claim, low: float, high: float) -> str:
