@@ -11,8 +11,8 @@ from experiments._overrides import HELD_OUT, cosine
 
 NET = "--config.model.layers=conv(16, 5)|relu|max({0})|conv(32, 5)|relu|max({0})|fc(64)|relu|out"
 WINDOWS = {"2, stride 2": "2", "3, stride 2": "3, 2, ceil=True"}
-TRIED = (0.05, 0.1, 0.2, 0.4)
-RATES = dict.fromkeys(WINDOWS, 0.05)
+TRIED = (0.02, 0.05, 0.1, 0.2)
+RATES = {"2, stride 2": 0.1, "3, stride 2": 0.05}
 
 
 def digits(window: str, rate: float, *more: str, suffix: str = "") -> Row:
