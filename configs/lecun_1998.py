@@ -26,7 +26,6 @@ Trained by SGD:
     500-150             2.95 %.
     500-150-distorted   2.45 %.
     lenet4              LeNet-4: 1.1 %.
-    lenet4-levenberg    by the paper's optimizer and rates, as `levenberg` of lenet.py.
     lenet4-boosted      three LeNet-4 on distorted digits, outputs added (convnets/training/boosting.py): 0.7 %.
 
 From the paper: the networks, sizes, numbers of components, units and neighbours, and the moments of deslanting. Our own,
@@ -89,13 +88,10 @@ def full(units: tuple[int, ...], deslanted: bool = False, distorted: bool = Fals
     return by_sgd(config)
 
 
-def lenet4(boosted: bool = False, levenberg: bool = False):
+def lenet4(boosted: bool = False):
     config = lenet.get_config("distorted" if boosted else "mnist")
     config.model.update(name="lenet4_boosted" if boosted else "lenet4", init_root=True)
-    by_sgd(config)
-    if levenberg:
-        lenet.levenberg(config)
-    return config
+    return by_sgd(config)
 
 
 VARIANTS = {
@@ -105,6 +101,5 @@ VARIANTS = {
     **{f"{name}-deslanted": functools.partial(full, UNITS[name], True) for name in ("linear-sgd", "300")},
     **{f"{name}-distorted": functools.partial(full, units, False, True) for name, units in UNITS.items() if units},
     "lenet4": lenet4,
-    "lenet4-levenberg": functools.partial(lenet4, levenberg=True),
     "lenet4-boosted": functools.partial(lenet4, True),
 }
