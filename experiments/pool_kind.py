@@ -1,8 +1,9 @@
 """Kinds of pooling: maximum, average, L1 and L2 norm, LeNet's trained subsampling, or a strided convolution.
 
 After a ReLU the L1 norm of four values is four times their average. The two rows differ in scale alone and are to be alike.
-Each row of the cpu size has the learning rate that was best for it in a pilot, on training digits that the cpu size does not
-use:
+Each row of the cpu size has the next lower learning rate than the one that was best for it in a pilot, on training digits that
+the cpu size does not use. At the best rates themselves, with seeds 0 to 14, five of 90 runs stayed at chance; they are
+not counted:
 
     python run.py --mode=sweep --experiment=experiments/pool_kind.py --size=pilot --workdir=runs/pool_kind-pilot
 """
@@ -20,7 +21,7 @@ DIGITS = {
 }
 TRIED = {**dict.fromkeys(DIGITS, (0.05, 0.1, 0.2, 0.4)), "L1": (0.005, 0.01, 0.02, 0.05), "L2": (0.01, 0.02, 0.05, 0.1),
          "subsampling": (0.01, 0.02, 0.05, 0.1)}  # fmt: skip
-RATES = {"maximum": 0.1, "average": 0.1, "L1": 0.02, "L2": 0.05, "subsampling": 0.05, "stride": 0.2}
+RATES = {"maximum": 0.05, "average": 0.05, "L1": 0.01, "L2": 0.02, "subsampling": 0.02, "stride": 0.1}
 CIFAR = {"maximum": "", "average": "average", "L2": "l2", "stride": "stride"}
 
 
@@ -43,7 +44,7 @@ EXPERIMENT = Experiment(
             Claim("L1 and average differ in scale alone and are alike", "ours", within=0.2, better="average", worse="L1",
                   note="the margin is ours"),
         ],
-        seeds=15,
+        seeds=15, first_seed=15,
     ),
     full=Scale(
         rows=[
