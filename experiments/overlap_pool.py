@@ -1,19 +1,19 @@
 """Overlapping pooling: windows of 3 with stride 2 versus windows of 2.
 
-All feature maps have the same sizes either way: 24 to 12 and 8 to 4. Each row of the cpu size has the next lower learning
-rate than the one that was best for it in a pilot, on training digits that the cpu size does not use; see
-experiments/pool_kind.py for the reason:
+All feature maps have the same sizes either way: 24 to 12 and 8 to 4. Each row of the cpu size has the learning rate that was
+best for it in a pilot, on training digits that the cpu size does not use. A few runs stay at chance; errors and claims are about
+the others:
 
     python run.py --mode=sweep --experiment=experiments/overlap_pool.py --size=pilot --workdir=runs/overlap_pool-pilot
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
-from experiments._overrides import HELD_OUT, cosine
+from experiments._overrides import HELD_OUT, LEARNED, cosine
 
 NET = "--config.model.layers=conv(16, 5)|relu|max({0})|conv(32, 5)|relu|max({0})|fc(64)|relu|out"
 WINDOWS = {"2, stride 2": "2", "3, stride 2": "3, 2, ceil=True"}
 TRIED = (0.02, 0.05, 0.1, 0.2)
-RATES = {"2, stride 2": 0.05, "3, stride 2": 0.02}
+RATES = {"2, stride 2": 0.1, "3, stride 2": 0.05}
 
 
 def digits(window: str, rate: float, *more: str, suffix: str = "") -> Row:
@@ -21,17 +21,17 @@ def digits(window: str, rate: float, *more: str, suffix: str = "") -> Row:
     return Row(window + suffix, "configs/ablation.py:mnist10k", overrides=overrides, cost="25 s, 1 core")
 
 
-def claim(size: float | None, note: str = "") -> Claim:
-    return Claim("overlapping windows are better", "section 3.4", better="3, stride 2", worse="2, stride 2", size=size,
-                 elsewhere="ImageNet", note=note)  # fmt: skip
+def claim(metric: str = "", note: str = "") -> Claim:
+    return Claim("overlapping windows are better", "section 3.4", better="3, stride 2", worse="2, stride 2", metric=metric,
+                 size=0.4, elsewhere="ImageNet", note=note)  # fmt: skip
 
 
 EXPERIMENT = Experiment(
-    "Overlapping pooling", "test_error", source="Krizhevsky et al. 2012",
+    "Overlapping pooling", LEARNED, source="Krizhevsky et al. 2012",
     cpu=Scale(
         rows=[digits(window, rate) for window, rate in RATES.items()],
-        claims=[claim(0.4)],
-        seeds=20, first_seed=15,
+        claims=[claim()],
+        seeds=20,
     ),
     full=Scale(
         rows=[
@@ -39,7 +39,7 @@ EXPERIMENT = Experiment(
                 cost="5 min, 1 x H100"),
             Row("3, stride 2", "configs/ablation.py:13pct", cost="5 min, 1 x H100"),
         ],
-        claims=[claim(0.4, "Scherer et al. 2010 find no significant difference")],
+        claims=[claim("test_error", "Scherer et al. 2010 find no significant difference")],
         seeds=8,
     ),
     pilot=Scale(

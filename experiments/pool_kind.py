@@ -1,15 +1,14 @@
 """Kinds of pooling: maximum, average, L1 and L2 norm, LeNet's trained subsampling, or a strided convolution.
 
 After a ReLU the L1 norm of four values is four times their average. The two rows differ in scale alone and are to be alike.
-Each row of the cpu size has the next lower learning rate than the one that was best for it in a pilot, on training digits that
-the cpu size does not use. At the best rates themselves, with seeds 0 to 14, five of 90 runs stayed at chance; they are
-not counted:
+Each row of the cpu size has the learning rate that was best for it in a pilot, on training digits that the cpu size does not
+use. At these rates a few runs stay at chance; errors and claims are about the others:
 
     python run.py --mode=sweep --experiment=experiments/pool_kind.py --size=pilot --workdir=runs/pool_kind-pilot
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
-from experiments._overrides import HELD_OUT, cosine
+from experiments._overrides import HELD_OUT, LEARNED, cosine
 
 DIGITS = {
     "maximum": "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|fc(64)|relu|out",
@@ -21,7 +20,7 @@ DIGITS = {
 }
 TRIED = {**dict.fromkeys(DIGITS, (0.05, 0.1, 0.2, 0.4)), "L1": (0.005, 0.01, 0.02, 0.05), "L2": (0.01, 0.02, 0.05, 0.1),
          "subsampling": (0.01, 0.02, 0.05, 0.1)}  # fmt: skip
-RATES = {"maximum": 0.05, "average": 0.05, "L1": 0.01, "L2": 0.02, "subsampling": 0.02, "stride": 0.1}
+RATES = {"maximum": 0.1, "average": 0.1, "L1": 0.02, "L2": 0.05, "subsampling": 0.05, "stride": 0.2}
 CIFAR = {"maximum": "", "average": "average", "L2": "l2", "stride": "stride"}
 
 
@@ -31,20 +30,21 @@ def digits(kind: str, rate: float, *more: str, suffix: str = "") -> Row:
                cost="25 s, 1 core")  # fmt: skip
 
 
-def claims(*kinds: str) -> list[Claim]:
-    return [Claim(f"the maximum is better than {kind}", "abstract", better="maximum", worse=kind) for kind in kinds]
+def claims(*kinds: str, metric: str = "") -> list[Claim]:
+    return [Claim(f"the maximum is better than {kind}", "abstract", better="maximum", worse=kind, metric=metric,
+                  note="with a rate of its own each kind does nearly as well" * (not metric)) for kind in kinds]  # fmt: skip
 
 
 EXPERIMENT = Experiment(
-    "Kinds of pooling", "test_error", source="Scherer, Mueller & Behnke 2010",
+    "Kinds of pooling", LEARNED, source="Scherer, Mueller & Behnke 2010",
     cpu=Scale(
         rows=[digits(kind, rate) for kind, rate in RATES.items()],
         claims=[
             *claims("average", "L2", "subsampling", "stride"),
             Claim("L1 and average differ in scale alone and are alike", "ours", within=0.2, better="average", worse="L1",
-                  note="the margin is ours"),
+                  note="the margin is ours; He's initial weights do not know of the fourfold sums, with which some runs stay at chance"),
         ],
-        seeds=15, first_seed=15,
+        seeds=15,
     ),
     full=Scale(
         rows=[
@@ -52,7 +52,7 @@ EXPERIMENT = Experiment(
                 overrides=(f"--config.model.pooling={kind}",) if kind else ())
             for label, kind in CIFAR.items()
         ],
-        claims=claims("average", "L2", "stride"), seeds=3,
+        claims=claims("average", "L2", "stride", metric="test_error"), seeds=3,
     ),
     pilot=Scale(
         rows=[digits(kind, rate, *HELD_OUT, suffix=f", rate {rate}") for kind in DIGITS for rate in TRIED[kind]],

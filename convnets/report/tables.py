@@ -27,7 +27,7 @@ def number(metric: str, value: float, sign: str = "") -> str:
 def unit(metric: str) -> str:
     return (
         "%"
-        if metric.endswith("_error") or metric == "feature_change"
+        if metric.endswith("_error") or metric.startswith("test_error") or metric == "feature_change"
         else "steps"
         if metric.startswith("steps")
         else metric.replace("_", " ")
@@ -67,12 +67,14 @@ def _row_line(table: Table, line: TableRow) -> str:
     bad = sum("diverged" in run for run in line.runs)
     note = f", {bad} of {len(line.runs)} diverged" if bad else ", deterministic" if line.row.deterministic else ""
     note += f", {never} never" if (never := _never(line)) else ""
+    if "below" in metric and len(values) < len(line.runs):
+        note = f", {len(line.runs) - len(values)} of {len(line.runs)} at chance"
     spread = f" ± {number(metric, statistics.stdev(values))}" if len(values) > 1 else ""
     facts = line.runs[-1].get("tests", {}).get(line.test, {}) if line.test else {}
     facts = {**line.runs[-1], **facts}
     seconds, device = statistics.median(r["seconds"] for r in line.runs), facts["device"]
     images = f", {facts['num_examples']:,}" if "num_examples" in facts else ""
-    tested = metric.endswith("_error") and (not metric.startswith("train") or bool(line.test))
+    tested = unit(metric) == "%" and metric != "feature_change" and (not metric.startswith("train") or bool(line.test))
     examples = facts.get("num_examples", 0)
     range_ = error_interval(metric, values, examples, line.row.deterministic) if tested or metric in BINARY else None
     same = line.paper is not None and table.size == "full"

@@ -21,7 +21,7 @@ CERTAIN = 1e12  # degrees of freedom of a normal distribution
 BINARY = ("any_error",)  # metrics with the values 0 and 100 only
 TIMES = ("milliseconds_per_image",)  # metrics that only runs of one commit can compare
 ROUNDING = {"steps": 1.0, "error": 0.01}  # step between neighbouring values of a metric, by a word of its name
-OF_TEST_IMAGES = ("test_error", "best_test_error", "top5_error")  # the step of these is one image
+OF_TEST_IMAGES = ("test_error", "test_error_below", "best_test_error", "top5_error")  # the step of these is one image
 
 
 class Verdict(NamedTuple):
@@ -157,7 +157,8 @@ def _judge_rows(
     examples = min((run.get("num_examples", 0) for label in named for run in rows[label][1]), default=0)
     step = max((results.test_interval(*rows[label]) for label in named), default=0.0) if "to_test" in metric else 0.0
     verdict = judge_rows(claim, values, metric, [row for row, _ in rows.values()], examples, step)
-    verdict = verdict._replace(planned=min(count_runs(rows[label][0], seeds) for label in named))
+    lacks = max(count_runs(rows[label][0], seeds) - len(rows[label][1]) for label in named)
+    verdict = verdict._replace(planned=verdict.n + max(lacks, 0))  # a run may be there without a value of the metric
     commits = len({run["commit"] for label in named for run in rows[label][1]})
     if metric in TIMES and commits > 1:
         return Verdict("not resolved", n=verdict.n, commits=commits, planned=verdict.planned)
@@ -259,7 +260,7 @@ def _decide(
 
 def _step(metric: str, examples: int) -> float:
     """Returns the distance between neighbouring values of a metric; 0 if it is a real number."""
-    if examples and metric in OF_TEST_IMAGES:
+    if examples and metric.partition("(")[0] in OF_TEST_IMAGES:
         return 100 / examples
     return next((step for word, step in ROUNDING.items() if word in metric), 0.0)
 

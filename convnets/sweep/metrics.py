@@ -23,6 +23,12 @@ def test_error(record: RunRecord) -> float:
     return record.result["top1_error"]
 
 
+def test_error_below(record: RunRecord, percent: float) -> float | None:
+    """Test error of a run that learns: None if it is above `percent`, as the error of a run that stays at chance."""
+    error = test_error(record)
+    return error if error <= percent else None
+
+
 def best_test_error(record: RunRecord) -> float:
     """Lowest top-1 error in percent of all tests during training (train.eval_every_epochs), chosen by the test images."""
     return min(line["test_error"] for line in record.lines if "test_error" in line)
@@ -139,7 +145,7 @@ def measure_diverged(metric: str, counted: Mapping[str, Any]) -> float | None:
     return measure(metric, RunRecord({"loss": None, **counted})) if metric in AT_TESTS else None
 
 
-METRICS = {f.__name__: f for f in (test_error, best_test_error, top5_error, any_error, test_loss, train_error, train_loss,
+METRICS = {f.__name__: f for f in (test_error, test_error_below, best_test_error, top5_error, any_error, test_loss, train_error, train_loss,
                                    steps_to_train_error, steps_to_train_loss, steps_to_test_error, feature_change,
                                    milliseconds_per_image)}  # fmt: skip
 AT_TESTS = ("test_error", "top5_error", "any_error", "test_loss", "feature_change")

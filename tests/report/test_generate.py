@@ -158,6 +158,12 @@ def test_runs_that_never_get_there_are_counted(made):
     assert "**80** ± 35 (3, 2 never)" in tables.row_lines(made[0], [line])[0]
 
 
+def test_runs_at_chance_are_counted_where_they_are_left_out(made):
+    line = made[0].lines[0]._replace(metric="test_error_below(50)", values={0: 1.0, 2: 1.2})
+    row = tables.row_lines(made[0], [line])[0]
+    assert "**1.10** ± 0.14 (2, 1 of 3 at chance)" in row and " to " in row  # with an interval
+
+
 def test_the_readme_has_what_was_run_and_says_what_was_not(made):
     before = f"a\n{pages.BEGIN}\nformer\n{pages.END}\nz\n"
     text = pages.readme(before, made, results.read_results())

@@ -162,6 +162,7 @@ def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(pla
     "metric, value",
     [
         ("test_error", 1.5),
+        ("test_error_below(1.5)", 1.5),
         ("best_test_error", 3.0),
         ("train_error", 22.5),
         ("train_loss", sum(1 / s for s in range(11, 21)) / 10),
@@ -176,6 +177,11 @@ def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(pla
 def test_metrics(metric, value):
     log = RunRecord({"top1_error": 1.5, "images_per_second": 2.5}, LINES)
     assert metrics.measure(metric, log) == pytest.approx(value)
+
+
+def test_a_run_at_chance_has_no_error_of_what_it_learned():
+    assert metrics.measure("test_error_below(50)", RunRecord({"top1_error": 88.7}, LINES)) is None
+    assert metrics.measure_diverged("test_error_below(50)", {"top1_error": 90.0, "planned": 5}) is None
 
 
 @pytest.mark.parametrize("metric", ["train_error", "train_loss", "steps_to_train_error(50)", "steps_to_train_loss(1)"])

@@ -238,6 +238,8 @@ def test_an_error_has_the_width_of_one_test_image():
     assert verdict.high - verdict.effect == pytest.approx(
         stats.t.ppf(0.975, 4) * 100 / 360 / np.sqrt(12) * np.sqrt(2 / 3)
     )
+    learned = judge(claim, values({"good": [0.0] * 3, "bad": [100 / 360] * 3}), "test_error_below(50)", examples=360)
+    assert learned == verdict
     low, high = error_interval("test_error", [0.0, 0.0, 0.0], 360)
     assert low == 0 and high == pytest.approx(1.96 * 100 * np.sqrt((1 / 360) * (359 / 360) / 360))
 
