@@ -73,7 +73,7 @@ EXPERIMENT = Experiment(
             trained("300 hidden units, deslanted", "300-deslanted", 1.6, "3 min", HIDDEN, RATE),
             trained("LeNet-1", "lenet1", 1.7, "4 min", TINY, file="lenet"),
             trained("LeNet-4", "lenet4", 1.1, "5 min", READING),
-            trained("LeNet-4, boosted", "lenet4-boosted", 0.7, "15 min"),
+            trained("LeNet-4, boosted", "lenet4-boosted", 0.7, "15 min", recipe="plain SGD, 25 passes each"),
             LENET5,
             trained("LeNet-5, distorted", "distorted", 0.8, "10 min, 1 core", file="lenet"),
             trained("LeNet-5, the paper's optimizer", "levenberg", 0.95, "4 min, 1 core", recipe="", file="lenet"),
