@@ -29,9 +29,10 @@ Trained by SGD:
     lenet4-boosted      three LeNet-4 on distorted digits, outputs added (convnets/training/boosting.py): 0.7 %.
 
 From the paper: the networks, sizes, numbers of components, units and neighbours, and the moments of deslanting. Our own,
-where the paper is silent: 20 passes, as for LeNet-5, and 25 for each boosted network; squared error on LeNet's squashed units, batches
-of 16, the rates and the cosine schedule; the widths of the Gaussians (convnets/training/classical.py); the scale of the
-SVM's kernel and its C; the part of the deslanted image that is kept; and the distortions, which are taken from lenet.py.
+where the paper is silent: 20 passes, as for LeNet-5, and 25 for each boosted network; squared error on LeNet's squashed
+units, batches of 16, the rates and the cosine schedule; the widths of the Gaussians (convnets/training/classical.py); the
+scale of the SVM's kernel and its C; the part of the deslanted image that is kept; and the distortions, which are taken from
+lenet.py.
 
 Some of these were chosen with a look at the test error, as the paper's own were: the features of `pca` (four readings; this
 one also has the paper's 821 inputs), the votes of `pairwise` (eight), the rule for the widths of `rbf` (five), the rate of
