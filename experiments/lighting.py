@@ -19,8 +19,8 @@ NET = "{1}conv(16, 5)|{0}|max(2)|conv(32, 5)|{0}|max(2)|out"
 NORMS = {"none": ("relu", ""), "LRN": ("relu|lrn(9, 65.0, k=1, divide=True)", ""), "LCN": ("relu|lcn", ""),
          "LCN of the pixels": ("relu", "lcn|"), "BN": ("norm|relu", "")}  # fmt: skip
 TRIED = {"none": (0.05, 0.1, 0.2), "LRN": (0.2, 0.4, 0.8, 1.6), "LCN": (0.01, 0.02, 0.05, 0.1),
-         "LCN of the pixels": (0.01, 0.02, 0.05, 0.1), "BN": (0.02, 0.05, 0.1, 0.2)}  # fmt: skip
-RATES = dict.fromkeys(NORMS, 0.05)
+         "LCN of the pixels": (0.005, 0.01, 0.02, 0.05), "BN": (0.02, 0.05, 0.1, 0.2)}  # fmt: skip
+RATES = {"none": 0.1, "LRN": 0.8, "LCN": 0.05, "LCN of the pixels": 0.01, "BN": 0.05}
 LIGHTS = {"dim": "brightness_gradient(0.3)", "slanted": "brightness_gradient(0.6, 0.6)"}
 
 
