@@ -1,19 +1,14 @@
 """Residual versus plain networks of growing depth, compared by training loss: the degradation is not overfitting.
 
-The cpu size has narrow networks on digits of half the size, distorted anew in every epoch: on the same digits in every epoch
-all of them reach a training error of 0.02 %, and nothing is left to compare. Its schedule has the paper's form: a tenth of the
-rate after a half and after three quarters of the steps. Losses are compared as ratios. Seeds 0 to 4 were used by earlier
-versions of this experiment and are not counted.
-
-The rows of 2 epochs at a constant rate, on undistorted digits, are the first version. There the deeper residual network was
-behind the shallower one, and this is claimed too.
+The cpu size has narrow networks on digits of half the size. Its schedule has the paper's form: a tenth of the rate after a
+half and after three quarters of the steps. Losses are compared as ratios. Both residual networks end with a training error of
+0.02 %, which leaves little to compare. The rows of 2 epochs at a constant rate are the first version of this experiment: there
+the deeper residual network was behind the shallower one, and this is claimed too.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
 
-DISTORTED = ("--config.data.train_ops=decode|distort(translate=2, scale=0.15, squeeze=0.15, shear=0.3)|resize(14)"
-             "|value_range(0.0, 1.0)")  # fmt: skip
-DECAY = (DISTORTED, "--config.optim.schedule=steps(0.1, 10, 15)", "--config.train.epochs=20.0")
+DECAY = ("--config.optim.schedule=steps(0.1, 10, 15)", "--config.train.epochs=20.0")
 SHORT = ", 2 epochs"
 # A fifth of the schedule of 64,000 iterations.
 FIFTH = ("--config.optim.schedule=steps(0.1, 16.384, 24.576)", "--config.train.epochs=32.768")
@@ -38,14 +33,15 @@ EXPERIMENT = Experiment(
               *(digits("residual", depth, SHORT) for depth in (20, 44))],
         claims=[
             claim("a deeper plain network has the higher training loss", "plain-20", "plain-44"),
-            claim("a deeper residual network has the lower training loss", "residual-44", "residual-20"),
+            claim("a deeper residual network has the lower training loss", "residual-44", "residual-20",
+                  "both fit all digits"),
             claim("a deeper residual network has the lower training loss, 2 epochs", f"residual-44{SHORT}",
                   f"residual-20{SHORT}", "the paper's networks train for 164 epochs with decay"),
             claim("a deep residual network trains better than its plain twin", "residual-44", "plain-44"),
             claim("depth costs the residual network less than the plain one", ["residual-44", "plain-20"],
                   ["residual-20", "plain-44"], "a ratio of ratios"),
         ],
-        seeds=8, first_seed=5,
+        seeds=8,
     ),
     full=Scale(
         rows=[

@@ -202,7 +202,7 @@ HOST = make_table(
     Op(center, size="fixed"),
     Op(crop, size="fixed", random=True, still=lambda n: Call("center", center, {"n": n})),
     Op(inception_crop, size="fixed", random=True,
-       still=lambda n, area, aspect, **kernel: Call("resize_center_crop", resize_center_crop, {"n": n, **kernel})),
+       still=lambda n, area, aspect, squared, **kernel: Call("resize_center_crop", resize_center_crop, {"n": n, **kernel})),
     Op(crop_to_multiple, size="dense"),
     Op(five_crop, size="fixed", views=True),
     Op(six_crop, size="fixed", views=True),
