@@ -1,7 +1,8 @@
 """The lecture's four activation functions in one network on digits, and the variant with a trained gain.
 
-A run counts the steps to a training error of 2 %. Each activation has the rate that was best for it by this metric in a pilot,
-on training digits that the cpu size does not use:
+A run counts the steps to a training error of 2 %. Each activation is to have the rate that is best for it by this metric in a
+pilot, on training digits that the cpu size does not use. This pilot was not run yet. RATES are from an earlier one with one
+seed and two rates each (for the sigmoid three); those of all but the sigmoid lie at the edge of what it tried:
 
     python run.py --mode=sweep --experiment=experiments/activations.py --size=pilot --workdir=runs/activations-pilot
 

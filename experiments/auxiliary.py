@@ -6,7 +6,8 @@ over the 20 layers to the end the signal shrinks to 0.6^20, about 0.00004, over 
 factor was not chosen by a pilot. A network of small weights may never leave chance; it then counts with all its steps, which is
 a lower bound, and with the error of chance. So the error in the end is claimed as well as the steps.
 
-Each row has the learning rate that was best for it by the steps in a pilot, on training digits that the cpu size does not use:
+Each row is to have the learning rate that is best for it by the steps in a pilot, on training digits that the cpu size does not
+use. This pilot was not run yet; until then RATES are a guess, and the cpu size is not to be recorded:
 
     python run.py --mode=sweep --experiment=experiments/auxiliary.py --size=pilot --workdir=runs/auxiliary-pilot
 

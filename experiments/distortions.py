@@ -1,7 +1,8 @@
 """Which variations of the training digits help: translation, which pooling already tolerates, against those not built in.
 
-The lecture: "most useful are those that are not built in: rotation, scaling, noise". Each kind has the strength that was best
-for it in a pilot, on training digits that the cpu size does not use, so that no kind loses by a bad choice:
+The lecture: "most useful are those that are not built in: rotation, scaling, noise". Each kind is to have the strength that is
+best for it in a pilot, on training digits that the cpu size does not use, so that no kind loses by a bad choice. This pilot was
+not run yet. BEST is from an earlier one with one seed and two strengths of each kind:
 
     python run.py --mode=sweep --experiment=experiments/distortions.py --size=pilot --workdir=runs/distortions-pilot
 
