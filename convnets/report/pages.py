@@ -52,7 +52,7 @@ def count_verdicts(made: Sequence[Table]) -> str:
     return (f"Of the {len(run)} claims of papers and of the lecture that were run, {', '.join(parts)}."
             + f" {interim} verdicts are interim: not all planned runs are there." * bool(interim)
             + f" {len(judged) - len(run)} more claims are our own." * (len(judged) > len(run))
-            + f" Papers state {len(compared)} effects for our setting; {len(inside)} lie inside our interval,"
+            + f" Effects that a paper states for our setting: {len(compared)}; inside our interval: {len(inside)},"
             f" {sum(v.word in DECIDED for v in inside)} of them with a verdict.")  # fmt: skip
 
 

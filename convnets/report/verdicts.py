@@ -210,7 +210,7 @@ def judge(
         seeds = sorted(set.intersection(*chance)) if all(found for _, found, _ in measured) else []
         table = [[(sign, statistics.mean(found.values()) if fixed else found[seed]) for sign, found, fixed in measured]
                  for seed in seeds]  # fmt: skip
-        if examples and metric in OF_TEST_IMAGES and not claim.ratio:
+        if examples and metric.partition("(")[0] in OF_TEST_IMAGES and not claim.ratio:
             fixed_errors = [found[min(found)] for _, found, fixed in measured if fixed and found]
             of_images += sum(e * (100 - e) / examples for e in fixed_errors)
         least = min((value for row in table for _, value in row), default=1.0)

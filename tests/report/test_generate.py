@@ -101,7 +101,7 @@ def test_results_tell_paper_ours_difference_cost_and_verdict(made):
         in text
     )
     assert "interim" not in text and "our own" not in text
-    assert "Papers state 1 effects for our setting; 1 lie inside our interval, 1 of them with a verdict." in text
+    assert "Effects that a paper states for our setting: 1; inside our interval: 1, 1 of them with a verdict." in text
     assert "new" not in text.split("## Claims")[0] and text.index("net, shifted") > text.index(
         "| net |"
     )  # the smallest difference first
