@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convnets.report import doc_blocks, pages, results
+from convnets.report.ledger import Table, TableRow, tables
 from convnets.report.pages import FIGURES
 from convnets.report.tables import claim_lines, cost, unit
-from convnets.report.verdicts import Table, TableRow, interval, tables
+from convnets.report.verdicts import interval
 from convnets.runtime import drawing
 from convnets.sweep.experiment import ROOT, load_experiments
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from convnets.errors import UsageError
 from convnets.report import doc_blocks, markdown
+from convnets.report.ledger import Table, TableRow
 from convnets.report.tables import (
     CLAIM_HEAD,
     DECIDED,
@@ -26,7 +27,7 @@ from convnets.report.tables import (
     row_lines,
     unit,
 )
-from convnets.report.verdicts import Table, TableRow, interval
+from convnets.report.verdicts import interval
 from convnets.runtime import files, shipped
 from convnets.sweep.experiment import FOLDER, Row, Scale, count_runs
 

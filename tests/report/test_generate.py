@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-from convnets.report import figures, generate, pages, results, tables, verdicts
+from convnets.report import figures, generate, ledger, pages, results, tables
 from convnets.runtime import shipped
 from convnets.sweep.experiment import Claim, Evaluation, Experiment, Row, Scale, load_experiments
 from experiments import published
@@ -15,20 +15,20 @@ from tests.report.test_results import finished
 def test_the_generated_files_are_up_to_date():
     for path, text in generate.files().items():
         assert path.read_text() == text, f"{path.name} is stale; run: python run.py --mode=report"
-    made = verdicts.tables(load_experiments(), results.read_results())
+    made = ledger.tables(load_experiments(), results.read_results())
     drawn = {f"{t.name}-{t.size}.png" for t in made if any(line.values for line in t.lines)}
     assert {p.name for p in (ROOT / pages.FIGURES).glob("*.png")} == drawn, "run: python run.py --mode=report"
 
 
 def test_a_row_that_lies_far_from_its_paper_says_why():
-    rates = pages.reproductions(verdicts.tables(load_experiments(), results.read_results()))
+    rates = pages.reproductions(ledger.tables(load_experiments(), results.read_results()))
     assert not [line.label for _, line in rates if pages.difference(line) >= pages.NEAR and not line.row.note]
 
 
 def test_recorded_runs_are_as_long_as_their_rows_configs():
     """A config that changes after its runs would give its new recipe their old errors. Boosting trains three times."""
     wrong = []
-    for table in verdicts.tables(load_experiments(), results.read_results()):
+    for table in ledger.tables(load_experiments(), results.read_results()):
         for line in (line for line in table.lines if line.row.config and not line.test):
             epochs = results._config(line.row.config, line.row.overrides)["train"]["epochs"]
             ends = [run["curve"][-1][0] / epochs for run in line.runs if "curve" in run]
@@ -37,7 +37,7 @@ def test_recorded_runs_are_as_long_as_their_rows_configs():
 
 
 def test_a_claim_that_is_not_resolved_says_why():
-    made = verdicts.tables(load_experiments(), results.read_results())
+    made = ledger.tables(load_experiments(), results.read_results())
     claims = [(t.name, c, v) for t in made for c, v in zip(t.claims, t.verdicts, strict=True)]
     assert not [(name, c.text) for name, c, v in claims if v.word == "not resolved" and v.n >= v.planned and not c.note]
 
@@ -75,7 +75,7 @@ def made(tmp_path, monkeypatch):
         of["net"].append(finished(tmp_path / f"net{s}", seed=s, error=1.0 + s / 10, tests=shifted))
         of["hot"].append(finished(tmp_path / f"hot{s}", seed=s, error=4.0 + s / 10, lr=0.5))
     results.add_lines([*of["net"], *of["hot"]])
-    yield list(verdicts.tables({"heat": experiment}, results.read_results()))
+    yield list(ledger.tables({"heat": experiment}, results.read_results()))
     results._wanted.cache_clear()
 
 
@@ -120,7 +120,7 @@ def change(made, **changes):
     """Returns the tables of `made`, judged again with changes of the size's fields."""
     experiment = made[0].experiment
     again = experiment._replace(full=experiment.full._replace(**changes))
-    return verdicts.tables({"heat": again}, results.read_results())
+    return ledger.tables({"heat": again}, results.read_results())
 
 
 def test_a_verdict_before_all_planned_runs_is_an_interim_one(made):

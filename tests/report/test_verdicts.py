@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from convnets.report import results
+from convnets.report.ledger import Table, _judge_rows, correct_for_many
 from convnets.report.tables import what_resolves
-from convnets.report.verdicts import Table, Verdict, _judge_rows, correct_for_many, error_interval, interval, judge
+from convnets.report.verdicts import Verdict, error_interval, interval, judge
 from convnets.sweep.experiment import Claim, Row, load_experiments
 
 GOOD, BAD = [1.0, 1.2, 0.9, 1.1], [2.0, 2.3, 1.9]
