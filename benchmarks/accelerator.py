@@ -5,7 +5,7 @@
 
 Each part is a command of its own with a time limit: run.py or a program of benchmarks/. A part that reaches its limit is
 sent SIGTERM, on which run.py saves, and killed after GRACE seconds; the others go on. Every part appends a line to
-WORKDIR/log.jsonl when it ends. A second call skips finished parts, resumes stopped ones, and tries last what
+WORKDIR/log.jsonl and to benchmarks/results.jsonl when it ends. A second call skips finished parts, resumes stopped ones, and tries last what
 failed. docs/accelerators.md says what the parts cost, how to take them to a machine without a network, and how to record
 the results.
 """
@@ -62,7 +62,8 @@ def parts(workdir: Path, together: bool) -> list[tuple[int, list[Part]]]:
     Args:
         together: whether more seeds of a network are trained as one program.
     """
-    step, tiny = "--config.train.epochs=0.0001", ("--nets=lenet5_modern", "--rounds=1")
+    step = ("--config.train.epochs=0.0001", "--config.data.test_split=test[:500]")
+    tiny = ("--nets=lenet5_modern", "--rounds=1")
     check, bench, seeds = (f"benchmarks/{name}.py" for name in ("agreement", "train", "seeds"))
 
     def agree(net: str) -> Part:
@@ -72,7 +73,7 @@ def parts(workdir: Path, together: bool) -> list[tuple[int, list[Part]]]:
 
     def train(depth: int, seconds: float, name: str, *flags: str) -> Part:
         command = ("run.py", f"--config=configs/resnet_cifar.py:{depth}", *flags)
-        return Part(name, seconds, command, (step, "--config.evaluate.batch_size=50"))
+        return Part(name, seconds, command, (*step, "--config.evaluate.batch_size=50"))
 
     def one(depth: int, seconds: float, seed: int) -> Part:
         folder = workdir / f"resnet{depth}" / f"seed{seed}"
@@ -91,7 +92,7 @@ def parts(workdir: Path, together: bool) -> list[tuple[int, list[Part]]]:
         (1 if together else 3, more),
         (3, [agree(net) for net in OTHERS]),
         (1, [Part(name, 600, ("run.py", "--mode=sweep", f"--experiment=experiments/{name}.py", "--size=full", "--seeds=1",
-                              "--jobs=3", f"--workdir={workdir / name}"), (step,)) for name in ABLATIONS]),
+                              "--jobs=3", f"--workdir={workdir / name}"), step) for name in ABLATIONS]),
     ]  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def seeds_gain() -> bool:
     return bool(found) and found[-1]["ratio"]["median"] > 1
 
 
-def run_part(part: Part, seconds: float, workdir: Path, rehearse: bool) -> dict:
+def run_part(part: Part, seconds: float, workdir: Path, rehearse: bool, device: str) -> dict:
     """Runs a part for at most `seconds`; appends its line to the log and returns it."""
     began, environment = time.time(), {**SHARED, "PYTHONUNBUFFERED": "1", **os.environ}
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]  # a copied tree is not installed
@@ -127,10 +128,11 @@ def run_part(part: Part, seconds: float, workdir: Path, rehearse: bool) -> dict:
         process.wait()
     said = (workdir / f"{part.name}.txt").read_bytes()[start:].decode(errors="replace").splitlines()
     state = "done" if process.returncode == 0 else "stopped" if stopped else "failed"
-    line = {"part": part.name, "state": state, "rc": process.returncode, "seconds": round(time.time() - began, 1),
-            "last": [text[:200] for text in said if text.strip()][-5:], "commit": provenance.commit()}  # fmt: skip
+    took = {"part": part.name, "state": state, "rc": process.returncode, "seconds": round(time.time() - began, 1)}
+    line = {**took, "last": [text[:200] for text in said if text.strip()][-5:], "commit": provenance.commit()}
     with (workdir / "log.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
+    compare.record("accelerator_part", **took, rehearsal=rehearse, device=device)
     print(f"{part.name}: {state} after {line['seconds']:.0f} s\n  " + "\n  ".join(line["last"]), flush=True)
     return line
 
@@ -142,18 +144,21 @@ def states(workdir: Path) -> dict[str, str]:
     return {line["part"]: line["state"] for line in map(json.loads, lines)}
 
 
-def run_all(workdir: Path, seconds: float, only: list[str], rehearse: bool) -> list[dict]:
+def run_all(workdir: Path, seconds: float, only: list[str], rehearse: bool, device: str = "cpu") -> list[dict]:
     """Runs the parts that are not done, within `seconds`; returns their lines."""
     before, end, ran = states(workdir), time.monotonic() + seconds, []
 
     def attempt(part: Part) -> dict | None:
         left = 0 if STOP.is_set() else end - GRACE - time.monotonic()
         limit = left if rehearse else min(part.seconds, left)  # a CPU may be slow and busy
-        return run_part(part, limit, workdir, rehearse) if left > LEAST else None
+        return run_part(part, limit, workdir, rehearse, device) if left > LEAST else None
 
     for again in (False, True):  # what failed in an earlier call comes last
         for number in range(len(parts(workdir, False))):
-            jobs, group = parts(workdir, seeds_gain())[number]  # asked anew: the benchmark of seeds is one of the parts
+            # Asked anew, because the benchmark of seeds is one of the parts. A rehearsal has the parts of both answers.
+            answers = (True, False) if rehearse else (seeds_gain(),)
+            (jobs, group), *others = (parts(workdir, together)[number] for together in answers)
+            group = list(dict.fromkeys(group + [part for _, other in others for part in other]))
             due = [part for part in group if before.get(part.name) != "done" and (not only or part.name in only)
                    and (before.get(part.name) == "failed") == again]  # fmt: skip
             with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
@@ -202,9 +207,9 @@ def main() -> int:
     groups = [group for together in (False, True) for _, group in parts(flags.workdir, together)]
     names = list(dict.fromkeys(part.name for group in groups for part in group))
     only = compare.chosen(parser, "only", flags.only, names) if flags.only else []
-    code = "import jax; print(jax.default_backend())"
-    backend = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True).stdout.strip()
-    if not flags.rehearse and backend in ("", "cpu"):
+    code = "import jax; print(jax.devices()[0].device_kind)"
+    device = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True).stdout.strip()
+    if not flags.rehearse and device in ("", "cpu"):
         parser.error("JAX finds no accelerator here; --rehearse runs every part cut down, on a CPU")
     workdir = flags.workdir.absolute()
     workdir.mkdir(parents=True, exist_ok=True)
@@ -214,7 +219,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: STOP.set())
     try:
-        ran = run_all(workdir, flags.seconds, only, flags.rehearse)
+        ran = run_all(workdir, flags.seconds, only, flags.rehearse, device)
     finally:
         if flags.pack:
             pack(workdir, flags.pack)

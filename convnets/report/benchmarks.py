@@ -180,6 +180,13 @@ def agreements(lines: Lines) -> list[str]:
     return make(["network", "batch", *cases.values(), "equal bits twice"], rows)
 
 
+def accelerator_parts(lines: Lines) -> list[str]:
+    """Table of the parts of benchmarks/accelerator.py: how long each took, on an accelerator and in a rehearsal."""
+    rows = [[f"`{name}`", "rehearsal" if rehearsal else "as planned", v["state"], f"{v['seconds']:,.0f}", *origin(v)]
+            for (_, rehearsal, name), v in newest(lines, "accelerator_part", "where", "rehearsal", "part").items()]  # fmt: skip
+    return make(["part", "length", "state", "seconds"], rows)
+
+
 def make(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Returns a table whose rows end with the cells of `origin`."""
     return markdown.table([*columns, "where", "jax", "commit"], rows) if rows else NONE
@@ -223,6 +230,7 @@ TABLES: dict[str, Callable[[Lines], list[str]]] = {
     "training": lambda lines: steps(lines, "train"), "inference": lambda lines: steps(lines, "inference"),
     "ratios": ratios, "input": inputs, "start": starts, "scale": scales, "seeds": seeds, "kernels": kernels, "parts": parts,
     "compile": compiles, "costs": costs, "accelerators": accelerators, "agreement": agreements,
+    "accelerator parts": accelerator_parts,
 }  # fmt: skip
 
 

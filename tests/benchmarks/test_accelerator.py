@@ -25,6 +25,8 @@ def schedule(tmp_path, monkeypatch):
 
     monkeypatch.setattr(accelerator, "GRACE", 0.5)
     monkeypatch.setattr(accelerator, "LEAST", 0.0)
+    monkeypatch.setattr(compare, "RESULTS", tmp_path / "results.jsonl")
+    compare.RESULTS.touch()
     return set_parts
 
 
@@ -58,6 +60,11 @@ def test_a_limit_ends_only_its_part_and_the_processes_that_it_started(tmp_path, 
     assert run(tmp_path) == [("slow", "stopped"), ("after", "done")]
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[1]["last"] == ["said"] and lines[1]["rc"] == 0
+    recorded = [json.loads(line) for line in compare.RESULTS.read_text().splitlines()]
+    assert [(v["part"], v["state"], v["rehearsal"]) for v in recorded] == [
+        ("slow", "stopped", False),
+        ("after", "done", False),
+    ]
     time.sleep(max(0.0, began + 4.5 - time.monotonic()))
     assert not (tmp_path / "survived").exists()
 
@@ -69,6 +76,13 @@ def test_a_second_call_leaves_out_what_is_done_and_tries_last_what_failed(tmp_pa
     assert run(tmp_path, seconds=-1) == []  # no time, no part
     assert run(tmp_path) == [("late", "done"), ("bad", "done")]
     assert run(tmp_path) == []
+
+
+def test_a_rehearsal_has_the_parts_of_both_ways_to_train_more_seeds(tmp_path, monkeypatch):
+    monkeypatch.setattr(accelerator, "run_part", lambda part, *_: {"part": part.name})
+    ran = [line["part"] for line in accelerator.run_all(tmp_path, 1e6, [], rehearse=True)]
+    every = {p.name for together in (False, True) for _, group in accelerator.parts(tmp_path, together) for p in group}
+    assert set(ran) == every and len(ran) == len(every)
 
 
 def test_what_is_packed_holds_results_and_the_newest_checkpoint_of_an_unfinished_run(tmp_path, monkeypatch):
