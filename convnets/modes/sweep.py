@@ -56,7 +56,7 @@ def _show(experiment: Experiment, rows: Sequence[RowSummary], workdir: Path) -> 
 
     best, metric = summary.find_best(rows), experiment.metric
     paper = any(row.paper is not None for row in rows)
-    name = metric.replace("_", " ") + (" (%)" if tables.unit(metric) == "%" else "")
+    name = tables.describe_metric(metric)
     table = make_table("row", *["paper"] * paper, f"{name}, mean ± deviation", "runs", "", "time a run",
                   title=f"{experiment.title}: lower is better", title_justify="left")  # fmt: skip
     for row in rows:

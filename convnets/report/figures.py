@@ -6,6 +6,7 @@ from pathlib import Path
 from convnets.plotting import INK, plt, save_figure
 
 FEW, MANY = 4, 12  # rows whose curves are shown with their training error, and up to which curves are shown
+PAPER = "; diamond: the paper"
 
 
 def plot_experiment(
@@ -43,10 +44,11 @@ def plot_experiment(
             if paper is not None:
                 axis.axhline(paper, color=colour[name], lw=0.8, ls="--")
         notes = ["dashed: the paper"] * any(c[1] for c in curves.values()) + ["dotted: in training"] * training
-        axis.set(xlabel="epoch", ylabel="; ".join([error, *notes]))
+        axis.set(xlabel="epoch", ylabel=error)
         axis.locator_params(axis="x", integer=True)
         _wide(axis, "y", [v for points, *_ in curves.values() for _, v in points])
-        axis.legend(fontsize=6 if len(curves) > 6 else 7)
+        small = 6 if len(curves) > 6 else 7
+        axis.legend(fontsize=small, title="; ".join(notes) or None, title_fontsize=small)
     if lines:
         axis = next(free)
         for name, marks in lines.items():
@@ -55,7 +57,7 @@ def plot_experiment(
             known = sorted((m[0], m[3]) for m in marks if m[3] is not None)
             if known:
                 axis.plot(*zip(*known, strict=True), "D--", ms=4, lw=0.8, color=colour[name], mfc="none")
-        axis.set(xlabel=x, ylabel=metric)
+        axis.set(xlabel=x, ylabel=metric + PAPER * any(m[3] is not None for marks in lines.values() for m in marks))
         _wide(axis, "x", [m[0] for marks in lines.values() for m in marks])
         _wide(axis, "y", [m[1] for marks in lines.values() for m in marks])
         if axis.get_yscale() == "linear":
@@ -71,7 +73,7 @@ def plot_experiment(
         axis.set_yticks(range(len(bars)), [bar[1] for bar in bars], fontsize=7)
         axis.set_ylim(max(len(bars), 4 if beside else 2) - 0.5, -0.5)
         axis.set_xlim(left=0)
-        axis.set(xlabel=f"{metric}; diamond: the paper" if any(bar[4] is not None for bar in bars) else metric)
+        axis.set(xlabel=metric + PAPER * any(bar[4] is not None for bar in bars))
     save_figure(figure, path)
 
 
@@ -84,3 +86,5 @@ def _wide(axis, which: str, values: Sequence[float]) -> None:
         ticks.set_minor_formatter(lambda value, _: f"{value:,g}" if f"{value:e}"[0] == "3" else "")
     else:
         axis.locator_params(axis=which, nbins=6, integer=all(float(value).is_integer() for value in values))
+        if max(values) >= 10_000:
+            getattr(axis, f"{which}axis").set_major_formatter("{x:,g}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from convnets.report import doc_blocks, pages, results
 from convnets.report.ledger import Table, TableRow, tables
 from convnets.report.pages import FIGURES
-from convnets.report.tables import claim_lines, cost, unit
+from convnets.report.tables import claim_lines, cost, describe_metric
 from convnets.report.verdicts import interval
 from convnets.runtime import drawing
 from convnets.sweep.experiment import ROOT, load_experiments
@@ -53,7 +53,7 @@ def draw_figures(table: Table, path: Path) -> None:
                 lines[line.row.label if line.test else line.row.line].append((line.x, *measured))
     figures.plot_experiment(
         {k: v for k, v in curves.items() if len(v[0]) > 1}, bars, lines, path, title=table.experiment.title,
-        metric=f"{table.experiment.metric.replace('_', ' ')}" + " (%)" * (unit(table.experiment.metric) == "%"),
+        metric=describe_metric(table.experiment.metric),
         error=("test" if column == 1 else "training") + " error (%)", x=table.experiment.x,
     )  # fmt: skip
 

@@ -25,6 +25,19 @@ def number(metric: str, value: float, sign: str = "") -> str:
     )
 
 
+def describe_metric(metric: str) -> str:
+    """Returns a metric in words, with its unit, as for an axis: `steps to a training error of 25 %`."""
+    name, _, arguments = metric.partition("(")
+    value = arguments.rstrip(")").partition(",")[0]
+    plain = name.replace("_", " ") + " (%)" * (unit(metric) == "%")
+    words = {"steps_to_train_error": f"steps to a training error of {value} %",
+             "steps_to_train_loss": f"steps to a training loss of {value}",
+             "steps_to_test_error": f"steps to a test error of {value} %",
+             "test_error_below": f"test error (%) of the runs below {value} %",
+             "any_error": "runs with any error (%)", "train_error": "training error (%)", "train_loss": "training loss"}  # fmt: skip
+    return words.get(name, plain)
+
+
 def unit(metric: str) -> str:
     return (
         "%"

@@ -6,6 +6,7 @@ import pytest
 
 from convnets.report import figures, generate, ledger, pages, results, tables
 from convnets.runtime import shipped
+from convnets.sweep import metrics
 from convnets.sweep.experiment import Claim, Evaluation, Experiment, Row, Scale, load_experiments
 from experiments import published
 from tests.conftest import ROOT
@@ -215,3 +216,11 @@ def test_published_weights_and_networks_that_come_along_have_their_tables():
     assert rows == ["| `resnet32_cifar` | resnet32-d509ac18.th | cifar10, 10,000 | 7.37 | **7.37** | +0.00 | aaaaaaa |"]
     assert pages.published([]) == [] and pages.demonstrations([old, new]) == []
     assert [line.split("`")[1] for line in pages.shipped_networks()[6:-1]] == shipped.names()
+
+
+def test_every_metric_has_words_for_an_axis():
+    names = [f"{name}(25)" if name.startswith("steps_to") else name for name in metrics.METRICS]
+    words = [tables.describe_metric(name) for name in [*names, "test_error_below(50)"]]
+    assert not any("_" in text for text in words)
+    assert tables.describe_metric("steps_to_train_error(2, 0.5)") == "steps to a training error of 2 %"
+    assert tables.describe_metric("test_error") == "test error (%)"
