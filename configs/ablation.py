@@ -3,7 +3,7 @@
     python run.py --config=configs/ablation.py:mnist10k --config.data.data_dir=DIR --workdir=runs/small
     python run.py --config=configs/ablation.py:mnist10k "--config.model.layers=conv(8, 5)|tanh|max(2)|out"
 
-`model.layers` is the network in one line (convnets/models/sequential.py); `model.init_weights` is its weight
+`model.layers` is the network in one line (convnets/models/words.py has its words); `model.init_weights` is its weight
 initialization. The recipes are our own unless stated. Each experiment states what it compares and which numbers are
 from a paper. The argument selects the variant:
     mnist10k    two convolutions with pooling and a fully connected layer, first 10,000 training digits, 5 epochs.

@@ -58,7 +58,7 @@ def get_config(variant: str = "linear"):
 
 
 def digits(layers: str, deslanted: bool, values: str, distortion: str = ""):
-    """Returns a network of a line of words (convnets/models/sequential.py) on MNIST."""
+    """Returns a network of a line of words (convnets/models/words.py) on MNIST."""
     config = base.get_config()
     config.model.update(name="stack", layers=layers, side=20 if deslanted else 28, channels=1)
     ops = f"{DESLANT * deslanted}value_range({values})"

@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from convnets.plotting import INK, plt, save_figure
 
 FEW, MANY = 4, 12  # rows whose curves are shown with their training error, and up to which curves are shown
 PAPER = "; diamond: the paper"
 
+Points = Sequence[tuple[float, float]]
+Curves = Mapping[str, tuple[Points, float | None, Points]]
+
 
 def plot_experiment(
-    curves: Mapping[str, tuple[Sequence[tuple[float, float]], float | None, Sequence[tuple[float, float]]]],
+    curves: Curves,
     bars: Sequence[tuple[str, str, float, float, float | None]],
     lines: Mapping[str, Sequence[tuple[float, float, float, float | None]]],
     path: Path, *, title: str, metric: str, error: str, x: str,
@@ -35,20 +39,7 @@ def plot_experiment(
     free = iter(axes[0])
     axes[0][0].set_title(title)
     if curves:
-        axis = next(free)
-        training = len(curves) <= FEW and any(c[2] for c in curves.values())
-        for name, (points, paper, fitted) in curves.items():
-            axis.plot(*zip(*points, strict=True), color=colour[name], lw=1.2, label=name)
-            if training and fitted:
-                axis.plot(*zip(*fitted, strict=True), color=colour[name], lw=0.8, ls=":")
-            if paper is not None:
-                axis.axhline(paper, color=colour[name], lw=0.8, ls="--")
-        notes = ["dashed: the paper"] * any(c[1] for c in curves.values()) + ["dotted: in training"] * training
-        axis.set(xlabel="epoch", ylabel=error)
-        axis.locator_params(axis="x", integer=True)
-        _wide(axis, "y", [v for points, *_ in curves.values() for _, v in points])
-        small = 6 if len(curves) > 6 else 7
-        axis.legend(fontsize=small, title="; ".join(notes) or None, title_fontsize=small)
+        _plot_curves(next(free), curves, colour, error)
     if lines:
         axis = next(free)
         for name, marks in lines.items():
@@ -75,6 +66,23 @@ def plot_experiment(
         axis.set_xlim(left=0)
         axis.set(xlabel=metric + PAPER * any(bar[4] is not None for bar in bars))
     save_figure(figure, path)
+
+
+def _plot_curves(axis, curves: Curves, colour: Mapping[str, Any], error: str) -> None:
+    """Plots errors against epochs, with the paper's error and the training error; the legend says which is which."""
+    training = len(curves) <= FEW and any(c[2] for c in curves.values())
+    for name, (points, paper, fitted) in curves.items():
+        axis.plot(*zip(*points, strict=True), color=colour[name], lw=1.2, label=name)
+        if training and fitted:
+            axis.plot(*zip(*fitted, strict=True), color=colour[name], lw=0.8, ls=":")
+        if paper is not None:
+            axis.axhline(paper, color=colour[name], lw=0.8, ls="--")
+    notes = ["dashed: the paper"] * any(c[1] for c in curves.values()) + ["dotted: in training"] * training
+    axis.set(xlabel="epoch", ylabel=error)
+    axis.locator_params(axis="x", integer=True)
+    _wide(axis, "y", [v for points, *_ in curves.values() for _, v in points])
+    small = 6 if len(curves) > 6 else 7
+    axis.legend(fontsize=small, title="; ".join(notes) or None, title_fontsize=small)
 
 
 def _wide(axis, which: str, values: Sequence[float]) -> None:

@@ -18,8 +18,8 @@ from convnets.errors import UsageError
 from convnets.evaluation import eval_step
 from convnets.layers.classical import unit_length
 from convnets.losses import LOSSES
-from convnets.models.sequential import OUTPUTS
 from convnets.models.summary import summarize
+from convnets.models.words import OUTPUTS
 from convnets.runtime import distributed, parallel
 from convnets.runtime.progress import Progress
 from convnets.training import classical, svm

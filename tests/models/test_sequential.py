@@ -9,7 +9,7 @@ import pytest
 
 from convnets import models
 from convnets.errors import UsageError
-from convnets.models import MODELS, sequential
+from convnets.models import MODELS, sequential, words
 from convnets.models.summary import summarize
 
 
@@ -96,7 +96,7 @@ def test_a_gain_is_the_variant_of_the_lecture():
 
 def test_every_activation_is_a_word():
     x = jnp.linspace(-2, 2, 784).reshape(1, 28, 28, 1)
-    for name, function in sequential.ACTIVATIONS.items():
+    for name, function in words.ACTIVATIONS.items():
         model = create(f"{name}|out")
         variables = initial(model)
         weights = variables["params"]["out"]
@@ -216,7 +216,7 @@ def test_products_are_of_all_pairs_of_inputs():
     model = models.create("stack", 10, "float32", layers="products|out", side=3, channels=1)
     kernel = jax.eval_shape(model.init, jax.random.key(0), x)["params"]["out"]["kernel"]
     assert kernel.shape == (6 * 7 // 2, 10)
-    found = np.asarray(sequential.products(None, x))
+    found = np.asarray(words.products(None, x))
     flat = np.asarray(x).reshape(2, 6)
     np.testing.assert_array_equal(found[:, :8], np.concatenate([flat[:, :1] * flat, flat[:, 1:2] * flat[:, 1:3]], 1))
 

@@ -9,7 +9,7 @@ from configs import ablation, vgg_cifar
 from convnets import models, op_string
 from convnets.config import list_overrides, load_config
 from convnets.layers import LRN
-from convnets.models import alexnet, sequential
+from convnets.models import alexnet, words
 from convnets.models.summary import summarize
 from convnets.report import results
 from convnets.sweep.experiment import load_experiments
@@ -75,9 +75,7 @@ def test_residual_networks_take_other_sizes():
 def test_lrn_has_constants_for_the_range_of_its_input(line, row, pixel):
     """On pixels of another range, LRN does to them what the paper's does to pixels of 0 to 255."""
     x = 255 * jax.random.uniform(jax.random.key(0), (2, 3, 3, 12))
-    (ours,) = (
-        layer for layer in op_string.parse(line.split("|", 1)[1], sequential.LAYERS, skip=2) if layer.name == "lrn"
-    )
+    (ours,) = (layer for layer in op_string.parse(line.split("|", 1)[1], words.LAYERS, skip=2) if layer.name == "lrn")
     wanted = LRN(**alexnet.LRNS[row]).apply({}, x)
     np.testing.assert_allclose(LRN(**ours.kwargs).apply({}, x * pixel) / pixel, wanted, rtol=2e-3)
     assert np.all(wanted < 0.9 * x)
