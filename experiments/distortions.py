@@ -18,7 +18,12 @@ FEW, OTHERS = ("--config.data.train_split=train[:5000]",), ("--config.data.train
 # The operations before and after the scaling of pixels.
 KINDS = {"translation": ("|distort(translate={})", ""), "rotation": ("|rotate({})", ""), "scaling": ("|scale({})", ""),
          "noise": ("", "|noise({})")}  # fmt: skip
-TRIED = {"translation": (1, 2, 3, 4), "rotation": (10, 20, 30), "scaling": (1.2, 1.4, 1.6), "noise": (0.05, 0.1, 0.2, 0.4)}
+TRIED = {
+    "translation": (1, 2, 3, 4),
+    "rotation": (10, 20, 30),
+    "scaling": (1.2, 1.4, 1.6),
+    "noise": (0.05, 0.1, 0.2, 0.4),
+}
 BEST = {"translation": 2, "rotation": 20, "scaling": 1.4, "noise": 0.2}
 NEW = ("rotation", "scaling", "noise")  # those that are not built in
 
