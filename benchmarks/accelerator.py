@@ -5,9 +5,9 @@
 
 Each part is a command of its own with a time limit: run.py or a program of benchmarks/. A part that reaches its limit is
 sent SIGTERM, on which run.py saves, and killed after GRACE seconds; the others go on. Every part appends a line to
-WORKDIR/log.jsonl and to benchmarks/results.jsonl when it ends. A second call skips finished parts, resumes stopped ones, and tries last what
-failed. docs/accelerators.md says what the parts cost, how to take them to a machine without a network, and how to record
-the results.
+WORKDIR/log.jsonl and to benchmarks/results.jsonl when it ends. A second call skips finished parts, resumes stopped ones,
+and tries last what failed. docs/accelerators.md says what the parts cost, how to take them to a machine without a network,
+and how to record the results.
 """
 
 import argparse
