@@ -40,7 +40,8 @@ def pytest_configure(config):
 
 # The files that take longest, of the processor or of the clock.
 LONGEST = ("test_configs", "test_faults", "test_lecture", "test_hosts", "test_gradients", "test_surroundings", "test_launcher",
-           "test_run", "test_slurm", "test_bad_input", "test_docs", "test_train_step", "test_trainer", "test_models")  # fmt: skip
+           "test_run", "test_slurm", "test_damage", "test_bad_data", "test_bad_flags", "test_docs", "test_train_step", "test_trainer",
+           "test_models")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):

@@ -19,7 +19,7 @@ import pytest
 
 from convnets.training.checkpoint import Checkpoints
 from tests.conftest import ROOT
-from tests.test_faults import arrays, end, lines, reach
+from tests.processes import arrays, end, lines, reach
 
 # The timeout is for a busy machine; on an idle one the whole file takes four minutes.
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.usefixtures("optimised")]

@@ -2,9 +2,10 @@
 
 `run` starts a process, as a user or a scheduler does; `run_here` runs the same program in the process of the tests, where
 nothing has to be imported. A process is started for what only a process can show: a run by a user, its kills, another number
-of devices, what is imported, exit codes and closed streams. Exit codes for every kind of error: test_bad_input.py.
+of devices, what is imported, exit codes and closed streams. Exit codes for every kind of error: test_bad_flags.py, test_bad_data.py.
 """
 
+import functools
 import json
 import os
 import random
@@ -23,25 +24,19 @@ from PIL import Image
 from convnets.models.pretrained import weights
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.trainer import Run
+from tests import processes
 from tests.conftest import ROOT, run_here
+from tests.processes import arrays
 
 SMALL = ("--config=configs/lenet.py:digits", "--config.optim.lr=0.003", "--config.train.epochs=1.5",
          "--config.train.batch_size=48", "--config.train.log_every_steps=4", "--config.checkpoint.every_steps=6")  # fmt: skip
 
 
-def start(*arguments, devices=2):
-    """Starts a process that compiles as a user's does."""
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu",
-                   "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}  # fmt: skip
-    return subprocess.Popen([sys.executable, "run.py", *map(str, arguments)], cwd=ROOT, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
-
-
-def run(*arguments, code=0, devices=2) -> tuple[str, str]:
-    process = start(*arguments, devices=devices)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == code, (out, err)
-    return out, err
+# Two devices, and programs that are compiled as a user's are.
+start, run = (
+    functools.partial(begin, devices=2, JAX_DISABLE_MOST_OPTIMIZATIONS="0")
+    for begin in (processes.start, processes.run)
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +59,6 @@ def test_a_run_in_bfloat16_resumes_to_the_same_bits_and_says_nothing_of_its_comp
     assert "resumed at step 6" in out
     whole, again = arrays(tmp_path / "whole"), arrays(tmp_path / "again")
     assert all(np.array_equal(again[name], whole[name]) for name in whole)
-
-
-def arrays(workdir: Path) -> dict[str, np.ndarray]:
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    with checkpoints._open() as files:
-        return files.load(checkpoints.steps()[-1])
 
 
 def test_a_run_leaves_what_it_promises(finished):

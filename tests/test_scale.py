@@ -18,8 +18,8 @@ import pytest
 
 from convnets.training.checkpoint import Checkpoints
 from tests.conftest import SHARED
-from tests.test_faults import end, logged, start, steps
-from tests.test_faults import lines as log_of
+from tests.processes import end, logged, start, steps
+from tests.processes import lines as log_of
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(3600), pytest.mark.usefixtures("optimised")]
 

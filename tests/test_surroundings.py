@@ -16,8 +16,7 @@ from PIL import Image
 
 from convnets.errors import Preempted
 from tests.conftest import ROOT, run_here
-from tests.test_bad_input import last_line
-from tests.test_faults import NET, assert_same, digest, end, reach, run, start, steps, tmpfs
+from tests.processes import NET, assert_same, digest, end, last_line, reach, run, start, steps, tmpfs
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.usefixtures("optimised")]
 

@@ -3,8 +3,8 @@
 import json
 
 from convnets.modes import compare
+from tests.processes import digest
 from tests.report.test_results import LINES, finished
-from tests.test_faults import digest
 
 
 def test_what_differs_is_shown_and_nothing_is_written_to_the_runs(tmp_path, capsys):
