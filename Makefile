@@ -37,7 +37,7 @@ test-configs: $(VENV)/installed-test
 test-gradients: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -m gradients
 
-# The steps of every network, lowered for CUDA, ROCm and TPUs on a CPU.
+# The steps of the networks, lowered for CUDA, ROCm and TPUs on a CPU.
 test-accelerators: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q $(PARALLEL) -m accelerators tests/test_accelerators.py
 
