@@ -56,7 +56,8 @@ def layers(heads: bool) -> str:
 def digits(heads: bool, init: str, rate: float = 0.0, images: str = "train[:10000]") -> Row:
     label = f"{'with' if heads else 'without'}, {init}"
     overrides = (f"--config.model.layers={layers(heads)}", f"--config.model.init_weights={CPU[init]}",
-                 f"--config.optim.lr={rate or RATES[label]}", f"--config.data.train_split={images}", "--config.train.epochs=20.0")  # fmt: skip
+                 f"--config.optim.lr={rate or RATES[label]}", f"--config.data.train_split={images}", "--config.train.epochs=20.0",
+                 "--config.train.eval_every_epochs=0.0")  # fmt: skip
     return Row(label + f", rate {rate}" * bool(rate), "configs/ablation.py:mnist10k", overrides=overrides,
                cost="2 min, 1 core")  # fmt: skip
 
