@@ -9,7 +9,7 @@ print(convnets.summary(model))                                     # layers unde
 
 run = convnets.open_run("runs/lenet5")                             # or "lenet5", which comes along
 run.predict(["three.png", "eight.png"])                            # [2, 10] probabilities
-run.evaluate()["top1_error"]                                       # per cent
+run.evaluate()["top1_error"]                                       # percent
 """
 
 from pathlib import Path

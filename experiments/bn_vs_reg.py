@@ -32,7 +32,7 @@ CLAIMS = [
 ]  # fmt: skip
 
 EXPERIMENT = Experiment(
-    "Batch normalization and other regularisers", "test_error", source="Ioffe & Szegedy 2015",
+    "Batch normalization and other regularizers", "test_error", source="Ioffe & Szegedy 2015",
     cpu=Scale(
         rows=[
             digits("none", "", ""), digits("dropout", "", "dropout(0.5)|"), digits("BN", "norm|", ""),

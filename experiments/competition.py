@@ -47,7 +47,7 @@ def profiles() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def metrics() -> dict[str, float]:
-    """Returns how much of an activation of HIGH remains, in per cent of what remains of a small one."""
+    """Returns how much of an activation of HIGH remains, in percent of what remains of a small one."""
     small = normalize(np.array([1e-3]))[0] / 1e-3
     around = {"alone": 0.0, "among_four_of_20": LOW, "among_four_as_high": HIGH}
     kept = {name: middle_of(np.array([HIGH]), np.array([value]))[0] / HIGH / small for name, value in around.items()}

@@ -8,7 +8,7 @@ steps of 60 digits, both at the rate 1, with which both learn (experiments/bn_lr
 figure, the 15th, 50th and 85th percentile of a sigmoid's input are followed. They are taken over 1,000 training digits, with
 the statistics of these digits in batch normalization, as in training.
 
-The drift of a unit is the standard deviation of a percentile over the steps, in per cent of the unit's mean width from
+The drift of a unit is the standard deviation of a percentile over the steps, in percent of the unit's mean width from
 the 15th to the 85th percentile; the mean over the three percentiles. The drift of a layer is the mean over its units.
 The paper shows one unit of the last hidden layer and gives no number. The figure shows the unit of median drift.
 """
@@ -44,7 +44,7 @@ def inputs(model, variables, images, kind: str):
 
 
 def measure_drift(seen: np.ndarray) -> np.ndarray:
-    """Returns the drift of each unit in per cent, [..., units], from percentiles [marks, 3, ..., units]."""
+    """Returns the drift of each unit in percent, [..., units], from percentiles [marks, 3, ..., units]."""
     width = np.mean(seen[:, 2] - seen[:, 0], axis=0)
     return 100 * np.mean(np.std(seen, axis=0), axis=0) / width
 

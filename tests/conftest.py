@@ -1,8 +1,8 @@
 """Shared test setup, stricter than a run: two CPU devices, strict dtype promotion, and warnings are errors.
 
-Two devices make pmap run on more than one device. XLA has the flags of a run, but LLVM compiles without optimisation: most
-programs run once, and optimising them would take most of the time. What is about the numbers of optimised programs uses the
-fixture `optimised`.
+Two devices make pmap run on more than one device. XLA has the flags of a run, but LLVM compiles without optimization: most
+programs run once, and optimizing them would take most of the time. What is about the numbers of optimized programs uses the
+fixture `optimized`.
 """
 
 import contextlib
@@ -75,7 +75,7 @@ def _isolated(scratch):
 
 
 @pytest.fixture(scope="module")
-def optimised():
+def optimized():
     """Compiles the programs of a file, and of the processes that it starts, as a run does."""
     jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", False)

@@ -17,7 +17,7 @@ from tests.conftest import ROOT, run_here
 from tests.processes import TINY, TOTAL, assert_same, digest, end, preempt, run, start, steps, tmpfs
 from tests.training.test_checkpoint import harm
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800), pytest.mark.usefixtures("optimised")]  # hundreds of steps
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800), pytest.mark.usefixtures("optimized")]  # hundreds of steps
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ from tests.processes import (
     until,
 )
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800), pytest.mark.usefixtures("optimised")]  # hundreds of steps
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800), pytest.mark.usefixtures("optimized")]  # hundreds of steps
 
 
 @pytest.fixture(scope="module")

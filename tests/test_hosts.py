@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 from tests.processes import arrays, end, lines, reach
 
 # The timeout is for a busy machine; on an idle one the whole file takes four minutes.
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.usefixtures("optimised")]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.usefixtures("optimized")]
 
 # LeNet-5 on scikit-learn's digits.
 LENET = ("--config=configs/lenet.py:digits", "--config.optim.lr=0.003", "--config.train.epochs=1.5",

@@ -7,7 +7,7 @@ from convnets.runtime import files, shipped
 from experiments import published
 from tests.conftest import SHARED
 
-pytestmark = [pytest.mark.published, pytest.mark.timeout(900), pytest.mark.usefixtures("optimised")]
+pytestmark = [pytest.mark.published, pytest.mark.timeout(900), pytest.mark.usefixtures("optimized")]
 
 
 @pytest.mark.parametrize("variant", published.PUBLISHED)

@@ -21,7 +21,7 @@ from tests.conftest import SHARED
 from tests.processes import end, logged, start, steps
 from tests.processes import lines as log_of
 
-pytestmark = [pytest.mark.scale, pytest.mark.timeout(3600), pytest.mark.usefixtures("optimised")]
+pytestmark = [pytest.mark.scale, pytest.mark.timeout(3600), pytest.mark.usefixtures("optimized")]
 
 WRITER = SHARED / "scale" / "imagenet_sized.py"
 LIMIT, BATCH, STEPS = 256, 256, 100

@@ -18,7 +18,7 @@ from convnets.errors import Preempted
 from tests.conftest import ROOT, run_here
 from tests.processes import NET, assert_same, digest, end, last_line, reach, run, start, steps, tmpfs
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.usefixtures("optimised")]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.usefixtures("optimized")]
 
 SHORT = (*NET, "--config.loss=softmax", "--config.train.batch_size=48", "--config.train.epochs=1")
 ODD = "run [lr=0.1], #1 50% ü"

@@ -83,7 +83,7 @@ class Evaluator:
                     found.append(scores)
                 parts.append(average_scores(found, average))
         if count == 1:
-            return Evaluated(metrics.summarise(total), parts[0], labels)
+            return Evaluated(metrics.summarize(total), parts[0], labels)
         scores = average_scores(parts, "softmax")
         return Evaluated(measure(scores, labels, self.loss), scores, labels)
 
@@ -166,7 +166,7 @@ def measure(scores: np.ndarray, labels: np.ndarray, loss: str) -> dict[str, Any]
     for start in range(0, len(scores), CHUNK):
         s, truth = (jnp.asarray(v[start : start + CHUNK]) for v in (scores, labels))
         total = metrics.add(total, metrics.measure(s, truth, LOSSES[loss](s, truth), jnp.ones(len(s))))
-    return metrics.summarise(total)
+    return metrics.summarize(total)
 
 
 def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:

@@ -33,7 +33,7 @@ def measure(scores: jax.Array, labels: jax.Array, losses: jax.Array, mask: jax.A
     }
 
 
-def summarise(sums: dict) -> dict[str, float]:
+def summarize(sums: dict) -> dict[str, float]:
     """Returns {'loss', 'top1_error', 'top5_error', 'num_examples'} from accumulated sums; errors in percent."""
     count = float(sums["count"])
     return {

@@ -9,8 +9,8 @@ from convnets.layers.initializers import (  # noqa: F401
     constant,
     glorot,
     he_normal,
-    initialiser,
     normal,
+    parse_initializer,
     uniform_fan_in,
     uniform_root_fan_in,
 )

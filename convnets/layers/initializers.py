@@ -68,7 +68,7 @@ INITS: dict[str, Callable[..., Init]] = {
 }  # fmt: skip
 
 
-def initialiser(text: str) -> Init:
+def parse_initializer(text: str) -> Init:
     """Parses 'he(0.3)', 'normal(0.01)', 'glorot', 'caffe', 'lecun(2.4)' or 'lecun_root(2.4)'.
 
     Raises:

@@ -72,7 +72,7 @@ def create(
 
     Args:
         dtype: compute dtype of the layers, 'float32' or 'bfloat16'; parameters are float32.
-        init_from, init_layers: weights file to initialise from, and the layers it initialises. Ignored here, because
+        init_from, init_layers: weights file to initialize from, and the layers it initializes. Ignored here, because
             the run loads them; accepted so that `create` takes the whole `model` section of a config.
         options: further arguments of the network's constructor.
 

@@ -138,7 +138,7 @@ class GoogLeNet(nn.Module):
     """Maps [n, 224, 224, 3] to logits [n, classes]; in training to (logits, {'loss1': logits, 'loss2': logits}).
 
     Other image sizes work from 79 pixels on, or from 32 without the heads. The heads' weights fit only the image size
-    used at initialisation. Training needs the rng 'dropout'.
+    used at initialization. Training needs the rng 'dropout'.
 
     Attributes:
         aux: adds the two auxiliary heads. Training and evaluation share one parameter tree, but evaluation does not run

@@ -219,7 +219,7 @@ class LeNet5Modern(nn.Module):
     """Maps [n, 32, 32, 1] to logits [n, classes]: 61,706 parameters, LeNet-5 as it is usually built today.
 
     C3 is fully connected across maps, pooling has no parameters, and activations are ReLU. The output is linear, for
-    softmax; initialisation is He's.
+    softmax; initialization is He's.
     """
 
     num_classes: int = 10

@@ -73,7 +73,7 @@ def neighbours(below: int, planes: int) -> np.ndarray:
 
 
 def slight(largest: float) -> Init:
-    """Returns the initialiser of a, [size, size, planes below, planes], with values up to `largest`."""
+    """Returns the initializer of a, [size, size, planes below, planes], with values up to `largest`."""
 
     def init(key, shape, dtype=jnp.float32):
         size, _, below, planes = shape
@@ -100,7 +100,7 @@ class Neocognitron(nn.Module):
     read: str = "winner"
     dtype: Any = jnp.float32
     input_shape: ClassVar[tuple[int, int, int]] = (16, 16, 1)
-    answers: ClassVar[str] = "UC3"  # layer whose planes represent the recognised patterns; runs plot it
+    answers: ClassVar[str] = "UC3"  # layer whose planes represent the recognized patterns; runs plot it
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:

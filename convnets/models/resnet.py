@@ -25,9 +25,9 @@ Choices where the paper is silent or ambiguous:
 - pool1: the authors' Caffe code pools without padding and rounds up; Torch pads by 1 and rounds down. Both give
   56 x 56, shifted by one pixel. The default 'torch' matches the weights that we can import.
 - Batch normalization has epsilon 1e-5 and momentum 0.9 (weight of the old value). `zero_init`, published after the
-  paper, initialises the last scale of each block to 0. The released ResNet-50 has biases in conv1; ResNet-101 and -152
+  paper, initializes the last scale of each block to 0. The released ResNet-50 has biases in conv1; ResNet-101 and -152
   have none, and neither do ours.
-- The last layer is initialised by He's rule like the others (section 3.4); its bias is 0.
+- The last layer is initialized by He's rule like the others (section 3.4); its bias is 0.
 - The CIFAR networks were never released; their layers are named like the others.
 """
 
@@ -110,7 +110,7 @@ class Residual(nn.Module):
 
     Attributes:
         shortcut: 'A', 'B' or 'C'; 'none' gives the plain network. The default is B for ImageNet and A for CIFAR.
-        zero_init: initialises the last batch-norm scale of each block to 0 instead of 1.
+        zero_init: initializes the last batch-norm scale of each block to 0 instead of 1.
         epsilon, momentum, ghost_batch: parameters of the batch norms; momentum is the weight of the old value.
     """
 

@@ -48,7 +48,7 @@ class Stack(nn.Module):
 
     Attributes:
         layers: string that defines the network.
-        init_weights: initialiser of all weights, see `layers.initialiser`; biases are 0.
+        init_weights: initializer of all weights, see `layers.parse_initializer`; biases are 0.
         side, channels: side and channels of the square input images.
 
     Raises:
@@ -70,7 +70,7 @@ class Stack(nn.Module):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        layers.initialiser(self.init_weights)
+        layers.parse_initializer(self.init_weights)
         calls = op_string.parse(self.layers, LAYERS, skip=2)
         for call in calls:
             if call.name == "dropout":

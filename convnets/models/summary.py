@@ -146,7 +146,7 @@ def capture(model: nn.Module, variables: Any, images: jax.Array) -> dict[str, tu
 
 
 def trace_layers(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
-    """Traces the initialisation of `model` with one image of `input_shape`; it runs auxiliary heads too."""
+    """Traces the initialization of `model` with one image of `input_shape`; it runs auxiliary heads too."""
     found: list[TracedLayer] = []
 
     def visit(module, x, y):
@@ -162,12 +162,12 @@ def trace_layers(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
 
 
 def summarize(model: nn.Module, input_shape: tuple[int, int, int]) -> list[LayerSummary]:
-    """Summarises the layers of `model` in execution order for one image of `input_shape`, by tracing only."""
+    """Summarizes the layers of `model` in execution order for one image of `input_shape`, by tracing only."""
     return summarize_trace(trace_layers(model, input_shape))
 
 
 def summarize_trace(trace: Trace) -> list[LayerSummary]:
-    """Summarises the layers of a traced network in execution order.
+    """Summarizes the layers of a traced network in execution order.
 
     Receptive fields propagate through the traced program. A layer extends the field by its kernel and stride. Any other
     operation takes the largest field of its inputs, so branches and shortcuts need no special rule.

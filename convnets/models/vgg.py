@@ -8,7 +8,7 @@ pooling with stride 2. fc6 and fc7 have 4,096 units and dropout 0.5; fc8 outputs
     weights  132,863,336  132,863,336  133,047,848  133,638,952  138,357,544  143,667,240
 
 Choices where the paper is silent or ambiguous:
-- Initial weights: section 3.1 draws A from N(0, variance 0.01) with biases 0, and initialises the deeper networks from
+- Initial weights: section 3.1 draws A from N(0, variance 0.01) with biases 0, and initializes the deeper networks from
   A. A footnote adds that Glorot & Bengio's rule makes this unnecessary, as the authors found after submission. The
   default is 'glorot': it is the paper's own rule and needs no pretrained network. 'normal' is the first rule (standard
   deviation 0.1, not the 0.01 of most code); 'he' is the rule of He et al. 2015. COPIED_FROM_A lists the layers that a

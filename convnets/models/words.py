@@ -29,7 +29,7 @@ class Build:
 
     def __init__(self, net: Any, train: bool):
         self.net, self.train = net, train
-        self.weights: dict[str, Any] = {"kernel_init": layers.initialiser(net.init_weights), "dtype": net.dtype}
+        self.weights: dict[str, Any] = {"kernel_init": layers.parse_initializer(net.init_weights), "dtype": net.dtype}
         self.counts: Counter[str] = Counter()
         self.heads: dict[str, jax.Array] = {}
 

@@ -62,9 +62,9 @@ class Thinned(NamedTuple):
 
     Attributes:
         counts: [marks], numbers of thinned networks.
-        differences: by name of a layer, [seeds, marks], the difference of the mean from the scaled network in per cent.
-        chance: by name, [seeds], the difference of one thinned network by chance alone, in per cent.
-        errors: [seeds, marks], test errors of the mean in per cent.
+        differences: by name of a layer, [seeds, marks], the difference of the mean from the scaled network in percent.
+        chance: by name, [seeds], the difference of one thinned network by chance alone, in percent.
+        errors: [seeds, marks], test errors of the mean in percent.
         scaled: [seeds], test errors of the scaled network.
         unit: [thinned], one unit's input in each thinned network, for one image.
         whole: that unit's input in the scaled network.

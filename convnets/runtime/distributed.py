@@ -1,4 +1,4 @@
-"""Process group: initialisation, ranks, and host-side collectives, on one machine or on many.
+"""Process group: initialization, ranks, and host-side collectives, on one machine or on many.
 
 Process 0 writes the files and prints. Arrays are exchanged between devices. Small JSON values go through the key-value
 store of the `jax.distributed` coordination service, which runs in process 0; JAX has no public name for its client.
@@ -41,7 +41,7 @@ class _Group:
 
 
 def process_index() -> int:
-    """Returns the index (rank) of this process; does not initialise JAX devices."""
+    """Returns the index (rank) of this process; does not initialize JAX devices."""
     return _Group.index
 
 
@@ -55,7 +55,7 @@ def is_main() -> bool:
     return _Group.index == 0
 
 
-# Initialisation -----------------------------------------------------------------------------------------------------
+# Initialization -----------------------------------------------------------------------------------------------------
 
 
 def problems(
@@ -91,7 +91,7 @@ def is_wanted(mode: str) -> bool:
 
 
 def start(mode: str, address: str, processes: int | None, process: int | None, devices: str, silence: int) -> None:
-    """Joins the process group, if there is one; must run before any call that initialises JAX devices.
+    """Joins the process group, if there is one; must run before any call that initializes JAX devices.
 
     Args:
         mode: 'auto' detects a launcher with more than one task (Slurm, Open MPI, a TPU pod, Kubernetes); 'manual' uses
@@ -175,7 +175,7 @@ def say(text: str) -> None:
 
 
 def all_gather_json(value: Any) -> list[Any]:
-    """Returns the JSON-serialisable value of every process; all must call it, and the next four functions too."""
+    """Returns the JSON-serializable value of every process; all must call it, and the next four functions too."""
     if process_count() == 1:
         return [value]
     _Group.shared += 1
@@ -200,7 +200,7 @@ def all_gather_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def run_on_main(work: Callable[[], Any]) -> Any:
-    """Runs `work` on process 0 and broadcasts its JSON-serialisable result; re-raises an `Error` on every process."""
+    """Runs `work` on process 0 and broadcasts its JSON-serializable result; re-raises an `Error` on every process."""
     if process_count() == 1:
         return work()
     outcome, failure = None, None

@@ -60,7 +60,7 @@ def correct_variables() -> None:
 
 
 def start_jax(devices: bool) -> None:
-    """Imports JAX; with `devices`, also initialises its devices.
+    """Imports JAX; with `devices`, also initializes its devices.
 
     Raises:
         UsageError: the environment asks for what JAX does not have, such as JAX_PLATFORMS=cuda on a machine without.
@@ -78,7 +78,7 @@ def start_jax(devices: bool) -> None:
 
 
 def set_xla_flags(deterministic: bool = False, dtype: str = "float32") -> None:
-    """Appends XLA flags to XLA_FLAGS, unless the user has set them. They count until JAX initialises its devices.
+    """Appends XLA flags to XLA_FLAGS, unless the user has set them. They count until JAX initializes its devices.
 
     Args:
         deterministic: adds the GPUs' flag for deterministic operations.

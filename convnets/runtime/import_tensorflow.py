@@ -13,6 +13,6 @@ def import_tensorflow() -> Any:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN prints a notice at start; nothing here needs it
     import tensorflow as tf
 
-    with contextlib.suppress(RuntimeError):  # TensorFlow is already initialised
+    with contextlib.suppress(RuntimeError):  # TensorFlow is already initialized
         tf.config.set_visible_devices([], "GPU")  # the accelerator belongs to JAX
     return tf

@@ -1,7 +1,7 @@
 """Run lock: one run per folder. `lock.json` names the process that trains there and holds its heartbeat.
 
 On the same host, a kernel file lock tells at once whether that process is alive, even if its PID has been reused. Other
-hosts may not see the lock, so they watch for a change of the heartbeat, which needs no synchronised clocks.
+hosts may not see the lock, so they watch for a change of the heartbeat, which needs no synchronized clocks.
 """
 
 import contextlib

@@ -35,7 +35,7 @@ def best_test_error(record: RunRecord) -> float:
 
 
 def top5_error(record: RunRecord) -> float:
-    """Test error in per cent, where any of the five highest scores may be right."""
+    """Test error in percent, where any of the five highest scores may be right."""
     return record.result["top5_error"]
 
 

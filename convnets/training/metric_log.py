@@ -89,5 +89,5 @@ class TrainingProgress(Progress):
         super().__init__("step", total, done=done, text="compiling", show_after=0)
 
     def update_step(self, step: int, epoch: float, loss: float, error: float, images_per_second: float) -> None:
-        """Shows a step's metrics; the error is in per cent."""
+        """Shows a step's metrics; the error is in percent."""
         self.update(step, f"epoch {epoch:.1f}  loss {loss:.4f}  error {error:.2f} %  {images_per_second:,.0f} images/s")

@@ -83,7 +83,7 @@ class TrainedRun:
             protocol: of convnets/evaluation/protocols.py, such as 'ten_crop'; '' is the config's own.
 
         Returns:
-            the content of a result.json: 'top1_error' and 'top5_error' in per cent, 'loss', 'num_examples', ...
+            the content of a result.json: 'top1_error' and 'top5_error' in percent, 'loss', 'num_examples', ...
 
         Raises:
             DataError: the data set is missing or damaged.

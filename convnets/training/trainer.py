@@ -51,7 +51,7 @@ class Run:
         self.restore()
 
     def restore(self) -> None:
-        """Restores the newest checkpoint, or initialises the state before the first step."""
+        """Restores the newest checkpoint, or initializes the state before the first step."""
         config, workdir = self.config, self.workdir
         model, recipe = self.components.model, self.components.recipe
         self.state = create_state(model, recipe.optimizer, model.input_shape, self.seed, average=bool(recipe.average))
@@ -244,7 +244,7 @@ class Run:
         joined = {name: np.concatenate([part[name] for part in sums]) for name in sums[0]}
         rows = []
         for n, rate in enumerate(rates):
-            at, mean = self.marked + 1 + n, metrics.summarise({name: values[n] for name, values in joined.items()})
+            at, mean = self.marked + 1 + n, metrics.summarize({name: values[n] for name, values in joined.items()})
             rows.append({"step": at, "epoch": self._epoch(at), "loss": mean["loss"], "error": mean["top1_error"],
                          "lr": float(rate)})  # fmt: skip
         return rows

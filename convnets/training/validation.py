@@ -82,7 +82,7 @@ def problems(config: ConfigDict, devices: bool = True, begins: bool = True) -> l
         attempt("evaluate.protocol", evaluator.check, network, config.loss, config.data.test_ops,
                 config.evaluate.protocol)  # fmt: skip
 
-    # Counting accelerators initialises them, so only a config without other problems gets that far.
+    # Counting accelerators initializes them, so only a config without other problems gets that far.
     if devices and config.train.batch_size > 0 and (not found or not metadata.entry_points(group="jax_plugins")):
         found += [problem] if (problem := divisible(config)) else []
     return found

@@ -60,7 +60,7 @@ def encode(mode: str, form: str, **options) -> bytes:
 ENCODINGS = {
     **{f"jpeg, {s} subsampled, quality {q}": ("RGB", "JPEG", {"subsampling": s, "quality": q})
        for s, q in (("4:4:4", 95), ("4:2:2", 75), ("4:2:0", 75), ("4:2:0", 10))},
-    "jpeg, progressive": ("RGB", "JPEG", {"progressive": True}), "jpeg, optimised": ("RGB", "JPEG", {"optimize": True}),
+    "jpeg, progressive": ("RGB", "JPEG", {"progressive": True}), "jpeg, optimized": ("RGB", "JPEG", {"optimize": True}),
     "jpeg, restart markers": ("RGB", "JPEG", {"restart_marker_blocks": 2}), "jpeg, rgb": ("RGB", "JPEG", {"keep_rgb": True}),
     "jpeg, grey": ("L", "JPEG", {}), "jpeg, cmyk": ("CMYK", "JPEG", {}), "jpeg, ycbcr": ("YCbCr", "JPEG", {}),
     "jpeg, rotated by exif": ("RGB", "JPEG", {"exif": ROTATED}), "jpeg, icc": ("RGB", "JPEG", {"icc_profile": b"0" * 200}),

@@ -30,10 +30,10 @@ def test_constant_and_nan_scores_are_errors():
 
 
 def test_merging_any_partition_gives_the_whole():
-    whole = metrics.summarise(metrics.add({}, measure()))
+    whole = metrics.summarize(metrics.add({}, measure()))
     parts: dict = {}
     for part in (slice(0, 1), slice(1, 4)):
         parts = metrics.add(parts, metrics.measure(*map(jnp.asarray, (SCORES[part], LABELS[part])),
                                                    jnp.arange(4.0)[part], ONES[part]))  # fmt: skip
-    assert metrics.summarise(parts) == pytest.approx(whole)
+    assert metrics.summarize(parts) == pytest.approx(whole)
     assert whole["top1_error"] == 75 and whole["num_examples"] == 4

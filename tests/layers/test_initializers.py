@@ -20,7 +20,7 @@ from convnets import layers
     ],
     ids=["fan in", "root fan in", "caffe xavier", "glorot", "he", "normal"],
 )
-def test_initialiser(init, limit, std):
+def test_initializer(init, limit, std):
     values = np.asarray(init(jax.random.key(0), (5, 5, 2, 400), jnp.float32))  # fan-in 50, fan-out 25 * 400
     assert abs(values.mean()) < 0.03 * std
     np.testing.assert_allclose(values.std(), std, rtol=0.02)
@@ -30,6 +30,6 @@ def test_initialiser(init, limit, std):
         assert np.abs(values).max() > 3.5 * std  # a normal distribution without truncation
 
 
-def test_constant_initialiser():
+def test_constant_initializer():
     values = layers.constant(0.1)(jax.random.key(0), (3,), jnp.float32)
     assert np.array_equal(values, np.full(3, 0.1, np.float32))

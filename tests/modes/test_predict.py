@@ -121,7 +121,7 @@ def test_a_photograph_of_a_digit_is_seen_as_the_digit(tmp_path):
     run = api.open_run("lenet5")
     guesses = run.predict(photos).argmax(1)
     assert (guesses == run.predict(clean).argmax(1)).mean() >= 0.9
-    assert (guesses == digits.target[:40]).mean() >= 0.6  # resized as a whole they are recognised by chance, 0.1
+    assert (guesses == digits.target[:40]).mean() >= 0.6  # resized as a whole they are recognized by chance, 0.1
     paper = run.read([np.full((90, 120, 3), 200, np.uint8)])
     assert paper.shape == (1, 28, 28, 1) and not paper.any()
 

@@ -102,7 +102,7 @@ time.sleep({sleep})
 
 
 def test_a_config_is_checked_without_starting_a_device():
-    """The process group must be initialised before JAX starts a device."""
+    """The process group must be initialized before JAX starts a device."""
     code = """
 from jax._src import xla_bridge
 from convnets.config import load_config

@@ -81,7 +81,7 @@ def test_every_spelling_of_onednns_flag_decides_the_cache(value, cached, monkeyp
     assert environment.can_cache_programs() == cached
 
 
-def test_compiled_programs_are_right(optimised):
+def test_compiled_programs_are_right(optimized):
     """The sum of products of jax-ml/jax#39103: with YNNPACK, jaxlib 0.10.2 computes the last rows wrongly."""
     rows = jnp.stack([jnp.arange(32_769.0)] * 3, axis=1)
     function = jax.vmap(lambda row: jnp.sum(jnp.square(jnp.eye(3) @ row)))

@@ -20,7 +20,7 @@ from convnets.training.multi_seed import Population
 from convnets.training.trainer import Run
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = pytest.mark.usefixtures("optimized")
 
 SEEDS = (3, 4, 5)
 STEPS = 8

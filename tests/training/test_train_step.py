@@ -18,7 +18,7 @@ from convnets.runtime.arrays import name_leaves
 from convnets.training import train_step
 from convnets.training.state import create_state
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = pytest.mark.usefixtures("optimized")
 
 N, BATCH = 37, 8
 RNG = np.random.default_rng(0)

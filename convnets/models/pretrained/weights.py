@@ -51,7 +51,7 @@ OURS = ("params/", "batch_stats/")
 
 # Function of a network ----------------------------------------------------------------------------------------------
 
-# Options that do not change the function: initialisation, training-only options, what shapes or names already check.
+# Options that do not change the function: initialization, training-only options, what shapes or names already check.
 INDIFFERENT = {
     "parent", "name", "dtype", "num_classes", "init_root", "init_weights", "zero_init", "dropout", "ghost_batch", "momentum", "aux"
 }  # fmt: skip

@@ -23,7 +23,7 @@ torch = pytest.importorskip("torch", reason="the references need PyTorch: pip in
 
 from benchmarks.torch_nets import NETS, PUBLISHED  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = pytest.mark.usefixtures("optimized")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
