@@ -4,20 +4,21 @@
 
 The argument selects the variant. Each is named after the test error that its original file states:
     26pct     the "80 seconds" network: 26 % after 8 epochs plus 2 at a tenth of the rate, one view, no augmentation.
-    19pct     the same stages without the hidden layer: 19 % after 120 + 10 + 10 epochs.
-    18pct     19pct with LRN within feature maps: 18 %.
+    19pct     the same stages without the hidden layer: 19 %.
+    18pct     19pct with LRN within feature maps: 18 % after 120 epochs plus 10 at a tenth and 10 at a hundredth of the rate.
     13pct     two convolutional stages and two locally connected layers, on 24 x 24 crops with horizontal flips: 13 %
               with ten views (Krizhevsky et al. 2012, section 3.3: "four-layer" net without LRN).
     11pct     13pct with LRN across feature maps and 64 instead of 32 maps in local3: 11 %, ten views (section 3.3).
 
 From cuda-convnet's example-layers (layer-params-*.cfg): learning rates, momentum, weight decay per layer, initial
-weights and batch size; for 26pct, 19pct, 18pct and 11pct also the epochs at which the rate drops. Biases have twice the
-rate of weights and no decay. Pixels are 0 to 255 minus the mean image, of crops its central patch wherever the crop was
-taken (convdata.py, lines 77 and 85). The decay `wc` of the original files is expressed here as a factor of weight_decay.
+weights and batch size; for 26pct, 18pct and 11pct also the epochs at which the rate drops. Biases have twice the rate of
+weights and no decay. Pixels are 0 to 255 minus the mean image, of crops its central patch wherever the crop was taken
+(convdata.py, lines 77 and 85). The decay `wc` of the original files is expressed here as a factor of weight_decay.
 
-Unspecified: how long 26pct trains at the lower rate (here 2 epochs, as in Caffe's copy); the schedule of 13pct (here
-the schedule of 11pct). Originally 11pct trains some 350 epochs on four fifths of the training set, then 150 on all of
-it, then 10 + 10; here it trains 500 on all of it, then 10 + 10.
+Unspecified: how long 26pct and 18pct train at their last rate (here 2 epochs, as in Caffe's copy, and 10); the schedule of
+19pct (here the schedule of 18pct: the files of both say that they take 20 minutes) and of 13pct (here the schedule of 11pct).
+Originally 11pct trains some 350 epochs on four fifths of the training set, then 150 on all of it, then 10 + 10; here it trains
+500 on all of it, then 10 + 10.
 """
 
 from configs import base
