@@ -11,7 +11,8 @@ from a paper. The argument selects the variant:
     resnet      a residual network with 20 layers and 8 feature maps, on the first 10,000 digits at 14 x 14. With
                 `shortcut` none it is a plain network.
     bn_mnist    784-100-100-100-10 with sigmoids, batch 60 (Ioffe & Szegedy 2015, section 4.1), for a fifth of the
-                paper's 50,000 steps. The paper does not print its learning rate or its "small random Gaussian values".
+                paper's 50,000 steps. The paper's images are binary, ours are grey.
+                The paper does not print its learning rate or its "small random Gaussian values".
                 We use 1 and N(0, 0.1), the best values for the network without batch normalization in 2,000 steps
                 (0.3, 1 and 3 were tried; with N(0, 0.01) it does not learn).
     lecun320    Net-5 on 320 digits of 16 x 16 (LeCun 1989, Generalization and network design strategies), one digit a

@@ -9,15 +9,17 @@ The argument selects the variant:
                 colour or scale augmentation: 31.3 / 11.1 % top-1 / top-5 with one crop (its readme).
 
 From the paper: momentum 0.9; the rate is multiplied by 0.96 every 8 epochs; tests use the average of the parameters
-(Polyak). Crops cover 8 to 100 % of the area with aspect ratios from 3:4 to 4:3; photometric distortions follow Howard
-2013. The losses of the two auxiliary classifiers have weight 0.3.
+(Polyak). The losses of the two auxiliary classifiers have weight 0.3. Crops cover 8 to 100 % of the area with aspect ratios
+from 3:4 to 4:3: a rule that was "verified to work very well after the competition", so the networks of table 3 may have had
+another. Photometric distortions are those of Howard 2013, who draws each factor from 0.5 to 1.5; the noise along the
+principal colours, which he adds, is left out here.
 
 Unspecified: batch, base rate, decay and length (here as in Caffe's solver.prototxt: 32, 0.01, 2e-4, ten million
-iterations = 250 epochs); rate and decay of biases (here as in Caffe's network: twice, none); the kind of average
-(here exponential over some 10,000 steps, as in Google's later networks); the strength of the distortions (see
-`color_jitter` in convnets/augment/device_ops.py). The paper trained with asynchronous gradient descent on many machines.
-It says that the recipe changed during the project, with other samplings and interpolations late in training. None of
-that is reproduced.
+iterations = 250 epochs); rate and decay of biases (here as in Caffe's network: twice, none); the initial weights; the kind of
+average (here exponential over some 10,000 steps, as in Google's later networks). The paper trained with asynchronous gradient
+descent on many machines. It says that the sampling of images changed over the months, that networks which had converged were
+trained further with other options, and that random interpolations came in relatively late. None of that is reproduced.
+Caffe squeezed the images to 256 x 256; in `caffe` the central square is used.
 """
 
 from configs import base

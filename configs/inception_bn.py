@@ -13,8 +13,8 @@ The argument selects the row of figure 3; errors are top-1 on the validation set
 
 From the paper: batch 32, momentum; inception and baseline have dropout 0.4 and local response normalization. The other
 changes of x5 and x30 (section 4.2.1): no dropout, no LRN, a fifth of the decay, a rate that falls six times as fast,
-and weaker photometric distortions. Examples are fully reshuffled each epoch, which is more than the paper's shuffling
-within shards.
+weaker photometric distortions, and shuffling within the shards of the training data, worth about 1 %. Here the examples of all
+networks, also of inception and baseline, are fully reshuffled in each epoch.
 
 Unspecified: momentum 0.9, decay 2e-4, the rate and decay of biases, and the fall of the rate (0.96 every 8 epochs) are
 as in configs/googlenet.py. The length of all runs but x30: here 31 million steps for inception and baseline, 6

@@ -17,7 +17,8 @@ set; during training they are measured on a single crop:
     152       21.43 / 5.71             19.38 / 4.49                  23.0 / 6.7
     plain18   27.94
     plain34   28.54 / 10.02
-    50_v1_5   fb.resnet.torch's networks (stride 2 in the 3x3 convolution) and recipe. One crop, ten crops (its readme):
+    50_v1_5   fb.resnet.torch's networks (stride 2 in the 3x3 convolution) and recipe. One crop (README.md), ten crops
+              (pretrained/README.md):
     101_v1_5  50: 24.01 / 7.02, 22.24 / 6.08; 101: 22.44 / 6.21, 21.08 / 5.35;
     152_v1_5  152: 22.16 / 6.16, 20.69 / 5.21.
 
@@ -32,20 +33,22 @@ number of devices up to eight (`model.ghost_batch`): "a mini-batch of 256 images
 paper" (line 75).
 
 Unspecified: the patience of the schedule (here 5 tests, one per epoch); how often the rate dropped (here at most three
-times); whether decay applies to scales and biases (here only to kernels, as in the authors' advice to fb.resnet.torch).
+times); whether decay applies to scales and biases (here only to kernels, also of the last layer; fb.resnet.torch's README says
+that the paper decays "just the weights of the convolution layers").
 The paper subtracts the mean of each pixel. For crops from all positions that is one colour plus noise, so here it is
 the mean colour, which fits any size. The released networks averaged their batch statistics over a large batch after
 training; here they are running averages.
 
 From fb.resnet.torch (commit 985e569): crops of 8 to 100 % of the area and bicubic resizing (datasets/transforms.lua, lines
-37 and 130 to 162). For 50 and 101 layers width / height is the square of U(3/4, 4/3), up to a swap: their errors are in the
+38 and 130 to 162). For 50 and 101 layers width / height is the square of U(3/4, 4/3), up to a swap: their errors are in the
 readme since its first commit (6f9402d), before that was corrected (d4b9406). Also from there: colour distortions without
 clipping (lines 205 to 289), standardized channels, Nesterov momentum, decay of all parameters, the rate divided by 10 after
 30 and 60 of 90 epochs. Batch normalization sees 64 examples for 50 layers, on 4 GPUs, and 32 for 101 and 152, on 8
 (TRAINING.md). Its ten crops sum the raw scores (train.lua, line 128):
 `--config.evaluate.protocol="ten_crop(average='score')"`. Its colour noise along the principal components has fixed
-constants; here they are computed. It draws initial weights by fan-out; here it is fan-in. Here bicubic values are clipped
-to 0 to 255 and rounded, because images travel as bytes.
+constants; here they are computed. It draws the initial weights of convolutions by fan-out; here it is fan-in. Here bicubic values
+are clipped to 0 to 255 and rounded, because images travel as bytes. The ResNet-50 that was published, whose errors these are,
+"has a batch normalization layer after the addition" (pretrained/README.md); ours has it before, as models/resnet.lua does.
 """
 
 import functools

@@ -9,21 +9,22 @@ The argument is the depth, with the prefix 'plain' for the network without short
     56        6.97 %
     110       6.61 +- 0.16 % (five runs; the best 6.43). Starts at a tenth of the rate until the training error is below
               80 %, in the paper after about 400 iterations; here the error is averaged over 100 consecutive iterations.
-    1202      7.93 %, starts like 110
+    1202      7.93 %, "trained as described above", which is read as: starts like 110
     plain20   curves only (figure 6): deeper networks are worse, in training and test.
     plain32
     plain44
     plain56
-    plain110  above 60 %, not drawn in the paper
+    plain110  above 60 %, not drawn in the paper; starts like 110 here
 
 From the paper: batch 128, momentum 0.9, decay 1e-4; rate 0.1, divided by 10 after 32k and 48k of 64k iterations. The
-mean is subtracted from the image, which is padded by 4 zeros on every side and randomly cropped; horizontal flips.
+mean is subtracted from the image, which is padded by 4 pixels on every side and randomly cropped; horizontal flips.
 Tests use the single view. He initialization. Batch normalization uses the statistics of 64 examples, because the paper
 trains "on two GPUs" (section 4.2; `model.ghost_batch`). The epochs below are exactly those iterations (128 x 64,000 /
 50,000 = 163.84). As in table 6, training uses all 50,000 images.
 
-Unspecified: whether decay applies to scales and biases (here only to kernels, as in the authors' advice to
-fb.resnet.torch); the range of the pixels, which batch normalization makes irrelevant (here 0 to 255).
+Unspecified: whether decay applies to scales and biases (here only to kernels, also of the last layer; see configs/resnet.py); the
+value of the padding (here zeros, after the mean is subtracted); the range of the pixels, which batch normalization makes
+irrelevant (here 0 to 255).
 """
 
 from configs import base

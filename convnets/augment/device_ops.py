@@ -42,7 +42,7 @@ def crop(keys: jax.Array, x: jax.Array, n: Count) -> jax.Array:
 def pad_crop(keys: jax.Array, x: jax.Array, n: Natural) -> jax.Array:
     """Pads n zeros on every side, then takes a random crop of the original size (He et al. 2015, section 4.2: n = 4).
 
-    Put it after subtract_mean, so that the zero border equals the mean.
+    The paper does not give the value of the padding. Put it after subtract_mean, so that the zero border equals the mean.
     """
     if x.shape[1] != x.shape[2]:
         raise UsageError(f"pad_crop({n}): the image is {x.shape[1]} x {x.shape[2]}, not square")
@@ -64,7 +64,8 @@ def distort(
     keys: jax.Array, x: jax.Array, translate: float = 0.0, scale: float = 0.0, squeeze: float = 0.0,
     shear: float = 0.0, rotate: float = 0.0, fill: float = 0.0,
 ) -> jax.Array:  # fmt: skip
-    """Applies a random planar affine map to each image (LeCun et al. 1998, III.B, gives the kinds but not the ranges).
+    """Applies a random planar affine map to each image (LeCun et al. 1998, III.B, gives the kinds but not the
+    ranges; rotations are our addition).
 
     Bilinear sampling is written as products with hat functions, because gathers are slow on every accelerator. This
     suits small images only: it needs memory for h x w x (h + w) numbers per image.
@@ -97,7 +98,8 @@ def distort(
 def deslant(keys: jax.Array, x: jax.Array) -> jax.Array:
     """Shears each image by shifting its rows sideways, so that its principal axis is vertical (LeCun et al. 1998, III.A).
 
-    As in the paper, the moments count a pixel above half of 255 as 1 and others as 0. Rows move by fractions of a pixel,
+    The moments count a pixel of the digit as 1 and others as 0, as in the paper; that a pixel above half of 255 is one of the digit
+    is our reading. Rows move by fractions of a pixel,
     with bilinear interpolation, about the centre of mass, and pixels outside the image are 0. Put it before operations
     that change the values.
     """

@@ -112,8 +112,8 @@ def dense(test: TestOps, size: Natural = 0, average: str = "softmax", flip: bool
     """Fully convolutional evaluation of the whole image and its mirror image (Simonyan & Zisserman 2015, 3.2).
 
     The class score map is averaged over space, then the softmax over the two images. Images are centre-cropped to
-    multiples of 32 pixels, so that few sizes are compiled. VGG's pooling layers drop the excess pixels anyway; those of
-    ResNet and GoogLeNet round up.
+    multiples of 32 pixels, so that few sizes are compiled. The pooling layers of our VGG drop the excess pixels anyway;
+    those of ResNet and GoogLeNet, and Caffe's own, round up.
 
     Args:
         size: shorter side of the images; 0 = the size in the test string. If that has none either, images keep their
@@ -135,7 +135,7 @@ def multi_scale(test: TestOps, *sizes: int, average: str = "softmax") -> Passes:
     """Averages `dense` over several sizes.
 
     Simonyan & Zisserman 2015, section 4.2, average the softmax at sizes around the training scale: 224, 256, 288, or
-    256, 384, 512 after scale jitter. He et al. 2015, section 4.1, "average the scores" at 224, 256, 384, 480, 640.
+    256, 384, 512 after scale jitter. He et al. 2015, section 3.4, "average the scores" at 224, 256, 384, 480, 640.
     """
     if not sizes:
         raise UsageError("multi_scale: give the shorter sides of the images, like multi_scale(256, 384, 512)")

@@ -3,7 +3,7 @@
 Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich: Going deeper with convolutions, arXiv
 1409.4842, 2014; CVPR 2015.
 
-Table 1, whose inception rows are `MODULES` below. Layers are named as in Caffe's bvlc_googlenet:
+Table 1, whose inception rows are `MODULES` below. Layers are named as in Caffe's bvlc_googlenet, but for the last:
 
     conv1            7x7/2, 64           112 x 112 x 64
     pool1, norm1     max 3x3/2            56 x  56 x 64
@@ -21,17 +21,18 @@ Two auxiliary heads follow 4a (loss1) and 4d (loss2). They run only in training;
     parameters       6,998,552  with the heads 13,378,280; the column of table 1 adds up to 6798K (its K is 1024)
     multiply-adds    1,582,671,872
 
-Table 1's parameter counts of rows 4a, 4c, 4d, 5a and 5b differ by 1 to 7% from its own layer widths; we use the widths.
+Table 1's parameter counts of rows 4a, 4c, 4d, 4e, 5a and 5b differ by 1 to 7% from its own layer widths; we use the widths.
 Its 2.7K parameters and 34M operations of conv1 fit a separable 7x7 convolution with eight maps per colour channel. The
 text does not mention one. `separable` builds it: 6,991,856 parameters and 1,498,677,248 multiply-adds, the text's
 1.5 billion. By default conv1 is the plain convolution of figure 3.
 
 Choices where the paper is silent or ambiguous:
-- Max-pooling windows that halve the map overhang the edge (Caffe's ceil mode), without padding: 112, 56, 28, 14, 7.
+- Max-pooling windows that halve the map overhang the edge (Caffe's ceil mode), without padding: 112, 56, 28, 14, 7. Figure 3
+  marks these layers (S), for "same", which gives the same windows.
 - Figure 3 shows the positions of local response normalization. We use the constants of Krizhevsky et al. 2012, whose
   formula does not divide alpha by n. Caffe's bvlc_googlenet does, with k = 1 (`lrn` is a row of LRNS or 'none').
-- Initial weights follow Caffe: "xavier", biases 0.2, and biases 0 in the classifiers. `init_weights` is a row of INITS;
-  all rows have these biases.
+- Initial weights follow Caffe: "xavier", biases 0.2, and biases 0 in the classifiers. Its readme says that the original had
+  Gaussian weights; their deviation was not published. `init_weights` is a row of INITS; all rows have these biases.
 """
 
 import functools

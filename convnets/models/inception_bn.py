@@ -41,7 +41,7 @@ Choices where the paper is silent:
 
 The networks of section 4.2 are options. Inception is norm=False, lrn=True, dropout=0.4. BN-Baseline is the same with
 norm=True. BN-x5 and BN-x30 have neither LRN nor dropout, as in figure 5; this is the default. BN-x5-Sigmoid is
-activation='sigmoid'. The members of the ensemble have dropout 0.05 or 0.1.
+activation='sigmoid'. Some members of the ensemble have dropout 0.05 or 0.1.
 """
 
 import functools

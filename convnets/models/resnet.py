@@ -16,8 +16,8 @@ named as in the authors' prototxt.
 The columns 'maps' give the side of the feature maps, the columns 18 to 152 the number of blocks.
 
 Choices where the paper is silent or ambiguous:
-- Shortcuts: the paper labels its ImageNet results by option ('A' in table 2; in table 3 'A', 'B', 'C' for 34 layers
-  and 'B' for 50 and more). The default is B, which all published weights use; on CIFAR it is A (section 4.2). The paper
+- Shortcuts: the paper labels its ImageNet results by option (A for table 2, in the text; in table 3 'A', 'B', 'C' for 34
+  layers and 'B' for 50 and more). The default is B, which all published weights use; on CIFAR it is A (section 4.2). The paper
   does not say where option A adds its zero channels, which affects only the order of the channels. We add half before
   and half after, as in the common PyTorch weights.
 - Bottlenecks halve the map in their first 1x1 convolution, as in the prototxt. `stride_on_3x3` moves the stride to the
@@ -92,7 +92,7 @@ def names(lengths: tuple[int, ...]) -> Iterator[tuple[int, int, str]]:
 
 
 def shortcut(x: jax.Array, name: str, maps: int, stride: int, option: str, unit: Unit) -> jax.Array:
-    """Applies the shortcut of a block (section 3.3).
+    """Applies the shortcut of a block (sections 3.3 and 4.1).
 
     A and B are the identity if input and output sizes agree. Otherwise A subsamples with the stride and adds zero
     channels, without parameters, and B projects. C always projects.
