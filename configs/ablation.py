@@ -26,7 +26,7 @@ from a paper. The argument selects the variant:
     cifar_aug   cifar with random crops, horizontal flips and weight decay.
     inception   GoogLeNet's nine modules at a quarter of the width, for 32 x 32 images, with the recipe of cifar_aug.
     inception_aux  inception with GoogLeNet's two auxiliary classifiers.
-    13pct       cuda-convnet's 13% network for a tenth of its epochs, with its options as config keys.
+    13pct       cuda-convnet's 13% network for a third of its epochs, with its options as config keys.
     cifar_resnet20  He et al. 2015 for a fifth of the iterations, with the shortcut as a config key.
     cifar_resnet56
 """

@@ -15,10 +15,11 @@ single crop:
                 42.3 % in table 1 of the paper (from memory).
     caffe       BVLC AlexNet: 227 pixels, batch 256, initial biases of 0.1, 450,000 iterations. The rate is divided by
                 10 every 100,000 iterations. No colour noise; biases have twice the rate and no decay. 42.9 / 19.8 %
-                with a single crop (its readme).
+                with a single crop after 360,000 of them (its readme).
 
-From the paper: batch 128; momentum 0.9 with the rate inside the velocity; decay 5e-4. The rate is 0.01 for all layers,
-"divided by 10 when the validation error rate stopped improving", which happened three times in roughly 90 epochs.
+From the paper: batch 128; momentum 0.9 with the rate inside the velocity; decay 5e-4. The rate is 0.01 for all layers and was
+adjusted by hand: "divide the learning rate by 10 when the validation error rate stopped improving with the current learning
+rate", which happened three times in roughly 90 epochs.
 Images are resized to a shorter side of 256, cropped to the central square, and the mean image is subtracted.
 Augmentation is crops of 224, horizontal flips, and colour noise along the principal components with standard deviation
 0.1. Initial weights are N(0, 0.01^2); initial biases are 1 in conv2, conv4, conv5, fc6 and fc7.
@@ -26,7 +27,7 @@ Augmentation is crops of 224, horizontal flips, and colour noise along the princ
 Unspecified: the patience of the schedule (here 5 tests, one per epoch); whether biases decay (here not); which of two
 readings of the colour noise was run (here the formula, on pixels in 0 to 1; 'deviation' is cuda-convnet2's).
 Deviations: in owt the bias rate follows the weight rate, while the original file divides it by 10 once, after half the
-epochs. Caffe squeezed the images to 256 x 256, which keeps the edges; here the central square is used.
+epochs; its network differs from paper and file (convnets/models/alexnet.py). Caffe squeezed the images to 256 x 256, which keeps the edges; here the central square is used.
 """
 
 from configs import base

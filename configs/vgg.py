@@ -21,7 +21,7 @@ validation set; during training they are measured on a single crop at the test s
     E-384     26.9 / 8.7       26.7 / 8.6
     E-jitter  25.5 / 8.0       24.8 / 7.5   with multi_crop 24.4 / 7.1
     A_bn      batch normalization, published after the paper, so not the paper's. torchvision's four networks, with
-    B_bn      their own recipes, reach 29.63 / 10.20, 28.44 / 9.63, 26.65 / 8.51 and 25.77 / 8.15 on a central crop.
+    B_bn      their own recipes, reach 29.63 / 10.19, 28.41 / 9.63, 26.64 / 8.48 and 25.78 / 8.16 on a central crop.
     D_bn
     E_bn
 
@@ -37,7 +37,7 @@ random weights. Deeper networks start with the first four convolutions and the f
 
 S = 384 starts from all weights of S = 256 at a rate of 0.001, and jitter from all weights of S = 384. Those variants
 therefore have that rate and need `--config.model.init_from`. Without a file, every network starts from Glorot
-initialization, which the authors' footnote recommends (convnets/models/vgg.py). Then -384 and -jitter need
+initialization, with which pre-training is not needed (section 3.1; convnets/models/vgg.py). Then -384 and -jitter need
 --config.optim.lr=0.01.
 
 Unspecified: the patience of the schedule (here 5 tests, one per epoch); the rate and length of the fine-tuning for

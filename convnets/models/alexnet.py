@@ -42,13 +42,15 @@ of torchvision's alexnet.
 Choices where the papers are silent or ambiguous:
 - 224 pixels give 55 positions only if the last window overhangs the edge by 3 pixels. cuda-convnet allows this, and so
   does the default (`view` 'ceil'). Caffe uses 227-pixel inputs ('227'); others pad ('pad2'). The parameters are equal.
-- The LRN formula does not divide alpha by n, but every program does. `lrn` is 'paper', 'caffe', 'cuda_convnet2' or
+- The LRN formula does not divide alpha by n, but cuda-convnet, Caffe and PyTorch do. `lrn` is 'paper', 'caffe', 'cuda_convnet2' or
   'none'. LRN runs over all feature maps, also across the boundary between the two groups, as in Caffe.
 - Caffe found that biases of 1 leave the loss flat and used 0.1 (`init_weights` is a row of INITS).
 - Caffe's CaffeNet pools before it normalizes (`pool_first`). `pool_size` 2 is the control experiment of section 3.4.
 - Dropout is inverted: training multiplies the kept outputs by 2, whereas the paper halves all outputs at test time.
-- The layers of One weird trick exist only as a file of cuda-convnet2, which applies LRN before pooling and ReLU.
-  `alexnet_owt` has no LRN, as in torchvision, but uses the file's initial weights (the biases of fc8 start at -7).
+- One weird trick gives conv4 384 maps in a footnote, and its file in cuda-convnet2 256, which alone fits the paper's "0.2%
+  more parameters". The file ends in a softmax, the paper in 1,000 logistic units. In the first stage the file has LRN before
+  pooling and ReLU. `alexnet_owt` has 256 maps, a softmax, and no LRN, as in torchvision, but the file's initial weights (the
+  biases of fc8 start at -7).
 - The 11% net follows the last version of its file. An earlier version has LRN over 5 maps before both poolings and a
   local3 of 32 maps. Section 3.3 says only that LRN reduces the error from 13% to 11%.
 """
@@ -179,7 +181,7 @@ class CudaConvnet(nn.Module):
 
     Each stage is a size-preserving 5 x 5 convolution, ReLU, 3/2 pooling that rounds up, and optionally LRN. Then follow
     3 x 3 locally connected layers, which need exactly this image size, fully connected layers and softmax.
-    cuda-convnet's files apply the first ReLU after the max pooling, which gives the same result.
+    The files of 26pct, 19pct and 18pct apply the first ReLU after the max pooling, which gives the same result.
 
     Attributes:
         stages: per stage the number of feature maps, then pooling ('max', 'average') and LRN ('norm') in their order.

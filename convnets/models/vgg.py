@@ -9,8 +9,8 @@ pooling with stride 2. fc6 and fc7 have 4,096 units and dropout 0.5; fc8 outputs
 
 Choices where the paper is silent or ambiguous:
 - Initial weights: section 3.1 draws A from N(0, variance 0.01) with biases 0, and initializes the deeper networks from
-  A. A footnote adds that Glorot & Bengio's rule makes this unnecessary, as the authors found after submission. The
-  default is 'glorot': it is the paper's own rule and needs no pretrained network. 'normal' is the first rule (standard
+  A. It adds that after submission the authors found training possible without this, with Glorot & Bengio's rule. The
+  default is 'glorot', since it needs no pretrained network. 'normal' is the first rule (standard
   deviation 0.1, not the 0.01 of most code); 'he' is the rule of He et al. 2015. COPIED_FROM_A lists the layers that a
   deeper network copied from A, for `--config.model.init_from=FILE --config.model.init_layers=LIST`.
 - The 5x5 variant of B (section 4.1) replaces each pair of 3x3 convolutions by one 5x5 with as many output maps.
