@@ -13,16 +13,18 @@ The argument selects the variant:
     lenet1        LeNet-1, digits of 16 x 16 centred in 28 x 28: 1.7 % (1998, figure 9). Squared error.
     lenet1989     LeNet-1989 on MNIST at 16 x 16, 23 epochs; its paper has 5.0 % on zip codes, which are not public.
 
-From the paper: the network, its loss (eq. 9), 20 epochs, pixels from -0.1 to 1.175, the kinds of distortion. Our own:
+From the paper: the network, 20 epochs, pixels from -0.1 to 1.175, the kinds of distortion, and the loss of eq. 9; the paper also
+has the squared error (eq. 8), and does not say which of them gave 0.95 %. Our own:
 - Plain SGD with batches of 16, instead of the stochastic diagonal Levenberg-Marquardt method on single digits. The base
   learning rate therefore differs. `levenberg` has the paper's method (appendix C) with its mu of 0.02, and its rates of
   0.0005, 0.0002, 0.0001, 0.00005, 0.00001 (section III.B). It too takes 16 digits a step, at 16 times the rate, as the sum
   of 16 single steps. The paper measures the second derivatives on 500 digits before each pass; here one digit of each
   step enters a running mean over 500 (`scale_by_curvature` in convnets/training/optimizer.py has the details).
 - A cosine schedule, except in `levenberg` and in `passes`, where the paper's rates are factors relative to the first.
-- Initial weights from U(-2.4/sqrt(F), 2.4/sqrt(F)), Karpathy's reading of the 1989 text. Copies of the papers have
-  2.4/F (`--config.model.init_root=False`).
-- The ranges of the distortions, which are not published.
+- Initial weights from U(-2.4/sqrt(F), 2.4/sqrt(F)), Karpathy's reading of the 1989 text. The 1998 paper has 2.4/F, and says
+  why (appendix A; `--config.model.init_root=False`).
+- The ranges of the distortions, which are not published. Every pass distorts anew; the paper has a fixed set of 60,000 digits and
+  540,000 distortions.
 We chose these by the test error of seed 0, because the paper has no validation set. Seed 0 is therefore not counted
 (experiments/lenet.py). Later choices use seeds from 1000 up and 10,000 training digits that are held out.
 """

@@ -4,8 +4,8 @@
 
 The argument selects the variant:
     digits      digits 0 to 4, each shown 20 times at varying positions, one image at a time; tested at all shifts by up
-                to 2. The paper gives no error rate: each cell of UC3 responds to one digit, wherever it stands (its
-                figures 6 and 7).
+                to 2. The paper gives no error rate: each digit excites one cell of UC3, and this cell no other digit,
+                wherever it stands (section 5 and figure 6).
     mnist       unsupervised learning on 2,000 digits of MNIST at 16 x 16, while a linear read-out of UC3 is trained.
                 Our own.
 

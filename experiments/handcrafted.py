@@ -2,8 +2,8 @@
 
 The lecture says that learned features outperform hand-made ones now that enough data are available. So the claim is that
 the lines cross: hand-made features are better with 100 images, and learned ones with all. The claims between say where.
-The paper's claim is AlexNet's top-5 error of 17.0 % versus 25.7 % for Fisher vectors (table 1), on a data set that is not
-public. Each seed trains on different images, except where it uses all of them.
+The paper's claim is AlexNet's top-5 error of 17.0 % versus 25.7 % for Fisher vectors (table 1), on ILSVRC-2010, which
+is not here. Each seed trains on different images, except where it uses all of them.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale

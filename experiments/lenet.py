@@ -22,7 +22,7 @@ EXPERIMENT = Experiment(
             Row("LeNet-5 as built today", "configs/lenet.py:modern", cost="4 min, 2 cores"),
         ],
         claims=[
-            Claim("distorted training digits help", "section III.C", better=DISTORTED, worse=PLAIN, size=0.15),
+            Claim("distorted training digits help", "section III.B", better=DISTORTED, worse=PLAIN, size=0.15),
             Claim("the paper's optimizer is no better than plain SGD", "ours", better=METHOD, worse=PLAIN, within=0.1,
                   one_sided=True, note="the margin is ours"),
         ],

@@ -9,7 +9,7 @@ from experiments import shift_inv
 
 def changes_less(less: str, more: str, shift: str) -> Claim:
     note = "of eight networks some change more and some less" * (shift == "2px")
-    return Claim(f"{less} changes less than {more} under {shift}", "section II.A", better=(less, shift), worse=(more, shift),
+    return Claim(f"{less} changes less than {more} under {shift}", shift_inv.source(less), better=(less, shift), worse=(more, shift),
                  note=note)  # fmt: skip
 
 

@@ -22,8 +22,15 @@ def digits(label: str, line: str) -> Row:
                tests=tests("decode|shift(0, {})|value_range(0.0, 1.0)", 1, 2, 4))  # fmt: skip
 
 
+def source(less: str) -> str:
+    """Returns who claims that `less` is more tolerant of shifts: LeCun et al. of convolution and of averages."""
+    if less == "maximum of 4":
+        return "ours"
+    return "section II.A" if less in ("stride", "average of 2") else "lecture: local translation (due to pooling)"
+
+
 def loses_less(less: str, more: str, shift: str = "4px") -> Claim:
-    return Claim(f"{less} loses less than {more} under {shift}", "section II.A", better=[(less, shift), more],
+    return Claim(f"{less} loses less than {more} under {shift}", source(less), better=[(less, shift), more],
                  worse=[less, (more, shift)], note="the increase of the error, not the error")  # fmt: skip
 
 

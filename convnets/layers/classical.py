@@ -29,7 +29,8 @@ def squared_distances(x: jax.Array, points: jax.Array) -> jax.Array:
 class PCA(nn.Module):
     """Projects [n, d] on `components` principal components of the training set: [n, components].
 
-    As in the paper, the mean is subtracted from the training vectors to find the components, and from nothing else.
+    As in the paper, the mean is subtracted from the training vectors to find the components. Whether it is subtracted from the inputs,
+    too, the paper does not say; here it is not.
     """
 
     components: int
@@ -84,8 +85,8 @@ class Nearest(nn.Module):
 class Polynomial(nn.Module):
     """Support vector machines, one for each class: [n, d] to margins [n, classes].
 
-    The kernel of two vectors is ((u . v + 1) / 2)^4, with u and v scaled to unit length; the scale is our choice, the
-    paper gives the degree alone. `kernel` [d, examples] are the training images of unit length, `weights` [examples, classes] are zero
+    The kernel of two vectors is ((u . v + 1) / 2)^4, with u and v scaled to unit length. The paper raises the plain product u . v to
+    the power of 4; the rest is our choice. `kernel` [d, examples] are the training images of unit length, `weights` [examples, classes] are zero
     where an image is no support vector.
     """
 
@@ -115,7 +116,7 @@ class Pairs(nn.Module):
     """Pairwise linear classifier: a unit for each pair of classes, [n, d] to class scores [n, classes].
 
     Unit (i, j) is trained to give +1 for class i and -1 for class j, and on no other images. A class scores the sum of
-    its units, with their signs. The paper does not say how a unit's sum is squashed. Here it is +1 or -1, by least squares;
+    its units, with their signs. The paper does not say how the sum of a unit is squashed. Here it is +1 or -1, by least squares;
     a thousandth of the sum's tanh breaks ties between classes.
     """
 

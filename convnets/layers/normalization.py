@@ -109,8 +109,8 @@ class LocalContrast(nn.Module):
     pixel share one mean and one sigma. c is the mean of sigma over one image.
 
     Attributes:
-        std: standard deviation of the Gaussian in pixels. None: size / 4, Torch7's default; we know of no published
-            value.
+        std: standard deviation of the Gaussian in pixels. None: size / 4, the default of Torch7's image.gaussian (its
+            normalization layers have a flat window by default); we know of no published value.
         border: 'renormalize' ignores pixels outside the image and rescales the weights inside to sum to 1 (Torch7), so
             that a constant image becomes 0 up to its border. 'zero' pads with pixels of value 0.
         epsilon: smallest divisor, for an image without contrast (Torch7's threshold).

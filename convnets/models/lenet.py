@@ -2,7 +2,7 @@
 
 LeNet-1989  LeCun, Boser, Denker, Henderson, Howard, Hubbard, Jackel: Backpropagation applied to handwritten zip code
             recognition, Neural Computation 1(4), 1989.
-LeNet-1     LeCun et al.: Handwritten digit recognition with a back-propagation network, NIPS 1989; named in 1998.
+LeNet-1     LeCun et al.: Handwritten digit recognition with a back-propagation network, NIPS 1989; named later.
 LeNet-5     LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, Proc. IEEE 86(11),
             1998, section II.B.
 LeNet-4     the same paper, section III.C; boosted: Drucker, Schapire, Simard: Boosting performance in neural networks,
@@ -39,10 +39,9 @@ Choices where the papers are silent or ambiguous:
   that start near 0.
 - LeNet-4 has "about 17,000" weights and "about 260,000" connections. The connections allow C3 from 59 to 62 links
   between maps; we take the 60 of LeNet-5, by its rule: neighbouring triples, neighbouring quadruples, and all. Then 37
-  hidden units, fully connected as the text says, give both numbers. The 120 units of other accounts would alone need
-  48,120 weights.
-- Initial weights: the text says U(-2.4/F, 2.4/F). Copies of the 1989 text may have lost a root sign, and Karpathy uses
-  2.4/sqrt(F). `init_root` selects the latter; each config states its choice.
+  hidden units give both numbers. The paper's "fully connected layer with 120 units" (III.C.8) would alone need 48,120 weights.
+- Initial weights: U(-2.4/F, 2.4/F), as the 1998 paper explains (appendix A). Copies of the 1989 text may have lost a root sign,
+  and Karpathy uses 2.4/sqrt(F). `init_root` selects the latter; each config states its choice.
 """
 
 import functools
@@ -191,7 +190,7 @@ class Boosted(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """Maps [n, 32, 32, 1] to negative RBF distances [n, 10]: 60,000 parameters. Trained with eq. 9 (loss 'rbf_map')."""
+    """Maps [n, 32, 32, 1] to negative RBF distances [n, 10]: 60,000 parameters. Its loss is eq. 9 ('rbf_map')."""
 
     num_classes: int = 10
     init_root: bool = False

@@ -3,7 +3,7 @@
 The first network is trained as usual. The second is trained on examples of which the first misclassifies one half. The
 third is trained on new examples, on which the first two disagree. The outputs are added (`models.lenet.Boosted`).
 
-The examples are picked from POOL passes over the training set, augmented anew in each, as the paper picks them from its
+The examples are picked from POOL passes over the training set, augmented anew in each; the paper picks them from a fixed set of
 60,000 images and 540,000 distortions of them. An augmented image is a pure function of (seed, epoch, example), so what
 is picked is a list of pairs (epoch, example). Each network goes over its own list for `train.epochs` passes.
 
