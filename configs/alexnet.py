@@ -24,10 +24,11 @@ Images are resized to a shorter side of 256, cropped to the central square, and 
 Augmentation is crops of 224, horizontal flips, and colour noise along the principal components with standard deviation
 0.1. Initial weights are N(0, 0.01^2); initial biases are 1 in conv2, conv4, conv5, fc6 and fc7.
 
-Unspecified: the patience of the schedule (here 5 tests, one per epoch); whether biases decay (here not); which of two
-readings of the colour noise was run (here the formula, on pixels in 0 to 1; 'deviation' is cuda-convnet2's).
-Deviations: in owt the bias rate follows the weight rate, while the original file divides it by 10 once, after half the
-epochs; its network differs from paper and file (convnets/models/alexnet.py). Caffe squeezed the images to 256 x 256, which keeps the edges; here the central square is used.
+Unspecified: the patience of the schedule (here 5 tests, one per epoch); whether biases decay (here not); which of two readings
+of the colour noise was run (here the formula, on pixels in 0 to 1; 'deviation' is cuda-convnet2's). Deviations: in owt the
+bias rate follows the weight rate, while the original file divides it by 10 once, after half the epochs; its network differs
+from paper and file (convnets/models/alexnet.py). Caffe squeezed the images to 256 x 256, which keeps the edges; here the
+central square is used.
 """
 
 from configs import base

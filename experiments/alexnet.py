@@ -1,9 +1,9 @@
 """AlexNet on ILSVRC-2012: table 2 of Krizhevsky et al. 2012, and the controls of its sections 3 and 4.
 
-The paper does not say on which set it measured the controls; most of its experiments are on ILSVRC-2010 (section 2), whose test
-labels are public. This repository does not prepare its images. Of the seven networks of table 2, two were first trained on all of ImageNet, Fall 2011, which is not distributed
-any more; ours are seven of the first kind. The test set of 2012 is hidden: there five networks have a top-5 error of
-16.4 %, and seven 15.3 %.
+The paper does not say on which set it measured the controls; most of its experiments are on ILSVRC-2010 (section 2), whose
+test labels are public. This repository does not prepare its images. Of the seven networks of table 2, two were first trained
+on all of ImageNet, Fall 2011, which is not distributed any more; ours are seven of the first kind. The test set of 2012 is
+hidden: there five networks have a top-5 error of 16.4 %, and seven 15.3 %.
 """
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale

@@ -4,10 +4,10 @@ The paper expects of them a larger gradient in the lower stages, and regularizat
 lecture's claim. Szegedy et al. 2015 (Rethinking, section 4) found no faster beginning. That it depends on the initial weights
 is our guess.
 
-The cpu size has the nine modules at a sixteenth of the width on 10,000 digits, with heads behind the same two. Small weights are 0.6 of He's:
-over the 20 layers to the end the signal shrinks to 0.6^20, about 0.00004, over the 7 to the first head only to 0.03. This
-factor was not chosen by a pilot. A network of small weights may never leave chance; it then counts with all its steps, which is
-a lower bound, and with the error of chance. So the error in the end is claimed as well as the steps.
+The cpu size has the nine modules at a sixteenth of the width on 10,000 digits, with heads behind the same two. Small weights
+are 0.6 of He's: over the 20 layers to the end the signal shrinks to 0.6^20, about 0.00004, over the 7 to the first head only
+to 0.03. This factor was not chosen by a pilot. A network of small weights may never leave chance; it then counts with all its
+steps, which is a lower bound, and with the error of chance. So the error in the end is claimed as well as the steps.
 
 Each row is to have the learning rate that is best for it by the steps in a pilot, on training digits that the cpu size does not
 use. This pilot was not run yet in full; a first one of 12 epochs was too short, since at 0.005 to 0.05 only the networks with

@@ -1,8 +1,8 @@
 """Batch normalization and the learning rate: the paper's own network on MNIST, and VGG at a quarter of the width.
 
-The cpu size trains for the paper's 50,000 steps, on grey images, where the paper's are binary. The paper does not print its rate, so figure 1a is compared at the best
-rate of each network, and both at the rate of the network without batch normalization. BEST is from a pilot by the
-steps to 95 %, in 5 epochs on 50,000 training images, tested on the other 10,000:
+The cpu size trains for the paper's 50,000 steps, on grey images, where the paper's are binary. The paper does not print its
+rate, so figure 1a is compared at the best rate of each network, and both at the rate of the network without batch
+normalization. BEST is from a pilot by the steps to 95 %, in 5 epochs on 50,000 training images, tested on the other 10,000:
 
     python run.py --mode=sweep --experiment=experiments/bn_lr.py --size=pilot --workdir=runs/bn_lr-pilot
 

@@ -1,6 +1,7 @@
 """Unsupervised recognition of the digits 0 to 4 at any position.
 
-The paper has figures but no error rate. The reported percentage is the share of runs (seeds) that have any wrong test image. The definition of an answer is our own (convnets/models/neocognitron.py).
+The paper has figures but no error rate. The reported percentage is the share of runs (seeds) that have any wrong test image.
+The definition of an answer is our own (convnets/models/neocognitron.py).
 """
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale

@@ -98,10 +98,9 @@ def distort(
 def deslant(keys: jax.Array, x: jax.Array) -> jax.Array:
     """Shears each image by shifting its rows sideways, so that its principal axis is vertical (LeCun et al. 1998, III.A).
 
-    The moments count a pixel of the digit as 1 and others as 0, as in the paper; that a pixel above half of 255 is one of the digit
-    is our reading. Rows move by fractions of a pixel,
-    with bilinear interpolation, about the centre of mass, and pixels outside the image are 0. Put it before operations
-    that change the values.
+    The moments count a pixel of the digit as 1 and others as 0, as in the paper; that a pixel above half of 255 is one of the
+    digit is our reading. Rows move by fractions of a pixel, with bilinear interpolation, about the centre of mass, and pixels
+    outside the image are 0. Put it before operations that change the values.
     """
     h, w = x.shape[1:3]
     ink = (jnp.mean(x, axis=3) > 127.5).astype(jnp.float32)

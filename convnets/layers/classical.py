@@ -29,8 +29,8 @@ def squared_distances(x: jax.Array, points: jax.Array) -> jax.Array:
 class PCA(nn.Module):
     """Projects [n, d] on `components` principal components of the training set: [n, components].
 
-    As in the paper, the mean is subtracted from the training vectors to find the components. Whether it is subtracted from the inputs,
-    too, the paper does not say; here it is not.
+    As in the paper, the mean is subtracted from the training vectors to find the components. Whether it is subtracted from the
+    inputs, too, the paper does not say; here it is not.
     """
 
     components: int
@@ -85,9 +85,9 @@ class Nearest(nn.Module):
 class Polynomial(nn.Module):
     """Support vector machines, one for each class: [n, d] to margins [n, classes].
 
-    The kernel of two vectors is ((u . v + 1) / 2)^4, with u and v scaled to unit length. The paper raises the plain product u . v to
-    the power of 4; the rest is our choice. `kernel` [d, examples] are the training images of unit length, `weights` [examples, classes] are zero
-    where an image is no support vector.
+    The kernel of two vectors is ((u . v + 1) / 2)^4, with u and v scaled to unit length. The paper raises the plain dot
+    product to the power of 4; the rest is our choice. `kernel` [d, examples] are the training images of unit length, `weights`
+    [examples, classes] are zero where an image is no support vector.
     """
 
     examples: int

@@ -21,10 +21,10 @@ Choices where the paper is silent (the same for every seed):
   and 0.9 for all others. c sums to 1 (as in the paper) and d to 32.
 - Cell positions: UC1 and UC2 have stride 2 and extend one and a half cells beyond each edge (padding 3 and 4). This
   gives the paper's 10 x 10 and 6 x 6. US1 has padding 2 and US2 padding 1.
-- Initial a: the paper says small, a function of the position and the planes without randomness, so that orientations differ from
-  plane to plane; it does not print the function. We take the mean of a preference and of U(0, 1), times 0.0001, 0.0001 and 0.0003 in US1, US2 and US3. In US1 the preference is a line through the middle of
-  the window, rotated from plane to plane. In US2 and US3 it favours planes below with nearly the same number. b starts
-  at 0, as in the paper.
+- Initial a: the paper says small, a function of the position and the planes without randomness, so that orientations differ
+  from plane to plane; it does not print the function. We take the mean of a preference and of U(0, 1), times 0.0001, 0.0001
+  and 0.0003 in US1, US2 and US3. In US1 the preference is a line through the middle of the window, rotated from plane to
+  plane. In US2 and US3 it favours planes below with nearly the same number. b starts at 0, as in the paper.
 - S-columns: one at every position where the window fits into the layer. With additional columns cut at the edges, US2
   runs out of free planes and fewer seeds tell the digits apart.
 - Read-out: the paper has no classes; it observes which cell of UC3 responds. Our read-out is the only layer trained

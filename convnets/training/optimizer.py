@@ -107,9 +107,9 @@ def scale_by_curvature(damping: float) -> optax.GradientTransformationExtraArgs:
 def sample_curvature(outputs: Callable[[Any], jax.Array], params: Any, signs: jax.Array) -> Any:
     """Returns a sample of the diagonal of 2 J' J, the Gauss-Newton matrix of the squared error of one example.
 
-    J is the Jacobian of the outputs by the parameters. The mean of (J' signs)^2 over independent random signs is the
-    diagonal of J' J. LeCun et al. 1998, appendix C, propagate second derivatives of the loss from layer to layer instead, and drop
-    the products of different units, also of positions that share a weight; their h of shared weights thus differs.
+    J is the Jacobian of the outputs by the parameters. The mean of (J' signs)^2 over independent random signs is the diagonal
+    of J' J. LeCun et al. 1998, appendix C, propagate second derivatives of the loss from layer to layer instead, and drop the
+    products of different units, also of positions that share a weight; their h of shared weights thus differs.
 
     Args:
         outputs: maps params to an array of the shape of `signs`.
