@@ -19,7 +19,7 @@
     python run.py --mode=visualize --config=FILE.py:VARIANT --weights=FILE --images=a.png    or published weights
     python run.py --mode=prepare --config=... [--manual_dir=DIR]           make its data set ready, count it
     python run.py --mode=prepare --config=... --figure=inputs.png          and draw training images, augmented
-    python run.py --mode=sweep --experiment=experiments/lenet.py           every row of a table, with every seed; verdicts
+    python run.py --mode=sweep --experiment=experiments/pool_kind.py       every row of a table, with every seed; verdicts
     python run.py --mode=sweep --config=FILE.py:VARIANT --grid=optim.lr=0.02,0.05 --grid=train.batch_size=32,128 --seeds=3
     python run.py --mode=compare --workdirs=runs/a,runs/b                  runs side by side: configs, errors, costs, curves
     python run.py --mode=report --workdirs=runs/a,runs/b                   record runs and sweeps, renew the tables
@@ -57,7 +57,10 @@ flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 flags.DEFINE(parsing.PathParser(), "config", None, f"Config file and variant, FILE.py:VARIANT; {DEFAULT_CONFIG} where nothing says "
                     "otherwise. --config.KEY=VALUE overrides a leaf.")  # fmt: skip
 flags.DEFINE(
-    parsing.PathParser(), "workdir", None, "Folder of the run; runs/FILE-VARIANT for training where it is not given."
+    parsing.PathParser(),
+    "workdir",
+    None,
+    "Folder of the run, or of what a mode writes; where it is not given runs/FILE-VARIANT for training, runs/EXPERIMENT-SIZE for a sweep, runs/compared for compare.",
 )
 flags.DEFINE_bool("allow_config_change", False, "For train: resume a run although its config differs.")
 flags.DEFINE_bool("restart", False, "Train a finished run again whose checkpoints are gone, and replace its result.")
@@ -80,7 +83,8 @@ flags.DEFINE(
     parsing.PathParser(), "manual_dir", "", "For prepare: the folder of archives that were downloaded by hand."
 )
 flags.DEFINE(parsing.PathListParser(), "workdirs", [], "For report: folders of finished runs and of sweeps to record. "
-                  "For evaluate: an ensemble of runs. For compare and visualize: runs side by side, drawn into --workdir. "
+                  "For evaluate: an ensemble of runs. For compare: runs side by side, drawn into --workdir. For visualize: each run is drawn "
+                  "into its own folder, and their statistics side by side into --workdir. "
                   "A comma within the name of an existing path does not split it.")  # fmt: skip
 flags.DEFINE(parsing.PathParser(), "experiment", None, "For sweep: a file of experiments/.")
 flags.DEFINE_multi_string("grid", [], "For sweep: LEAF=VALUE,VALUE,..., in place of --experiment: every combination with the "
@@ -100,7 +104,7 @@ flags.DEFINE_string("coordinator_address", "", "HOST:PORT of process 0, where th
 flags.DEFINE_integer("num_processes", None, "Number of processes.", 1)
 flags.DEFINE_integer("process_id", None, "Index of this process, from 0.", 0)
 flags.DEFINE_string("local_device_ids", "auto", "The accelerators of this host that the process takes: all, numbers with "
-                    "commas, or auto: all of them where it is alone there, else one each.")  # fmt: skip
+                    "commas, or auto: all of them where it is alone there or --distributed=manual, else one each.")  # fmt: skip
 flags.DEFINE_integer("peer_timeout", 60, "Seconds after which a process that is not heard of counts as dead; five times "
                      "as long is waited until all have met.", 1)  # fmt: skip
 flags.DEFINE_float("step_timeout", 0, "Seconds after which the program ends if no training step was finished; more than "

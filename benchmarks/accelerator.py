@@ -212,6 +212,8 @@ def main() -> int:
     if not flags.rehearse and device in ("", "cpu"):
         parser.error("JAX finds no accelerator here; --rehearse runs every part cut down, on a CPU")
     workdir = flags.workdir.absolute()
+    if flags.pack and not workdir.is_relative_to(ROOT):
+        parser.error(f"--pack: the results are unpacked in {ROOT}, so --workdir has to lie there")
     workdir.mkdir(parents=True, exist_ok=True)
     if not re.fullmatch("[0-9a-f]{40}", provenance.commit()):
         print(f"note: the commit is '{provenance.commit()}': these runs cannot be recorded; commit first, or set"

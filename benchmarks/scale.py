@@ -38,6 +38,8 @@ def main():
             commands = {"ours": [TRAIN, f"--serve=ours:{case}:{devices}"], "other": [TRAIN, f"--serve={other}"]}
             found = compare.race(commands, flags.rounds)
             speeds = {side: np.array([a["images_per_second"] for a in v]) for side, v in found.items()}
+            if len(speeds) < 2:
+                raise SystemExit(f"{net}: only {', '.join(speeds) or 'neither side'} ran; there is nothing to compare")
             ratio = compare.spread(speeds["ours"] / speeds["other"], 2)
             beside = "torch" if what != "devices" else "one device"
             print(f"{what:8} {net:16} batch {batch:4}, {devices} devices: {np.median(speeds['ours']):8,.1f} images/s, "

@@ -79,7 +79,9 @@ def main():
     if flags.serve:
         side, net = flags.serve
         return serve(side, net, int(flags.seeds), flags.steps)
-    for net in flags.nets.split(","):
+    from convnets.models import MODELS
+
+    for net in compare.chosen(parser, "nets", flags.nets, MODELS):
         for seeds in flags.seeds.split(","):
             load, common = os.getloadavg()[0], (f"--seeds={seeds}", f"--steps={flags.steps}")
             answers = compare.race({side: (__file__, "--serve", side, net, *common) for side in SIDES}, flags.rounds)

@@ -22,15 +22,15 @@ from benchmarks import compare
 ROOT = Path(__file__).parent.parent
 # arguments of run.py; for PyTorch the name of the network, the batch size and the image shape
 NETS = {
-    "lenet5": (("--config=configs/lenet.py:modern", "--config.train.batch_size=128"), "lenet5_modern", 128, (1, 28, 28)),
-    "resnet50": (("--config=configs/resnet.py:50", "--config.train.batch_size=16", "--config.data.test_split=validation[:16]"),
+    "lenet5": (("--config=configs/lenet.py:modern", "--config.train.batch_size=128"), "lenet5_modern", 128, (1, 32, 32)),
+    "resnet50": (("--config=configs/resnet.py:50_v1_5", "--config.train.batch_size=16", "--config.data.test_split=validation[:16]"),
                  "resnet50_v1_5", 16, (3, 224, 224)),
 }  # fmt: skip
 SIDES = ("ours, cold", "ours, cached", "torch", "torch_compiled, cold", "torch_compiled, cached")
 
 
-def first_step_of_torch(net, compiled):
-    """Takes one training step as in a PyTorch tutorial, and prints the loss when it is done."""
+def first_step_of_torch(net, compiled, file):
+    """Takes one training step as in a PyTorch tutorial, and writes the loss to a file when it is done."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -43,7 +43,7 @@ def first_step_of_torch(net, compiled):
     loss = cross_entropy(step(torch.randn(batch, *shape)), torch.zeros(batch, dtype=torch.long))
     loss.backward()
     optimizer.step()
-    print(float(loss), flush=True)
+    Path(file).write_text(str(float(loss)))
 
 
 def seconds(net, side, caches):
@@ -53,18 +53,17 @@ def seconds(net, side, caches):
         caches[side.split(",")[0]] = cache = tempfile.mkdtemp(dir=caches["folder"])
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
     workdir = Path(tempfile.mkdtemp(dir=caches["folder"]))
+    done = workdir / "metrics.jsonl"  # has a line when the first step is done
     if side.startswith("ours"):
-        lines = workdir / "metrics.jsonl"
         command = ["run.py", *NETS[net][0], f"--config.data.data_dir={compare.SHARED}", "--config.train.log_every_steps=1",
                    f"--workdir={workdir}"]  # fmt: skip
     else:
-        lines = workdir / "out"
-        command = [__file__, f"--first={net}:{side}"]
+        command = [__file__, f"--first={net}:{side}:{done}"]
     began = time.perf_counter()
     with (workdir / "out").open("w") as out:
         process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stdout=out, stderr=out)
         try:
-            while not (lines.exists() and lines.stat().st_size):
+            while not (done.exists() and done.stat().st_size):
                 if process.poll() not in (None, 0):
                     raise RuntimeError((workdir / "out").read_text())
                 time.sleep(0.005)
@@ -80,8 +79,8 @@ def main():
     parser.add_argument("--first", default="", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.first:
-        net, side = flags.first.split(":")
-        return first_step_of_torch(net, "compiled" in side)
+        net, side, file = flags.first.split(":", 2)
+        return first_step_of_torch(net, "compiled" in side, file)
     for net in compare.chosen(parser, "nets", flags.nets, NETS):
         load = round(os.getloadavg()[0], 1)
         with tempfile.TemporaryDirectory() as folder:

@@ -259,6 +259,10 @@ def main():
                 commands = {side: [__file__, f"--serve={side}:{kind}:{net}:{dtype}"] for side in SIDES}
                 found = compare.race(commands, flags.rounds)
                 speeds = {side: np.array([a["images_per_second"] for a in v]) for side, v in found.items()}
+                if len(speeds) < 2 or "ours" not in speeds:
+                    raise SystemExit(
+                        f"{net}: only {', '.join(speeds) or 'neither side'} ran; there is nothing to compare"
+                    )
                 best = max((s for s in speeds if s != "ours"), key=lambda s: np.median(speeds[s]))
                 ratio = speeds["ours"] / speeds[best]
                 batch, passes = NETS[net][device != "cpu"], 3 if kind == "train" else 1

@@ -1,7 +1,8 @@
-"""Defines every config key once, with its type and default. Each section holds the keyword arguments of one function.
+"""Defines every config key that all networks share, with its type and default; `model` also takes a network's own options.
 
-A family's config starts from these defaults and sets the values of its paper; the command line overrides both. Lengths
-are in epochs and the batch size is the paper's. Nothing here is derived from other keys, so overrides stay consistent.
+Each section holds the keyword arguments of the function named beside it; the trainer reads `train`. A family's config starts
+from these defaults and sets the values of its paper; the command line overrides both. Lengths are in epochs, unless the name
+says steps, and the batch size is the paper's. Nothing here is derived from other keys, so overrides stay consistent.
 """
 
 from collections.abc import Callable
@@ -51,7 +52,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "nesterov": False,
             "weight_decay": 0.0,
             "decay_multipliers": "*/kernel",  # where weight_decay applies, with factors: '*', 'conv*/kernel, fc10/kernel=250'
-            "lr_multipliers": "",  # factors of lr per parameter in the same form, '*, */bias=2'; '' = 1 for all
+            "lr_multipliers": "",  # factors of lr per parameter in the same form, '*, */bias=2', 0 where none fits; '' = 1 for all
             "damping": 0.0,  # mu of the stochastic diagonal Levenberg-Marquardt method (LeCun et al. 1998); 0 = off
             "max_norm": 0.0,  # max L2 norm of each unit's incoming weights; 0 = off
             "average": "",  # parameter average for tests: 'ema(0.9999)', 'polyak(200)' (from epoch 200 on)
@@ -63,7 +64,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "reshuffle": True,  # new order of the examples every epoch; False: every epoch uses the order of the first
             "log_every_steps": 100,  # interval at which metrics are fetched from the device; every step is logged
             "eval_every_epochs": 1.0,  # interval of tests during training; 0 = only at the end
-            "steps_per_dispatch": 0,  # training steps per device dispatch; 0 = default of the platform
+            "steps_per_dispatch": 0,  # training steps per device dispatch; 0 = 16 on accelerators; always 1 on CPUs
         },
         "checkpoint": {  # convnets.training.checkpoint.Checkpoints
             "every_steps": 1000,
@@ -71,7 +72,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
         },
         "evaluate": {  # convnets.evaluation.evaluator.Evaluator
             "protocol": "single",  # of the final test (convnets/evaluation/protocols.py); others use a single view
-            "batch_size": 1000,  # images per step; each view counts as one
+            "batch_size": 1000,  # images per step on all devices; a view counts by its pixels
         },
     })  # fmt: skip
 

@@ -24,9 +24,11 @@ from convnets.models.pretrained import weights
 from convnets.models.summary import LayerSummary, summarize
 from convnets.modes import describe, evaluate
 from convnets.modes.output import CONSOLE
-from convnets.runtime import shipped
+from convnets.runtime import environment, shipped
 from convnets.training.state import create_state
 from convnets.training.trained_run import TrainedRun
+
+environment.set_xla_flags()  # as run.py does, so that both give the same numbers; JAX reads them when it first computes
 
 
 def create(name: str, classes: int, dtype: str = "float32", **options: Any) -> nn.Module:

@@ -12,16 +12,15 @@ images are RGB / 255, minus the mean (.485, .456, .406), over the deviation (.22
 
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from convnets.config import load_config
-from convnets.errors import Error, UsageError
-from convnets.report import results
-from convnets.runtime import environment, provenance
+from convnets.errors import UsageError
+from convnets.report import demonstrations, results
+from convnets.runtime import provenance
 from convnets.training import network
 
 SHARED = Path(os.environ.get("CONVNETS_SHARED", results.ROOT / ".." / "shared"))
@@ -65,7 +64,6 @@ def entry(variant: str, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    environment.tune()
     entries = []
     for variant, (file, error) in PUBLISHED.items():
         if not path(variant).exists():
@@ -81,7 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Error as e:
-        sys.exit(f"error: {e}")
+    demonstrations.run(main)

@@ -31,11 +31,13 @@ def test_the_examples_are_right(name):
 
 def test_import_is_cheap_and_predict_needs_no_tensorflow():
     subprocess.run([sys.executable, "-c", """if True:
-        import sys
+        import os, sys
+        os.environ.pop("XLA_FLAGS", None)
         import convnets
         assert not {"jax", "flax", "numpy", "tensorflow"} & set(sys.modules)
         import numpy as np
         assert convnets.open_run("lenet5").predict(np.zeros((1, 28, 28, 1), np.uint8)).shape == (1, 10)
+        assert "--xla_cpu_experimental_ynn_fusion_type=" in os.environ["XLA_FLAGS"]  # as in a run
         assert "tensorflow" not in sys.modules
         """], cwd=ROOT, check=True)  # fmt: skip
 

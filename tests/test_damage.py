@@ -59,7 +59,7 @@ def test_06_with_none_left_it_ends_and_touches_nothing(whole, tmp_path):
 def test_07_a_checkpoint_of_another_network_is_refused(whole, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
-    before = digest(workdir / "checkpoints")
+    before = digest(workdir)
     for change, message in [
         (["--config.optim.momentum=0.9"], "trace/H1/bias is missing"),
         (["--config.model.name=lenet1", "--config.data.train_ops=decode|resize(28)",
@@ -68,7 +68,7 @@ def test_07_a_checkpoint_of_another_network_is_refused(whole, tmp_path):
         longer = "--config.train.epochs=20"  # so that something is left to train
         _, err = run_here(*TINY, longer, *change, f"--workdir={workdir}", "--allow_config_change", code=5)
         assert "does not fit this program: " in err and message in err and err.count("error: ") == 1, err
-    assert digest(workdir / "checkpoints") == before
+    assert digest(workdir) == before
 
 
 def full_disk(workdir: Path) -> Path:

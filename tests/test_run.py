@@ -109,6 +109,19 @@ def test_the_same_command_again_says_complete_and_draws_what_is_missing(finished
     assert len(drawn) >= 4 and sorted(finished.glob("*.png")) == drawn
 
 
+def test_figures_that_a_killed_run_left_out_are_drawn(finished, monkeypatch):
+    def kill(*_):
+        raise SystemExit(137)
+
+    (finished / "curves.png").unlink()
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr("convnets.analysis.run_plots.plot_mistakes", kill)
+        run_here(*SMALL, f"--workdir={finished}")
+    assert not (finished / "mistakes.png").exists()
+    run_here(*SMALL, f"--workdir={finished}")
+    assert all((finished / f"{name}.png").exists() for name in ("curves", "filters", "confusion", "mistakes"))
+
+
 def test_a_changed_config_is_refused_unless_allowed(finished, tmp_path):
     _, err = run(*SMALL, f"--workdir={finished}", "--config.optim.lr=0.02", "--config.loss=mse", code=2)
     assert "loss: rbf_map -> mse; optim.lr: 0.003 -> 0.02" in err and err.count("\n") == 1

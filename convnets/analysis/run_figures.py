@@ -15,14 +15,15 @@ FILTERS = {"Conv": "kernel", "SCells": "a"}  # layer kind -> parameter that hold
 
 
 def draw_run_figures(run: Run, tested: Evaluated) -> list[Path]:
-    """Draws the figures of a finished run into its workdir; returns their paths. A figure that fails is left out."""
+    """Draws the figures of a finished run into its workdir; returns their paths. A figure that fails is left out.
+
+    The curves are drawn last: every run has them, so where they are missing, drawing was interrupted.
+    """
     names = ("curves.png", "filters.png", "confusion.png", "mistakes.png", "answers.png")
     paths = [run.workdir / name for name in names]
     for path in paths:
         path.unlink(missing_ok=True)  # of an earlier result
     title = f"{run.config.model.name} on {run.components.test_split.info.name}"
-    with drawing.guard(paths[0]):
-        run_plots.plot_curves(files.read_lines(run.workdir / "metrics.jsonl"), paths[0], title)
     with drawing.guard(paths[1]):
         _draw_filters(run, paths[1], title)
     labels, guesses = tested.labels, np.argmax(tested.scores, axis=1)
@@ -36,6 +37,8 @@ def draw_run_figures(run: Run, tested: Evaluated) -> list[Path]:
     if layer := getattr(run.components.model, "answers", ""):
         with drawing.guard(paths[4]):
             _draw_answers(run, layer, labels, paths[4])
+    with drawing.guard(paths[0]):
+        run_plots.plot_curves(files.read_lines(run.workdir / "metrics.jsonl"), paths[0], title)
     return [path for path in paths if path.exists()]
 
 

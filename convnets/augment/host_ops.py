@@ -105,7 +105,10 @@ def inception_crop(
     """
     import tensorflow as tf
 
-    h, w = tf.unstack(tf.cast(image.source, tf.float32))
+    place, whole = (
+        tf.cast(part, tf.int32) for part in tf.split(image.windows[0], 2)
+    )  # after another crop: a part of it
+    h, w = tf.unstack(tf.cast(whole, tf.float32))
     draws = tf.random.stateless_uniform([ATTEMPTS, 3], seed)
     areas = h * w * (area[0] + (area[1] - area[0]) * draws[:, 0])
     ratios = (aspect[0] + (aspect[1] - aspect[0]) * draws[:, 1]) ** (2 if squared else 1)
@@ -115,8 +118,8 @@ def inception_crop(
     square = tf.stack([tf.minimum(h, w)] * 2)
     found = tf.reduce_any(fits)
     extent = tf.cast(tf.where(found, extents[tf.argmax(fits)], square), tf.int32)
-    room = image.source - extent
-    corner = tf.where(found, _draw(tf.add(seed, [0, 1 << 7]), room), room // 2)
+    room = whole - extent
+    corner = place + tf.where(found, _draw(tf.add(seed, [0, 1 << 7]), room), room // 2)
     window = tf.cast(tf.concat([corner, extent], 0), tf.float32)[None]
     size = tf.constant([n, n])
     return image._replace(

@@ -90,8 +90,8 @@ def load_decoded(folder: Path) -> tuple[Info, dict[str, np.ndarray]] | None:
     return info, {"images": images, "labels": labels}
 
 
-def decode_all(stream: Stream, target: Path) -> tuple[Info, dict[str, np.ndarray]]:
-    """Decodes a whole split; keeps it in the cache as the folder `target`, which appears once it is complete."""
+def decode_all(stream: Stream, target: Path | None) -> tuple[Info, dict[str, np.ndarray]]:
+    """Decodes a whole split; keeps it in the cache as the folder `target`, if given, which appears once it is complete."""
     info = stream.source.info._replace(image_shape=stream.shape)
     images = np.empty((info.num_examples, *stream.shape), np.uint8)
     labels = np.empty(info.num_examples, np.int32)
@@ -106,7 +106,8 @@ def decode_all(stream: Stream, target: Path) -> tuple[Info, dict[str, np.ndarray
         np.save(folder / "labels.npy", labels)
         (folder / "info.json").write_text(json.dumps(info._asdict()))
 
-    keep(target, write)
+    if target:
+        keep(target, write)
     return info, {"images": images, "labels": labels}
 
 

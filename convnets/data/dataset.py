@@ -139,7 +139,7 @@ def load_test_split(statistics: Statistics | None = None, **section: Any) -> Spl
     name, data_dir, loader = section["name"], section["data_dir"], section["loader"]
     test = _split(name, data_dir, loader, section["test_split"], section["test_ops"], True, "error")
     if not pipeline.needs_statistics(test.device_ops):
-        return test
+        return dataclasses.replace(test, statistics=statistics)  # another test string may need them
     if statistics is None:
         return load_splits(**section)[1]
     return dataclasses.replace(test, device_ops=pipeline.bind(test.device_ops, statistics), statistics=statistics)
@@ -190,8 +190,7 @@ def _split(name: str, data_dir: str, loader: str, split: str, ops: str, test: bo
     found = load_decoded(cached) if cached else None
     if found is None:
         source = sources.find(name, data_dir, split)  # may prepare the data set first
-        cached = cached_path(name, data_dir, split, host, on_error)
-        assert cached is not None
+        cached = cached_path(name, data_dir, split, host, on_error)  # None: TFDS keeps it under another name
         found = decode_all(Stream(source, host, on_error), cached)
     info, resident_arrays = found
     return Split(info, device, resident_arrays, ops=ops, find=functools.partial(sources.find, name, data_dir, split))

@@ -9,6 +9,7 @@ import importlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -253,11 +254,17 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
         importlib.import_module(f"convnets.data.builders.{OWN[name.split(':')[0]]}")  # registers the builder
     try:
         made = tfds.builder(name, data_dir=where)
-    except (tfds.core.DatasetNotFoundError, tfds.core.registered.DatasetNotFoundError):
-        near = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), n=1)
-        raise DataError(f"TFDS knows no data set '{name}'; "
-                        + (f"did you mean '{near[0]}'?" if near else "its catalog lists the image classification sets")
-                       ) from None  # fmt: skip
+    except Exception as e:  # of a name, a config or a version that there is not; TFDS raises several types
+        known = isinstance(e, tfds.core.DatasetNotFoundError | tfds.core.registered.DatasetNotFoundError)
+        why = f"TFDS knows no data set '{name}'" if known else f"TFDS has no data set '{name}' ({first_line(e)[:100]})"
+        plain = re.sub(r"[^a-z0-9]+", "_", name.partition(":")[0].lower())
+        near = difflib.get_close_matches(plain, tfds.list_builders(with_community_datasets=False), n=1)
+        hint = (
+            f"did you mean '{near[0]}'?"
+            if near and near[0] != name
+            else "its catalog lists the image classification sets"
+        )
+        raise DataError(f"{why}; {hint}" + "; images of your own are folder:PATH" * ("/" in name)) from None
     if made.data_path.exists():
         return made
     if made.MANUAL_DOWNLOAD_INSTRUCTIONS and manual_dir is None:

@@ -89,7 +89,8 @@ def create(
     for key, value in {"num_classes": num_classes, **options}.items():
         if problem := check_value(key, value, kinds.get(key)):
             raise UsageError(problem)
-    check_dropout_rate(options.get("dropout", 0.0))
+    if "dropout" in kinds:
+        check_dropout_rate(options.get("dropout", 0.0))
     try:
         return MODELS[name](num_classes=num_classes, dtype=DTYPES[dtype], **options)
     except TypeError as e:

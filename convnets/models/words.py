@@ -111,7 +111,7 @@ def mean(b: Build, x: jax.Array) -> jax.Array:
 
 
 def inception(
-    b: Build, x: jax.Array, n1: Natural, reduce3: Natural, n3: Natural, reduce5: Natural, n5: Natural, projected: Natural
+    b: Build, x: jax.Array, n1: Count, reduce3: Natural, n3: Count, reduce5: Natural, n5: Count, projected: Natural
 ) -> jax.Array:  # fmt: skip
     """Applies the Inception module of Szegedy et al. 2014, figure 2b; arguments are a row of its table 1.
 

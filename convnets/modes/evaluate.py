@@ -79,7 +79,8 @@ def member(workdir: Path, overrides: list[str], test: str = "") -> ConfigDict:
         test: the name of one of its tests, whose own overrides come first; '' for none.
     """
     trained, problems = load_config(workdir / "config.json", [])
-    assert trained is not None
+    if trained is None:
+        raise UsageError("\n".join(problems))
     tested = files.read_json(workdir / f"evaluation-{test}.json")["config"] if test else trained.to_dict()
     own = list_overrides(trained.to_dict(), tested)
     config, problems = load_config(workdir / "config.json", [*own, *overrides])

@@ -40,9 +40,15 @@ def predict(
         as_json: prints the guesses as JSON in place of the table.
 
     Raises:
-        UsageError: files cannot be read as images; the guesses of all others were printed, written and drawn before.
+        UsageError: the contact sheet would replace an image; or files cannot be read as images: the guesses of all others
+            were printed, written and drawn before.
     """
     names = list(dict.fromkeys(name for given in images for name in image_files.find(given)))
+    drawn = Path(output).with_suffix(".png").resolve() if output else None
+    if drawn in [Path(name).resolve() for name in names]:
+        raise UsageError(
+            f"--output={output}: its contact sheet would replace {drawn}, one of the images; give another name"
+        )
     run = TrainedRun(config, workdir, file)
     if not run.has_probabilities and not as_json:
         print(f"this network was trained on loss={config.loss}: its outputs are shown, not probabilities")
@@ -127,5 +133,5 @@ def format_guesses(
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["image", *(f"{what} {i + 1}" for i in range(len(guesses[0])) for what in ("guess", unit))])
     for name, row in zip(names, guesses, strict=True):
-        writer.writerow([name, *(cell for c, v in row for cell in (c, f"{v:.6f}"))])
+        writer.writerow([files.escape_unprintable(name), *(cell for c, v in row for cell in (c, f"{v:.6f}"))])
     return file.getvalue()

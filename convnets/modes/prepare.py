@@ -27,8 +27,9 @@ def prepare(config: ConfigDict, manual_dir: str, figure: str = "") -> None:
     Raises:
         DataError: an archive is missing or incomplete, or the data set does not have the expected content.
     """
-    name, where = config.data.name, sources.directory(config.data.data_dir)
+    name = config.data.name
     if not name.startswith("folder:"):
+        where = sources.directory(config.data.data_dir)
         if manual_dir and sources.version_dir(where / name.replace(":", "/")) is None:
             check_archives(name, Path(manual_dir).absolute())
         made = sources.builder(name, where, str(Path(manual_dir).absolute()) if manual_dir else None)

@@ -93,11 +93,11 @@ def _judge(experiment: Experiment, size: str, workdir: Path, planned: Mapping[st
         title="claims: the effect is worse - better",
         title_justify="left",
     )
-    examples = summary.count_test_images(workdir, planned)
+    runs = {row.label: summary.read_results(row, workdir, planned) for row in scale.rows}
     for claim in scale.claims:
         metric = claim.metric or experiment.metric
         values = functools.cache(functools.partial(summary.measure_runs, metric, workdir=workdir, planned=planned))
-        verdict = verdicts.judge_rows(claim, values, metric, scale.rows, examples)
+        verdict = verdicts.judge_rows(claim, values, metric, scale.rows, runs)
         if verdict.n:
             why = f": {tables.what_resolves(claim, verdict)}" * (verdict.word == "not resolved")
             effect = tables.measured_effect(metric, claim.ratio, verdict)

@@ -16,7 +16,7 @@ from convnets.modes.output import print_results
 from convnets.runtime import distributed, drawing, files, provenance, run_lock
 from convnets.runtime.preemption import Preemption
 
-CURVES = "curves.png"  # every run has it
+CURVES = "curves.png"  # every run has it; it is drawn last
 
 
 def train(
@@ -47,8 +47,10 @@ def _train(
     from convnets.training import boosting
     from convnets.training.trainer import Run
 
-    distributed.run_on_main(lambda: compare(config, workdir, allow_config_change, restart))
+    outdated = distributed.run_on_main(lambda: compare(config, workdir, allow_config_change, restart))
     run = Run(config, workdir)
+    if outdated:  # only now: a checkpoint that does not fit the new config leaves the folder as it was
+        distributed.run_on_main(lambda: (workdir / "result.json").unlink(missing_ok=True))
     if result := distributed.run_on_main(lambda: begin(config, workdir, run, origin)):
         print(f"already complete: {workdir}, step {run.components.total}")
         print_results(result)
@@ -66,33 +68,32 @@ def _train(
     distributed.run_on_main(lambda: finish(workdir, run, result, tested))
 
 
-def compare(config: ConfigDict, workdir: Path, allow_config_change: bool, restart: bool) -> None:
-    """Raises UsageError if the workdir holds a run of another config, or a finished run without its checkpoints.
+def compare(config: ConfigDict, workdir: Path, allow_config_change: bool, restart: bool) -> bool:
+    """Returns whether result.json is outdated: by a changed config that is allowed, or by a restart.
 
-    With `allow_config_change` or `restart`, removes the outdated result.json instead.
+    Raises:
+        UsageError: the workdir holds a run of another config, or a finished run without its checkpoints.
     """
     from convnets.training.checkpoint import Checkpoints
 
-    if (workdir / "result.json").exists() and not Checkpoints(workdir / "checkpoints").steps():
-        if not restart:
-            raise UsageError(
-                f"{workdir} holds the result of a finished run, and no checkpoint is left in its folder 'checkpoints':"
-                " put them back, take another --workdir, or replace the result by a new training with --restart"
-            )
-        (workdir / "result.json").unlink()
+    alone = (workdir / "result.json").exists() and not Checkpoints(workdir / "checkpoints").steps()
+    if alone and not restart:
+        raise UsageError(
+            f"{workdir} holds the result of a finished run, and no checkpoint is left in its folder 'checkpoints':"
+            " put them back, take another --workdir, or replace the result by a new training with --restart"
+        )
     kept, problems = load_config(workdir / "config.json", []) if (workdir / "config.json").exists() else (None, [])
     if problems:
         raise UsageError("\n".join(problems))
-    if kept is not None:
-        differ = list_changes(kept.to_dict(), config.to_dict())
-        if differ and not allow_config_change:
-            raise UsageError(
-                f"{workdir} holds a run of another config ({'; '.join(differ)}); take another --workdir, or resume it"
-                " with --allow_config_change"
-            )
-        if differ:
-            _check_left(config, workdir, differ, Checkpoints(workdir / "checkpoints").steps())
-            (workdir / "result.json").unlink(missing_ok=True)
+    differ = list_changes(kept.to_dict(), config.to_dict()) if kept is not None else []
+    if differ and not allow_config_change:
+        raise UsageError(
+            f"{workdir} holds a run of another config ({'; '.join(differ)}); take another --workdir, or resume it"
+            " with --allow_config_change"
+        )
+    if differ:
+        _check_left(config, workdir, differ, Checkpoints(workdir / "checkpoints").steps())
+    return alone or bool(differ)
 
 
 def _check_left(config: ConfigDict, workdir: Path, differ: Sequence[str], steps: Sequence[int]) -> None:

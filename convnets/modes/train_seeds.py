@@ -25,14 +25,17 @@ def train(configs: Sequence[ConfigDict], workdir: Path, allow_config_change: boo
         DivergedError: some runs diverged; the others are finished.
     """
     folders = [workdir / f"seed{config.train.seed}" for config in configs]
+    outdated = []
     with contextlib.ExitStack() as stack, Preemption() as preemption:
         for config, folder in zip(configs, folders, strict=True):
             if folder.is_file():
                 raise UsageError(f"{folder} is a file; give another --workdir")
             folder.mkdir(exist_ok=True)
             stack.enter_context(run_lock.hold(folder))
-            compare(config, folder, allow_config_change, restart)
+            outdated += [folder] * compare(config, folder, allow_config_change, restart)
         population = Population(configs, folders)
+        for folder in outdated:
+            (folder / "result.json").unlink(missing_ok=True)
         left = [m for m in population.members if not begin(m.config, m.workdir, m, origin)]
         if left:
             print(f"{len(left)} of {len(configs)} runs to finish, as one program", flush=True)

@@ -99,6 +99,8 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
     meets = meets and not problems and distributed.is_wanted(given.distributed)
     if several and meets:
         problems.append("--seeds: these runs are trained by one process: take --distributed=off")
+    if meets and given.mode == "train" and config is not None and _is_of_one_process(config):
+        problems.append("boosted networks and losses without SGD are trained by one process: take --distributed=off")
     if given.profile and (several or (config is not None and _has_no_steps(config))):
         problems.append(
             "--profile traces the steps of one run that trains step by step: not several seeds, not a loss without SGD"
@@ -130,6 +132,10 @@ def list_members(given: Any) -> list[Path]:
 def find_shipped(given: Any) -> Path | None:
     """Returns the folder of the trained network that --weights names, None if it names a file or nothing."""
     return shipped.find(given.weights) if given.mode in OPENS and not is_file(given.weights) else None
+
+
+def _is_of_one_process(config: ConfigDict) -> bool:
+    return _has_no_steps(config) or config.model.name.endswith("_boosted")
 
 
 def _has_no_steps(config: ConfigDict) -> bool:
@@ -215,7 +221,9 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
             found.append(f"--weights={given.weights} exists already; export writes a new file")
         elif not Path(given.weights).absolute().parent.is_dir():
             found.append(f"--weights={given.weights}: there is no such folder")
-    elif given.weights and mode in OPENS and not is_file(given.weights) and not find_shipped(given):
+    if mode == "evaluate" and "/" in given.name:
+        found.append(f"--name={given.name}: it is part of a file name, so it has no /")
+    if mode != "export" and given.weights and mode in OPENS and not is_file(given.weights) and not find_shipped(given):
         found.append(f"--weights={given.weights} does not exist, and no network that comes along has this name:"
                      f" {', '.join(shipped.names())}")  # fmt: skip
     if mode in TAKEN_BY["figure"] and given.figure:

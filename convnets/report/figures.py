@@ -77,7 +77,7 @@ def _plot_curves(axis, curves: Curves, colour: Mapping[str, Any], error: str) ->
             axis.plot(*zip(*fitted, strict=True), color=colour[name], lw=0.8, ls=":")
         if paper is not None:
             axis.axhline(paper, color=colour[name], lw=0.8, ls="--")
-    notes = ["dashed: the paper"] * any(c[1] for c in curves.values()) + ["dotted: in training"] * training
+    notes = ["dashed: the paper"] * any(c[1] is not None for c in curves.values()) + ["dotted: in training"] * training
     axis.set(xlabel="epoch", ylabel=error)
     axis.locator_params(axis="x", integer=True)
     _wide(axis, "y", [v for points, *_ in curves.values() for _, v in points])

@@ -43,7 +43,7 @@ def draw_figures(table: Table, path: Path) -> None:
     bars, lines = [], defaultdict(list)
     for line in (line for line in table.lines if line.main):
         if line.runs and not line.test:
-            paper = line.paper if table.experiment.metric.endswith("_error") else None
+            paper = line.paper if table.experiment.metric in ("test_error", "best_test_error", "train_error") else None
             curves[line.label] = (_mean_curve(line, column), paper, _mean_curve(line, 2) if column == 1 else [])
         if line.values:
             measured = (line.mean, interval(list(line.values.values())), line.paper)

@@ -115,9 +115,8 @@ def _judge_rows(
     """Returns the verdict on a claim from the recorded runs of its rows, of which `seeds` are planned."""
     values = lambda label, test: results.values(rows[label][0], test, metric, rows[label][1])  # noqa: E731
     named = dict.fromkeys(label for _, label, _ in claim_sides(claim))
-    examples = min((run.get("num_examples", 0) for label in named for run in rows[label][1]), default=0)
-    step = max((results.test_interval(*rows[label]) for label in named), default=0.0) if "to_test" in metric else 0.0
-    verdict = judge_rows(claim, values, metric, [row for row, _ in rows.values()], examples, step)
+    found = {label: runs for label, (_, runs) in rows.items()}
+    verdict = judge_rows(claim, values, metric, [row for row, _ in rows.values()], found)
     lacks = max(count_runs(rows[label][0], seeds) - len(rows[label][1]) for label in named)
     verdict = verdict._replace(planned=verdict.n + max(lacks, 0))  # a run may be there without a value of the metric
     commits = len({run["commit"] for label in named for run in rows[label][1]})

@@ -113,7 +113,10 @@ def reproductions(made: Sequence[Table]) -> list[tuple[Table, TableRow]]:
     """
     rows = [(t, line) for t in made if t.size == "full" and t.experiment.metric in ("test_error", "top5_error")
             for line in t.lines if line.values and line.paper is not None]  # fmt: skip
-    once = {(line.metric, line.paper, json.dumps(line.runs, sort_keys=True)): (t, line) for t, line in reversed(rows)}
+    once = {
+        (line.metric, line.test, line.paper, json.dumps(line.runs, sort_keys=True)): (t, line)
+        for t, line in reversed(rows)
+    }
     return sorted(once.values(), key=lambda found: difference(found[1]))
 
 

@@ -253,9 +253,12 @@ def runs(row: Row, results: Sequence[Mapping[str, Any]], first_seed: int = 0) ->
 
 def test_interval(row: Row, found: Sequence[Mapping[str, Any]]) -> float:
     """Returns the steps between two tests of a row's runs, which is the step of `steps_to_test_error`; 0 if unknown."""
-    train = _config(row.config, row.overrides)["train"] if row.config else {}
-    steps = max((run.get("steps") or run.get("planned", 0) for run in found), default=0)
-    return steps / train["epochs"] * train["eval_every_epochs"] if train else 0.0
+    if not row.config:  # an ensemble
+        return 0.0
+    train = _config(row.config, row.overrides)["train"]
+    own = [run["config"]["train"] if isinstance(run.get("config"), Mapping) else train for run in found]  # of a sweep
+    steps = [run.get("steps") or run.get("planned", 0) for run in found]
+    return max((n / t["epochs"] * t["eval_every_epochs"] for n, t in zip(steps, own, strict=True)), default=0.0)
 
 
 def values(row: Row, test: str, metric: str, found: Sequence[Mapping[str, Any]]) -> dict[int, float]:

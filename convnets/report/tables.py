@@ -84,8 +84,8 @@ def _row_line(table: Table, line: TableRow) -> str:
     if "below" in metric and len(values) < len(line.runs):
         note = f", {len(line.runs) - len(values)} of {len(line.runs)} at chance"
     spread = f" ± {number(metric, statistics.stdev(values))}" if len(values) > 1 else ""
-    facts = line.runs[-1].get("tests", {}).get(line.test, {}) if line.test else {}
-    facts = {**line.runs[-1], **facts}
+    last = next((run for run in reversed(line.runs) if "diverged" not in run), line.runs[-1])
+    facts = {**last, **(last.get("tests", {}).get(line.test, {}) if line.test else {})}
     seconds, device = statistics.median(r["seconds"] for r in line.runs), facts["device"]
     images = f", {facts['num_examples']:,}" if "num_examples" in facts else ""
     tested = unit(metric) == "%" and metric != "feature_change" and (not metric.startswith("train") or bool(line.test))
@@ -128,7 +128,8 @@ def claim_lines(table: Table) -> list[str]:
         says = f"{'at most' if claim.one_sided else 'within'} {show(claim.within)}" if claim.within is not None else ""
         paper = says or (show(claim.size) if claim.size is not None else "")
         ours = measured_effect(metric, claim.ratio, v)
-        source = table.experiment.source if not claim.ours else ""
+        elsewhere = claim.ours or re.match(r"lecture\b|.*\b(19|20)\d\d\b", claim.where)  # names its own source
+        source = "" if elsewhere else table.experiment.source
         named = [part for text in (source, claim.where) for part in text.split(", ") if part]
         place = ", ".join(dict.fromkeys(named))  # a table that both name once
         count = f"{v.n} of {v.planned}" if v.n < v.planned else v.n
@@ -156,7 +157,7 @@ def what_resolves(claim: Claim, v: Verdict) -> str:
     if v.n < ENOUGH and v.p is None:
         return f"a verdict needs {ENOUGH} runs a row"
     if v.effect is None or v.low is None or v.high is None:
-        return "times of several commits are not compared"
+        return "times of several commits are not compared" if v.commits > 1 else "a ratio of nothing has no logarithm"
     if v.n < ENOUGH:
         return "a deterministic row has one run; more runs of the others would resolve it"
     ours, low, high, margin = (

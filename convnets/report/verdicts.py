@@ -6,7 +6,7 @@ docs/statistics.md explains the rules.
 import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scipy.special import betaincinv, stdtr, stdtrit
 
@@ -50,21 +50,33 @@ class Verdict(NamedTuple):
 
 
 def judge_rows(
-    claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str, rows: Sequence[Row], examples: int,
-    step: float = 0.0,
+    claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str, rows: Sequence[Row],
+    runs: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> Verdict:  # fmt: skip
-    """Returns the verdict on a claim about rows of an experiment; `values`, `examples` and `step` as for `judge`."""
+    """Returns the verdict on a claim about rows of an experiment.
+
+    Args:
+        values: as for `judge`.
+        runs: the results of the runs of each row, with their tests, by its label.
+    """
     named = {label for _, label, _ in claim_sides(claim)}
     of_claim = [row for row in rows if row.label in named]
+    intervals = [results.test_interval(row, runs[row.label]) for row in of_claim]
     return judge(
         claim, values, metric, paired={row.label for row in of_claim if results.images_follow_seed(row)},
-        certain={row.label for row in of_claim if row.deterministic}, examples=examples, step=step,
+        certain={row.label for row in of_claim if row.deterministic}, step=max(intervals, default=0.0) if "to_test" in metric else 0.0,
+        examples=lambda label, test: min((found["num_examples"] for run in runs[label] for found in [run.get("tests", {}).get(test, {}) if test else run]
+                                          if "num_examples" in found), default=0),
     )  # fmt: skip
+
+
+def unknown(label: str, test: str) -> int:
+    return 0
 
 
 def judge(
     claim: Claim, values: Callable[[str, str], Mapping[int, float]], metric: str = "", paired: Collection[str] = (),
-    certain: Collection[str] = (), examples: int = 0, step: float = 0.0,
+    certain: Collection[str] = (), examples: Callable[[str, str], int] = unknown, step: float = 0.0,
 ) -> Verdict:  # fmt: skip
     """Returns the verdict on a claim from the measured values.
 
@@ -78,7 +90,8 @@ def judge(
         paired: labels of the rows whose seed chooses the training images; they are combined within each seed.
         certain: labels of deterministic rows, whose one run stands for all. Their errors vary with the test images only:
             by the binomial variance, which for two rows on the same images is an upper bound.
-        examples: number of test images, of which an error counts whole ones; 0 = unknown.
+        examples: maps a row's label and a test's name to the number of test images, of which an error counts whole ones;
+            0 = unknown.
         step: distance of neighbouring values of the metric; 0 = that of the metric's name.
     """
     of_row: dict[str, list[tuple[int, str, str]]] = {}
@@ -87,21 +100,26 @@ def judge(
     scale: Callable[[float], float] = math.log if claim.ratio else float
     back: Callable[[float], float] = math.exp if claim.ratio else float
     samples, rounding, of_images = [], [], 0.0
-    step = step or _step(metric, examples)
+    if not all(values(label, test) for _, label, test in claim_sides(claim)):
+        return Verdict("not run")
     for parts in of_row.values():
         measured = [(sign, values(label, test), label in certain) for sign, label, test in parts]
+        counted = [examples(label, test) for _, label, test in parts]
         chance = [set(found) for _, found, fixed in measured if not fixed] or [set(found) for _, found, _ in measured]
         seeds = sorted(set.intersection(*chance)) if all(found for _, found, _ in measured) else []
         table = [[(sign, statistics.mean(found.values()) if fixed else found[seed]) for sign, found, fixed in measured]
                  for seed in seeds]  # fmt: skip
-        if examples and metric.partition("(")[0] in OF_TEST_IMAGES and not claim.ratio:
-            fixed_errors = [found[min(found)] for _, found, fixed in measured if fixed and found]
-            of_images += sum(e * (100 - e) / examples for e in fixed_errors)
+        if metric.partition("(")[0] in OF_TEST_IMAGES and not claim.ratio:
+            errors = [
+                (found[min(found)], n) for (_, found, fixed), n in zip(measured, counted, strict=True) if fixed and n
+            ]
+            of_images += sum(error * (100 - error) / n for error, n in errors)
         least = min((value for row in table for _, value in row), default=1.0)
         if claim.ratio and least <= 0:
             return Verdict("not resolved", n=len(seeds))
         samples.append([sum(sign * scale(value) for sign, value in row) for row in table])
-        rounding.append(len(measured) * (step / least if claim.ratio else step) ** 2 / 12)
+        steps = [(step or _step(metric, n)) / (least if claim.ratio else 1) for n in counted]
+        rounding.append(sum(distance**2 for distance in steps) / 12)
     n = min(map(len, samples))
     if n == 0:
         return Verdict("not run")

@@ -239,7 +239,7 @@ def check_same_folder(path: Path) -> None:
         (path / mark).unlink(missing_ok=True)
     if blind := [n for n, (_, _, found) in enumerate(told) if not found]:
         which = ", ".join(f"{told[n][1]} on {told[n][0]} (process {n})" for n in [0, *blind][:5])
-        raise UsageError(f"--workdir is not the same folder for all processes: {which} and {len(blind) - 1} more"
+        raise UsageError(f"--workdir is not the same folder for all processes: {which} and {len(blind) - 4} more"
                          if len(blind) > 4 else f"--workdir is not the same folder for all processes: {which}")  # fmt: skip
 
 

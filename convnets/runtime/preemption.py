@@ -79,7 +79,7 @@ class Preemption:
 
     def _handle(self, number: int, _: Any) -> None:
         if not self.stepping:
-            _say("preempted; all that was done is saved, the same command resumes")
+            _say("preempted; the same command resumes from what was saved")
             sys.exit(Preempted.code)  # SystemExit is no Exception, so no caller's `except Exception` catches it
         if not self.noted:
             self.noted = time.monotonic()

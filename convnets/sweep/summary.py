@@ -3,11 +3,11 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convnets.runtime import files
 from convnets.sweep import metrics, trials
-from convnets.sweep.experiment import Experiment
+from convnets.sweep.experiment import Experiment, Row
 from convnets.sweep.metrics import RunRecord
 from convnets.sweep.trials import Trial
 
@@ -73,10 +73,15 @@ def measure_runs(metric: str, label: str, test: str, workdir: Path, planned: Map
     return {seed: value for seed, value in values.items() if value is not None}
 
 
-def count_test_images(workdir: Path, planned: Mapping[str, Trial]) -> int:
-    """Returns the smallest number of test images of the finished runs; 0 if it is unknown."""
-    results = [trials.read_json(workdir / name / "result.json") for name in planned]
-    return min((result["num_examples"] for result in results if "num_examples" in result), default=0)
+def read_results(row: Row, workdir: Path, planned: Mapping[str, Trial]) -> list[Mapping[str, Any]]:
+    """Returns the results of the finished runs of a row, with their tests by name."""
+    found = []
+    for folder in [workdir / name for name, trial in planned.items() if row.label in trial.rows]:
+        if result := trials.read_json(folder / "result.json"):
+            found.append(
+                result | {"tests": {name: trials.read_json(folder / f"evaluation-{name}.json") for name in row.tests}}
+            )
+    return found
 
 
 def _measure(metric: str, folder: Path, test: str, state: str) -> float | None:

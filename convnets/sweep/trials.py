@@ -33,7 +33,8 @@ from convnets.training import validation
 
 ROOT = Path(__file__).parent.parent.parent
 FINAL = ("done", "diverged")  # not rerun: the same command would give the same result
-STOPPED = (*(-s for s in SIGNALS), -signal.SIGINT, 130, errors.Preempted.code)  # stopped from outside, not a failure
+# Stopped from outside, not a failure: by a signal, Ctrl-C, a second SIGTERM, or preempted.
+STOPPED = (*(-s for s in SIGNALS), -signal.SIGINT, 130, 128 + signal.SIGTERM, errors.Preempted.code)
 
 
 class Trial(NamedTuple):

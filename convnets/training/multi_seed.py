@@ -6,6 +6,7 @@ the seed: the images in device memory, the compiled programs, and every dispatch
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ class Population:
         left = [m for m in self.members if not m.done]
         last = min((int(m.state.step) for m in left), default=0)
         for member in left:
-            if int(member.state.step) > last and last in member.checkpoints.steps():
+            ahead = [step for step in member.checkpoints.steps() if step > last]
+            if len(ahead) == 1 and last in member.checkpoints.steps():  # else the slowest has diverged long before
                 member.checkpoints.forget(last)
                 member.restore()
 
@@ -75,9 +77,13 @@ class Population:
 
         def on_event(step: int, state: TrainState, sums: list) -> TrainState:
             parts, states = jax.device_get(sums), apart(state)
+            began = time.monotonic()
             for i, member in enumerate(group):
+                member.mark += time.monotonic() - began  # without the tests of the others
                 own = [{key: value[:, i] for key, value in part.items()} for part in parts]
                 states[i] = self._ask(member, member.on_event, step, states[i], own) or states[i]
+            for member in group:
+                member.mark = time.monotonic()
             voices = [m.progress.last for m in group if m not in self.diverged]
             if not voices:
                 raise DivergedError("every member of the group")

@@ -157,8 +157,9 @@ def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[st
     split = open_test_split(config, opened.model, workdir)
     evaluator = Evaluator(opened.model, config.loss, split, **config.evaluate)
     result, tested = test_network(config, opened, evaluator)
-    recorded = config if file else load_config(workdir / "config.json", [])[0]
-    assert recorded is not None
+    recorded, problems = (config, []) if file else load_config(workdir / "config.json", [])
+    if recorded is None:
+        raise UsageError("\n".join(problems))
     own = recorded.data.test_ops
     if own != config.data.test_ops and config.evaluate.protocol == "single" and distributed.process_count() == 1:
         variables = parallel.replicate(opened.variables)

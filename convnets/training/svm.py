@@ -108,8 +108,14 @@ def polynomial_svm(features: np.ndarray, labels: np.ndarray, classes: int) -> tu
 
     Args:
         features: [n, d]; the kernel is the one of `layers.Polynomial`.
+
+    Raises:
+        UsageError: all examples have the same class.
     """
     from sklearn.svm import SVC
+
+    if len(np.unique(labels)) < 2:
+        raise UsageError(f"loss=svm needs examples of two classes: the training set has {len(labels)} of one")
 
     x = unit_length(features.astype(np.float64))
     weights, bias = np.zeros((len(x), classes), np.float32), np.full(classes, -1, np.float32)

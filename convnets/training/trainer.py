@@ -61,6 +61,8 @@ class Run:
                                      1 / self.components.steps_per_epoch)  # fmt: skip
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
+            if not recipe.reaction:  # the schedule that gave the factor may have been changed
+                self.state = self.state.replace(scale=np.ones_like(self.state.scale))
             self.notes += self._list_jumps(restored[1].get("epoch"))
         elif initial := self.components.initial or load_initial(config, model):
             own = lambda given, drawn: drawn if isinstance(given, jax.ShapeDtypeStruct) else given  # noqa: E731

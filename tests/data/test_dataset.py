@@ -144,13 +144,33 @@ def test_records_give_bytes_by_index_and_notice_damage(tmp_path):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("no_such_set", "knows no data set"),
+        ("no_such_set", "^TFDS knows no data set 'no_such_set'; [^\n]*$"),
+        ("cifar-10", r"^TFDS has no data set 'cifar-10' \([^\n]*\); did you mean 'cifar10'\?$"),
+        ("mnist:9.9.9", r"^TFDS has no data set 'mnist:9.9.9' \([^\n]*$"),
+        ("/data/birds", "images of your own are folder:PATH$"),
+        ("", "has no data set ''"),
         ("imagenet2012", "imagenet2012 is not in .* add --mode=prepare --manual_dir=FOLDER"),
     ],
 )
 def test_missing_data_sets_are_explained(name, message, tmp_path):
     with pytest.raises(DataError, match=message):
         dataset.load_splits(name, str(tmp_path), "resident", "train", "test", "decode", "decode", "error")
+
+
+def test_a_name_that_tfds_keeps_under_another_one_is_read(tmp_path):
+    """As emnist, which is in emnist/byclass; the cache, which is named after the files, is then not used."""
+    arguments = (str(tmp_path), "resident", "train", "test", "decode", "decode", "error")
+    small, large = (dataset.load_splits(name, *arguments)[1] for name in ("digits", "Digits"))
+    assert np.array_equal(small.resident_arrays["images"], large.resident_arrays["images"])
+
+
+def test_statistics_stay_with_a_test_string_that_does_not_need_them(tmp_path):
+    """The change of features is measured from the string of the run, which may need them."""
+    section = {"name": "digits", "data_dir": str(tmp_path), "loader": "resident", "train_split": "train", "test_split": "test",
+               "train_ops": "decode|subtract_mean", "on_error": "error"}  # fmt: skip
+    own = dataset.load_splits(test_ops="decode|subtract_mean", **section)[0].statistics
+    other = dataset.load_test_split(own, test_ops="decode|value_range(0.0, 1.0)", **section)
+    assert other.through("decode|subtract_mean").device_ops
 
 
 def test_a_half_prepared_set_and_a_wrong_split_are_explained(tmp_path):

@@ -1,7 +1,9 @@
 """Flags that are paths."""
 
 import pytest
+from absl import flags
 
+from convnets.errors import UsageError
 from convnets.modes import parsing
 
 
@@ -39,6 +41,15 @@ def test_a_comma_within_the_name_of_a_path_does_not_split_it(text, wanted, tmp_p
 def test_a_path_that_cannot_be_is_a_wrong_value(parser, text):
     with pytest.raises(ValueError, match=r"is a URL|no such home folder"):
         parser.parse(text)
+
+
+def test_a_working_directory_that_is_gone_is_said(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(UsageError, match="the working directory does not exist any more"):
+        parsing.expand_flagfiles(flags.FlagValues(), ["run.py"])
 
 
 def test_a_path_is_kept_as_it_was_given():

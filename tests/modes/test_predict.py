@@ -99,6 +99,18 @@ def test_damaged_images_cost_no_guess_of_another(pictures, tmp_path, capsys):
         predict.predict(config, GOLDEN, "", names[1:2], False, "")
 
 
+def test_no_output_takes_the_place_of_an_image_and_any_name_is_written(pictures, tmp_path):
+    picture, odd = tmp_path / "a.png", tmp_path / "caf\udce9.png"
+    for path in (picture, odd):
+        path.write_bytes((pictures / "a.png").read_bytes())
+    config = evaluate.member(GOLDEN, [])
+    with pytest.raises(UsageError, match=r"its contact sheet would replace .*a\.png, one of the images"):
+        predict.predict(config, GOLDEN, "", [str(picture)], False, str(tmp_path / "a.csv"))
+    assert picture.read_bytes() == (pictures / "a.png").read_bytes()
+    predict.predict(config, GOLDEN, "", [str(odd)], False, str(tmp_path / "b.csv"))
+    assert "caf\\udce9.png" in (tmp_path / "b.csv").read_text()
+
+
 def test_a_photograph_of_a_digit_is_seen_as_the_digit(tmp_path):
     """In uneven light, with noise, some as a phone stores them; the digits are scikit-learn's, 8 x 8 and so no easy ones."""
     from sklearn.datasets import load_digits

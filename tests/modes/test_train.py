@@ -40,15 +40,13 @@ def test_a_finished_run_without_its_checkpoints_is_trained_again_only_when_asked
             UsageError, match=r"holds the result of a finished run, and no checkpoint .* with --restart$"
         ):
             train.compare(config, tmp_path, allow, False)
-    assert (tmp_path / "result.json").exists()
-    train.compare(config, tmp_path, False, True)
-    assert not (tmp_path / "result.json").exists()
+    assert train.compare(config, tmp_path, False, True) and (tmp_path / "result.json").exists()
 
 
 def test_with_its_checkpoints_a_finished_run_needs_no_flag(tmp_path):
     config = finished(tmp_path)
-    train.compare(config, tmp_path, False, False)
-    train.compare(config, tmp_path, False, True)  # nothing to restart
+    assert not train.compare(config, tmp_path, False, False)
+    assert not train.compare(config, tmp_path, False, True)  # nothing to restart
     assert train.read_result(tmp_path) == {"top1_error": 1.0}
 
 
@@ -105,8 +103,7 @@ def test_a_finished_run_does_not_become_a_run_of_another_recipe(tmp_path):
         train.compare(config, tmp_path, True, False)
     assert train.read_result(tmp_path) == {"top1_error": 1.0}
     config.train.epochs *= 2
-    train.compare(config, tmp_path, True, False)
-    assert train.read_result(tmp_path) is None
+    assert train.compare(config, tmp_path, True, False)
 
 
 def test_a_finished_run_may_be_tested_in_another_way(tmp_path):
@@ -115,5 +112,4 @@ def test_a_finished_run_may_be_tested_in_another_way(tmp_path):
     files.write_json(tmp_path / "config.json", config.to_dict())
     config.evaluate.batch_size = 7
     config.data.data_dir = "/elsewhere"
-    train.compare(config, tmp_path, True, False)
-    assert train.read_result(tmp_path) is None
+    assert train.compare(config, tmp_path, True, False)

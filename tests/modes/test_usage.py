@@ -43,6 +43,24 @@ def test_a_flag_that_the_mode_would_ignore_is_refused(flag, value, mode):
     assert mode not in usage.TAKEN_BY[flag] or mode in given[flag].help.lower()
 
 
+@pytest.mark.parametrize("source", ["configs/lecun_1998.py:linear", "configs/lecun_1998.py:lenet4-boosted"])
+def test_what_one_process_trains_is_refused_to_several(source, tmp_path):
+    """Before any of them waits for the others: each would write the log of a boosted network."""
+    given = copy.deepcopy(run.FLAGS)
+    given.unparse_flags()
+    group = ["--distributed=manual", "--coordinator_address=localhost:1", "--num_processes=2", "--process_id=0"]
+    given(["run.py", f"--config={source}", f"--workdir={tmp_path}", *group])
+    with pytest.raises(UsageError, match="are trained by one process: take --distributed=off"):
+        usage.check_command(given, [], [], source)
+
+
+def test_the_name_of_a_test_is_no_path():
+    given = copy.deepcopy(run.FLAGS)
+    given.unparse_flags()
+    given(["run.py", "--mode=evaluate", "--workdir=runs/a", "--name=a/b"])
+    assert "--name=a/b: it is part of a file name, so it has no /" in usage.find_config(given, [], "")[1]
+
+
 def test_compare_takes_the_trials_of_a_sweep(tmp_path):
     for name in ("sweep/b", "sweep/a", "run"):
         (tmp_path / name).mkdir(parents=True)

@@ -9,7 +9,7 @@ from scipy import stats
 from convnets.report import results
 from convnets.report.ledger import Table, _judge_rows, correct_for_many
 from convnets.report.tables import what_resolves
-from convnets.report.verdicts import Verdict, error_interval, interval, judge
+from convnets.report.verdicts import Verdict, error_interval, interval, judge, judge_rows
 from convnets.sweep.experiment import Claim, Row, load_experiments
 
 GOOD, BAD = [1.0, 1.2, 0.9, 1.1], [2.0, 2.3, 1.9]
@@ -220,7 +220,7 @@ def test_a_deterministic_row_needs_one_run():
     assert (found.word, alone.word) == ("reproduced", "reproduced") and found.n == alone.n == 1
     assert alone.low == pytest.approx(3 - 1.96 * (2 * 0.01**2 / 12) ** 0.5, abs=1e-4)  # the width of rounding
     tested = judge(
-        claim, lambda label, _: {0: values[label][0]}, "test_error", certain={"good", "bad"}, examples=10_000
+        claim, lambda label, _: {0: values[label][0]}, "test_error", certain={"good", "bad"}, examples=lambda *_: 10_000
     )
     assert tested.low == pytest.approx(
         3 - 1.96 * ((2 * 98 + 5 * 95) / 10_000) ** 0.5, abs=1e-3
@@ -235,18 +235,51 @@ def test_dropout_can_be_left_out_if_the_network_without_it_is_no_worse():
 
 def test_an_error_has_the_width_of_one_test_image():
     claim = CLAIM._replace(metric="test_error")
-    verdict = judge(claim, values({"good": [0.0] * 3, "bad": [100 / 360] * 3}), "test_error", examples=360)
+    verdict = judge(claim, values({"good": [0.0] * 3, "bad": [100 / 360] * 3}), "test_error", examples=lambda *_: 360)
     assert verdict.high - verdict.effect == pytest.approx(
         stats.t.ppf(0.975, 4) * 100 / 360 / np.sqrt(12) * np.sqrt(2 / 3)
     )
-    learned = judge(claim, values({"good": [0.0] * 3, "bad": [100 / 360] * 3}), "test_error_below(50)", examples=360)
+    learned = judge(
+        claim, values({"good": [0.0] * 3, "bad": [100 / 360] * 3}), "test_error_below(50)", examples=lambda *_: 360
+    )
     assert learned == verdict
     low, high = error_interval("test_error", [0.0, 0.0, 0.0], 360)
     assert low == 0 and high == pytest.approx(1.96 * 100 * np.sqrt((1 / 360) * (359 / 360) / 360))
 
 
+def test_a_test_of_few_images_has_their_width():
+    """As the neocognitron's: 5 images in the middle, 125 at all shifts, within each run."""
+    claim, found = (
+        Claim("", "", better=("net", "middle"), worse="net"),
+        values({"net": [2.0] * 4, ("net", "middle"): [0.0] * 4}),
+    )
+    row, run = (
+        Row("net", "configs/neocognitron.py:digits"),
+        {"num_examples": 125, "tests": {"middle": {"num_examples": 5}}},
+    )
+    verdict = judge_rows(claim, found, "test_error", [row], {"net": [{"config": row.config, **run}] * 4})
+    assert verdict.high - verdict.effect == pytest.approx(stats.t.ppf(0.975, 3) * np.sqrt((20**2 + 0.8**2) / 12 / 4))
+
+
+def test_a_run_that_diverged_does_not_hide_the_number_of_images():
+    rows = [Row(label, "configs/lenet.py:digits") for label in ("good", "bad")]
+    runs = {
+        "good": [{"config": "", "num_examples": 360}] * 3,
+        "bad": [{"config": "", "num_examples": 360}, {"config": ""}],
+    }
+    found = values({"good": [0.0] * 3, "bad": [100 / 360] * 3})
+    assert judge_rows(CLAIM, found, "test_error", rows, runs) == judge(
+        CLAIM, found, "test_error", examples=lambda *_: 360
+    )
+
+
+def test_a_claim_of_which_a_row_was_not_run_was_not_run():
+    assert judge(CLAIM._replace(ratio=True), values({"good": [0.0] * 3})).word == "not run"
+
+
 def test_a_ratio_of_nothing_is_not_resolved():
-    assert judge(CLAIM._replace(ratio=True), values({"good": [1.0] * 3, "bad": [2.0, 0.0, 2.0]})).word == "not resolved"
+    verdict = judge(CLAIM._replace(ratio=True), values({"good": [1.0] * 3, "bad": [2.0, 0.0, 2.0]}))
+    assert verdict.word == "not resolved" and what_resolves(CLAIM, verdict) == "a ratio of nothing has no logarithm"
 
 
 def test_a_deterministic_row_stands_for_each_seed_of_a_pair():

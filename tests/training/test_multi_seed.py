@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -121,6 +122,32 @@ def test_more_seeds_leave_the_finished_ones_as_they_are(whole, capsys):
     assert "1 of 4 runs to finish" in capsys.readouterr().out
     assert [(f / "metrics.jsonl").read_bytes() for f in whole] == before
     assert json.loads((late / "result.json").read_text())["seed"] == 6
+
+
+@pytest.mark.faults
+def test_one_that_diverged_long_before_throws_no_other_back(whole, tmp_path):
+    found = folders(tmp_path)
+    longer = [config(seed) for seed in SEEDS]
+    for each in longer:
+        each.train.epochs *= 2
+        each.checkpoint.keep = 20
+    for ours, theirs in zip(found, whole, strict=True):
+        shutil.copytree(theirs, ours, dirs_exist_ok=True)
+    Checkpoints(found[0] / "checkpoints").forget(6)  # as if it had diverged after step 6, with the others at 8
+    population = Population(longer, found)
+    population._meet()
+    assert [int(member.state.step) for member in population.members] == [
+        6,
+        6,
+        6,
+    ]  # one checkpoint: killed while it saved
+    population.train(Preemption())
+    Checkpoints(found[0] / "checkpoints").forget(12)
+    for each in longer:
+        each.train.epochs *= 2
+    population = Population(longer, found)
+    population._meet()
+    assert [int(member.state.step) for member in population.members] == [12, 16, 16]
 
 
 @pytest.mark.faults

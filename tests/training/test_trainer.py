@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 import time
 
 import jax
@@ -191,6 +192,13 @@ def test_some_layers_of_a_file_are_the_first_weights(tmp_path):
             wanted = fresh.state.params[layer][name] if layer.startswith("C") else 0.5
             assert np.array_equal(value, np.broadcast_to(wanted, value.shape)), (layer, name)
             assert np.array_equal(value, state.average[layer][name])
+
+
+def test_a_rate_that_a_schedule_lowered_is_whole_again_without_it(whole, tmp_path):
+    _, workdir = whole
+    shutil.copytree(workdir, tmp_path / "run")
+    assert float(Run(config(2 * STEPS, **REACTING), tmp_path / "run").state.scale) < 1
+    assert float(Run(config(2 * STEPS, average="ema(0.8)", max_norm=3.0), tmp_path / "run").state.scale) == 1
 
 
 def test_a_schedule_that_looks_back_needs_the_log(whole, tmp_path):
