@@ -152,6 +152,12 @@ def test_recipes_have_the_numbers_of_their_sources():
         found = {layer: optim.weight_decay * decay[layer]["kernel"] for layer in layers}
         assert found == pytest.approx({"conv1": 0.0, "local3": 0.004, "local4": 0.004, "fc10": last})
         assert not any(values["bias"] for values in decay.values())
+        # convdata.py, lines 77 and 85: of a crop the central patch of the mean image is subtracted
+        data = cuda_convnet.get_config(name).data
+        assert data.train_ops == "decode|crop(24)|flip|subtract_mean('center')"
+        assert data.test_ops == "decode|center(24)|subtract_mean('center')"
+    epochs = {name: cuda_convnet.get_config(name).train.epochs for name in ("26pct", "18pct", "13pct", "11pct")}
+    assert epochs == {"26pct": 8 + 2, "18pct": 120 + 10 + 10, "13pct": 100 + 40 + 10 + 10, "11pct": 350 + 150 + 10 + 10}
     plain, distorted = (lenet.get_config(name).to_dict() for name in ("mnist", "distorted"))
     assert [line.split(":")[0] for line in list_changes(plain, distorted)] == ["data.train_ops"]
     for units in ("300", "1000", "300-100", "500-150"):

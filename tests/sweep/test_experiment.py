@@ -120,3 +120,27 @@ def test_every_number_of_a_paper_has_its_place_and_every_row_its_cost(name):
             for paper, where in [(row.paper, row.where), *((t.paper, t.where) for t in row.tests.values())]:
                 assert paper is None or where, row.label
         assert all(claim.where for claim in size.claims)
+
+
+def test_the_seed_that_chose_lenets_recipe_is_not_counted():
+    found = load_experiments()
+    assert all(found[name].full.first_seed >= 1 for name in ("lenet", "lenet_size", "lecun_1998"))
+
+
+def test_claims_that_our_data_contradict_are_stated():
+    texts = {
+        name: [claim.text for claim in experiment.cpu.claims]
+        for name, experiment in load_experiments().items()
+        if experiment.cpu
+    }
+    assert "a deeper residual network has the lower training loss, 2 epochs" in texts["residual"]
+    assert "maximum of 2 changes less than full under 4px" in texts["shift_features"]
+    assert "local connections are better than a single layer" in texts["sharing"]
+
+
+@pytest.mark.parametrize("name", [name for name, experiment in load_experiments().items() if experiment.pilot])
+def test_a_pilot_tests_on_training_images(name):
+    experiment = load_experiments()[name]
+    for row in experiment.pilot.rows:
+        config, _ = load_config(str(ROOT / row.config), list(row.overrides))
+        assert "train" in experiment.metric or config.data.test_split.startswith("train["), row.label
