@@ -131,7 +131,7 @@ accelerator: $(VENV)/installed-test
 	$(BIN)/python run.py --mode=prepare --config=configs/resnet_cifar.py:20
 	$(BIN)/python benchmarks/accelerator.py --seconds=$(SECONDS)
 
-# For a GPU machine without package index and TensorFlow: wheels for Python 3.12, decoded CIFAR-10 in parts of 60 MB.
+# For a GPU machine without package index and TensorFlow: wheels for Python 3.12, decoded CIFAR-10 in parts of 45 MB.
 CARRY  := .carry
 carry: $(VENV)/installed
 	rm -rf $(CARRY) && mkdir -p $(CARRY)/wheels
@@ -139,7 +139,7 @@ carry: $(VENV)/installed
 		--platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
 		--dest $(CARRY)/wheels google-crc32c ml-collections tensorboardX
 	CONVNETS_CACHE=$(CURDIR)/$(CARRY)/cache $(BIN)/python run.py --mode=prepare --config=configs/resnet_cifar.py:20
-	tar cz -C $(CARRY)/cache data | split --bytes=60MB --numeric-suffixes - $(CARRY)/cifar10. && rm -r $(CARRY)/cache
+	tar cz -C $(CARRY)/cache data | split --bytes=45MB --numeric-suffixes - $(CARRY)/cifar10. && rm -r $(CARRY)/cache
 	$(BIN)/python -c "from convnets.runtime import provenance; print(provenance.commit())" > $(CARRY)/wheels/commit
 
 lint: $(VENV)/installed-test

@@ -44,6 +44,20 @@ def test_branches_by_hand():
     assert found["pool"].multiply_adds == 0
 
 
+@pytest.mark.parametrize(("name", "connections"), [("lenet5", 340_908), ("lenet4", 258_193)])
+def test_the_connections_of_lenet_are_the_papers(name, connections):
+    """LeCun et al. 1998, II.B: 340,908; III.C.8: about 260,000.
+
+    A convolution has its weights and biases at each position; a subsampling unit has four inputs and a bias.
+    """
+    model = models.create(name, 10, "float32")
+    counts = {
+        "Conv": lambda row: row.parameters * row.output[0] * row.output[1], "Subsample": lambda row: 5 * np.prod(row.output),
+        "Dense": lambda row: row.parameters, "RBF": lambda row: row.multiply_adds,
+    }  # fmt: skip
+    assert sum(counts[row.kind](row) for row in summarize(model, model.input_shape)) == connections
+
+
 @pytest.mark.parametrize("layer", ["C1", "S2", "C3", "S4"])
 def test_receptive_field_is_where_the_gradient_reaches(layer):
     model = models.create("lenet5_modern", 10, "float32")
