@@ -8,7 +8,7 @@ PLAIN = (20, 32, 44, 56)
 
 
 def minutes(depth: int) -> str:
-    return f"{10 * depth // 20} min, 1 x H100"
+    return f"{3 * depth // 20} min, 1 x H100"
 
 
 EXPERIMENT = Experiment(
