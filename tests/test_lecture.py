@@ -33,7 +33,7 @@ from convnets.training import validation
 from tests.conftest import ROOT, SHARED
 
 COMMANDS = doc_blocks.commands()
-PART = ("--config.data.train_split=train[:256]", "--config.data.test_split=test[:100]")
+PART = ("--config.data.train_split=train[:512]", "--config.data.test_split=test[:100]")
 
 
 def as_before_any_command(values):
