@@ -43,7 +43,7 @@ def first_step_of_torch(net, compiled, file):
     loss = cross_entropy(step(torch.randn(batch, *shape)), torch.zeros(batch, dtype=torch.long))
     loss.backward()
     optimizer.step()
-    Path(file).write_text(str(float(loss)))
+    Path(file).write_text(str(float(loss.detach())))
 
 
 def seconds(net, side, caches):
