@@ -7,6 +7,7 @@ hidden: there five networks have a top-5 error of 16.4 %, and seven 15.3 %.
 """
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
+from experiments._overrides import ONE_UNIT
 
 COST = "10 h, 1 x H100"
 TEN = Evaluation(("--config.evaluate.protocol=ten_crop",))
@@ -50,7 +51,7 @@ EXPERIMENT = Experiment(
             Claim("dropout keeps it from overfitting", "section 4.2", better=("AlexNet", "ten"),
                   worse=("without dropout", "ten")),
             Claim("five networks instead of one", "table 2", better=("5 AlexNets", "ten"), worse=("AlexNet", "ten"), size=2.6,
-                  note="one ensemble is one unit, and a verdict needs three"),
+                  note=ONE_UNIT),
             Claim("ten views instead of one", "section 6", better=("AlexNet", "ten"), worse="AlexNet", size=1.5, elsewhere="ILSVRC-2010"),
         ],
         seeds=3,

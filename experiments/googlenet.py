@@ -5,6 +5,7 @@ seed, initial weights included. On the hidden test set seven networks with 144 c
 """
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
+from experiments._overrides import ONE_UNIT
 
 
 def test(protocol: str, paper: float) -> Evaluation:
@@ -30,7 +31,7 @@ EXPERIMENT = Experiment(
                   size=1.26),
             Claim("seven networks instead of one", "table 3", better=("7 networks, 1 crop", "crops_144"),
                   worse=("1 crop", "crops_144"), size=1.22,
-                  note="one ensemble is one unit, and a verdict needs three"),
+                  note=ONE_UNIT),
         ],
         seeds=3,
     ),

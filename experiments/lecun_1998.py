@@ -8,6 +8,7 @@ not counted.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
+from experiments._overrides import CURVATURE
 
 FIGURE = "fig. 9"
 
@@ -43,7 +44,6 @@ def trained(
     return Row(label, f"configs/{file}.py:{variant}", paper, FIGURE, cost=cost, note=note, recipe=recipe)
 
 
-STEPS = "16 digits a step, curvature as a running mean"
 LENET5 = trained("LeNet-5", "mnist", 0.95, "6 min, 1 core", file="lenet")
 FEW = "few runs; the errors of single runs differ by as much"
 UNITS = ("300", "1000", "300-100", "500-150")
@@ -80,8 +80,8 @@ EXPERIMENT = Experiment(
             trained("LeNet-4, boosted", "lenet4-boosted", 0.7, "15 min", recipe="plain SGD, 25 passes each"),
             LENET5,
             trained("LeNet-5, distorted", "distorted", 0.8, "10 min, 1 core", file="lenet"),
-            trained("LeNet-5, the paper's optimizer", "levenberg", 0.95, "4 min, 1 core", recipe=STEPS, file="lenet"),
-            trained("LeNet-5, distorted, the paper's optimizer", "distorted-levenberg", 0.8, "6 min, 1 core", recipe=STEPS, file="lenet"),
+            trained("LeNet-5, the paper's optimizer", "levenberg", 0.95, "4 min, 1 core", recipe=CURVATURE, file="lenet"),
+            trained("LeNet-5, distorted, the paper's optimizer", "distorted-levenberg", 0.8, "6 min, 1 core", recipe=CURVATURE, file="lenet"),
             Row("three LeNet-5", members=((LENET5, 3),), cost="1 min, after its members"),
         ],
         claims=[

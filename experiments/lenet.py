@@ -6,6 +6,7 @@ not counted.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
+from experiments._overrides import CURVATURE
 
 PLAIN, DISTORTED = "LeNet-5, plain SGD", "LeNet-5, plain SGD, distorted"
 METHOD = "LeNet-5, the paper's optimizer"
@@ -18,7 +19,7 @@ EXPERIMENT = Experiment(
             Row("LeNet-5, plain SGD, the paper's schedule", "configs/lenet.py:passes", 0.95, "1998, fig. 9",
                 cost="6 min, 2 cores"),
             Row(METHOD, "configs/lenet.py:levenberg", 0.95, "1998, fig. 9", cost="8 min, 2 cores",
-                recipe="16 digits a step, curvature as a running mean"),
+                recipe=CURVATURE),
             Row(DISTORTED, "configs/lenet.py:distorted", 0.80, "1998, fig. 9", cost="8 min, 2 cores"),
             Row("LeNet-5 as built today", "configs/lenet.py:modern", cost="4 min, 2 cores"),
         ],

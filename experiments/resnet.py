@@ -7,6 +7,7 @@ The networks of fb.resnet.torch (v1_5) follow, with the errors of its README.md,
 """
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
+from experiments._overrides import ONE_UNIT
 
 # Top-1 and top-5 errors: ten crops (tables 2 and 3), several scales (table 4), one crop (the authors' readme).
 Pair = tuple[float | None, float | None]
@@ -65,7 +66,7 @@ EXPERIMENT = Experiment(
             better("152 layers are better than 101", "152", "101", 3),
             Claim("six networks are better than the best one", "tables 4 and 5", metric="top5_error", elsewhere="six networks on the test set",
                   better=("six networks", "multi-scale"), worse=("152", "multi-scale"), size=0.92,
-                  note="one ensemble is one unit, and a verdict needs three"),
+                  note=ONE_UNIT),
         ],
         seeds=3,
     ),

@@ -52,6 +52,12 @@ def run(*arguments, code: int = 0, **kwargs) -> tuple[str, str]:
     return end(start(*arguments, **kwargs), code)
 
 
+def train_undisturbed(workdir: Path) -> Path:
+    """Trains the run of TINY to its end; returns its workdir."""
+    run(*TINY, f"--workdir={workdir}")
+    return workdir
+
+
 def lines(workdir: Path) -> list[dict]:
     path = workdir / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

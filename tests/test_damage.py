@@ -14,7 +14,7 @@ import pytest
 
 from convnets.training.checkpoint import Checkpoints
 from tests.conftest import ROOT, run_here
-from tests.processes import TINY, TOTAL, assert_same, digest, end, preempt, run, start, steps, tmpfs
+from tests.processes import TINY, TOTAL, assert_same, digest, end, preempt, run, start, steps, tmpfs, train_undisturbed
 from tests.training.test_checkpoint import harm
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800), pytest.mark.usefixtures("optimized")]  # hundreds of steps
@@ -22,10 +22,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800), pytest.mark.usefixt
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    """Returns the workdir of an undisturbed run."""
-    workdir = tmp_path_factory.mktemp("whole")
-    run(*TINY, f"--workdir={workdir}")
-    return workdir
+    return train_undisturbed(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize("how", ["flip", "truncate", "remove"])

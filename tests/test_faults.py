@@ -34,6 +34,7 @@ from tests.processes import (
     run,
     start,
     steps,
+    train_undisturbed,
     until,
 )
 
@@ -42,10 +43,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800), pytest.mark.usefixt
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    """Returns the workdir of an undisturbed run."""
-    workdir = tmp_path_factory.mktemp("whole")
-    run(*TINY, f"--workdir={workdir}")
-    return workdir
+    return train_undisturbed(tmp_path_factory.mktemp("whole"))
 
 
 def test_promise_1_the_same_command_gives_the_same_bits(whole, tmp_path):

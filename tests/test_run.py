@@ -269,21 +269,6 @@ def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
     assert "no trace: the run ended before step 11" in out and (tmp_path / "short" / "result.json").exists()
 
 
-def test_describe_prints_the_papers_table():
-    out, _ = run_here("--mode=describe", "--config=configs/lenet.py:mnist", "--json")
-    assert json.loads(out)["totals"]["parameters"] == 60000
-    assert json.loads(out)["totals"]["multiply_adds"] == 326520
-    assert json.loads(out)["totals"]["pooling_operations"] == 14 * 14 * 6 * 4 + 5 * 5 * 16 * 4
-    assert [r["name"] for r in json.loads(out)["layers"]] == ["C1", "S2", "C3", "S4", "C5", "F6", "OUT"]
-    out, _ = run_here("--mode=describe", "--config=configs/base.py:alexnet", "--config.model.num_classes=1000")
-    assert "724,406,816" in out and "832 million" in out and "takes conv4 for ungrouped" in out
-    assert "layers with weights: 8" in out and "five to six days on two GTX 580" in out and "sections 1 and 5" in out
-    # 3 x 724,406,816 x 1.2 million images x 90 epochs in 6 and in 5 days
-    assert "0.45 to 0.54 x 10^12 a second" in out
-    out, _ = run_here("--mode=describe")
-    assert "60,000" in out and "10 x 10 x 16" in out
-
-
 def test_help_is_quick_and_shows_the_flags():
     began = os.times()
     out, _ = run("--help")
@@ -300,30 +285,6 @@ def test_a_reader_that_leaves_early_sees_no_trace():
     )
     os.close(writer)
     assert done.stderr == b""
-
-
-def test_a_folder_of_images_trains_and_a_bad_one_is_named(tmp_path):
-    for split, count in (("train", 40), ("val", 8)):
-        for i in range(count):
-            place = tmp_path / "birds" / split / "ab"[i % 2]
-            place.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (40 + i, 50), (5 * i, 99, 0)).convert("CMYK" if i % 8 == 3 else "L").save(
-                place / f"{i}.jpg"
-            )
-    birds = ("--config=configs/ablation.py:cifar", "--config.model.layers=conv(4, 5, 4)|relu|mean|out", f"--config.data.name=folder:{tmp_path / 'birds'}", "--config.data.test_split=val",
-             "--config.data.loader=stream", "--config.data.train_ops=decode|inception_crop(32)|flip|standardize",
-             "--config.data.test_ops=decode|resize_center_crop(32)|standardize", "--config.model.num_classes=2",
-             "--config.train.batch_size=20", "--config.train.epochs=1", "--config.evaluate.batch_size=8")  # fmt: skip
-    out, _ = run_here(*birds, f"--workdir={tmp_path / 'a'}")
-    assert "data: train streamed, about" in out
-    assert json.loads((tmp_path / "a" / "result.json").read_text())["num_examples"] == 8
-    out, _ = run_here("--mode=predict", f"--workdir={tmp_path / 'a'}", f"--images={tmp_path}/birds/val/a/0.jpg",
-                 "--config.data.test_ops=decode|resize_short(40)|center(32)|standardize")  # fmt: skip
-    assert out.count(" %") == 2
-    bad = tmp_path / "birds" / "val" / "a" / "4.jpg"
-    bad.write_bytes(bad.read_bytes()[:300])
-    _, err = run_here("--mode=evaluate", f"--workdir={tmp_path / 'a'}", "--config.data.on_error=skip", code=3)
-    assert err.splitlines()[-1].startswith(f"error: val, {bad}: ")
 
 
 def test_divergence_ends_the_run_and_keeps_no_bad_checkpoint(tmp_path):

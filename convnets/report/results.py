@@ -261,6 +261,12 @@ def test_interval(row: Row, found: Sequence[Mapping[str, Any]]) -> float:
     return max((n / t["epochs"] * t["eval_every_epochs"] for n, t in zip(steps, own, strict=True)), default=0.0)
 
 
+def count_images(found: Sequence[Mapping[str, Any]], test: str) -> int:
+    """Returns the smallest number of images on which runs, or their tests of that name, were tested; 0 if unknown."""
+    tested = [run.get("tests", {}).get(test, {}) if test else run for run in found]
+    return min((t["num_examples"] for t in tested if "num_examples" in t), default=0)  # a diverged run has none
+
+
 def values(row: Row, test: str, metric: str, found: Sequence[Mapping[str, Any]]) -> dict[int, float]:
     """Returns a metric by seed, for the runs of a row or of one of its tests; runs without the metric are omitted."""
     values: dict[int, float] = {}

@@ -64,13 +64,14 @@ def judge_rows(
     intervals = [results.test_interval(row, runs[row.label]) for row in of_claim]
     return judge(
         claim, values, metric, paired={row.label for row in of_claim if results.images_follow_seed(row)},
-        certain={row.label for row in of_claim if row.deterministic}, step=max(intervals, default=0.0) if "to_test" in metric else 0.0,
-        examples=lambda label, test: min((found["num_examples"] for run in runs[label] for found in [run.get("tests", {}).get(test, {}) if test else run]
-                                          if "num_examples" in found), default=0),
+        certain={row.label for row in of_claim if row.deterministic},
+        examples=lambda label, test: results.count_images(runs[label], test),
+        step=max(intervals, default=0.0) if "to_test" in metric else 0.0,
     )  # fmt: skip
 
 
 def unknown(label: str, test: str) -> int:
+    """Stands for a number of test images that is not known."""
     return 0
 
 

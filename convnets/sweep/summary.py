@@ -75,7 +75,7 @@ def measure_runs(metric: str, label: str, test: str, workdir: Path, planned: Map
 
 def read_results(row: Row, workdir: Path, planned: Mapping[str, Trial]) -> list[Mapping[str, Any]]:
     """Returns the results of the finished runs of a row, with their tests by name."""
-    found = []
+    found: list[Mapping[str, Any]] = []
     for folder in [workdir / name for name, trial in planned.items() if row.label in trial.rows]:
         if result := trials.read_json(folder / "result.json"):
             found.append(

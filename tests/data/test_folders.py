@@ -1,5 +1,6 @@
 """Folders of images as people have them: junk, links, other formats, wrong depths, empty classes, grey images."""
 
+import json
 import os
 import re
 
@@ -12,6 +13,7 @@ from convnets import models
 from convnets.data import dataset, sampler, sources
 from convnets.errors import DataError
 from convnets.training.network import split_problems
+from tests.conftest import run_here
 from tests.data.test_tf_pipeline import photographs
 
 
@@ -160,3 +162,27 @@ def test_grey_goes_with_random_crops_and_statistics(root, ops):
                                       "decode|grey|resize_center_crop(12)|subtract_mean", "error")  # fmt: skip
     assert train.info.image_shape == test.info.image_shape == train.statistics.mean_image.shape == (12, 12, 1)
     assert next(train.feed(sampler.training_schedule(8, 4, 5, 0, 1), 5))["image"].shape == (4, 12, 12, 1)
+
+
+def test_a_folder_of_images_trains_and_a_bad_one_is_named(tmp_path):
+    for split, count in (("train", 40), ("val", 8)):
+        for i in range(count):
+            place = tmp_path / "birds" / split / "ab"[i % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40 + i, 50), (5 * i, 99, 0)).convert("CMYK" if i % 8 == 3 else "L").save(
+                place / f"{i}.jpg"
+            )
+    birds = ("--config=configs/ablation.py:cifar", "--config.model.layers=conv(4, 5, 4)|relu|mean|out", f"--config.data.name=folder:{tmp_path / 'birds'}", "--config.data.test_split=val",
+             "--config.data.loader=stream", "--config.data.train_ops=decode|inception_crop(32)|flip|standardize",
+             "--config.data.test_ops=decode|resize_center_crop(32)|standardize", "--config.model.num_classes=2",
+             "--config.train.batch_size=20", "--config.train.epochs=1", "--config.evaluate.batch_size=8")  # fmt: skip
+    out, _ = run_here(*birds, f"--workdir={tmp_path / 'a'}")
+    assert "data: train streamed, about" in out
+    assert json.loads((tmp_path / "a" / "result.json").read_text())["num_examples"] == 8
+    out, _ = run_here("--mode=predict", f"--workdir={tmp_path / 'a'}", f"--images={tmp_path}/birds/val/a/0.jpg",
+                 "--config.data.test_ops=decode|resize_short(40)|center(32)|standardize")  # fmt: skip
+    assert out.count(" %") == 2
+    bad = tmp_path / "birds" / "val" / "a" / "4.jpg"
+    bad.write_bytes(bad.read_bytes()[:300])
+    _, err = run_here("--mode=evaluate", f"--workdir={tmp_path / 'a'}", "--config.data.on_error=skip", code=3)
+    assert err.splitlines()[-1].startswith(f"error: val, {bad}: ")

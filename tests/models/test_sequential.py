@@ -234,3 +234,11 @@ def test_every_weight_has_a_gradient(name):
     for path, grad in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(objective))(variables["params"])):
         behind = "norm" in str(path) or not (name == "bn_mnist" and path[-1].key == "bias" and "fc" in str(path))
         assert bool(jnp.any(jnp.abs(grad) > 1e-6)) or not behind, path  # a bias before batch norm has no effect
+
+
+@pytest.mark.parametrize("name, options", [("lenet5", {"dropout": "x"}), ("lenet5", {"dropout": 2}),
+                                           ("stack", {"layers": "inception(0, 1, 1, 1, 1, 1)|out", "side": 8, "channels": 1})])  # fmt: skip
+def test_an_option_that_cannot_be_is_one_line(name, options):
+    with pytest.raises(UsageError):
+        model = models.create(name, 3, "float32", **options)
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *model.input_shape)))

@@ -13,6 +13,7 @@ from convnets import models
 from convnets.layers import Conv, Dense, Pool
 from convnets.models.summary import summarize
 from convnets.modes import describe, output
+from tests.conftest import run_here
 
 
 class Branches(nn.Module):
@@ -129,3 +130,18 @@ def test_a_narrow_terminal_folds_names_and_cuts_no_number(monkeypatch):
     text = shown.getvalue()
     assert "115,605,504" in text and "112x112x64" in text and "\u2026" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_describe_prints_the_papers_table():
+    out, _ = run_here("--mode=describe", "--config=configs/lenet.py:mnist", "--json")
+    assert json.loads(out)["totals"]["parameters"] == 60000
+    assert json.loads(out)["totals"]["multiply_adds"] == 326520
+    assert json.loads(out)["totals"]["pooling_operations"] == 14 * 14 * 6 * 4 + 5 * 5 * 16 * 4
+    assert [r["name"] for r in json.loads(out)["layers"]] == ["C1", "S2", "C3", "S4", "C5", "F6", "OUT"]
+    out, _ = run_here("--mode=describe", "--config=configs/base.py:alexnet", "--config.model.num_classes=1000")
+    assert "724,406,816" in out and "832 million" in out and "takes conv4 for ungrouped" in out
+    assert "layers with weights: 8" in out and "five to six days on two GTX 580" in out and "sections 1 and 5" in out
+    # 3 x 724,406,816 x 1.2 million images x 90 epochs in 6 and in 5 days
+    assert "0.45 to 0.54 x 10^12 a second" in out
+    out, _ = run_here("--mode=describe")
+    assert "60,000" in out and "10 x 10 x 16" in out

@@ -182,3 +182,9 @@ def test_guesses_are_printed_as_json(pictures, tmp_path, capsys):
     assert "note: " in err and "drawn: " in err and len(rows) == 5
     rows = rows[:4]
     assert len(rows) == 4 and len(rows[0]["guesses"]) == 3
+
+
+def test_a_config_of_another_program_is_no_run(tmp_path):
+    (tmp_path / "config.json").write_text('{"hidden_size": 768}')
+    with pytest.raises(UsageError):
+        evaluate.member(tmp_path, [])

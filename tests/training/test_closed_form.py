@@ -11,7 +11,7 @@ from sklearn.svm import SVC
 from convnets import models
 from convnets.config import load_config
 from convnets.errors import UsageError
-from convnets.training import classical, closed_form
+from convnets.training import classical, closed_form, svm
 from convnets.training.trainer import Run
 from tests.conftest import ROOT
 
@@ -50,6 +50,11 @@ def test_a_polynomial_svm_is_scikit_learns():
     for label in range(4):
         machine = SVC(C=10, kernel="poly", degree=4, gamma=0.5, coef0=0.5).fit(unit, label == LABELS)
         np.testing.assert_allclose(scores[:, label], machine.decision_function(shown), atol=1e-3)
+
+
+def test_a_polynomial_svm_needs_two_classes():
+    with pytest.raises(UsageError, match="needs examples of two classes: the training set has 3 of one"):
+        svm.polynomial_svm(np.ones((3, 4)), np.zeros(3, int), 2)
 
 
 def test_linear_layers_have_the_least_squares():
