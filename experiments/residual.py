@@ -1,14 +1,17 @@
 """Residual versus plain networks of growing depth, compared by training loss: the degradation is not overfitting.
 
-The cpu size has narrow networks on digits of half the size. Its schedule has the paper's form: a tenth of the rate after a
-half and after three quarters of the steps. Losses are compared as ratios. Both residual networks end with a training error of
-0.02 %, which leaves little to compare. The rows of 2 epochs at a constant rate are the first version of this experiment: there
-the deeper residual network was behind the shallower one, and this is claimed too.
+The cpu size has narrow networks on digits of half the size, distorted anew in every epoch: both residual networks fit
+undistorted digits to the last one, which leaves nothing to compare. Its schedule has the paper's form: a tenth of the rate after
+a half and after three quarters of the steps. Losses are compared as ratios. The rows of 2 epochs at a constant rate, without
+distortions, are the first version of this experiment: there the deeper residual network was behind the shallower one, and this
+is claimed too.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
 
-DECAY = ("--config.optim.schedule=steps(0.1, 10, 15)", "--config.train.epochs=20.0")
+DISTORTED = "decode|resize(14)|distort(translate=1, scale=0.15, squeeze=0.15, shear=0.3)|value_range(0.0, 1.0)"
+DECAY = ("--config.optim.schedule=steps(0.1, 10, 15)", "--config.train.epochs=20.0", "--config.train.eval_every_epochs=0.0",
+         f"--config.data.train_ops={DISTORTED}")  # fmt: skip
 SHORT = ", 2 epochs"
 # A fifth of the schedule of 64,000 iterations.
 FIFTH = ("--config.optim.schedule=steps(0.1, 16.384, 24.576)", "--config.train.epochs=32.768")
@@ -33,8 +36,7 @@ EXPERIMENT = Experiment(
               *(digits("residual", depth, SHORT) for depth in (20, 44))],
         claims=[
             claim("a deeper plain network has the higher training loss", "plain-20", "plain-44"),
-            claim("a deeper residual network has the lower training loss", "residual-44", "residual-20",
-                  "both fit all digits"),
+            claim("a deeper residual network has the lower training loss", "residual-44", "residual-20"),
             claim("a deeper residual network has the lower training loss, 2 epochs", f"residual-44{SHORT}",
                   f"residual-20{SHORT}", "the paper's networks train for 164 epochs with decay"),
             claim("a deep residual network trains better than its plain twin", "residual-44", "plain-44"),
