@@ -67,9 +67,8 @@ def local_13(config):
 
 def local_11(config):
     local_13(config)
-    config.optim.update(
-        schedule="steps(0.1, 500, 510)", decay_multipliers="local*/kernel, fc10/kernel=2.5"
-    )  # fc10: 0.01
+    # fc10's decay is 0.01
+    config.optim.update(schedule="steps(0.1, 500, 510)", decay_multipliers="local*/kernel, fc10/kernel=2.5")
     config.train.epochs = 520.0
 
 

@@ -25,10 +25,8 @@ from convnets.training.components import Components
 from convnets.training.train_loop import train_in_memory
 
 CONFIG = "configs/ablation.py:bn_mnist"
-NETWORKS = {
-    "without batch norm": ("bn_mnist_baseline", "fc"),
-    "batch norm": ("bn_mnist", "norm"),
-}  # the layer before a sigmoid
+# The network, and the layer before a sigmoid.
+NETWORKS = {"without batch norm": ("bn_mnist_baseline", "fc"), "batch norm": ("bn_mnist", "norm")}
 HIDDEN = 3
 STEPS, EVERY = 50_000, 500
 DIGITS = 1000

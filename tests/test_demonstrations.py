@@ -19,9 +19,8 @@ def test_the_mean_of_thinned_networks_is_the_scaled_network_where_units_are_line
     found = thinned.compare(model, variables, images, np.zeros(20), seed=0, counts=(1, 12, 900))
     assert found["unit"].shape == (900,)
     chance = found["chance"]["fc2"] / np.array([1, 12, 900]) ** 0.5
-    np.testing.assert_allclose(
-        found["differences"]["fc2"], chance, rtol=0.5
-    )  # nothing but chance, which falls as 1 / root n
+    # nothing but chance, which falls as 1 / root n
+    np.testing.assert_allclose(found["differences"]["fc2"], chance, rtol=0.5)
     assert chance[-1] < 5 < 50 < chance[0]
     assert found["differences"]["out"][-1] > 2 * found["chance"]["out"] / 30  # above the ReLU it is an approximation
     whole = thinned.run_layers(model, variables, images)["out"]
@@ -29,10 +28,8 @@ def test_the_mean_of_thinned_networks_is_the_scaled_network_where_units_are_line
 
 
 def test_drift_is_the_change_of_percentiles_in_widths():
-    low, high = (
-        np.array([-1.0, 0.0, 1.0]),
-        np.array([1.0, 2.0, 3.0]),
-    )  # percentiles move by 2, a standard deviation of 1
+    # percentiles move by 2, with a standard deviation of 1
+    low, high = np.array([-1.0, 0.0, 1.0]), np.array([1.0, 2.0, 3.0])
     seen = np.stack([np.stack([low, low], 1), np.stack([low, high], 1)])  # [marks, 3, units]: the first unit stays
     np.testing.assert_allclose(drift.measure_drift(seen), [0.0, 50.0])
 

@@ -105,9 +105,8 @@ def inception_crop(
     """
     import tensorflow as tf
 
-    place, whole = (
-        tf.cast(part, tf.int32) for part in tf.split(image.windows[0], 2)
-    )  # after another crop: a part of it
+    # after another crop: a part of it
+    place, whole = (tf.cast(part, tf.int32) for part in tf.split(image.windows[0], 2))
     h, w = tf.unstack(tf.cast(whole, tf.float32))
     draws = tf.random.stateless_uniform([ATTEMPTS, 3], seed)
     areas = h * w * (area[0] + (area[1] - area[0]) * draws[:, 0])

@@ -31,18 +31,16 @@ def normalize(grey: np.ndarray) -> np.ndarray:
     edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     paper, (low, high) = np.median(edge), np.percentile(pixels, (1, 99))
     tophat = ndimage.black_tophat if paper - low > high - paper else ndimage.white_tophat
-    ink = tophat(
-        pixels, size=[max(n // 3, 3) for n in pixels.shape]
-    )  # of strokes narrower than a third of the photograph
+    # of strokes narrower than a third of the photograph
+    ink = tophat(pixels, size=[max(n // 3, 3) for n in pixels.shape])
     mask = _keep_digit(ink > _threshold(ink))
     if not mask.any():
         return np.zeros((SIDE, SIDE), np.uint8)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
     inside = ndimage.distance_transform_edt(np.pad(mask, 1))
-    thin = (
-        STROKE * max(height, width) - 4 * inside[inside > 0].mean()
-    )  # a strip's pixels are a quarter width from its edge
+    # a strip's pixels are a quarter of its width from its edge
+    thin = STROKE * max(height, width) - 4 * inside[inside > 0].mean()
     radius = max(int(np.ceil(thin / 2)), 0)
     digit = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], radius)
     if radius:

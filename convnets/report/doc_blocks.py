@@ -13,10 +13,8 @@ from convnets.report import benchmarks, markdown
 from convnets.sweep.experiment import ROOT
 
 PAGE = ROOT / "docs" / "lecture.md"
-PAGES = (
-    PAGE,
-    *(ROOT / "docs" / name for name in ("speed.md", "accelerators.md")),
-)  # filled by --mode=report, besides the README
+# Filled by --mode=report, besides the README.
+PAGES = (PAGE, *(ROOT / "docs" / name for name in ("speed.md", "accelerators.md")))
 BLOCK = re.compile(r"<!-- (results|sizes|speed) ([\w ,-]+): python run\.py --mode=report -->\n[\s\S]*?<!-- end -->")
 
 

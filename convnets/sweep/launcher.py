@@ -192,11 +192,8 @@ def _local(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
     every = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     share = max(len(every) // jobs, 1)
     memory = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{MEMORY / jobs:.3f}"} if jobs > 1 else {}
-    environment = {
-        **memory,
-        **os.environ,
-        "SLURM_NTASKS": "1",
-    }  # a trial is one process, even inside a multi-task allocation
+    # A trial is one process, even inside a multi-task allocation.
+    environment = {**memory, **os.environ, "SLURM_NTASKS": "1"}
     queue, running = list(todo), dict[int, subprocess.Popen]()
     before = {number: signal.signal(number, lambda *_: sys.exit(143)) for number in signals_to_handle()}
     try:

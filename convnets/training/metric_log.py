@@ -69,9 +69,8 @@ class Metrics:
             for line in lines:
                 values = [Summary.Value(tag=k, simple_value=v) for k, v in line.items() if k not in ("step", "epoch")]
                 at = {"step": int(line["step"]), "wall_time": time.time()}
-                self.events.write_event(
-                    Event(summary=Summary(value=values), **at)
-                )  # an event per value takes thrice the time
+                # an event per value takes thrice the time
+                self.events.write_event(Event(summary=Summary(value=values), **at))
             self.events.flush()
 
     def close(self) -> None:

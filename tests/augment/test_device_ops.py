@@ -155,9 +155,8 @@ def test_photometric_changes_what_it_says_and_in_every_order():
         np.testing.assert_allclose(changed - centre, factor[:, None, None, None] * (x - centre), atol=0.02)
         assert 1 - limit <= factor.min() < 1 - 0.95 * limit and 1 + 0.95 * limit < factor.max() <= 1 + limit
         assert abs(factor.mean() - 1) < 0.03
-    free = run(
-        "color_jitter(0.4, 0.4, 0.4, clip=False)", 2 * x, keys()
-    )  # fb.resnet.torch, transforms.lua, lines 205 to 256
+    # fb.resnet.torch, transforms.lua, lines 205 to 256
+    free = run("color_jitter(0.4, 0.4, 0.4, clip=False)", 2 * x, keys())
     assert free.max() > 255 and (run("color_jitter(0.4, 0.4, 0.4)", 2 * x, keys()).max() == 255)
     both = run("color_jitter(0.5, 0.5, 0.5)", x, keys())
     assert both.min() >= 0 and both.max() <= 255 and len(np.unique(both[:, 0, 0, 0])) > N / 2

@@ -24,11 +24,8 @@ def passes(protocol, test_ops):
         ("single", RESNET, [RESNET]),
         ("ten_crop", ALEXNET, ["decode|resize_center_crop(256)|subtract_mean|five_crop(224)|with_flip"]),
         ("ten_crop", CIFAR, ["decode|five_crop(24)|with_flip|subtract_mean('center')"]),
-        (
-            "ten_crop",
-            HE,
-            ["decode|resize_short(256)|five_crop(224)|with_flip|subtract_mean('colour')"],
-        ),  # authors' readme
+        # authors' readme
+        ("ten_crop", HE, ["decode|resize_short(256)|five_crop(224)|with_flip|subtract_mean('colour')"]),
         (
             "ten_crop",
             RESNET,

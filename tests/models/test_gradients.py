@@ -29,9 +29,8 @@ def create(name, **options):
     return models.create(name, GOLDEN[name]["classes"], "float32", **options)
 
 
-BY_GRADIENT = [
-    name for name in MODELS if name != "neocognitron"
-]  # its learning rule is tested in tests/models/test_neocognitron.py
+# The neocognitron's learning rule is tested in tests/models/test_neocognitron.py.
+BY_GRADIENT = [name for name in MODELS if name != "neocognitron"]
 QUICK = ("lenet5", "lecun_net5", "cuda_convnet_18pct", "resnet20_cifar")
 LARGE = [name for name in MODELS if create(name).input_shape[0] > 100]
 

@@ -52,9 +52,8 @@ def test_units_one_apart_see_fields_two_apart_in_both_hidden_layers(name):
     seen = jax.jit(jax.vmap(jax.grad(unit), (None, 0, 0)))(
         jnp.zeros((1, 16, 16, 1)), jnp.array([1, 1, 2]), jnp.array([1, 2, 1])
     )
-    first, right, down = np.asarray(
-        seen[:, 0, ..., 0] != 0
-    )  # a unit of 8 x 8 is two pixels, so two units are four pixels
+    # a unit of 8 x 8 is two pixels, so two units are four pixels
+    first, right, down = np.asarray(seen[:, 0, ..., 0] != 0)
     np.testing.assert_array_equal(first, np.pad(np.ones((11, 11), bool), ((0, 5), (0, 5))))
     np.testing.assert_array_equal(right, np.roll(first, 4, 1))
     np.testing.assert_array_equal(down, np.roll(first, 4, 0))

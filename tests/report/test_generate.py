@@ -91,9 +91,8 @@ def test_results_tell_paper_ours_difference_cost_and_verdict(made):
         in text
     )
     assert "| +3.00 | +3.00 [+2.77, +3.23] | inside | 3 | **reproduced**: As said. |" in text
-    assert (
-        "| +9.00 [+8.99, +9.01] |  | 3 | **reproduced** |" in text
-    )  # paired: every run has the same difference, but for rounding
+    # paired: every run has the same difference, but for rounding
+    assert "| +9.00 [+8.99, +9.01] |  | 3 | **reproduced** |" in text
     assert "| Us 2026, sec. 2, sec. 1 |" in text and "| Us 2026, sec. 2 |" in text  # what both name stands once
     assert "newer is better" not in text
     assert "6 recorded runs took 0.0 h on 1 x cpu." in text
@@ -103,9 +102,8 @@ def test_results_tell_paper_ours_difference_cost_and_verdict(made):
     )
     assert "interim" not in text and "our own" not in text
     assert "Effects that a paper states for our setting: 1; inside our interval: 1, 1 of them with a verdict." in text
-    assert "new" not in text.split("## Claims")[0] and text.index("net, shifted") > text.index(
-        "| net |"
-    )  # the smallest difference first
+    # the smallest difference first
+    assert "new" not in text.split("## Claims")[0] and text.index("net, shifted") > text.index("| net |")
 
 
 def test_what_was_not_run_is_planned(made):

@@ -222,9 +222,8 @@ def test_a_deterministic_row_needs_one_run():
     tested = judge(
         claim, lambda label, _: {0: values[label][0]}, "test_error", certain={"good", "bad"}, examples=lambda *_: 10_000
     )
-    assert tested.low == pytest.approx(
-        3 - 1.96 * ((2 * 98 + 5 * 95) / 10_000) ** 0.5, abs=1e-3
-    )  # two samples of digits
+    # two samples of digits
+    assert tested.low == pytest.approx(3 - 1.96 * ((2 * 98 + 5 * 95) / 10_000) ** 0.5, abs=1e-3)
 
 
 def test_dropout_can_be_left_out_if_the_network_without_it_is_no_worse():

@@ -136,11 +136,8 @@ def test_one_that_diverged_long_before_throws_no_other_back(whole, tmp_path):
     Checkpoints(found[0] / "checkpoints").forget(6)  # as if it had diverged after step 6, with the others at 8
     population = Population(longer, found)
     population._meet()
-    assert [int(member.state.step) for member in population.members] == [
-        6,
-        6,
-        6,
-    ]  # one checkpoint: killed while it saved
+    # one checkpoint: killed while it saved
+    assert [int(member.state.step) for member in population.members] == [6, 6, 6]
     population.train(Preemption())
     Checkpoints(found[0] / "checkpoints").forget(12)
     for each in longer:
