@@ -43,11 +43,19 @@ def sweep(given: Any, source: str, workdir: Path, overrides: Sequence[str]) -> i
         planned = pool.submit(trials.plan_trials, experiment, given.size, given.seeds, overrides).result()
     if given.launcher != "print" and (problems := usage.check_workdir(workdir, given.mode)):
         raise UsageError("\n".join(problems))
-    code = launcher.run_trials(planned, workdir, given.launcher, given.jobs, given.slurm, origin)
+    code = launcher.run_trials(planned, workdir, given.launcher, given.jobs, given.slurm, origin,
+                               functools.partial(_describe_result, experiment.metric))  # fmt: skip
     if given.launcher != "print":
         _show(experiment, summary.summarize(experiment, given.size, workdir, planned), workdir)
         _judge(experiment, given.size, workdir, planned)
     return code
+
+
+def _describe_result(metric: str, folder: Path) -> str:
+    from convnets.report import tables
+
+    value = summary.measure_trial(metric, folder)
+    return "" if value is None else f"{tables.describe_metric(metric)}: {tables.number(metric, value)}"
 
 
 def _show(experiment: Experiment, rows: Sequence[RowSummary], workdir: Path) -> None:

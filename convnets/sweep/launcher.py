@@ -37,7 +37,8 @@ CONSOLE = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoj
 
 
 def run_trials(
-    planned: Mapping[str, Trial], workdir: Path, launcher: str, jobs: int, options: Sequence[str], origin: dict[str, Any]
+    planned: Mapping[str, Trial], workdir: Path, launcher: str, jobs: int, options: Sequence[str], origin: dict[str, Any],
+    describe_result: Callable[[Path], str]
 ) -> int:  # fmt: skip
     """Runs the unfinished trials of a sweep; returns 1 if a trial failed, else 0. A diverged trial is a result.
 
@@ -48,6 +49,7 @@ def run_trials(
         jobs: number of trials in parallel.
         options: 'KEY=VALUE' options for sbatch.
         origin: what was asked for, for sweep.json.
+        describe_result: returns what is shown of the finished trial of a folder.
     """
     if launcher == "print":
         return _print(workdir, planned)
@@ -55,7 +57,7 @@ def run_trials(
     _note(workdir, {**origin, "commit": provenance.commit(), "trials": list(planned)})
     todo = [f for f in folders if trials.status(f)["state"] not in FINAL]
     print(f"{len(folders)} trials in {workdir}: {len(folders) - len(todo)} finished, {len(todo)} to run", flush=True)
-    board = StatusTable(folders, jobs)
+    board = StatusTable(folders, jobs, describe_result)
     start = {"local": _local, "slurm": _slurm}[launcher]
     with board:
         if runs := [f for f in todo if not planned[f.name].members]:
@@ -100,7 +102,8 @@ def estimate_left(statuses: Sequence[tuple[str, dict[str, Any]]], jobs: int) -> 
 class StatusTable:
     """Status display of the trials: a live table on a terminal, else one printed line per status change."""
 
-    def __init__(self, folders: Sequence[Path], jobs: int):
+    def __init__(self, folders: Sequence[Path], jobs: int, describe_result: Callable[[Path], str]):
+        self.describe_result = describe_result
         self.folders, self.jobs, self.known = folders, jobs, {f: trials.status(f)["state"] for f in folders}
         self.labels = {f: trials.read_trial(f) for f in folders}
         self.live = Live(console=CONSOLE, auto_refresh=False, transient=True) if CONSOLE.is_terminal else None
@@ -126,7 +129,7 @@ class StatusTable:
             if status["state"] != self.known[folder]:
                 self.known[folder] = status["state"]
                 trial = self.labels[folder]
-                says = "" if status["state"] == "running" else _says(folder, status)
+                says = "" if status["state"] == "running" else self._says(folder, status)
                 text = (folder.name, f"{trial.label}, seed {trial.seed}", status["state"], says)
                 print("  ".join(filter(None, (*text, "" if status["state"] == "running" else words))), flush=True)
 
@@ -152,22 +155,22 @@ class StatusTable:
         for folder in shown:
             status, trial = statuses[folder], self.labels[folder]
             seconds = f"{status['seconds']:.0f} s" if "seconds" in status else ""
-            table.add_row(folder.name, trial.label, str(trial.seed), status["state"], seconds, _says(folder, status))
+            table.add_row(
+                folder.name, trial.label, str(trial.seed), status["state"], seconds, self._says(folder, status)
+            )
         return table
 
-
-def _says(folder: Path, status: dict[str, Any]) -> str:
-    """Returns a trial's result, its failure message, or the last line of its log while it runs."""
-    if status["state"] == "running":
-        log = folder / "log.txt"
-        said = log.read_bytes()[-1000:].decode(errors="replace").split("\n") if log.exists() else []
-        return next((line for line in reversed(said) if line.strip(" ┃│└┘┴━─")), "")[:120]
-    if status["state"] == "done":
-        result = trials.read_json(folder / "result.json") or files.read_json(folder / "evaluation.json")
-        return f"test error {result['top1_error']:.2f} %"
-    if status["state"] == "failed":
-        return f"rc {status['rc']}: " + (status["last"][-1] if status["last"] else "") + f" ({folder / 'log.txt'})"
-    return status["last"][-1] if status["state"] == "diverged" and status["last"] else ""
+    def _says(self, folder: Path, status: dict[str, Any]) -> str:
+        """Returns a trial's result, its failure message, or the last line of its log while it runs."""
+        if status["state"] == "running":
+            log = folder / "log.txt"
+            said = log.read_bytes()[-1000:].decode(errors="replace").split("\n") if log.exists() else []
+            return next((line for line in reversed(said) if line.strip(" ┃│└┘┴━─")), "")[:120]
+        if status["state"] == "done":
+            return self.describe_result(folder)
+        if status["state"] == "failed":
+            return f"rc {status['rc']}: " + (status["last"][-1] if status["last"] else "") + f" ({folder / 'log.txt'})"
+        return status["last"][-1] if status["state"] == "diverged" and status["last"] else ""
 
 
 def _note(workdir: Path, facts: dict[str, Any]) -> None:

@@ -68,7 +68,9 @@ def measure_runs(metric: str, label: str, test: str, workdir: Path, planned: Map
     folders = {trial.seed: workdir / name for name, trial in planned.items() if label in trial.rows}
     states = {seed: trials.status(folder)["state"] for seed, folder in folders.items() if folder.exists()}
     values = {
-        seed: _measure(metric, folders[seed], test, state) for seed, state in states.items() if state in trials.FINAL
+        seed: measure_trial(metric, folders[seed], test, state)
+        for seed, state in states.items()
+        if state in trials.FINAL
     }
     return {seed: value for seed, value in values.items() if value is not None}
 
@@ -84,7 +86,8 @@ def read_results(row: Row, workdir: Path, planned: Mapping[str, Trial]) -> list[
     return found
 
 
-def _measure(metric: str, folder: Path, test: str, state: str) -> float | None:
+def measure_trial(metric: str, folder: Path, test: str = "", state: str = "done") -> float | None:
+    """Returns the metric of a trial that has ended, or of its test of that name; None if it has none."""
     if state == "diverged":
         config, manifest = (trials.read_json(folder / f"{name}.json") for name in ("config", "manifest"))
         if test or not config or not manifest:

@@ -141,3 +141,12 @@ def test_the_time_left_is_that_of_the_rows_finished_trials():
     running = ("slow", {"state": "running", "began": time.time() - 30})
     assert estimate_left([*statuses[:2], running], 4) == pytest.approx(70, abs=5)
     assert estimate_left(statuses[2:], 1) is None and estimate_left(statuses[:2], 1) == 0
+
+
+@pytest.mark.parametrize("metric, text", [("test_error", "test error (%): 1.50"), ("train_loss", "training loss: 0.75"),
+                                          ("steps_to_train_loss(0.6, 0.1)", "steps to a training loss of 0.6: 2")])  # fmt: skip
+def test_a_finished_trial_is_shown_with_the_metric_of_its_experiment(metric, text, tmp_path):
+    lines = [{"step": n, "epoch": n / 2, "loss": 1 / n, "error": 50.0} for n in (1, 2)]
+    assert sweep._describe_result(metric, finished(tmp_path, lines=lines)) == text
+    (tmp_path / "metrics.jsonl").write_text("")
+    assert sweep._describe_result("train_loss", tmp_path) == ""

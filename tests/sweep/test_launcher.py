@@ -100,7 +100,8 @@ def test_19_killed_and_started_again_a_sweep_repeats_nothing_and_shows_each_stat
     states = {"first": "done", "second": "done", "diverges": "diverged", "crashes": "failed"}
     for row, state in states.items():
         assert f"│ {state} " in table[row], table[row]
-    assert "the loss is not finite" in table["diverges"] and "rc 2: error: data.test_ops gives" in table["crashes"]
+    assert "test error (%): " in table["first"] and "the loss is not finite" in table["diverges"]
+    assert "rc 2: error: data.test_ops gives" in table["crashes"]
     means = {line.split("│")[1].strip(): line for line in summary.splitlines() if "│" in line}
     assert "1 of 1" in means["first, half"] and "1 diverged" in means["diverges"] and "0 of 1" in means["crashes"]
     half = json.loads((own["first"] / "evaluation-half.json").read_text())
