@@ -33,7 +33,8 @@ SILENCE = 10  # seconds of silence until a process counts as dead
 
 
 def environment(devices: int) -> dict[str, str]:
-    return {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
+    # XLA divides sums among its threads: as many as cores or devices, whichever are more. NPROC makes it two on one core, too.
+    return {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu", "NPROC": "2"}
 
 
 @pytest.fixture

@@ -154,7 +154,7 @@ def look_at_processor(report: Report) -> None:
     model = re.search(r"model name\s*:\s*(.*)", info.read_text()) if info.exists() else None
     units = environment.processor_flags()
     known = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if unit in units]
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = environment.count_cores()
     quota = Path("/sys/fs/cgroup/cpu.max")
     share, period = (quota.read_text().split() if quota.exists() else ["max", ""])[:2]
     cores = usable if share == "max" else min(usable, max(int(share) // int(period), 1))

@@ -191,5 +191,11 @@ def _manifest(workdir: Path, run: Any, origin: Mapping[str, Any]) -> None:
     if path.exists():  # keeps the first session's facts and lists later sessions
         first = files.read_json(path)
         session = {k: facts[k] for k in ("command", "commit", "started")}
+        if int(run.state.step) and (differ := provenance.list_differences(first, facts)):
+            session["differ"] = differ
+            print(
+                f"note: begun with {', '.join(differ)}: its rounding may not be that of an uninterrupted run",
+                flush=True,
+            )
         facts = {**first, "resumed": [*first.get("resumed", []), session]}
     files.write_json(path, facts)

@@ -32,6 +32,11 @@ def processor_flags() -> list[str]:
     return next((line.split() for line in lines if line.startswith("flags")), [])
 
 
+def count_cores() -> int:
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def tune(deterministic: bool = False, dtype: str = "float32") -> None:
     """Applies the settings that were measured to help, before JAX starts; settings of the user take precedence."""
     correct_variables()

@@ -7,9 +7,12 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from convnets.runtime import environment
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
 
@@ -44,8 +47,17 @@ def shorten(commit: str) -> str:
     return commit[:7] + "+" * commit.endswith("+changes")
 
 
+def list_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Returns in words what two manifests differ in that changes the rounding of a run: versions, devices, and a CPU's cores."""
+    old, new = ({**m["versions"], "devices": f"{m['device']['count']} x {m['device']['kind']}"} for m in (before, now))
+    if now["device"]["platform"] == "cpu":
+        old, new = ({**words, "cores": m.get("cores")} for words, m in ((old, before), (new, now)))
+    return [f"{name} {old[name]} (now {new.get(name)})" for name in old if old[name] not in (new.get(name), None)]
+
+
 def manifest(**facts: Any) -> dict[str, Any]:
-    """Returns a run's provenance: command, commit, versions, start time, and the given facts."""
+    """Returns a run's provenance: command, commit, versions, start time, cores, and the given facts."""
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     command = shlex.join(["python", *sys.argv])
-    return {"command": command, "commit": commit(), "versions": versions(), "started": now, **facts}
+    return {"command": command, "commit": commit(), "versions": versions(), "started": now,
+            "cores": environment.count_cores(), **facts}  # fmt: skip

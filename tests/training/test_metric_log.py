@@ -48,6 +48,19 @@ def test_the_manifest_tells_where_a_run_comes_from():
     assert facts["commit"] == "unknown" or len(facts["commit"].removesuffix("+changes")) == 40
 
 
+def test_what_changes_the_rounding_of_a_run_is_said():
+    """A run that is resumed elsewhere; what the first manifest does not say is no difference."""
+    cpu = {"platform": "cpu", "kind": "cpu", "count": 1}
+    before = {"versions": {"jax": "0.11.2", "flax": "1"}, "device": cpu, "cores": 2}
+    assert provenance.list_differences(before, before) == []
+    now = before | {"versions": {"jax": "0.12.0"}, "cores": 1}
+    expected = ["jax 0.11.2 (now 0.12.0)", "flax 1 (now None)", "cores 2 (now 1)"]
+    assert provenance.list_differences(before, now) == expected
+    assert provenance.list_differences({k: before[k] for k in ("versions", "device")}, before) == []
+    other = before | {"device": {"platform": "gpu", "kind": "H200", "count": 1}, "cores": 16}
+    assert provenance.list_differences(before, other) == ["devices 1 x cpu (now 1 x H200)"]
+
+
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
     monkeypatch.setattr(provenance, "PACKAGES", ("jax", "no-such-package"))
     assert set(provenance.versions()) == {"python", "jax"}
