@@ -93,7 +93,7 @@ def test_02_sigterm_saves_and_resumes_where_it_was(whole, tmp_path):
     step = preempt(tmp_path, 7)
     assert 7 <= step < TOTAL and logged(tmp_path) == step
     out, _ = run(*TINY, f"--workdir={tmp_path}")
-    assert f"resumed at step {step}" in out and "note: begun with" not in out
+    assert f"resumed at step {step}" in out and "note: resumed with" not in out
     assert_same(tmp_path, whole)
 
 
@@ -130,7 +130,7 @@ def test_16_saved_on_2_devices_it_resumes_on_1_and_4(tmp_path):
         shutil.copytree(tmp_path / "2", workdir)
         out, _ = run(*TINY, slow, f"--workdir={workdir}", devices=devices)
         assert f"{TOTAL} steps on {devices} x " in out and f"resumed at step {step}" in out
-        assert f"note: begun with devices 2 x cpu (now {devices} x cpu): " in out
+        assert f"(devices: 2 x cpu, now {devices} x cpu): its rounding" in out
         np.testing.assert_allclose([line["loss"] for line in lines(workdir)], wanted, rtol=1e-4)
 
 

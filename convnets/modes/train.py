@@ -193,9 +193,7 @@ def _manifest(workdir: Path, run: Any, origin: Mapping[str, Any]) -> None:
         session = {k: facts[k] for k in ("command", "commit", "started")}
         if int(run.state.step) and (differ := provenance.list_differences(first, facts)):
             session["differ"] = differ
-            print(
-                f"note: begun with {', '.join(differ)}: its rounding may not be that of an uninterrupted run",
-                flush=True,
-            )
+            print(f"note: resumed with other versions or devices ({'; '.join(differ)}): its rounding may differ from an"
+                  " uninterrupted run's", flush=True)  # fmt: skip
         facts = {**first, "resumed": [*first.get("resumed", []), session]}
     files.write_json(path, facts)

@@ -52,7 +52,7 @@ def list_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     old, new = ({**m["versions"], "devices": f"{m['device']['count']} x {m['device']['kind']}"} for m in (before, now))
     if now["device"]["platform"] == "cpu":
         old, new = ({**words, "cores": m.get("cores")} for words, m in ((old, before), (new, now)))
-    return [f"{name} {old[name]} (now {new.get(name)})" for name in old if old[name] not in (new.get(name), None)]
+    return [f"{name}: {old[name]}, now {new.get(name)}" for name in old if old[name] not in (new.get(name), None)]
 
 
 def manifest(**facts: Any) -> dict[str, Any]:
