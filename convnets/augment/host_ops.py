@@ -105,8 +105,7 @@ def inception_crop(
     """
     import tensorflow as tf
 
-    # after another crop: a part of it
-    place, whole = (tf.cast(part, tf.int32) for part in tf.split(image.windows[0], 2))
+    place, whole = _whole_pixels(image)
     h, w = tf.unstack(tf.cast(whole, tf.float32))
     draws = tf.random.stateless_uniform([ATTEMPTS, 3], seed)
     areas = h * w * (area[0] + (area[1] - area[0]) * draws[:, 0])
@@ -124,6 +123,15 @@ def inception_crop(
     return image._replace(
         windows=window, size=size, own_size=False, antialias=antialias, cubic=cubic, whole_pixels=True
     )
+
+
+def _whole_pixels(image: Image) -> tuple[Any, Any]:
+    """Returns corner and extent, int32 [2], of the whole source pixels inside the current window; at least one pixel."""
+    import tensorflow as tf
+
+    start, end = image.windows[0, :2], image.windows[0, :2] + image.windows[0, 2:]
+    corner = tf.minimum(tf.cast(tf.math.ceil(start), tf.int32), image.source - 1)
+    return corner, tf.maximum(tf.cast(tf.floor(end), tf.int32) - corner, 1)
 
 
 def crop_to_multiple(seed: Any, image: Image, m: Count) -> Image:

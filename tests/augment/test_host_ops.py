@@ -195,7 +195,7 @@ def test_inception_crops_have_the_papers_areas_and_aspects():
         assert np.abs(np.bincount(np.searchsorted(quarters, ours)) - 200).max() < 45
     assert show("inception_crop(64)", encode(photograph(30, 300))).shape == (64, 64, 3)
     _, left, _, width = windows("resize_center_crop(256)|inception_crop(64)", h, w, range(100)).T
-    assert np.all(left >= 49) and np.all(left + width <= 351)  # within the square that was cut out, to a pixel
+    assert np.all(left >= 50) and np.all(left + width <= 350)  # within the square that was cut out, 49.3 to 349.6
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4])
