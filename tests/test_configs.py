@@ -45,7 +45,7 @@ NETWORKS = {
     "googlenet": ["paper"],
     "inception_bn": ["x30"],
     "resnet": ["50"],
-    "ablation": ["mnist10k", "resnet", "bn_mnist", "lecun320", "random", "random2", "13pct"],
+    "ablation": ["mnist10k", "resnet", "bn_mnist", "lecun320", "random", "random2", "inception_aux", "13pct"],
     "alexnet_controls": [],
     "vgg_cifar": ["A_bn"],
     "handcrafted": ["hog-mnist", "sift-cifar10", "conv-mnist", "conv-cifar10"],
