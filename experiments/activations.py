@@ -6,8 +6,7 @@ on training digits that the cpu size does not use:
     python run.py --mode=sweep --experiment=experiments/activations.py --size=pilot --workdir=runs/activations-pilot
 
 "tanh with gain" is the lecture's variant y = c g(W * x) + b, with one c and b per map, at the rate of tanh; its fully connected
-layers also have the usual bias inside g. Digits are learned before tanh saturates; experiments/relu_vs_tanh.py compares it with
-ReLU on photographs.
+layers also have the usual bias inside g. experiments/relu_vs_tanh.py compares tanh with ReLU on photographs.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale

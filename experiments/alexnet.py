@@ -48,7 +48,7 @@ EXPERIMENT = Experiment(
             claim("LRN helps", "section 3.3", "without LRN", 1.4),
             claim("overlapping pooling helps", "section 3.4", "pooling 2, stride 2", 0.4),
             claim("colours help", "section 4.1", "without colours", 1.0),
-            Claim("dropout keeps it from overfitting", "section 4.2", better=("AlexNet", "ten"),
+            Claim("dropout lowers the error", "section 4.2", better=("AlexNet", "ten"),
                   worse=("without dropout", "ten")),
             Claim("five networks instead of one", "table 2", better=("5 AlexNets", "ten"), worse=("AlexNet", "ten"), size=2.6,
                   note=ONE_UNIT),

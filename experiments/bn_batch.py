@@ -5,8 +5,9 @@ size divides the number of images, so a fixed order gives fixed batches. The lea
 size. The paper attributes the gain of reshuffling to batch normalization, so the cpu size has networks without it too, which
 are to gain less.
 
-The first five seeds, with batches of 16, 64 and 256, chose 64 for the cpu size, and are not counted. By their deviations 20
-seeds tell 0.15 points for a gain and 0.2 for the difference of two gains; the gains with 16 and 256 may be smaller.
+The first five seeds, with batches of 16, 64 and 256, chose 64 for the cpu size, and are not counted. By their deviations
+20 seeds were expected to tell 0.15 points for a gain and 0.2 for the difference of two gains; the gains with 16 and 256 may be
+smaller.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale

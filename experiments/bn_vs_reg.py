@@ -1,6 +1,6 @@
 """Batch normalization as a replacement for dropout and local response normalization.
 
-The cpu size trains a wide layer on 2,000 digits until it overfits, since dropout has nothing to gain elsewhere.
+The cpu size trains a wide layer on 2,000 digits until it overfits, so that dropout has something to gain.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale

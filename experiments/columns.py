@@ -8,7 +8,7 @@ tests/models/test_sequential.py shows that two groups equal two networks.
 
 from convnets.sweep import Claim, Experiment, Row, Scale
 
-# AlexNet's order of layers with a third of its feature maps, for 32 x 32 images.
+# AlexNet's convolutions with a third of its feature maps, for 32 x 32 images, and one hidden layer instead of its two.
 NET = ("conv({0}, 5, padding=2)|relu|lrn(alpha=0.41)|max(3, 2, ceil=True)"
        "|conv({1}, 5, padding=2{2})|relu|lrn(alpha=0.41)|max(3, 2, ceil=True)"
        "|conv({3}, 3, padding=1)|relu|conv({3}, 3, padding=1{2})|relu|conv({1}, 3, padding=1{2})|relu"

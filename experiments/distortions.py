@@ -1,7 +1,8 @@
 """Which variations of the training digits help: translation, which pooling already tolerates, against those not built in.
 
 The lecture: "most useful are those that are not built in: rotation, scaling, noise". Each kind has the strength that was best
-for it in a pilot, on training digits that the cpu size does not use, so that no kind loses by a bad choice:
+for it in a pilot, on training digits that the cpu size does not use, so that no kind loses by a bad choice. The three kinds
+together keep these strengths, which were not tuned for the combination:
 
     python run.py --mode=sweep --experiment=experiments/distortions.py --size=pilot --workdir=runs/distortions-pilot
 

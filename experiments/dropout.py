@@ -2,8 +2,9 @@
 
 The paper trains for thousands of epochs on 60,000 digits; the cpu size uses 5,000 digits. Its networks with dropout also limit
 the norm of the weights of each unit, and its error without dropout is the best that was published until then. How much slower
-dropout converges is measured twice, on the same runs: by the training loss, which dropped units themselves raise, and by the
-test error, for which no unit is dropped. experiments/thinned.py compares the network with the mean over thinned networks.
+dropout reaches an early level is measured twice, on the same runs: by the training loss, which dropped units themselves raise,
+and by the test error, for which no unit is dropped. experiments/thinned.py compares the network with the mean over thinned
+networks.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale

@@ -6,7 +6,7 @@
 This is a demonstration, not a table of runs; `python run.py --mode=report` lists the recorded results. The filters are
 the lecture's; the photograph is from scikit-learn. The learned filter is trained on CROPS crops of the photograph and
 their edge maps. The edge maps have added Gaussian noise as strong as the edges themselves (NOISE, in standard
-deviations of the map). Training is gradient descent on the mean squared error, from N(0, 0.1^2). The numbers, the
+deviations of the map). Training is gradient descent with momentum on the mean squared error, from N(0, 0.1^2). The numbers, the
 photograph and the noise are our own; there are no published results to compare with.
 """
 

@@ -21,7 +21,8 @@ def sooner(better: str, worse: str, ratio: float) -> Claim:
 
 
 RUNS = {
-    label: Row(label, f"configs/inception_bn.py:{variant}", error, "figure 3", tests=CROPS if variant == "x30" else {},
+    label: Row(label, f"configs/inception_bn.py:{variant}", error, "figure 4" if variant == "x30" else "figure 3",
+               tests=CROPS if variant == "x30" else {},
                cost=f"{30 if variant in ('inception', 'baseline') else 6} days, 1 x H100",
                top5=7.82 if variant == "x30" else None)
     for label, (variant, error) in ROWS.items()

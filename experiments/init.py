@@ -34,10 +34,10 @@ def cifar(scale: float, norm: bool) -> Row:
 
 
 CLAIMS = [
-    Claim(f"at {scale:g} of He's weights batch normalization saves the network", "section 1",
+    Claim(f"at {scale:g} times He's weights batch normalization saves the network", "section 1",
           better=label(scale, True), worse=label(scale, False)) for scale in (0.1, 3)
 ] + [
-    Claim(f"with batch normalization {scale:g} of He's weights are as good", "section 1", within=2.0,
+    Claim(f"with batch normalization {scale:g} times He's weights are as good", "section 1", within=2.0,
           better=label(1, True), worse=label(scale, True),
           note="the margin is ours" + "; the factor also scales the last layer, which no normalization follows" * (scale > 1))
     for scale in (0.1, 3)

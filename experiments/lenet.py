@@ -1,14 +1,15 @@
 """LeNet-5 on MNIST: LeCun et al. 1998, section III.B and figure 9.
 
-All rows have 20 passes. Those before the last differ from the first in what their labels say, and in nothing else. The paper
-trains by the stochastic diagonal Levenberg-Marquardt method. Seed 0 chose the first row's recipe by its test error, so it is
-not counted.
+All rows have 20 passes. The rows before the last change the first in what their labels say; those with the paper's schedule or
+its optimizer also have rates of their own. The paper trains by the stochastic diagonal Levenberg-Marquardt method. Seed 0
+chose the first row's recipe by its test error, so it is not counted.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
 from experiments._overrides import CURVATURE
 
 PLAIN, DISTORTED = "LeNet-5, plain SGD", "LeNet-5, plain SGD, distorted"
+SCHEDULE = "LeNet-5, plain SGD, the paper's schedule"
 METHOD = "LeNet-5, the paper's optimizer"
 
 EXPERIMENT = Experiment(
@@ -16,7 +17,7 @@ EXPERIMENT = Experiment(
     full=Scale(
         rows=[
             Row(PLAIN, "configs/lenet.py:mnist", 0.95, "1998, fig. 9", cost="6 min, 2 cores"),
-            Row("LeNet-5, plain SGD, the paper's schedule", "configs/lenet.py:passes", 0.95, "1998, fig. 9",
+            Row(SCHEDULE, "configs/lenet.py:passes", 0.95, "1998, fig. 9",
                 cost="6 min, 2 cores"),
             Row(METHOD, "configs/lenet.py:levenberg", 0.95, "1998, fig. 9", cost="8 min, 2 cores",
                 recipe=CURVATURE),
@@ -25,8 +26,8 @@ EXPERIMENT = Experiment(
         ],
         claims=[
             Claim("distorted training digits help", "section III.B", better=DISTORTED, worse=PLAIN, size=0.15),
-            Claim("the paper's optimizer is no better than plain SGD", "ours", better=METHOD, worse=PLAIN, within=0.1,
-                  one_sided=True, note="the margin is ours"),
+            Claim("the paper's optimizer is no better than plain SGD, both with its schedule", "ours", better=METHOD,
+                  worse=SCHEDULE, within=0.1, one_sided=True, note="the margin is ours"),
         ],
         seeds=6, first_seed=1,
     ),

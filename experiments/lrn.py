@@ -3,7 +3,7 @@
 from convnets.sweep import Claim, Experiment, Row, Scale
 
 EXPERIMENT = Experiment(
-    "Local response normalization", "test_error", source="Krizhevsky et al. 2012, section 3.3",
+    "Local response normalization", "test_error",
     full=Scale(
         rows=[
             Row("three stages, without (19pct)", "configs/cuda_convnet.py:19pct", 19.0, "layers-19pct.cfg",
@@ -19,10 +19,10 @@ EXPERIMENT = Experiment(
                 overrides=("--config.model.lrn=across", "--config.model.batch_norm=True"), cost="5 min, 1 x H100"),
         ],
         claims=[
-            Claim("within maps it helps a net of three stages", "layers-19pct.cfg, -18pct.cfg", size=1.0, note="the decay of fc10 differs, too",
-                  better="three stages, within maps (18pct)", worse="three stages, without (19pct)"),
-            Claim("across maps it takes two points off", "section 3.3", size=2.0, elsewhere="160 and 520 epochs", better="13pct, across maps",
-                  worse="13pct, without",
+            Claim("within maps it helps a net of three stages", "cuda-convnet's layers-19pct.cfg, -18pct.cfg", size=1.0,
+                  note="the decay of fc10 differs, too", better="three stages, within maps (18pct)", worse="three stages, without (19pct)"),
+            Claim("across maps it takes two points off", "Krizhevsky et al. 2012, section 3.3", size=2.0,
+                  elsewhere="160 and 520 epochs, ten views", better="13pct, across maps", worse="13pct, without",
                   note="the last files of the two nets also differ in the width of local3 and the decay of fc10; these two do not"),
             Claim("it does nothing in a net with batch normalization", "Ioffe & Szegedy 2015, section 4.2.1", within=0.5,
                   better="13pct with batch norm, across maps", worse="13pct with batch norm, without"),

@@ -1,4 +1,4 @@
-"""Unsupervised recognition of the digits 0 to 4 at any position.
+"""Unsupervised recognition of the digits 0 to 4, shifted by up to 2 cells.
 
 The paper has figures but no error rate. The reported percentage is the share of runs (seeds) that have any wrong test image.
 The definition of an answer is our own (convnets/models/neocognitron.py).

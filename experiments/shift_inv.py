@@ -1,4 +1,8 @@
-"""Shift tolerance from pooling alone: trained on unshifted digits, tested on digits shifted to the right."""
+"""Shift tolerance: networks with and without pooling, trained on unshifted digits, tested on digits shifted to the right.
+
+Pooling is compared with convolutions of stride 2, which have the same feature maps. The fully connected network has no
+convolutions either, so what it loses says nothing of pooling.
+"""
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 
@@ -22,15 +26,15 @@ def digits(label: str, line: str) -> Row:
                tests=tests("decode|shift(0, {})|value_range(0.0, 1.0)", 1, 2, 4))  # fmt: skip
 
 
-def source(less: str) -> str:
-    """Returns who claims that `less` is more tolerant of shifts: LeCun et al. of convolution and of averages."""
-    if less == "maximum of 4":
+def source(less: str, more: str) -> str:
+    """Returns who claims that `less` is more tolerant of shifts than `more`: LeCun et al. of convolution and of averages."""
+    if less == "maximum of 4" or (more == "full" and less != "stride"):
         return "ours"
     return "section II.A" if less in ("stride", "average of 2") else "lecture: local translation (due to pooling)"
 
 
 def loses_less(less: str, more: str, shift: str = "4px") -> Claim:
-    return Claim(f"{less} loses less than {more} under {shift}", source(less), better=[(less, shift), more],
+    return Claim(f"{less} loses less than {more} under {shift}", source(less, more), better=[(less, shift), more],
                  worse=[less, (more, shift)], note="the increase of the error, not the error")  # fmt: skip
 
 
@@ -49,7 +53,7 @@ EXPERIMENT = Experiment(
         rows=DIGITS,
         claims=[
             loses_less("stride", "full"), loses_less("maximum of 2", "stride"), loses_less("maximum of 4", "maximum of 2"),
-            loses_less("maximum of 2", "full", "2px"), loses_less("average of 2", "stride"), loses_less("L2 of 2", "stride"),
+            loses_less("maximum of 2", "stride", "2px"), loses_less("average of 2", "stride"), loses_less("L2 of 2", "stride"),
         ],
         seeds=8,
     ),

@@ -1,4 +1,4 @@
-"""Shortcut options A, B and C. CIFAR-10 barely distinguishes them; for ImageNet see experiments/resnet.py."""
+"""Shortcut options A, B and C on CIFAR-10; for ImageNet see experiments/resnet.py."""
 
 from convnets.sweep import Claim, Experiment, Row, Scale
 

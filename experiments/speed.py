@@ -30,6 +30,6 @@ def size(images: int, batch: int, dtype: str, cost: str) -> Scale:
 
 
 EXPERIMENT = Experiment(
-    "ResNet-152 against VGG-16", "milliseconds_per_image", source="He et al. 2015",
+    "ResNet-152 against VGG-16", "milliseconds_per_image",
     cpu=size(96, 8, "float32", "2 min"), full=size(6400, 32, "bfloat16", "2 min, 1 x H100"),
 )  # fmt: skip
