@@ -10,7 +10,7 @@
     python run.py --mode=evaluate --workdir=runs/a --config.evaluate.protocol=ten_crop    by another protocol
     python run.py --mode=evaluate --workdirs=runs/a,runs/b                 test runs and their ensemble
     python run.py --mode=evaluate --config=FILE.py:VARIANT --weights=FILE  test published weights
-    python run.py --mode=predict --weights=lenet5 --images=a.png,b.png     classes of images, by a network that comes along
+    python run.py --mode=predict --weights=lenet5 --images=a.png,b.png     classes of images, by an included network
     python run.py --mode=predict --workdir=runs/lenet5 --images=FOLDER --output=guesses.csv    by a run, into a file
     python run.py --mode=export --workdir=runs/lenet5 --weights=FILE       write its weights as .safetensors
     python run.py --mode=describe --config=configs/lenet.py:mnist          the layers of a network
@@ -65,9 +65,9 @@ flags.DEFINE(
 flags.DEFINE_bool("allow_config_change", False, "For train: resume a run although its config differs.")
 flags.DEFINE_bool("restart", False, "Train a finished run again whose checkpoints are gone, and replace its result.")
 flags.DEFINE(parsing.PathParser(), "weights", "", "For evaluate, predict and visualize, in place of a run: a file of weights (.safetensors, .pth), or a "
-                    "trained network that comes along, a folder of experiments/weights. For export: the .safetensors file to write.")  # fmt: skip
+                    "included network, a folder of experiments/weights. For export: the .safetensors file to write.")  # fmt: skip
 flags.DEFINE_string("name", "", "For evaluate: the result is written to evaluation-NAME.json, beside the results of other tests. "
-                    "For export: the run comes along from now on, as experiments/weights/NAME.")  # fmt: skip
+                    "For export: adds the run to the included networks, as experiments/weights/NAME.")  # fmt: skip
 flags.DEFINE(
     parsing.PathListParser(),
     "images",

@@ -7,7 +7,7 @@ variables = model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
 scores = jax.jit(model.apply)(variables, images)                   # [n, 1000], without softmax
 print(convnets.summary(model))                                     # layers under the paper's names
 
-run = convnets.open_run("runs/lenet5")                             # or "lenet5", which comes along
+run = convnets.open_run("runs/lenet5")                             # or the included "lenet5"
 run.predict(["three.png", "eight.png"])                            # [2, 10] probabilities
 run.evaluate()["top1_error"]                                       # percent
 """
@@ -91,7 +91,7 @@ def load_weights(model: nn.Module, file: str | Path) -> dict[str, Any]:
     Args:
         model: the network; the file must fit its name, its options and its number of classes.
         file: .safetensors or PyTorch's .pth with published names, a file of `--mode=export`, or the name of a trained
-            network that comes along. `docs/guide.md` lists which published file fits which network.
+            included network. `docs/guide.md` lists which published file fits which network.
 
     Returns:
         {'params': ..., 'batch_stats': ...} of NumPy arrays, for `model.apply`.
@@ -112,7 +112,7 @@ def load_weights(model: nn.Module, file: str | Path) -> dict[str, Any]:
 
 
 def open_run(folder: str | Path, *overrides: str) -> TrainedRun:
-    """Opens a run by its folder, or a trained network that comes along by its name. Nothing is written.
+    """Opens a run by its folder, or an included network by its name. Nothing is written.
 
     Args:
         folder: the `--workdir` of a training, or a name of `experiments/weights/`, such as 'lenet5'.
@@ -129,5 +129,5 @@ def open_run(folder: str | Path, *overrides: str) -> TrainedRun:
     path = shipped.find(str(folder)) or Path(folder)
     if not (path / "config.json").exists():
         known = ", ".join(shipped.names())
-        raise UsageError(f"{folder} holds no run: there is no config.json; networks that come along: {known}")
+        raise UsageError(f"{folder} holds no run: there is no config.json; included networks: {known}")
     return TrainedRun(evaluate.member(path, [f"--config.{o}" for o in overrides]), path)

@@ -80,7 +80,7 @@ def test_every_network_keeps_the_name_that_its_weights_have(tmp_path):
     [
         (lambda: convnets.create("resnet5", classes=10), "unknown model 'resnet5'"),
         (lambda: convnets.load_weights(models.create("lenet5", 10, "float32"), "lenet5"), "network of convnets.create"),
-        (lambda: convnets.open_run("lenet7"), "lenet7 holds no run.*come along: .*lenet5"),
+        (lambda: convnets.open_run("lenet7"), "lenet7 holds no run.*included networks: .*lenet5"),
         (lambda: convnets.open_run(GOLDEN, "data.nmae=mnist"), "unknown config key 'data.nmae'"),
         (lambda: convnets.open_run(GOLDEN).predict(np.zeros((1, 8, 8, 1))), r"uint8 .*, this one float64 \[8, 8, 1\]"),
         (lambda: convnets.open_run(GOLDEN).predict("none.png"), "none.png cannot be read as an image"),

@@ -1,4 +1,4 @@
-"""Published weights and the networks that come along, on whole test sets (`make test-published`); skipped without them."""
+"""Published weights and the included networks, on whole test sets (`make test-published`); skipped without them."""
 
 import pytest
 

@@ -25,7 +25,7 @@ def export(config: ConfigDict, workdir: Path, file: Path) -> None:
 
 
 def ship(config: ConfigDict, workdir: Path, name: str) -> None:
-    """Writes a finished run as a trained network that comes along, see `shipped`: weights, config, card, statistics.
+    """Writes a finished run as an included network, see `shipped`: weights, config, card, statistics.
 
     Raises:
         UsageError: the run is not finished, or its code was not committed.

@@ -33,7 +33,7 @@ def predict(
     """Prints the most probable classes of images; writes them, and a contact sheet of the images, if `output` is given.
 
     Args:
-        workdir: the run, or the folder of a trained network that comes along.
+        workdir: the run, or the folder of an included network.
         file: weights file in place of the run's checkpoint; or ''.
         images: files, folders and globs.
         output: FILE.csv or FILE.json; the contact sheet is FILE.png. Or ''.

@@ -15,7 +15,7 @@ from convnets.runtime.files import is_file
 from convnets.training import validation
 
 WITHOUT_CONFIG = ("report", "sweep", "compare")  # modes that do not take one checked config
-OPENS = ("evaluate", "predict", "visualize")  # modes that open a run, a weights file or a network that comes along
+OPENS = ("evaluate", "predict", "visualize")  # modes that open a run, a weights file or an included network
 # The modes that take a flag; every mode takes the others.
 TAKEN_BY = {
     **dict.fromkeys(("allow_config_change", "restart", "step_timeout", "profile"), ("train",)),
@@ -36,7 +36,7 @@ class Command(NamedTuple):
         config: None for the modes of WITHOUT_CONFIG.
         configs: the configs of several seeds that are trained as one program; [] for a single run.
         workdir: the folder of the run or of the sweep, to write into.
-        opened: the folder of the network that is opened: the workdir, or the folder of a trained network that comes along.
+        opened: the folder of the network that is opened: the workdir, or the folder of an included network.
         weights: the weights file to read or to write; '' for a run's checkpoint.
         members: the folders of --workdirs.
         overrides: the `--config.KEY=VALUE` arguments.
@@ -224,7 +224,7 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
     if mode == "evaluate" and "/" in given.name:
         found.append(f"--name={given.name}: it is part of a file name, so it has no /")
     if mode != "export" and given.weights and mode in OPENS and not is_file(given.weights) and not find_shipped(given):
-        found.append(f"--weights={given.weights} does not exist, and no network that comes along has this name:"
+        found.append(f"--weights={given.weights} does not exist, and no included network has this name:"
                      f" {', '.join(shipped.names())}")  # fmt: skip
     if mode in TAKEN_BY["figure"] and given.figure:
         figure = Path(given.figure).absolute()

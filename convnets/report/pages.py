@@ -144,10 +144,10 @@ def in_order(made: Sequence[Table]) -> list[Table]:
 
 
 def count_lines(made: Sequence[Table]) -> list[str]:
-    """Returns a Markdown table of verdict counts per experiment, with links to the sections of RESULTS.md."""
+    """Returns a Markdown table of the verdicts on the papers' claims, with links to the sections of RESULTS.md."""
     rows = []
     for t in in_order(made):
-        words = Counter(v.word for v in t.verdicts if v.n)
+        words = Counter(v.word for claim, v in zip(t.claims, t.verdicts, strict=True) if v.n and not claim.ours)
         if words:
             link = f"[{cell(t.experiment.title)}](RESULTS.md#{anchor(heading(t))})"
             rows.append([link, t.size, *(words[w] or "" for w in WORDS)])
@@ -169,7 +169,7 @@ def published(recorded: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def shipped_networks() -> list[str]:
-    """Returns a table of the trained networks that come along, from their cards."""
+    """Returns a table of the included networks from their cards."""
     rows = []
     for name in shipped.names():
         card = files.read_json(shipped.FOLDER / name / "manifest.json")
@@ -178,7 +178,7 @@ def shipped_networks() -> list[str]:
                      f"**{card['top1_error']:.2f}**", f"{card['parameters']:,}", f"{size / 1e6:.2f} MB", card["commit"][:7]])  # fmt: skip
     if not rows:
         return []
-    return ["## Trained networks that come along", "",
+    return ["## Included networks", "",
             "In `experiments/weights/`, for `--weights=NAME` of `evaluate`, `predict` and `visualize`, and for"
             " `convnets.open_run`. `make test-published` tests that each has its error.", "",
             *markdown.table(["name", "trained by", "test set", "error (%)", "parameters", "size", "commit"], rows), ""]  # fmt: skip

@@ -237,16 +237,19 @@ def _wanted(source: str, overrides: tuple[str, ...]) -> list[str]:
     return list(found)
 
 
-def runs(row: Row, results: Sequence[Mapping[str, Any]], first_seed: int = 0) -> list[Mapping[str, Any]]:
+def runs(
+    row: Row, results: Sequence[Mapping[str, Any]], first_seed: int = 0, planned: int = FIRST_PILOT_SEED
+) -> list[Mapping[str, Any]]:
     """Returns a row's recorded runs of one commit: the newest that has all its tests, else the newest.
 
     A commit may lack some tests, because a row of another experiment may train the same network for other tests. Runs of
-    seeds below `first_seed` and of pilots are no results: they chose the recipe. The seeds of an ensemble are its members'.
+    seeds below `first_seed` and of pilots are no results: they chose the recipe. Seeds beyond the `planned` ones, which
+    another experiment may need, are left out too. An ensemble counts by its first member's seed.
     """
     config, overrides = key(row)
     seeds = lambda run: [member["seed"] for member in run.get("members", [run])]  # noqa: E731
     found = [r for r in results if r["config"] == config and tuple(r["overrides"]) == overrides
-             and first_seed <= min(seeds(r)) and max(seeds(r)) < FIRST_PILOT_SEED]  # fmt: skip
+             and first_seed <= min(seeds(r)) < first_seed + planned and max(seeds(r)) < FIRST_PILOT_SEED]  # fmt: skip
     whole = [r for r in found if "diverged" in r or row.tests.keys() <= r.get("tests", {}).keys()]
     return [r for r in found if r["commit"] == (whole or found)[-1]["commit"]]
 

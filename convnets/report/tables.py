@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convnets.report import markdown
-from convnets.report.ledger import Table, TableRow
+from convnets.report.ledger import Table, TableRow, count_never
 from convnets.report.verdicts import BINARY, ENOUGH, Verdict, error_interval
 from convnets.sweep.experiment import Claim
 
@@ -80,7 +80,8 @@ def _row_line(table: Table, line: TableRow) -> str:
     metric, values = line.metric, list(line.values.values())
     bad = sum("diverged" in run for run in line.runs)
     note = f", {bad} of {len(line.runs)} diverged" if bad else ", deterministic" if line.row.deterministic else ""
-    note += f", {never} never" if (never := _never(line)) else ""
+    never = count_never(metric, [run for run in line.runs if "diverged" not in run], line.values)
+    note += f", {never} never" * bool(never)
     if "below" in metric and len(values) < len(line.runs):
         note = f", {len(line.runs) - len(values)} of {len(line.runs)} at chance"
     spread = f" ± {number(metric, statistics.stdev(values))}" if len(values) > 1 else ""
@@ -99,16 +100,6 @@ def _row_line(table: Table, line: TableRow) -> str:
         number(metric, line.mean - line.paper, "+") if same and line.paper is not None else "",
         f"{seconds:.0f} s, {device['count']} x {device['kind']}", facts["commit"][:7],
     ])  # fmt: skip
-
-
-def _never(line: TableRow) -> int:
-    """Returns the number of runs that never reached what a metric counts the steps to; their value is their last step."""
-    last = {run["seed"]: run.get("steps", 0) for run in line.runs if "diverged" not in run}
-    return (
-        sum(value >= last.get(seed, math.inf) for seed, value in line.values.items())
-        if "steps_to" in line.metric
-        else 0
-    )
 
 
 CLAIM_HEAD = markdown.head(
@@ -157,9 +148,13 @@ def what_resolves(claim: Claim, v: Verdict) -> str:
     if v.n < ENOUGH and v.p is None:
         return f"a verdict needs {ENOUGH} runs a row"
     if v.effect is None or v.low is None or v.high is None:
-        return "times of several commits are not compared" if v.commits > 1 else "a ratio of nothing has no logarithm"
+        return (
+            "times of several commits are not compared"
+            if v.commits > 1
+            else "a value has no logarithm, or is not finite"
+        )
     if v.n < ENOUGH:
-        return "a deterministic row has one run; more runs of the others would resolve it"
+        return "a deterministic row has one run; a larger test set would resolve it"
     ours, low, high, margin = (
         math.log(x) if claim.ratio else x for x in (v.effect, v.low, v.high, claim.within or 1.0)
     )

@@ -83,14 +83,15 @@ def judge(
 
     The independent unit is the trained run. Sides of a claim that are tests of the same runs are therefore first
     combined within each run, which gives an interval of paired differences; so are rows whose seed chooses their
-    training images. Other rows are independent samples, each with its own variance: a seed gives them the same image
-    order, but not the same weights. They are compared by Welch's interval with Welch-Satterthwaite degrees of freedom.
+    training images. Other rows are taken as independent samples, each with its own variance. The same seed gives them
+    the same order of images, and the same initial weights where their layers are alike; where that makes their values
+    alike, the interval is too wide. They are compared by Welch's interval with Welch-Satterthwaite degrees of freedom.
 
     Args:
         values: maps a row's label and a test's name ('' for none) to the claim's metric by seed.
         paired: labels of the rows whose seed chooses the training images; they are combined within each seed.
-        certain: labels of deterministic rows, whose one run stands for all. Their errors vary with the test images only:
-            by the binomial variance, which for two rows on the same images is an upper bound.
+        certain: labels of deterministic rows, whose one run stands for all. Their errors vary with the test images only.
+            A claim on such a row adds the binomial variance of each side, which on the same images is an upper bound.
         examples: maps a row's label and a test's name to the number of test images, of which an error counts whole ones;
             0 = unknown.
         step: distance of neighbouring values of the metric; 0 = that of the metric's name.
@@ -110,11 +111,10 @@ def judge(
         seeds = sorted(set.intersection(*chance)) if all(found for _, found, _ in measured) else []
         table = [[(sign, statistics.mean(found.values()) if fixed else found[seed]) for sign, found, fixed in measured]
                  for seed in seeds]  # fmt: skip
-        if metric.partition("(")[0] in OF_TEST_IMAGES and not claim.ratio:
-            errors = [
-                (found[min(found)], n) for (_, found, fixed), n in zip(measured, counted, strict=True) if fixed and n
-            ]
-            of_images += sum(error * (100 - error) / n for error, n in errors)
+        if metric.partition("(")[0] in OF_TEST_IMAGES and certain:
+            errors = [statistics.mean(found.values()) for _, found, _ in measured]
+            of_images += sum(error * (100 - error) / n / (error**2 if claim.ratio else 1)
+                             for error, n in zip(errors, counted, strict=True) if n and error)  # fmt: skip
         least = min((value for row in table for _, value in row), default=1.0)
         if claim.ratio and least <= 0:
             return Verdict("not resolved", n=len(seeds))
@@ -126,9 +126,13 @@ def judge(
         return Verdict("not run")
     effect = sum(map(statistics.mean, samples))
     enough = min((len(s) for label, s in zip(of_row, samples, strict=True) if label not in certain), default=ENOUGH)
+    if not math.isfinite(effect):
+        return Verdict("not resolved", n=n)
     if enough < 2:
         return Verdict("not resolved", back(effect), n=n)
     error, freedom = _standard_error(samples, rounding, of_images)
+    if error == 0 and n < ENOUGH:
+        return Verdict("not resolved", back(effect), n=n)
     half = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * error
     low, high = effect - half, effect + half
     shown = Verdict(

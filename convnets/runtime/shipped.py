@@ -1,4 +1,4 @@
-"""The trained networks that come along: a folder each in experiments/weights/.
+"""The included trained networks: a folder each in experiments/weights/.
 
 It has the files of a run's folder (config.json, manifest.json, statistics.npz), but WEIGHTS in place of the checkpoints.
 The manifest is its card: command, commit, seed, error. `--mode=export --name=NAME` writes it.

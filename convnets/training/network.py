@@ -40,7 +40,7 @@ class Network(NamedTuple):
 
 
 def open_network(config: ConfigDict, workdir: Path, file: str = "") -> Network:
-    """Opens a weights file, or if `file` is empty the newest checkpoint in `workdir`; a network that comes along has none.
+    """Opens a weights file, or if `file` is empty the newest checkpoint in `workdir`; an included network has none.
 
     Raises:
         CheckpointError: the run has no readable checkpoint, the processes see different ones, or the file does not fit.

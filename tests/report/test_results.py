@@ -146,6 +146,14 @@ def test_seeds_that_chose_the_recipe_are_not_counted(place):
     assert [run["seed"] for run in found] == [1, 2]
 
 
+def test_seeds_beyond_the_planned_ones_are_not_counted(place):
+    results.add_lines([finished(place / str(seed), seed=seed) for seed in range(6)])
+    assert [run["seed"] for run in results.runs(ROW, results.read_results(), first_seed=1, planned=3)] == [1, 2, 3]
+    newer = [finished(place / f"new{seed}", seed=seed, commit="b" * 40) for seed in (7, 8)]
+    results.add_lines(newer)  # of a newer commit, which another experiment needed
+    assert [run["seed"] for run in results.runs(ROW, results.read_results(), first_seed=1, planned=3)] == [1, 2, 3]
+
+
 def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(place):
     other = ROW._replace(tests={"turned": ROW.tests["shifted"]})
     results.add_lines(
@@ -226,6 +234,8 @@ def test_an_ensemble_is_recorded_with_its_members_and_matches_its_row(place):
     assert results.values(several, "", "test_error", found) == {1: 1.0}  # the second ensemble: seeds 2 and 3
     again, none = (results.runs(several, results.read_results(), first_seed=seed) for seed in (2, 3))
     assert again == found and not none  # its members' seeds count, not its own
+    assert results.runs(several, results.read_results(), first_seed=2, planned=1) == found
+    assert not results.runs(several, results.read_results(), first_seed=0, planned=2)
     assert results.values(several, "shifted", "test_error", found) == {1: 8.0}
     assert not results.runs(several._replace(members=((ROW, 3),)), results.read_results())
     other = ROW._replace(tests={"shifted": Evaluation(("--config.data.test_ops=decode",))})

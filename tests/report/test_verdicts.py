@@ -1,5 +1,6 @@
 """Verdicts compared with the Welch and Student intervals of scipy.stats."""
 
+import functools
 import math
 
 import numpy as np
@@ -226,6 +227,45 @@ def test_a_deterministic_row_needs_one_run():
     assert tested.low == pytest.approx(3 - 1.96 * ((2 * 98 + 5 * 95) / 10_000) ** 0.5, abs=1e-3)
 
 
+def test_a_claim_on_a_deterministic_row_counts_the_test_images_of_both_sides():
+    table, images = {"good": dict(enumerate(GOOD)), "bad": {0: 5.0}}, lambda *_: 10_000
+    judged = functools.partial(judge, values=lambda label, _: table[label], metric="test_error", examples=images)
+    found, ratio = (judged(CLAIM._replace(ratio=ratio), certain={"bad"}) for ratio in (False, True))
+    mean, spread = np.mean(GOOD), stats.sem(GOOD)
+    error = (spread**2 + (mean * (100 - mean) + 5 * 95) / 10_000 + 0.01**2 / 12) ** 0.5
+    freedom = error**4 / (spread**4 / 3)
+    assert found.low == pytest.approx(5 - mean - stats.t.ppf(0.975, freedom) * error)
+    lone = judged(CLAIM._replace(ratio=True), certain={"good", "bad"}, values=lambda label, _: {0: table[label][0]})
+    assert math.log(lone.high / lone.effect) == pytest.approx(1.96 * ((99 / 1 + 95 / 5) / 10_000) ** 0.5, rel=1e-3)
+    assert ratio.word == lone.word == "reproduced"
+    near = judged(
+        CLAIM._replace(ratio=True), certain={"good", "bad"}, values=lambda label, _: {0: 2.0 + 0.05 * (label == "bad")}
+    )
+    assert near.word == "not resolved"
+    loss = judged(CLAIM, certain={"good", "bad"}, values=lambda label, _: {0: table[label][0]}, metric="test_loss")
+    assert loss.word == "not resolved"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_gives_no_verdict(value):
+    verdict = judge(CLAIM, values({"good": GOOD, "bad": [*BAD, value]}))
+    assert verdict.word == "not resolved" and verdict.effect is None
+
+
+@pytest.mark.parametrize("never, word", [("good", "not resolved"), ("bad", "reproduced")])
+def test_a_row_whose_runs_never_get_there_is_not_called_the_faster_one(never, word):
+    steps = {"good": (100, 110, 90), "bad": (600, 660, 540)}
+    rows = {name: (Row(name, "configs/lenet.py:mnist"), [
+        {"seed": seed, "steps": step if name == never else 1000, "commit": "a", "metrics": {"steps_to_train_error(5)": step}}
+        for seed, step in enumerate(found)
+    ]) for name, found in steps.items()}  # fmt: skip
+    judged = functools.partial(_judge_rows, metric="steps_to_train_error(5)", rows=rows, seeds=3)
+    assert judged(CLAIM._replace(ratio=True)).word == word
+    swapped = CLAIM._replace(ratio=True, better="bad", worse="good")
+    assert judged(swapped).word == {"good": "not resolved", "bad": "not reproduced"}[never]
+    assert judged(CLAIM._replace(ratio=True, within=10.0)).word == "not resolved"
+
+
 def test_dropout_can_be_left_out_if_the_network_without_it_is_no_worse():
     (claim,) = [c for c in load_experiments()["bn_vs_reg"].cpu.claims if c.one_sided]
     word = lambda bn, both: judge(claim, values({"BN": np.add(GOOD, bn), "BN and dropout": np.add(GOOD, both)})).word  # noqa: E731
@@ -278,7 +318,9 @@ def test_a_claim_of_which_a_row_was_not_run_was_not_run():
 
 def test_a_ratio_of_nothing_is_not_resolved():
     verdict = judge(CLAIM._replace(ratio=True), values({"good": [1.0] * 3, "bad": [2.0, 0.0, 2.0]}))
-    assert verdict.word == "not resolved" and what_resolves(CLAIM, verdict) == "a ratio of nothing has no logarithm"
+    assert (
+        verdict.word == "not resolved" and what_resolves(CLAIM, verdict) == "a value has no logarithm, or is not finite"
+    )
 
 
 def test_a_deterministic_row_stands_for_each_seed_of_a_pair():
