@@ -33,7 +33,7 @@ test: lint
 test-configs: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q $(PARALLEL) -m configs tests/test_configs.py tests/training/test_boosting.py
 
-# Gradients of every network at full size: minutes, and some 4 GB of memory.
+# Gradients of every network with all its layers, some for small images: minutes, and some 4 GB of memory.
 test-gradients: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -m gradients
 
@@ -41,7 +41,7 @@ test-gradients: $(VENV)/installed-test
 test-accelerators: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q $(PARALLEL) -m accelerators tests/test_accelerators.py
 
-# Runs that are killed, starved and mistyped: docs/reliability.md. Most of the time they start, on a core each.
+# Runs that are killed, lack files or space, or have wrong flags: docs/reliability.md. Most of the time they start, on a core each.
 test-faults: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q $(PARALLEL) $(BY_FILE) -m faults
 
@@ -148,7 +148,7 @@ lint: $(VENV)/installed-test
 	$(BIN)/mypy
 
 $(VENV)/installed: setup.cfg pyproject.toml
-	@if test -x $(BIN)/python; then echo "$(VENV) has $$($(BIN)/python -V); after 'make clean' the newest is taken"; else \
+	@if test -x $(BIN)/python; then echo "$(VENV) has $$($(BIN)/python -V); after 'rm -r $(VENV)' the newest is taken"; else \
 		python="$(PYTHON)"; test -n "$$python" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed: set PYTHON=..."; exit 2; }; \
 		echo "taking $$($$python -V) ($$python): $(if $(filter file,$(origin PYTHON)),the newest of 3.13 3.12 3.11 found; PYTHON=... overrides,set by PYTHON)"; \
 		$$python -m venv $(VENV); fi
@@ -162,4 +162,4 @@ $(VENV)/installed-test: $(VENV)/installed
 	@touch $@
 
 clean:
-	rm -rf .venv* runs build docs/api
+	rm -rf .venv* build docs/api

@@ -60,7 +60,7 @@ flags.DEFINE(
     parsing.PathParser(),
     "workdir",
     None,
-    "Folder of the run, or of what a mode writes; where it is not given runs/FILE-VARIANT for training, runs/EXPERIMENT-SIZE for a sweep, runs/compared for compare.",
+    "Folder of the run, or of what a mode writes; where it is not given runs/FILE-VARIANT for training, runs/EXPERIMENT-SIZE for a sweep, runs/compared for compare, runs/weights-NAME for an included network.",
 )
 flags.DEFINE_bool("allow_config_change", False, "For train: resume a run although its config differs.")
 flags.DEFINE_bool("restart", False, "Train a finished run again whose checkpoints are gone, and replace its result.")

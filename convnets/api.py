@@ -2,7 +2,7 @@
 
 import convnets, jax, jax.numpy as jnp
 
-model = convnets.create("resnet50", classes=1000)                  # a Flax module as any other
+model = convnets.create("resnet50", classes=1000)                  # a Flax module like any other
 variables = model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
 scores = jax.jit(model.apply)(variables, images)                   # [n, 1000], without softmax
 print(convnets.summary(model))                                     # layers under the paper's names
@@ -130,4 +130,4 @@ def open_run(folder: str | Path, *overrides: str) -> TrainedRun:
     if not (path / "config.json").exists():
         known = ", ".join(shipped.names())
         raise UsageError(f"{folder} holds no run: there is no config.json; included networks: {known}")
-    return TrainedRun(evaluate.member(path, [f"--config.{o}" for o in overrides]), path)
+    return TrainedRun(evaluate.load_run_config(path, [f"--config.{o}" for o in overrides]), path)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from convnets.errors import UsageError
 
-# Names until 2026-11, in recorded configs and in the memory of users.
+# Names until 2026-11: recorded configs have them, and `parse` tells users the new names.
 RENAMED = {
     "square": "resize_center_crop", "whole": "crop_to_multiple", "five": "five_crop", "six": "six_crop",
     "squares": "three_squares", "mirror": "with_flip", "photometric": "color_jitter", "illuminate": "brightness_gradient",

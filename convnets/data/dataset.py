@@ -197,7 +197,10 @@ def _split(name: str, data_dir: str, loader: str, split: str, ops: str, test: bo
 
 
 def fetch(batch: dict[str, jax.Array], resident_arrays: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """Returns the images and labels of a batch, gathered from device memory if they are resident."""
+    """Returns the images, [n, h, w, c] or [n, views, h, w, c], and labels, int32 [n], of a batch.
+
+    Resident images are gathered from device memory.
+    """
     if resident_arrays:
         return resident_arrays["images"][batch["index"]], resident_arrays["labels"][batch["index"]]
     return batch["image"], batch["label"]

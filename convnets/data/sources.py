@@ -30,7 +30,11 @@ CLASSES = {"cifar10": ["airplane", "automobile", "bird", "cat", "deer", "dog", "
 
 
 class Info(NamedTuple):
-    """Facts about one split; `image_shape` is (height, width, channels) after host operations, None if it varies."""
+    """Facts about one split.
+
+    `image_shape` is (height, width, channels): of a `Source` as the data set declares it, of a `Split` after the host
+    operations; None for a side that varies.
+    """
 
     name: str
     version: str

@@ -31,6 +31,9 @@ class PCA(nn.Module):
 
     As in the paper, the mean is subtracted from the training vectors to find the components. Whether it is subtracted from the
     inputs, too, the paper does not say; here it is not.
+
+    Raises:
+        ValueError: there are more components than inputs.
     """
 
     components: int
@@ -62,6 +65,9 @@ class Nearest(nn.Module):
 
     A tie goes to the class with the nearer neighbours. `kernel` [d, examples] are the training images and `labels`
     [examples] their classes, as floats like all parameters; -1 marks an unused place.
+
+    Raises:
+        ValueError: k is above the number of examples.
     """
 
     examples: int

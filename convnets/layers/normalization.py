@@ -31,6 +31,9 @@ class BatchNorm(nn.Module):
             The running statistics follow the mean of the groups' means and variances, as over several devices.
         momentum: weight of the OLD running value, as in Flax and Caffe; PyTorch's is the weight of the new value.
         epsilon: added to the variance inside the square root.
+
+    Raises:
+        UsageError: ghost_batch is negative, or does not divide the batch.
     """
 
     momentum: float = 0.9
@@ -114,6 +117,9 @@ class LocalContrast(nn.Module):
         border: 'renormalize' ignores pixels outside the image and rescales the weights inside to sum to 1 (Torch7), so
             that a constant image becomes 0 up to its border. 'zero' pads with pixels of value 0.
         epsilon: smallest divisor, for an image without contrast (Torch7's threshold).
+
+    Raises:
+        ValueError: the border is unknown, or the size is even.
     """
 
     size: int = 9

@@ -86,6 +86,9 @@ def pool(
         count_include_pad: the average counts the padding (never the overhang) as pixels of value 0.
 
     Two tied maxima share the gradient equally. The gradient of 'l2' at 0 is 0.
+
+    Raises:
+        ValueError: the padding is not smaller than the window, or the kind is unknown.
     """
     size, stride, padding = pair(size), pair(stride), pads(padding)
     if any(max(edge) >= side for edge, side in zip(padding, size, strict=True)):

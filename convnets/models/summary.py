@@ -21,7 +21,7 @@ class LayerSummary(NamedTuple):
     Attributes:
         name: name in the paper, with the module path if the layer lies in a block.
         output: output shape [height, width, maps] or [units].
-        multiply_adds: for one image, without biases; counts convolutions, S-cells and fully connected layers.
+        multiply_adds: for one image, without biases; counts every layer with a kernel, and RBF units.
         receptive_field: side of the square of input pixels that one output unit sees.
         jump: distance between the receptive fields of neighbouring units, in input pixels.
         start: first row and column of the first unit's receptive field; negative if it starts in the padding.

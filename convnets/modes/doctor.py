@@ -82,7 +82,7 @@ def explain_import(e: Exception, arguments: Sequence[str]) -> int:
 def look_at_python(report: Report) -> None:
     report.facts.append(("python", f"{platform.python_version()}, {sys.executable}, {platform.platform(terse=True)}"))
     if not (3, 11) <= sys.version_info < (3, 14):
-        report.advice.append("Python 3.11 to 3.13 are tested: 'make clean', then PYTHON=python3.13 make run")
+        report.advice.append("Python 3.11 to 3.13 are tested: 'rm -r .venv', then PYTHON=python3.13 make run")
 
 
 def look_at_packages(report: Report) -> None:
@@ -117,7 +117,7 @@ def look_at_packages(report: Report) -> None:
     if versions.get("jax") and _numbers(versions["jax"]) < _numbers(NEWEST_JAX):
         report.advice.append(
             f"jax {versions['jax']} trains slower and takes more memory than {NEWEST_JAX}, which needs a newer Python:"
-            " 'make clean', then PYTHON=python3.13 make run" if sys.version_info < (3, 12) else
+            " 'rm -r .venv', then PYTHON=python3.13 make run" if sys.version_info < (3, 12) else
             f"jax {versions['jax']} trains slower and takes more memory than {NEWEST_JAX}: pip install -U jax"
         )  # fmt: skip
 

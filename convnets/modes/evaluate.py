@@ -49,7 +49,7 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     lacking = [str(w) for w in workdirs if not (w / f"evaluation-{name}.json").exists()]
     if name and 0 < len(lacking) < len(workdirs):
         raise UsageError(f"--name={name}: {', '.join(lacking)} has no evaluation-{name}.json, other runs have one")
-    configs = [member(workdir, overrides, "" if lacking else name) for workdir in workdirs]
+    configs = [load_run_config(workdir, overrides, "" if lacking else name) for workdir in workdirs]
     for config, workdir in zip(configs, workdirs, strict=True):
         if config.loss in NO_PROBABILITIES:
             raise UsageError(
@@ -72,8 +72,8 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     print_results(*results, {**together, "workdir": f"average of {len(results)}"})
 
 
-def member(workdir: Path, overrides: list[str], test: str = "") -> ConfigDict:
-    """Returns the config of one member run with the overrides; raises UsageError if it has problems.
+def load_run_config(workdir: Path, overrides: list[str], test: str = "") -> ConfigDict:
+    """Returns the config of one run with the overrides; raises UsageError if it has problems.
 
     Args:
         test: the name of one of its tests, whose own overrides come first; '' for none.

@@ -94,7 +94,7 @@ def compare(members: Sequence[Path], overrides: list[str], out: Path) -> None:
     A run in a read-only folder is drawn into OUT/NUMBER-NAME.
     """
     names = short_names(members)
-    configs = [evaluate.member(workdir, overrides) for workdir in members]
+    configs = [evaluate.load_run_config(workdir, overrides) for workdir in members]
     drawn = [None if os.access(m, os.W_OK) else out / f"{n}-{m.name}" for n, m in enumerate(members)]
     found = [visualize(c, m, "", [], False, to) for c, m, to in zip(configs, members, drawn, strict=True)]
     together = {name: each["statistics"] for name, each in zip(names, found, strict=True)}

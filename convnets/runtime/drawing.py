@@ -1,4 +1,4 @@
-"""Keeps a picture that cannot be drawn from costing the numbers of a run."""
+"""Turns a failure to draw a figure into a line of warning, so that the numbers of a run are not lost."""
 
 import contextlib
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from convnets.runtime import distributed
 
 SHOW_AFTER = 1.0  # seconds: shorter work shows no bar
-LINE_EVERY, AT_MOST = 10.0, 60.0  # seconds between the lines of a log: at first, and after hours
+LINE_EVERY, AT_MOST = 10.0, 60.0  # seconds between the lines of a log: at first, and from 20 minutes on
 SHARE = 0.05  # lines also become as rare as this part of the time that has passed
 
 

@@ -1,4 +1,4 @@
-"""Standard streams that cannot fail: a closed or full standard output costs no run."""
+"""Standard streams that cannot fail: a closed or full standard output does not end a run."""
 
 import contextlib
 import io

@@ -30,7 +30,6 @@ from convnets.runtime.progress import clock
 from convnets.sweep import trials
 from convnets.sweep.trials import FINAL, ROOT, Trial
 
-LAUNCHERS = ("local", "slurm", "print")
 POLL = 0.2  # seconds
 MEMORY = 0.9  # fraction of an accelerator's memory, divided among the parallel trials
 CONSOLE = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)  # names are no markup
@@ -45,7 +44,7 @@ def run_trials(
     Args:
         planned: the trials by id.
         workdir: folder of the sweep, with one subfolder per trial.
-        launcher: one of LAUNCHERS.
+        launcher: local, slurm or print.
         jobs: number of trials in parallel.
         options: 'KEY=VALUE' options for sbatch.
         origin: what was asked for, for sweep.json.

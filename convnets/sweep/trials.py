@@ -28,10 +28,9 @@ from convnets.config import list_overrides, load_config, run_file
 from convnets.errors import CheckpointError, UsageError
 from convnets.runtime import files
 from convnets.runtime.distributed import SIGNALS
-from convnets.sweep.experiment import Experiment, Row, check_experiment, count_runs
+from convnets.sweep.experiment import ROOT, Experiment, Row, check_experiment, count_runs
 from convnets.training import validation
 
-ROOT = Path(__file__).parent.parent.parent
 FINAL = ("done", "diverged")  # not rerun: the same command would give the same result
 # Stopped from outside, not a failure: by a signal, Ctrl-C, a second SIGTERM, or preempted.
 STOPPED = (*(-s for s in SIGNALS), -signal.SIGINT, 130, 128 + signal.SIGTERM, errors.Preempted.code)

@@ -80,7 +80,7 @@ def fit_codebook(batches: Batches, params: Any, loss: str, seed: int) -> Any:
 
 
 def fit_out(batches: Batches, params: Any, loss: str, seed: int) -> Any:
-    """Returns a linear classifier: of support vectors (loss `svm`), or of least squares."""
+    """Returns a linear classifier, fitted as an SVM (loss `svm`) or by least squares."""
     features, labels = svm.gather(batches)
     classes = params["kernel"].shape[1]
     kernel, bias = svm.svm(features, labels, classes, seed) if loss == "svm" else \
@@ -106,7 +106,7 @@ def fit_pairs(batches: Batches, params: Any, loss: str, seed: int) -> Any:
 
 
 def fit_nearest(batches: Batches, params: Any, loss: str, seed: int) -> Any:
-    """Returns the training images with their labels, which a nearest neighbour is looked for in."""
+    """Returns the training images with their labels, among which the nearest neighbours are searched."""
     x, labels = gather(batches)
     kept = np.full(_room("nearest", params["kernel"], x), -1, np.float32)
     kept[: len(x)] = labels

@@ -124,6 +124,9 @@ def limit_norm(radius: float) -> optax.GradientTransformation:
 
     Hinton et al. 2012 (arXiv 1207.0580), Srivastava et al. 2014, section 5.1. In a convolution a unit is one feature
     map; in a locally connected layer it is one feature map at one position.
+
+    Raises:
+        UsageError: the network has a connection table, whose kernel has no axis of units.
     """
     kernels = parameter_multipliers("*/kernel")
 
@@ -150,6 +153,9 @@ def ema(step: jax.Array, steps_per_epoch: float, decay: float) -> jax.Array:
     """Returns the newest parameters' weight in an exponential average: 'ema(0.9999)'.
 
     The average starts as the plain mean, so that the initial weights leave no trace.
+
+    Raises:
+        UsageError: the decay is not at least 0 and less than 1.
     """
     if not 0 <= decay < 1:
         raise UsageError(f"ema: decay is {decay:g}, it must be at least 0 and less than 1")
@@ -160,6 +166,9 @@ def polyak(step: jax.Array, steps_per_epoch: float, start: float) -> jax.Array:
     """Returns the newest parameters' weight in the mean over every step since epoch `start`: 'polyak(200)'.
 
     Polyak, Juditsky 1992.
+
+    Raises:
+        UsageError: the start is negative or not finite.
     """
     if not 0 <= start < math.inf:
         raise UsageError(f"polyak: start is {start:g}, it must be 0 or more")

@@ -67,7 +67,11 @@ class TrainedRun:
         return image_files.read(list(images), self.facts, self.config.data.test_ops, invert)
 
     def score(self, pixels: np.ndarray) -> np.ndarray:
-        """Returns the logarithms of the probabilities, or the outputs, for pixels that `read` has returned."""
+        """Returns the logarithms of the probabilities, or the outputs, float32 [n, classes], for pixels that `read` has returned.
+
+        Raises:
+            UsageError: data.test_ops gives images of another size than the network takes.
+        """
         inputs = pipeline.apply(self._ops, None, pixels)
         if inputs.shape[1:] != self.model.input_shape:
             raise UsageError(

@@ -43,7 +43,7 @@ def test_export_takes_published_names_where_they_say_the_same(options, name, tmp
 
 def test_a_finished_run_comes_along_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
-    export.ship(evaluate.member(GOLDEN, ["--config.data.data_dir=/somewhere"]), GOLDEN, "own")
+    export.ship(evaluate.load_run_config(GOLDEN, ["--config.data.data_dir=/somewhere"]), GOLDEN, "own")
     card, result = (json.loads(p.read_text()) for p in (tmp_path / "own" / "manifest.json", GOLDEN / "result.json"))
     assert {k: card[k] for k in ("seed", "commit", "top1_error")} == {
         k: result[k] for k in ("seed", "commit", "top1_error")

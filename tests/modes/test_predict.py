@@ -47,7 +47,7 @@ def test_folders_and_globs_stand_for_their_images(pictures, monkeypatch):
 
 @pytest.mark.parametrize("suffix", [".csv", ".json"])
 def test_guesses_are_written_and_then_drawn(suffix, pictures, tmp_path, capsys, monkeypatch):
-    config, output = evaluate.member(GOLDEN, []), tmp_path / f"guesses{suffix}"
+    config, output = evaluate.load_run_config(GOLDEN, []), tmp_path / f"guesses{suffix}"
     files = image_files.find(str(pictures))
     expected = api.open_run(GOLDEN).predict(files)
     predict.predict(config, GOLDEN, "", [str(pictures), files[0]], False, str(output))
@@ -90,7 +90,7 @@ def test_damaged_images_cost_no_guess_of_another(pictures, tmp_path, capsys):
     names = [str(tmp_path / f"{i}.png") for i in range(3)]
     for i, name in enumerate(names):
         Path(name).write_bytes((pictures / "a.png").read_bytes()[: 40 if i == 1 else None])
-    config, output = evaluate.member(GOLDEN, []), tmp_path / "guesses.csv"
+    config, output = evaluate.load_run_config(GOLDEN, []), tmp_path / "guesses.csv"
     with pytest.raises(UsageError, match=rf"^{names[1]} cannot be read as an image: [^\n]+$"):
         predict.predict(config, GOLDEN, "", names, False, str(output))
     assert [row["image"] for row in csv.DictReader(output.read_text().splitlines())] == [names[0], names[2]]
@@ -103,7 +103,7 @@ def test_no_output_takes_the_place_of_an_image_and_any_name_is_written(pictures,
     picture, odd = tmp_path / "a.png", tmp_path / "caf\udce9.png"
     for path in (picture, odd):
         path.write_bytes((pictures / "a.png").read_bytes())
-    config = evaluate.member(GOLDEN, [])
+    config = evaluate.load_run_config(GOLDEN, [])
     with pytest.raises(UsageError, match=r"its contact sheet would replace .*a\.png, one of the images"):
         predict.predict(config, GOLDEN, "", [str(picture)], False, str(tmp_path / "a.csv"))
     assert picture.read_bytes() == (pictures / "a.png").read_bytes()
@@ -140,7 +140,7 @@ def test_a_photograph_of_a_digit_is_seen_as_the_digit(tmp_path):
 
 def test_exported_weights_see_images_as_their_run_does(pictures, tmp_path, monkeypatch, capsys):
     """The file keeps the facts of its training images: without them an image would get another size."""
-    config, file = evaluate.member(GOLDEN, []), tmp_path / "own.safetensors"
+    config, file = evaluate.load_run_config(GOLDEN, []), tmp_path / "own.safetensors"
     export.export(config, GOLDEN, file)
     assert "dataset" in weights.read_notes(file)
     elsewhere = TrainedRun(config, tmp_path, str(file))
@@ -176,7 +176,7 @@ def test_guesses_are_printed_as_json(pictures, tmp_path, capsys):
     light = tmp_path / "light.png"  # has a note
     Image.fromarray(np.full((8, 8), 250, np.uint8)).save(light)
     given, output = [str(pictures), str(light)], str(tmp_path / "a.csv")
-    predict.predict(evaluate.member(GOLDEN, []), GOLDEN, "", given, False, output, as_json=True)
+    predict.predict(evaluate.load_run_config(GOLDEN, []), GOLDEN, "", given, False, output, as_json=True)
     out, err = capsys.readouterr()
     rows = json.loads(out)
     assert "note: " in err and "drawn: " in err and len(rows) == 5
@@ -187,4 +187,4 @@ def test_guesses_are_printed_as_json(pictures, tmp_path, capsys):
 def test_a_config_of_another_program_is_no_run(tmp_path):
     (tmp_path / "config.json").write_text('{"hidden_size": 768}')
     with pytest.raises(UsageError):
-        evaluate.member(tmp_path, [])
+        evaluate.load_run_config(tmp_path, [])

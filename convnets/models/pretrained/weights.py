@@ -57,7 +57,7 @@ INDIFFERENT = {
 }  # fmt: skip
 
 
-def function(model: nn.Module) -> dict[str, Any]:
+def function_options(model: nn.Module) -> dict[str, Any]:
     """Returns the options, as JSON values, that determine which function the model's parameters compute."""
     fields = [f.name for f in dataclasses.fields(model) if f.init and f.name not in INDIFFERENT]
     return json.loads(json.dumps({name: getattr(model, name) for name in fields}))
@@ -67,7 +67,7 @@ def unpublished(model_name: str, model: nn.Module) -> str:
     """Returns why a model's weights cannot be saved under published names; '' if they can."""
     if model_name not in PUBLISHED_LAYERS:
         return f"no source publishes '{model_name}'"
-    other = _other(_as_named(model_name), function(model))
+    other = _other(_as_named(model_name), function_options(model))
     return f"those of '{model_name}' have {other}" if other else ""
 
 
@@ -77,7 +77,7 @@ def without_heads(variables: Any) -> Any:
 
 
 def _as_named(model_name: str) -> dict[str, Any]:
-    return function(models.create(model_name, 10, "float32"))
+    return function_options(models.create(model_name, 10, "float32"))
 
 
 def _other(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
@@ -160,7 +160,7 @@ def _check_function(path: Path | str, notes: dict[str, str], made_for: str, mode
     if model is None or made_for not in models.MODELS:
         return
     options = json.loads(notes["options"]) if "options" in notes else _as_named(made_for)
-    if other := _other(options, function(model)):
+    if other := _other(options, function_options(model)):
         raise CheckpointError(f"{path} holds weights of another function: its '{made_for}' has {other}")
 
 
@@ -185,7 +185,7 @@ def save(
     else:
         theirs = published_names(model_name, list(arrays))
         arrays = {theirs[k]: to_published(k, v) for k, v in arrays.items()}
-    notes = {"model": model_name} | ({"options": json.dumps(function(model))} if model else {})
+    notes = {"model": model_name} | ({"options": json.dumps(function_options(model))} if model else {})
     notes |= {"dataset": json.dumps(dataset)} if dataset else {}
     with files.replacing(path) as file:
         file.write(safetensors.numpy.save(arrays, metadata=notes))  # its save_file lets nobody else read the file

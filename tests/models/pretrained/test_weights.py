@@ -120,14 +120,14 @@ def test_options_of_another_function_are_refused(small, tmp_path):
 
 def test_options_of_training_change_no_function():
     for name in MODELS:
-        assert weights.function(create(name)) == weights.function(
+        assert weights.function_options(create(name)) == weights.function_options(
             create(name).clone(num_classes=10 if name == "lenet5" else 7, dtype=jnp.bfloat16)
         ), name
-    plain = weights.function(create("vgg_d"))
-    assert plain == weights.function(models.create("vgg_d", 10, "float32", dropout=0.1, init_weights="he"))
+    plain = weights.function_options(create("vgg_d"))
+    assert plain == weights.function_options(models.create("vgg_d", 10, "float32", dropout=0.1, init_weights="he"))
     for options in ({"pool1": "caffe"}, {"shortcut": "A"}, {"stride_on_3x3": True}):
         other = models.create("resnet18", 10, "float32", **options)
-        assert weights._other(weights.function(create("resnet18")), weights.function(other)), options
+        assert weights._other(weights.function_options(create("resnet18")), weights.function_options(other)), options
 
 
 def test_heads_need_not_be_in_a_file(tmp_path):
