@@ -15,9 +15,9 @@ from a paper. The argument selects the variant:
                 The paper does not print its learning rate or its "small random Gaussian values".
                 We use 1 and N(0, 0.1), the best values for the network without batch normalization in 2,000 steps
                 (0.3, 1 and 3 were tried; with N(0, 0.01) it does not learn).
-    lecun320    Net-5 on 320 digits of 16 x 16 (LeCun 1989, Generalization and network design strategies), one digit a
-                step, 150 epochs with a cosine schedule, towards zero training error. Each seed uses a different 320
-                digits of MNIST (187 seeds fit); the paper has its own 320 digits.
+    lecun320    Net-5 on 320 digits in images of 16 x 16 (LeCun 1989, Generalization and network design strategies), one
+                digit a step, 150 epochs with a cosine schedule, towards zero training error. Each seed uses a different
+                320 digits of MNIST (187 seeds fit); the paper has its own 320 digits.
     random      32 fixed random 9 x 9 filters on the first 1,000 digits; only `out` is trained. One stage of Jarrett et
                 al. 2009, whose data set is Caltech-101.
     random2     both stages of Jarrett et al. 2009, on 5,000 images of CIFAR-10.

@@ -10,7 +10,7 @@ The argument selects the variant:
     distorted-levenberg  distorted with the paper's own optimizer and rates.
     distorted     mnist with distorted training digits: 0.80 % (section III.B, figure 9).
     modern        LeNet-5 as it is built today.
-    lenet1        LeNet-1, digits of 16 x 16 centred in 28 x 28: 1.7 % (1998, figure 9). Squared error.
+    lenet1        LeNet-1, images reduced to 16 x 16 and centred in 28 x 28: 1.7 % (1998, figure 9). Squared error.
     lenet1989     LeNet-1989 on MNIST at 16 x 16, 23 epochs; its paper has 5.0 % on zip codes, which are not public.
 
 From the paper: the network, 20 epochs, pixels from -0.1 to 1.175, the kinds of distortion, and the loss of eq. 9; the paper also
@@ -23,6 +23,8 @@ has the squared error (eq. 8), and does not say which of them gave 0.95 %. Our o
 - A cosine schedule, except in `levenberg` and in `passes`, where the paper's rates are factors relative to the first.
 - Initial weights from U(-2.4/sqrt(F), 2.4/sqrt(F)), Karpathy's reading of the 1989 text. The 1998 paper has 2.4/F, and says
   why (appendix A; `--config.model.init_root=False`).
+- `lenet1` and `lenet1989` reduce MNIST's whole images of 28 x 28, so that a digit of 20 pixels has 11. The papers' digits may
+  have filled the 16.
 - The ranges of the distortions, which are not published. Every pass distorts anew; the paper has a fixed set of 60,000 digits and
   540,000 distortions.
 We chose these by the test error of seed 0, because the paper has no validation set. Seed 0 is therefore not counted

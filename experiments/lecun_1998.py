@@ -19,8 +19,8 @@ RATE = "plain SGD, its rate one of two, by test error"
 LINEAR = "plain SGD, the rate of the linear classifier"
 HIDDEN = ("The paper trains the fully connected networks by its own optimizer (III.C.5) and gives no rates; ours have plain SGD,"
           " and the rate of the linear classifier.")  # fmt: skip
-TINY = ("Its training error is as high: 20 passes do not fit its 2,578 parameters. In a pilot the paper's optimizer did no better,"
-        " at the paper's rates for LeNet-5 and at three larger ones.")  # fmt: skip
+TINY = ("Its training error is as high: 20 passes do not fit its 2,578 parameters. In pilots neither the paper's optimizer did better,"
+        " at the paper's rates for LeNet-5 and at three larger ones, nor digits cut to 20 x 20 before they are reduced.")  # fmt: skip
 READING = ("The paper's 120 hidden units contradict its 17,000 weights, and it does not give the connections of C3; ours has 37 and"
            " both of the paper's counts (convnets/models/lenet.py).")  # fmt: skip
 

@@ -43,9 +43,7 @@ def pad_crop(keys: jax.Array, x: jax.Array, n: Natural) -> jax.Array:
     """Pads n zeros on every side, then takes a random crop of the original size (He et al. 2015, section 4.2: n = 4).
 
     The paper does not give the value of the padding. Put it after subtract_mean, so that the zero border equals the mean.
-
-    Raises:
-        UsageError: the image is not square.
+    Raises UsageError if the image is not square.
     """
     if x.shape[1] != x.shape[2]:
         raise UsageError(f"pad_crop({n}): the image is {x.shape[1]} x {x.shape[2]}, not square")
@@ -125,8 +123,7 @@ def rotate(keys: jax.Array, x: jax.Array, degrees: float, fill: float = 0.0) -> 
 def scale(keys: jax.Array, x: jax.Array, factor: float, fill: float = 0.0) -> jax.Array:
     """Rescales each image by exp(U(-log(factor), log(factor))): scale(1.2) draws factors from 1/1.2 to 1.2.
 
-    Raises:
-        UsageError: the factor is not above 0.
+    Raises UsageError if the factor is not above 0.
     """
     if factor <= 0:
         raise UsageError(f"scale({factor}): factor must be above 0")
@@ -171,9 +168,7 @@ def subtract_mean(keys: jax.Array, x: jax.Array, *of: Any, statistics: Statistic
     Krizhevsky et al. 2012 (section 2) and He et al. 2015 subtract the per-pixel mean. VGG (section 2.1) subtracts the
     per-channel mean. 'center' subtracts the central patch of the mean image from a crop, wherever the crop was taken:
     cuda-convnet (convdata.py, lines 77 and 85) and cuda-convnet2 (convdata.py, lines 104 and 192).
-
-    Raises:
-        UsageError: the mean image does not fit the image, or there is not one number per channel.
+    Raises UsageError if the mean image does not fit the image, or if there is not one number per channel.
     """
     if of in ((), ("center",)):
         mean, (h, w) = statistics.mean_image, x.shape[1:3]
@@ -196,8 +191,7 @@ def standardize(
 ) -> jax.Array:  # fmt: skip
     """Returns (x - mean) / std per channel; `mean` and `std` default to the training-set statistics.
 
-    Raises:
-        UsageError: mean and std do not have one number per channel, or a std is not above 0.
+    Raises UsageError if mean and std do not have one number per channel, or if a std is not above 0.
     """
     mean, std = (given or tuple(found.tolist()) for given, found in ((mean, statistics.mean), (std, statistics.std)))
     if not len(mean) == len(std) == x.shape[3] or min(std) <= 0:
@@ -216,9 +210,7 @@ def lighting(
             section 4.1. With pixels of 0 to 255 the same formula would swamp the image. 'deviation' follows
             cuda-convnet2 (convdata.py, lines 74 and 181 to 183): it uses the square roots of the eigenvalues and divides
             the image and its noise by 1 + std. Put it after subtract_mean.
-
-    Raises:
-        UsageError: the formula is unknown.
+            Raises UsageError for another formula.
     """
     if formula not in ("eigenvalue", "deviation"):
         raise UsageError(f"lighting: formula is '{formula}': choose eigenvalue or deviation")
@@ -238,10 +230,7 @@ def color_jitter(
     `a` is the argument of that name; with `clip` every change clips the pixels to 0 to 255. The source is Howard 2013
     (Some improvements on deep convolutional neural network based image classification, section 2), cited by GoogLeNet
     (section 6). BN-Inception (section 4.2.1) uses weaker distortions. fb.resnet.torch does not clip (datasets/
-    transforms.lua, lines 205 to 256).
-
-    Raises:
-        UsageError: the images do not have three channels.
+    transforms.lua, lines 205 to 256). Raises UsageError if the images do not have three channels.
     """
     limits = jnp.array([brightness, contrast, saturation], jnp.float32)
 

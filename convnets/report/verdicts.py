@@ -112,9 +112,8 @@ def judge(
         table = [[(sign, statistics.mean(found.values()) if fixed else found[seed]) for sign, found, fixed in measured]
                  for seed in seeds]  # fmt: skip
         if metric.partition("(")[0] in OF_TEST_IMAGES and certain:
-            errors = [statistics.mean(found.values()) for _, found, _ in measured]
-            of_images += sum(error * (100 - error) / n / (error**2 if claim.ratio else 1)
-                             for error, n in zip(errors, counted, strict=True) if n and error)  # fmt: skip
+            means = [statistics.mean(found.values()) for _, found, _ in measured]
+            of_images += _image_variance(means, counted, claim.ratio)
         least = min((value for row in table for _, value in row), default=1.0)
         if claim.ratio and least <= 0:
             return Verdict("not resolved", n=len(seeds))
@@ -128,10 +127,8 @@ def judge(
     enough = min((len(s) for label, s in zip(of_row, samples, strict=True) if label not in certain), default=ENOUGH)
     if not math.isfinite(effect):
         return Verdict("not resolved", n=n)
-    if enough < 2:
-        return Verdict("not resolved", back(effect), n=n)
     error, freedom = _standard_error(samples, rounding, of_images)
-    if error == 0 and n < ENOUGH:
+    if enough < 2 or (error == 0 and n < ENOUGH):
         return Verdict("not resolved", back(effect), n=n)
     half = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * error
     low, high = effect - half, effect + half
@@ -163,6 +160,12 @@ def _decide(
     # The interval leaves 2.5 % on either side, so p is doubled to be compared with 5 %, as a directional claim's is.
     return ("not reproduced" if outside else "reproduced" if inside else "not resolved",
             min(1.0, 2 * (1 - p if outside else p)))  # fmt: skip
+
+
+def _image_variance(errors: Sequence[float], examples: Sequence[int], ratio: bool) -> float:
+    """Returns the binomial variance of a sum of errors in percent, or of their logarithms for a `ratio`."""
+    known = [(error, n) for error, n in zip(errors, examples, strict=True) if error and n]
+    return sum(error * (100 - error) / n / (error**2 if ratio else 1) for error, n in known)
 
 
 def _step(metric: str, examples: int) -> float:

@@ -92,7 +92,7 @@ def test_every_run_has_a_line_of_its_own(tmp_path, monkeypatch):
 
 def test_runs_in_read_only_folders_are_drawn_elsewhere(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(visualize.evaluate, "member", lambda workdir, overrides: None)
+    monkeypatch.setattr(visualize.evaluate, "load_run_config", lambda workdir, overrides: None)
     monkeypatch.setattr(visualize, "visualize", lambda *arguments: drawn.append(arguments[-1]) or {"statistics": []})
     monkeypatch.setattr(visualize.network_plots, "plot_statistics", lambda *arguments: None)
     monkeypatch.setattr(visualize.os, "access", lambda path, mode: path.name == "a")
