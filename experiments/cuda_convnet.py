@@ -21,9 +21,9 @@ EXPERIMENT = Experiment(
     "CIFAR-10 nets of cuda-convnet", "test_error", source="cuda-convnet, Krizhevsky et al. 2012",
     cpu=Scale(
         rows=[
-            net("26pct", 26.0, "front page", cost="8 min, 2 cores"),
-            net("19pct", 19.0, "layers-19pct.cfg, four times the epochs", *QUARTER, cost="30 min, 2 cores"),
-            net("18pct", 18.0, "front page, four times the epochs", *QUARTER, cost="40 min, 2 cores"),
+            net("26pct", 26.0, "front page", cost="11 min, 1 core"),
+            net("19pct", 19.0, "layers-19pct.cfg, four times the epochs", *QUARTER, cost="44 min, 1 core"),
+            net("18pct", 18.0, "front page, four times the epochs", *QUARTER, cost="45 min, 1 core"),
         ],
         claims=[Claim("LRN within maps takes 19 % to 18 %", "layers-19pct.cfg, -18pct.cfg", better="cuda-convnet 18pct",
                       worse="cuda-convnet 19pct", size=1.0, elsewhere="four times the epochs",
