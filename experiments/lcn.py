@@ -21,8 +21,9 @@ ERRORS = {"R": {"PA": 91.2, "Rabs-PA": 66.3, "N-PM": 62.4, "Rabs-N-PA": 37.1},
 ONE_STAGE = {"R": {"PA": 87.9, "Rabs-PA": 68.3, "N-PM": 67.9, "Rabs-N-PA": 46.7},
              "R+": {"PA": 85.7, "Rabs-N-PA": 45.2}}  # fmt: skip
 TRIED = {"R PA": (0.05, 0.2, 0.8, 3.2), "R Rabs-PA": (0.05, 0.2, 0.8, 3.2), "R N-PM": (0.005, 0.02, 0.05, 0.2),
-         "R Rabs-N-PA": (0.02, 0.05, 0.2, 0.8), "R+ PA": (0.05, 0.1, 0.2, 0.4, 0.8), "R+ Rabs-N-PA": (0.02, 0.05, 0.1)}  # fmt: skip
-RATES = {"R PA": 0.2, "R Rabs-PA": 0.2, "R N-PM": 0.05, "R Rabs-N-PA": 0.05, "R+ PA": 0.1, "R+ Rabs-N-PA": 0.05}
+         "R Rabs-N-PA": (0.02, 0.05, 0.2, 0.8, 3.2), "R+ PA": (0.05, 0.1, 0.2, 0.4, 0.8, 1.6),
+         "R+ Rabs-N-PA": (0.02, 0.05, 0.1, 0.2)}  # fmt: skip
+RATES = {"R PA": 0.8, "R Rabs-PA": 0.8, "R N-PM": 0.02, "R Rabs-N-PA": 0.8, "R+ PA": 0.8, "R+ Rabs-N-PA": 0.1}
 HELD_OUT = ("--config.data.train_split=train[40000:41000]", "--config.data.test_split=train[50000:]")
 
 
