@@ -27,8 +27,8 @@ Augmentation is crops of 224, horizontal flips, and colour noise along the princ
 Unspecified: the patience of the schedule (here 5 tests, one per epoch); whether biases decay (here not); which of two readings
 of the colour noise was run (here the formula, on pixels in 0 to 1; 'deviation' is cuda-convnet2's). Deviations: in owt the
 bias rate follows the weight rate, while the original file divides it by 10 once, after half the epochs; its network differs
-from paper and file (convnets/models/alexnet.py). Caffe squeezed the images to 256 x 256, which keeps the edges; here the
-central square is used.
+from paper and file (convnets/models/alexnet.py), and its images are resized bilinearly, where cuda-convnet2 shrinks them by
+area. Caffe squeezed the images to 256 x 256, which keeps the edges; here the central square is used.
 """
 
 from configs import base

@@ -1,6 +1,7 @@
 """The CIFAR-10 networks of cuda-convnet and of the AlexNet paper (section 3.3).
 
     python run.py --config=configs/cuda_convnet.py:26pct --config.data.data_dir=DIR --workdir=runs/26pct
+    python run.py --mode=evaluate --workdir=runs/13pct --config.evaluate.protocol=ten_crop
 
 The argument selects the variant. Each is named after the test error that its original file states:
     26pct     the "80 seconds" network: 26 %, one view, no augmentation. The rate drops after 8 epochs.
@@ -19,9 +20,12 @@ Originally 13pct trains some 100 epochs on four fifths of the training set, 40 o
 hundredth of the rate (the wiki's page Methodology, from a copy); 11pct 350, 150, 10 + 10 (its file). Here they train 140 and 500
 epochs on all of it, then 10 + 10.
 
+The originals keep the order of the images in every epoch, and each of their five files ends with a batch of 16 (data.py); here
+the images are reshuffled into equal batches.
+
 Unspecified: how long 26pct and 18pct train at their last rate (here 2 and 10 epochs, as in Caffe's copies); the schedule of
-19pct (here the schedule of 18pct: the files of both say that they take 20 minutes); whether the rates of biases drop, too (here
-they do; the instructions for 13pct and 11pct name the weights' only).
+19pct (here the schedule of 18pct: the files of both say that they take 20 minutes); whether the rates of the biases of 26pct and
+19pct drop, too. Here all rates drop, as the file of 18pct says. The file of 11pct lowers those of the weights alone (epsW).
 """
 
 from configs import base

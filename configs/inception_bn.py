@@ -16,10 +16,11 @@ changes of x5 and x30 (section 4.2.1): no dropout, no LRN, a fifth of the decay,
 weaker photometric distortions, and shuffling within the shards of the training data, worth about 1 %. Here the examples of all
 networks, also of inception and baseline, are fully reshuffled in each epoch.
 
-Unspecified: momentum 0.9, decay 2e-4, the rate and decay of biases, and the fall of the rate (0.96 every 8 epochs) are
-as in configs/googlenet.py. The length of all runs but x30: here 31 million steps for inception and baseline, 6
-million for the others, after which their rates are at 2 and 1 %. How much weaker the distortions are: here half. The
-paper trained on many machines at once.
+Unspecified: momentum 0.9, decay 2e-4, the rate and decay of biases, and the fall of the rate (0.96 every 8 epochs) are as in
+configs/googlenet.py. The length of all runs but x30: here 31 million steps for inception and baseline, 6 million for the
+others, after which their rates are at 2 and 1 %. How much weaker the distortions are: here half. The doubled rate of biases,
+from Caffe, also holds for the shifts of batch normalization. There is no average of the parameters, which configs/googlenet.py
+has. The paper trained on many machines at once.
 """
 
 from configs import base

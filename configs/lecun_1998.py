@@ -30,9 +30,10 @@ Trained by SGD:
 
 From the paper: the networks, sizes, numbers of components, units and neighbours, and the moments of deslanting. Unlike the
 paper, which has 10 to 20 passes (III.D) of its own optimizer over single digits (III.C.5, appendix C): plain SGD in batches of
-16; 25 passes for each boosted network; 37 hidden units in LeNet-4 (convnets/models/lenet.py); digits distorted anew in every
-pass, where the paper has a fixed set of 60,000 digits and 540,000 distortions. Our own, where the paper is silent: squared error
-on LeNet's squashed units, the rates and the cosine schedule; the widths of the Gaussians (convnets/training/classical.py); the
+16; 25 passes for each boosted network; 37 hidden units in LeNet-4 (convnets/models/lenet.py); plain k-means with at most 20
+rounds for `rbf`, where the paper has "the adaptive K-means algorithm" (III.C.4); digits distorted anew in every pass, where
+the paper has a fixed set of 60,000 digits and 540,000 distortions. Our own, where the paper is silent: squared error on
+LeNet's squashed units, the rates and the cosine schedule; the widths of the Gaussians (convnets/training/classical.py); the
 scale of the SVM's kernel and its C; the part of the deslanted image that is kept; and the ranges of the distortions, which are
 taken from lenet.py.
 

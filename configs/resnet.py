@@ -39,16 +39,19 @@ The paper subtracts the mean of each pixel. For crops from all positions that is
 the mean colour, which fits any size. The released networks averaged their batch statistics over a large batch after
 training; here they are running averages.
 
-From fb.resnet.torch (commit 985e569): crops of 8 to 100 % of the area and bicubic resizing (datasets/transforms.lua, lines
-38 and 130 to 162). For 50 and 101 layers width / height is the square of U(3/4, 4/3), up to a swap: their errors are in the
+From fb.resnet.torch (commit 985e569): crops of 8 to 100 % of the area and bicubic resizing (datasets/transforms.lua, lines 38
+and 130 to 162). For 50 and 101 layers width / height is the square of U(3/4, 4/3), up to a swap: their errors are in the
 readme since its first commit (6f9402d), before that was corrected (d4b9406). Also from there: colour distortions without
-clipping (lines 205 to 289), standardized channels, Nesterov momentum, decay of all parameters, the rate divided by 10 after
-30 and 60 of 90 epochs. Batch normalization sees 64 examples for 50 layers, on 4 GPUs, and 32 for 101 and 152, on 8
-(TRAINING.md). Its ten crops sum the raw scores (train.lua, line 128):
-`--config.evaluate.protocol="ten_crop(average='score')"`. Its colour noise along the principal components has fixed
-constants; here they are computed. It draws the initial weights of convolutions by fan-out; here it is fan-in. Here bicubic values
-are clipped to 0 to 255 and rounded, because images travel as bytes. The ResNet-50 that was published, whose errors these are,
-"has a batch normalization layer after the addition" (pretrained/README.md); ours has it before, as models/resnet.lua does.
+clipping (lines 205 to 289), channels standardized by its constants, Nesterov momentum, decay of all parameters, the rate
+divided by 10 after 30 and 60 of 90 epochs. Batch normalization sees 64 examples for 50 layers, on 4 GPUs, and 32 for 101 and
+152, on 8 (TRAINING.md). Its ten crops sum the raw scores (train.lua, line 128):
+`--config.evaluate.protocol="ten_crop(average='score')"`. Its colour noise along the principal components has fixed constants;
+here they are computed. It draws the initial weights of convolutions by fan-out; here it is fan-in. Its last layer keeps
+Torch's weights from U(-1/sqrt(inputs), 1/sqrt(inputs)); here they are He's. Its rate stands outside the velocity; here it
+stands inside, as everywhere, so that the velocity keeps the old rate after each drop. Its bicubic filter aligns the corners;
+here it aligns pixel centres, and values are clipped to 0 to 255 and rounded, because images travel as bytes. The ResNet-50
+that was published, whose errors these are, "has a batch normalization layer after the addition" (pretrained/README.md); ours
+has it before, as models/resnet.lua does.
 """
 
 import functools
@@ -77,10 +80,12 @@ def paper(config):
 
 
 def torch(config, squared: bool = True):
+    # imagenet.lua, lines 67 to 70, times 255
+    standardize = "standardize((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))"
     jitter = "color_jitter(0.4, 0.4, 0.4, clip=False)"
     crop = f"inception_crop(224, cubic=True{', squared=True' * squared})"
-    config.data.train_ops = f"decode|{crop}|{jitter}|lighting(0.1)|standardize|flip"
-    config.data.test_ops = "decode|resize_short(256, cubic=True)|center(224)|standardize"
+    config.data.train_ops = f"decode|{crop}|{jitter}|lighting(0.1)|{standardize}|flip"
+    config.data.test_ops = f"decode|resize_short(256, cubic=True)|center(224)|{standardize}"
     config.optim.update(schedule="steps(0.1, 30, 60)", nesterov=True, decay_multipliers="*")
     config.train.epochs = 90.0
 

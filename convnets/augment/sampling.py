@@ -1,8 +1,8 @@
 """Decodes an image under the windows that host operations placed on it, with TensorFlow.
 
-Sampling is bilinear between pixel centres. `antialias` widens the kernel where an image shrinks, as Pillow does. The
-default, without it, is the resize of OpenCV and thus of Caffe, which trained most of the papers' networks. `cubic` samples
-with Keys' bicubic kernel (a = -0.5) instead; values beyond 0 to 255 are clipped.
+Sampling is bilinear between pixel centres. `antialias` widens the kernel where an image shrinks, as Pillow does. The default,
+without it, is the resize of OpenCV and thus of Caffe, from which VGG's program derives; the other papers do not name theirs.
+`cubic` samples with Keys' bicubic kernel (a = -0.5) instead; values beyond 0 to 255 are clipped.
 """
 
 from typing import Any, NamedTuple

@@ -86,8 +86,8 @@ def ten_crop(test: TestOps, average: str = "softmax") -> Passes:
     """Four corner crops, the centre crop and their mirror images: 10 views (Krizhevsky et al. 2012, section 4.1).
 
     The softmax is averaged. He et al. 2015 do the same, at a shorter side of 256 (line 75 of the authors' readme).
-    fb.resnet.torch sums the raw scores (train.lua, line 128). Crops are mirrored before a mean image is subtracted, as
-    in cuda-convnet (convdata.py, lines 108 to 111 and 85).
+    fb.resnet.torch sums the raw scores (train.lua, line 128). With subtract_mean('center'), crops are mirrored before the mean
+    image is subtracted, as in cuda-convnet (convdata.py, lines 108 to 111 and 85).
     """
     crops = [_op("five_crop", test.crops("ten_crop")), _op("with_flip")]
     resize = [test.resize] if test.resize else []
