@@ -132,7 +132,7 @@ def test_blocks_are_written_anew_and_a_wrong_name_is_named():
         and doc_blocks.fill(made, lambda n: [f"| {n} |"]) == made
     )
     row = doc_blocks.fill("<!-- sizes alexnet: python run.py --mode=report -->\n<!-- end -->", lambda name: [])
-    assert "| `alexnet` | 60 million | 60,965,224 | 832 million | 724,406,816 |" in row
+    assert "| `alexnet` | 60 million | 60,965,224 | 832 million (the lecture) | 724,406,816 |" in row
     with pytest.raises(Error, match="'alexnett' is no network of models"):
         doc_blocks.fill(row.replace("alexnet:", "alexnett:"), lambda name: [])
     with pytest.raises(Error, match="no experiment has the size 'x-cpu'"):

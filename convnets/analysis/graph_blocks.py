@@ -115,11 +115,11 @@ def _groups(node: Node) -> int:
 
 
 def _is_conv(node: Node) -> bool:
-    """Returns whether a node is a convolution that does not cover its whole input, as a fully connected layer does."""
+    """Returns whether a node is a convolution, also by its name where it covers its whole input: C5 is one, fc6 is not."""
     if node.kind != "Conv" or node.layer is None:
         return False
-    height, width, _ = node.layer.input
-    return node.output[:2] != (1, 1) or pair(node.layer.module.kernel) != (height, width)
+    covers = node.output[:2] == (1, 1) and pair(node.layer.module.kernel) == tuple(node.layer.input[:2])
+    return not (covers and node.layer.name.split("/")[-1].startswith("fc"))
 
 
 def _make_block(position: int, node: Node, inputs: tuple[int, ...], columns: int) -> Block:

@@ -21,7 +21,8 @@ def flatten(x: jax.Array) -> jax.Array:
 
 
 def squared_distances(x: jax.Array, points: jax.Array) -> jax.Array:
-    """Returns the squared Euclidean distances [n, k] from x [n, d] to the columns of `points` [d, k]."""
+    """Returns the squared Euclidean distances, float32 [n, k], from x [n, d] to the columns of `points` [d, k]."""
+    x, points = x.astype(jnp.float32), points.astype(jnp.float32)
     squares = jnp.sum(jnp.square(x), axis=1, keepdims=True) + jnp.sum(jnp.square(points), axis=0)
     return jnp.maximum(squares - 2 * x @ points, 0)
 
@@ -55,9 +56,9 @@ class Gaussians(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = flatten(x)
-        kernel = self.param("kernel", nn.initializers.normal(1.0), (x.shape[1], self.units)).astype(x.dtype)
-        width = self.param("width", nn.initializers.ones, ()).astype(x.dtype)
-        return jnp.exp(-squared_distances(x, kernel) / (2 * width))
+        kernel = self.param("kernel", nn.initializers.normal(1.0), (x.shape[1], self.units))
+        width = self.param("width", nn.initializers.ones, ())
+        return jnp.exp(-squared_distances(x, kernel) / (2 * width)).astype(x.dtype)
 
 
 class Nearest(nn.Module):
@@ -79,12 +80,12 @@ class Nearest(nn.Module):
         if self.k > self.examples:
             raise ValueError(f"k is {self.k}: it must be at most the {self.examples} examples")
         x = flatten(x)
-        kernel = self.param("kernel", nn.initializers.normal(1.0), (x.shape[1], self.examples)).astype(x.dtype)
+        kernel = self.param("kernel", nn.initializers.normal(1.0), (x.shape[1], self.examples))
         labels = self.param("labels", nn.initializers.zeros, (self.examples,))
         distances = jnp.where(labels < 0, jnp.inf, squared_distances(x, kernel))
         _, nearest = lax.top_k(-distances, self.k)
-        votes = jax.nn.one_hot(labels[nearest].astype(jnp.int32), self.num_classes, dtype=x.dtype)
-        weights = 1 - 1e-3 * jnp.arange(self.k, dtype=x.dtype)  # breaks ties, and no majority
+        votes = jax.nn.one_hot(labels[nearest].astype(jnp.int32), self.num_classes)
+        weights = 1 - min(1e-3, 1 / self.k**2) * jnp.arange(self.k, dtype=jnp.float32)  # breaks ties, and no majority
         return 2 * jnp.einsum("k,nkc->nc", weights, votes) / self.k - 1
 
 

@@ -125,12 +125,13 @@ class LocallyConnected(nn.Module):
             return draw(jax.random.split(key, h * w)).reshape(shape)
 
         kernel = self.param("kernel", init, (h, w, kh, kw, channels, self.features)).astype(self.dtype)
-        bias = self.param("bias", self.bias_init, (h, w, self.features)).astype(self.dtype)
+        bias = self.param("bias", self.bias_init, (h, w, self.features))
         x = jnp.pad(x.astype(self.dtype), ((0, 0), rows, columns, (0, 0)))
         down, right = (h - 1) * sh + 1, (w - 1) * sw + 1
         patches = [x[:, i : i + down : sh, j : j + right : sw] for i in range(kh) for j in range(kw)]
         weights = kernel.reshape(h, w, kh * kw, channels, self.features)
-        return jnp.einsum("nhwkc,hwkcf->nhwf", jnp.stack(patches, axis=3), weights) + bias
+        y = jnp.einsum("nhwkc,hwkcf->nhwf", jnp.stack(patches, axis=3), weights)
+        return (y.astype(jnp.float32) + bias).astype(self.dtype)  # so that the gradient of the bias is a float32 sum
 
 
 class Dense(nn.Module):
@@ -163,7 +164,7 @@ class Subsample(nn.Module):
         coefficient = self.param("coefficient", nn.initializers.constant(1 / fan_in), (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         total = pool(x.astype(self.dtype), "average", self.size, self.size) * fan_in
-        return total * coefficient.astype(self.dtype) + bias.astype(self.dtype)
+        return (total.astype(jnp.float32) * coefficient + bias).astype(self.dtype)  # so that gradients are float32 sums
 
 
 class Gain(nn.Module):
@@ -178,10 +179,9 @@ class Gain(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         gain = self.param("gain", nn.initializers.ones_init(), x.shape[-1:])
-        y = x.astype(self.dtype) * gain.astype(self.dtype)
-        if not self.bias:
-            return y
-        return y + self.param("bias", nn.initializers.zeros_init(), x.shape[-1:]).astype(self.dtype)
+        y = x.astype(jnp.float32) * gain  # so that gradients are float32 sums
+        bias = self.param("bias", nn.initializers.zeros_init(), x.shape[-1:]) if self.bias else 0
+        return (y + bias).astype(self.dtype)
 
 
 class RBF(nn.Module):
@@ -201,5 +201,5 @@ class RBF(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         if not self.is_initializing():
             self.sow("outputs", "units", x)
-        difference = x.astype(self.dtype)[:, None, :] - jnp.asarray(self.codes, self.dtype)
-        return -jnp.sum(jnp.square(difference), axis=-1)
+        difference = x.astype(jnp.float32)[:, None, :] - jnp.asarray(self.codes, jnp.float32)
+        return -jnp.sum(jnp.square(difference), axis=-1).astype(self.dtype)

@@ -33,7 +33,7 @@ class BatchNorm(nn.Module):
         epsilon: added to the variance inside the square root.
 
     Raises:
-        UsageError: ghost_batch is negative, or does not divide the batch.
+        UsageError: ghost_batch is negative, or does not divide the batch; momentum or epsilon is out of range.
     """
 
     momentum: float = 0.9
@@ -45,6 +45,9 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if not (0 <= self.momentum < 1 and self.epsilon > 0):
+            raise UsageError(f"{self.name}: momentum must be from 0 to below 1, epsilon above 0:"
+                             f" {self.momentum:g}, {self.epsilon:g}")  # fmt: skip
         shape = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
@@ -84,6 +87,9 @@ class LRN(nn.Module):
         divide: divides alpha by the number of elements of a neighbourhood, `size` or size x size, as cuda-convnet,
             Caffe and PyTorch do. The paper does not.
         within: normalizes within a map instead of across maps.
+
+    Raises:
+        ValueError: `within`, and the input has no maps.
     """
 
     size: int = 5
@@ -95,6 +101,8 @@ class LRN(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        if self.within and x.ndim != 4:
+            raise ValueError(f"{self.name}: lrn(within=True) needs maps [n, h, w, c], the input is {list(x.shape)}")
         below = self.size // 2
         neighbours = (1, self.size, self.size, 1) if self.within else (1,) * (x.ndim - 1) + (self.size,)
         edges = tuple((below, n - 1 - below) if n > 1 else (0, 0) for n in neighbours)

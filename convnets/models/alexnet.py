@@ -44,6 +44,7 @@ Choices where the papers are silent or ambiguous:
   does the default (`view` 'ceil'). Caffe uses 227-pixel inputs ('227'); others pad ('pad2'). The parameters are equal.
 - The LRN formula does not divide alpha by n, but cuda-convnet, Caffe and PyTorch do. `lrn` is 'paper', 'caffe',
   'cuda_convnet2' or 'none'. LRN runs over all feature maps, also across the boundary between the two groups, as in Caffe.
+  cuda-convnet2's file for two GPUs (2014) normalizes the maps of each GPU alone.
 - Caffe found that biases of 1 leave the loss flat and used 0.1 (`init_weights` is a row of INITS).
 - Caffe's CaffeNet pools before it normalizes (`pool_first`). `pool_size` 2 is the control experiment of section 3.4.
 - Dropout is inverted: training multiplies the kept outputs by 2, whereas the paper halves all outputs at test time.

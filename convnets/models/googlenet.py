@@ -67,7 +67,10 @@ BIAS = nn.initializers.constant(0.2)
 
 
 def _conv(x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, *, init: Init, dtype: Any) -> jax.Array:
-    """Applies a "same"-padded convolution and ReLU; the layer belongs to the calling module."""
+    """Applies a convolution and ReLU; the layer belongs to the calling module.
+
+    It pads kernel // 2 on both sides, as Caffe does; "same" padding would pad less before than after at stride 2.
+    """
     options: dict[str, Any] = {"kernel_init": init, "bias_init": BIAS, "dtype": dtype, "name": name}
     return relu(Conv(maps, kernel, stride, kernel // 2, **options)(x))
 

@@ -78,7 +78,11 @@ def _unit(
     x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, *, activation: str, norm: bool, dtype: Any,
     train: bool,
 ) -> jax.Array:  # fmt: skip
-    """Applies convolution, optional batch norm and nonlinearity; the layers belong to the calling module."""
+    """Applies convolution, optional batch norm and nonlinearity; the layers belong to the calling module.
+
+    It pads kernel // 2 on both sides, as Caffe does. In 3c and 4e the 3x3 convolution of stride 2 therefore begins a pixel
+    before the pooling beside it.
+    """
     options: dict[str, Any] = {"kernel_init": caffe_xavier(), "dtype": dtype, "name": name}
     if norm:
         x = Conv(maps, kernel, stride, kernel // 2, bias="none", **options)(x)
@@ -130,6 +134,8 @@ class Inception(nn.Module):
 class BNInception(nn.Module):
     """Maps images [n, 224, 224, 3] to logits [n, classes]; other sizes must be multiples of 32 pixels.
 
+    Raises UsageError for other sizes and for an unknown activation.
+
     Attributes:
         activation: 'relu' or 'sigmoid'.
         norm: batch normalization; without it the convolutions have biases.
@@ -149,6 +155,8 @@ class BNInception(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         if self.activation not in ACTIVATIONS:
             raise UsageError(f"unknown activation '{self.activation}'{suggest(self.activation, ACTIVATIONS)}")
+        if x.shape[1] % 32 or x.shape[2] % 32:
+            raise UsageError(f"BN-Inception takes images whose sides are multiples of 32, not {x.shape[1]} x {x.shape[2]}")
         unit = functools.partial(_unit, activation=self.activation, norm=self.norm, dtype=self.dtype, train=train)
         half = functools.partial(Pool, "max", 3, 2, ceil=True)
         x = half(name="pool1")(Units((("7x7_s2", 64, 7, 2),), unit, name="conv1")(x))

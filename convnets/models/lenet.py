@@ -35,8 +35,8 @@ Choices where the papers are silent or ambiguous:
 - The 8 of 12 H1 maps that each H2 map sees (1989): Karpathy's scheme of three groups of four.
 - The RBF codes (1998) appear only as a drawing in figure 3. We re-drew 7 x 12 characters in its style.
 - The constant j of the loss (1998, eq. 9) is 1 (`convnets.losses.rbf_map`). Biases start at 0.
-- S2 and S4 start as averages, with coefficient 1/4. The paper does not say; U(-2.4/F, 2.4/F) with F = 4 would give maps
-  that start near 0.
+- S2 and S4 start as averages, with coefficient 1/4. The paper does not say; U(-2.4/F, 2.4/F) with F = 4 would give
+  coefficients of random sign and size, up to 0.6.
 - LeNet-4 has "about 17,000" weights and "about 260,000" connections. The connections allow C3 from 59 to 62 links
   between maps; we take the 60 of LeNet-5, by its rule: neighbouring triples, neighbouring quadruples, and all. Then 37
   hidden units give both numbers. The paper's "fully connected layer with 120 units" (III.C.8) would alone need 48,120 weights.

@@ -1,17 +1,17 @@
-"""Costs that the papers state for their networks, why they differ from our counts, and what training took."""
+"""Costs that the papers, or the lecture, state for the networks, why ours differ, and what training took."""
 
 from typing import NamedTuple
 
 
 class Stated(NamedTuple):
-    """Costs in the paper's words, and the reason for a difference from our counts; '' if there is none."""
+    """Costs in the source's words, the source if it is another than the network's paper, and why our counts differ."""
 
     parameters: str = ""
     multiply_adds: str = ""
     why: str = ""
 
 
-CONV_ONLY = "the multiply-adds count convolutions alone, as He et al. 2015 say"
+CONV_ONLY = "15.3 billion are the convolutions alone; He et al. do not say what they count, and their 19.6 for VGG-19 are the total"
 
 STATED: dict[str, Stated] = {
     "lenet1989": Stated("9,760"),
@@ -20,17 +20,17 @@ STATED: dict[str, Stated] = {
                      " and does not say which maps are connected"),
     "lenet5": Stated("60,000", "401,000", "figure 11 of the paper; its own tables give 340,908 connections with biases"
                      " and subsampling"),
-    "alexnet": Stated("60 million", "832 million", "832 million is a sum that takes conv4 for ungrouped; with every layer"
+    "alexnet": Stated("60 million", "832 million (the lecture)", "832 million is a sum that takes conv4 for ungrouped; with every layer"
                       " as the paper describes it, it is 724 million"),
     "vgg_a": Stated("133 million"),
     "vgg_a_lrn": Stated("133 million"),
     "vgg_b": Stated("133 million"),
     "vgg_c": Stated("134 million"),
-    "vgg_d": Stated("138 million", "15.3 billion", CONV_ONLY),
-    "vgg_e": Stated("144 million", "19.6 billion"),
-    "googlenet": Stated("5 million", "1.5 billion", "without the two auxiliary heads it is 6,998,552 parameters, without"
+    "vgg_d": Stated("138 million", "15.3 billion (He et al. 2015)", CONV_ONLY),
+    "vgg_e": Stated("144 million", "19.6 billion (He et al. 2015)"),
+    "googlenet": Stated("5 million (the lecture)", "1.5 billion", "without the two auxiliary heads it is 6,998,552 parameters, without"
                         " the classifier too 5.97 million; 1.5 billion multiply-adds need a separable 7x7 stem"),
-    "googlenet_main": Stated("5 million", "1.5 billion", "without the classifier it is 5.97 million parameters; 1.5"
+    "googlenet_main": Stated("5 million (the lecture)", "1.5 billion", "without the classifier it is 5.97 million parameters; 1.5"
                              " billion multiply-adds need a separable 7x7 stem"),
     "bn_inception": Stated("13.6 million", "", "no reading of figure 5 gives 13.6 million; ours is that with 608 maps in"
                            " 4c and 4d, where the figure prints 576"),

@@ -21,6 +21,8 @@ Choices where the paper is silent or ambiguous:
   position; a larger image gives a map of class scores from the same parameters.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -51,6 +53,15 @@ INITS: dict[str, Init] = {
     "he": he_normal(),
     "normal": nn.initializers.normal(0.1),
 }
+
+
+def _as_fully_connected(init: Init) -> Init:
+    """Returns an initializer that draws the kernel of a convolution as one of [inputs, units]: a unit has one position."""
+
+    def draw(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        return init(key, (math.prod(shape[:-1]), shape[-1]), dtype).reshape(shape)
+
+    return draw
 
 
 class VGG(nn.Module):
@@ -98,7 +109,8 @@ class VGG(nn.Module):
                 f"VGG takes images from 224 x 224 on: fc6 needs 7 x 7, pool5 is {x.shape[1]} x {x.shape[2]}"
             )
         for name, kernel in (("fc6", 7), ("fc7", 1)):
-            x = relu(Conv(scale_width(4096, self.width), kernel, name=name, **common)(x))
+            fully = {**common, "kernel_init": _as_fully_connected(common["kernel_init"])}
+            x = relu(Conv(scale_width(4096, self.width), kernel, name=name, **fully)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = Conv(self.num_classes, 1, name="fc8", **common)(x)
         return x[:, 0, 0] if x.shape[1:3] == (1, 1) else x

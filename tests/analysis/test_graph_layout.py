@@ -119,3 +119,12 @@ def test_equal_drawings_are_equal_files(tmp_path, suffix):
     assert made == (tmp_path / f"b{suffix}").read_bytes()
     if suffix == ".svg":
         assert ">5\N{MULTIPLICATION SIGN}5<" in made.decode() and b"date" not in made  # text is text
+
+
+@pytest.mark.parametrize(
+    "net, layer, letter",
+    [("lenet5", "C5", "C"), ("lenet5", "F6", "F"), ("vgg_a", "fc6", "F"), ("vgg_a", "conv1_1", "C")],
+)
+def test_a_convolution_over_its_whole_input_is_what_its_name_says(net, layer, letter):
+    (block,) = [b for b in make_blocks(graph_of(net, 10))[0] if b.name == layer]
+    assert block.letter == letter

@@ -56,6 +56,23 @@ def test_layers_compute_in_their_dtype_and_keep_float32_parameters(name):
     assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(variables))
 
 
+@pytest.mark.parametrize("name", ["conv", "conv with a border", "local", "dense", "subsample", "gain"])
+def test_gradients_of_bfloat16_layers_are_float32_sums(name):
+    """A sum of bfloat16 numbers in bfloat16 stops growing: 256 + 1 is 256."""
+    layer, shape = LAYERS[name]
+    x, params = np.abs(data(1000, *shape[1:])), run(layer, data(*shape))[1]
+
+    def gradient(dtype):
+        def total(params, weights):
+            return jnp.sum(layer.clone(dtype=dtype).apply({"params": params}, x).astype(jnp.float32) * weights)
+
+        weights = np.abs(data(*jax.eval_shape(lambda: layer.apply({"params": params}, x)).shape, seed=1))
+        return jax.jit(jax.grad(total))(params, weights)
+
+    for half, whole in zip(*(jax.tree.leaves(gradient(dtype)) for dtype in (jnp.bfloat16, jnp.float32)), strict=True):
+        np.testing.assert_allclose(half, whole, rtol=0, atol=0.01 * np.abs(whole).max())
+
+
 @pytest.mark.parametrize("name", [n for n in LAYERS if not hasattr(LAYERS[n][0], "dtype")])
 def test_layers_without_weights_keep_the_dtype(name):
     layer, shape = LAYERS[name]

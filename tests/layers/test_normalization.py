@@ -106,6 +106,17 @@ def test_lrn_within_a_map(divide):
     close(y, reference)
 
 
+def test_lrn_within_a_map_needs_maps():
+    with pytest.raises(ValueError, match="needs maps"):
+        LRN(within=True).apply({}, jnp.zeros((2, 4)))
+
+
+@pytest.mark.parametrize("options", [{"momentum": 1.0}, {"momentum": -0.1}, {"epsilon": 0.0}, {"epsilon": -1.0}])
+def test_numbers_that_make_no_batch_norm_are_refused(options):
+    with pytest.raises(UsageError, match="momentum must be from 0 to below 1, epsilon above 0"):
+        BatchNorm(**options).init(jax.random.key(0), jnp.zeros((2, 4)), train=False)
+
+
 def test_lrn_damps_where_all_maps_are_high():
     alone, together = np.zeros((1, 1, 1, 5), np.float32), np.full((1, 1, 1, 5), 100, np.float32)
     alone[..., 2] = 100

@@ -229,3 +229,8 @@ def test_bfloat16_computes_in_bfloat16(name):
     variables = init(model, x)
     assert {v.dtype for v in name_leaves(variables).values()} == {jnp.dtype("float32")}
     assert {v.dtype for v in name_leaves(scores(model, variables, x, train=True)).values()} == {jnp.dtype("bfloat16")}
+
+
+def test_an_image_of_another_size_is_explained():
+    with pytest.raises(UsageError, match="multiples of 32, not 200 x 200"):
+        jax.eval_shape(models.create("bn_inception", 10, "float32").init, jax.random.key(0), image(200))

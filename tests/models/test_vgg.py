@@ -77,6 +77,16 @@ def test_initial_weights():
         shapes(models.create("vgg_a", 10, "float32", init_weights="glorrot"))
 
 
+def test_fc6_has_the_initial_weights_of_a_fully_connected_layer():
+    """Its kernel of 7 x 7 meets an image of 224 x 224 at one position, so a unit feeds `units` outputs, not 49 times as many."""
+    net = models.create("vgg_a", 10, "float32", width=1 / 16)
+    params = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 224, 224, 3)))["params"]
+    assert params["fc6"]["kernel"].shape == (7, 7, 32, 256)
+    for name, inputs, units in (("fc6", 7 * 7 * 32, 256), ("fc7", 256, 256), ("conv2_1", 9 * 4, 9 * 8)):
+        np.testing.assert_allclose(np.std(params[name]["kernel"]), np.sqrt(2 / (inputs + units)), rtol=0.15)
+    np.testing.assert_allclose(np.std(params["fc6"]["kernel"]), np.sqrt(2 / (1568 + 256)), rtol=0.01)
+
+
 def test_too_small_an_image_is_explained():
     with pytest.raises(UsageError, match="224 x 224"):
         shapes(models.create("vgg_a", 10, "float32"), 192)
