@@ -156,7 +156,9 @@ class BNInception(nn.Module):
         if self.activation not in ACTIVATIONS:
             raise UsageError(f"unknown activation '{self.activation}'{suggest(self.activation, ACTIVATIONS)}")
         if x.shape[1] % 32 or x.shape[2] % 32:
-            raise UsageError(f"BN-Inception takes images whose sides are multiples of 32, not {x.shape[1]} x {x.shape[2]}")
+            raise UsageError(
+                f"BN-Inception takes images whose sides are multiples of 32, not {x.shape[1]} x {x.shape[2]}"
+            )
         unit = functools.partial(_unit, activation=self.activation, norm=self.norm, dtype=self.dtype, train=train)
         half = functools.partial(Pool, "max", 3, 2, ceil=True)
         x = half(name="pool1")(Units((("7x7_s2", 64, 7, 2),), unit, name="conv1")(x))
