@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convnets.errors import UsageError
-from convnets.report import doc_blocks, markdown
+from convnets.report import doc_blocks, markdown, results
 from convnets.report.ledger import Table, TableRow
 from convnets.report.tables import (
     CLAIM_HEAD,
@@ -109,13 +108,13 @@ def count_planned(table: Table, row: Row) -> int:
 def reproductions(made: Sequence[Table]) -> list[tuple[Table, TableRow]]:
     """Returns the rows that were run by the paper's recipe and have the paper's error; small differences come first.
 
-    A row that several experiments share is returned once.
+    A row that several experiments share is returned once, with the most of its runs.
     """
     rows = [(t, line) for t in made if t.size == "full" and t.experiment.metric in ("test_error", "top5_error")
             for line in t.lines if line.values and line.paper is not None]  # fmt: skip
     once = {
-        (line.metric, line.test, line.paper, json.dumps(line.runs, sort_keys=True)): (t, line)
-        for t, line in reversed(rows)
+        (line.metric, line.test, line.paper, *results.key(line.row)): (t, line)
+        for t, line in sorted(rows[::-1], key=lambda found: len(found[1].runs))
     }
     return sorted(once.values(), key=lambda found: difference(found[1]))
 
