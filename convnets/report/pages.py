@@ -112,10 +112,9 @@ def reproductions(made: Sequence[Table]) -> list[tuple[Table, TableRow]]:
     """
     rows = [(t, line) for t in made if t.size == "full" and t.experiment.metric in ("test_error", "top5_error")
             for line in t.lines if line.values and line.paper is not None]  # fmt: skip
-    once = {
-        (line.metric, line.test, line.paper, *results.key(line.row)): (t, line)
-        for t, line in sorted(rows[::-1], key=lambda found: len(found[1].runs))
-    }
+    once = dict[Any, tuple[Table, TableRow]]()
+    for t, line in sorted(rows, key=lambda found: -len(found[1].runs)):
+        once.setdefault((line.metric, line.test, line.paper, *results.key(line.row)), (t, line))
     return sorted(once.values(), key=lambda found: difference(found[1]))
 
 
