@@ -61,8 +61,8 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
     lines = ["# Results", "", WRITTEN, "", cost(recorded), ""]
     if rates := reproductions(made):
         lines += ["## Error rates of the papers", "",
-                  "By the paper's protocol and recipe; what differs from the recipe stands in brackets. The smallest differences"
-                  " come first. *95 %* is the interval over runs and over test sets of this size.", "", *row_head("test_error"),
+                  "By the paper's protocol and recipe. The main differences from the recipe stand in brackets, all of them in"
+                  " the file of the config. The smallest differences of the errors come first. *95 %* is the interval over runs and over test sets of this size.", "", *row_head("test_error"),
                   *(text for t, line in rates for text in row_lines(t, [line])), "", *why_different(rates), ""]  # fmt: skip
     if any(v.n for t in made for v in t.verdicts):
         lines += ["## Claims of the papers", "",
