@@ -123,7 +123,12 @@ def levels(rows: Sequence[LayerSummary]) -> list[LayerSummary]:
     In a network without such maps, those of one unit are used instead, then the fully connected layers.
     """
     maps = [r for r in rows if r.kind in LEARNT[:-1]]
-    chosen = [r for r in maps if tuple(r.output[:2]) != (1, 1)] or maps or [r for r in rows if r.kind == "Dense"][:-1] or [r for r in rows if r.parameters]
+    chosen = (
+        [r for r in maps if tuple(r.output[:2]) != (1, 1)]
+        or maps
+        or [r for r in rows if r.kind == "Dense"][:-1]
+        or [r for r in rows if r.parameters]
+    )
     return [chosen[i] for i in dict.fromkeys((0, len(chosen) // 2, len(chosen) - 1))] if chosen else []
 
 
