@@ -1,10 +1,11 @@
 """Overlapping pooling: windows of 3 with stride 2 versus windows of 2.
 
 All feature maps have the same sizes either way: 24 to 12 and 8 to 4. Each row of the cpu size has the learning rate that was
-best for it in a pilot, on training digits that the cpu size does not use. A few runs stay at chance; errors and claims are about
-the others. This was decided when the runs were seen, as in pool_kind.py:
+best for it in a pilot, on training digits that the cpu size does not use:
 
     python run.py --mode=sweep --experiment=experiments/overlap_pool.py --size=pilot --workdir=runs/overlap_pool-pilot
+
+A few runs stay at chance; errors and claims are about the others. This was decided when the runs were seen, as in pool_kind.py.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale

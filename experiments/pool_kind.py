@@ -2,10 +2,12 @@
 
 After a ReLU the L1 norm of four values is four times their average. The two rows differ in scale alone and are to be alike.
 Each row of the cpu size has the learning rate that was best for it in a pilot, on training digits that the cpu size does not
-use. At these rates a few runs stay at chance; errors and claims are about the others. This was decided when the runs were seen:
-by the test error of all runs, the planned metric, no claim is resolved:
+use:
 
     python run.py --mode=sweep --experiment=experiments/pool_kind.py --size=pilot --workdir=runs/pool_kind-pilot
+
+At these rates a few runs stay at chance; errors and claims are about the others. This was decided when the runs were seen: by
+the test error of all runs, the planned metric, no claim is resolved.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale

@@ -29,7 +29,7 @@ def digits(net: str, rate: float, *more: str, suffix: str = "") -> Row:
 def claims(metric: str) -> list[Claim]:
     def claim(text: str, better: str, worse: str, note: str = "") -> Claim:
         return Claim(f"{text}{', last epoch' * bool(metric)}", "ours" if metric else "table 11.1", better, worse, metric,
-                     round(ERRORS[worse] - ERRORS[better], 1), elsewhere="160 test digits of its own", note=note)  # fmt: skip
+                     None if metric else round(ERRORS[worse] - ERRORS[better], 1), elsewhere="160 test digits of its own", note=note)  # fmt: skip
 
     return [
         claim("a hidden layer helps", "Net-2", "Net-1"),

@@ -118,17 +118,12 @@ def first_filters(model: nn.Module, variables: Any, rows: Sequence[LayerSummary]
 
 
 def levels(rows: Sequence[LayerSummary]) -> list[LayerSummary]:
-    """Returns the first, middle and last weighted layer that has feature maps of more than one unit.
+    """Returns the first, middle and last weighted layer that has feature maps.
 
-    In a network without such maps, those of one unit are used instead, then the fully connected layers.
+    In a network without feature maps, the fully connected layers are used instead.
     """
     maps = [r for r in rows if r.kind in LEARNT[:-1]]
-    chosen = (
-        [r for r in maps if tuple(r.output[:2]) != (1, 1)]
-        or maps
-        or [r for r in rows if r.kind == "Dense"][:-1]
-        or [r for r in rows if r.parameters]
-    )
+    chosen = maps or [r for r in rows if r.kind == "Dense"][:-1] or [r for r in rows if r.parameters]
     return [chosen[i] for i in dict.fromkeys((0, len(chosen) // 2, len(chosen) - 1))] if chosen else []
 
 

@@ -129,7 +129,7 @@ def _judge_rows(
     # A run that never gets there has its last step for a value, so its side may be larger than it seems.
     never = {sign for sign, label, test in claim_sides(claim) if count_never(metric, found[label], values(label, test))}
     if (claim.within is not None and never) or verdict.word in {SAYS_LESS[sign] for sign in never}:
-        verdict = verdict._replace(word="not resolved")
+        verdict = verdict._replace(word="not resolved", open=True)
     return verdict._replace(commits=max(commits, 1))
 
 

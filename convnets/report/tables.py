@@ -145,6 +145,8 @@ def what_resolves(claim: Claim, v: Verdict) -> str:
     The half-width of the interval falls with the root of n. It has to fall to the effect's distance from zero, or from
     the margin of an equivalence claim.
     """
+    if v.open:
+        return "runs that never get there leave it open"
     if v.n < ENOUGH and v.p is None:
         return f"a verdict needs {ENOUGH} runs a row"
     if v.effect is None or v.low is None or v.high is None:
@@ -154,7 +156,7 @@ def what_resolves(claim: Claim, v: Verdict) -> str:
             else "a value has no logarithm, or is not finite"
         )
     if v.n < ENOUGH:
-        return "a deterministic row has one run; a larger test set would resolve it"
+        return "a deterministic row has one run; more runs of the other row, or a larger test set, would resolve it"
     ours, low, high, margin = (
         math.log(x) if claim.ratio else x for x in (v.effect, v.low, v.high, claim.within or 1.0)
     )

@@ -35,6 +35,7 @@ class Verdict(NamedTuple):
         holds: whether the verdict remains at 5 % for all claims together (`correct_for_many`).
         commits: number of commits that the rows of the claim were run at.
         planned: planned number of runs; with fewer the verdict is an interim one.
+        open: whether runs that never get there leave the direction open.
     """
 
     word: str
@@ -47,6 +48,7 @@ class Verdict(NamedTuple):
     holds: bool = False
     commits: int = 1
     planned: int = 0
+    open: bool = False
 
 
 def judge_rows(
