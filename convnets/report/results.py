@@ -240,7 +240,7 @@ def _wanted(source: str, overrides: tuple[str, ...]) -> list[str]:
 def runs(
     row: Row, results: Sequence[Mapping[str, Any]], first_seed: int = 0, planned: int = FIRST_PILOT_SEED
 ) -> list[Mapping[str, Any]]:
-    """Returns a row's recorded runs of one commit: the newest that has all its tests, else the newest.
+    """Returns a row's recorded runs of one commit: the newest that has all its tests, and all planned runs if one has.
 
     A commit may lack some tests, because a row of another experiment may train the same network for other tests. Runs of
     seeds below `first_seed` and of pilots are no results: they chose the recipe. Seeds beyond the `planned` ones, which
@@ -250,8 +250,9 @@ def runs(
     seeds = lambda run: [member["seed"] for member in run.get("members", [run])]  # noqa: E731
     found = [r for r in results if r["config"] == config and tuple(r["overrides"]) == overrides
              and first_seed <= min(seeds(r)) < first_seed + planned and max(seeds(r)) < FIRST_PILOT_SEED]  # fmt: skip
-    whole = [r for r in found if "diverged" in r or row.tests.keys() <= r.get("tests", {}).keys()]
-    return [r for r in found if r["commit"] == (whole or found)[-1]["commit"]]
+    whole = [r for r in found if "diverged" in r or row.tests.keys() <= r.get("tests", {}).keys()] or found
+    complete = [r for r in whole if sum(other["commit"] == r["commit"] for other in whole) >= planned]
+    return [r for r in found if r["commit"] == (complete or whole)[-1]["commit"]]
 
 
 def test_interval(row: Row, found: Sequence[Mapping[str, Any]]) -> float:

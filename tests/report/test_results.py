@@ -152,6 +152,10 @@ def test_seeds_beyond_the_planned_ones_are_not_counted(place):
     newer = [finished(place / f"new{seed}", seed=seed, commit="b" * 40) for seed in (7, 8)]
     results.add_lines(newer)  # of a newer commit, which another experiment needed
     assert [run["seed"] for run in results.runs(ROW, results.read_results(), first_seed=1, planned=3)] == [1, 2, 3]
+    results.add_lines(
+        [finished(place / f"few{seed}", seed=seed, commit="c" * 40) for seed in (1, 2)]
+    )  # fewer than planned
+    assert [run["seed"] for run in results.runs(ROW, results.read_results(), first_seed=1, planned=3)] == [1, 2, 3]
 
 
 def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(place):
