@@ -1,6 +1,5 @@
 """The tables of all experiments: the measured values of each row and the verdict on each claim, from recorded runs."""
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +9,6 @@ from convnets.report.verdicts import LEVEL, Verdict, judge_rows
 from convnets.sweep import metrics
 from convnets.sweep.experiment import SIZES, Claim, Evaluation, Experiment, Row, Scale, claim_sides, count_runs
 
-SAYS_LESS = {-1: "reproduced", 1: "not reproduced"}  # the word for a side's being the smaller one, by its sign
 TIMES = ("milliseconds_per_image",)  # metrics that only runs of one commit can compare
 
 
@@ -126,19 +124,4 @@ def _judge_rows(
     commits = len({run["commit"] for label in named for run in rows[label][1]})
     if metric in TIMES and commits > 1:
         return Verdict("not resolved", n=verdict.n, commits=commits, planned=verdict.planned)
-    # A run that never gets there has its last step for a value, so its side may be larger than it seems.
-    never = {sign for sign, label, test in claim_sides(claim) if count_never(metric, found[label], values(label, test))}
-    if (claim.within is not None and never) or verdict.word in {SAYS_LESS[sign] for sign in never}:
-        verdict = verdict._replace(word="not resolved", open=True)
     return verdict._replace(commits=max(commits, 1))
-
-
-def count_never(metric: str, runs: Sequence[Mapping[str, Any]], values: Mapping[int, float]) -> int:
-    """Returns the number of runs that never reach what a metric counts the steps to; their value is their last step.
-
-    A run that reaches it in its last step is counted too.
-    """
-    if "steps_to" not in metric:
-        return 0
-    last = {run["seed"]: run.get("steps", run.get("planned", math.inf)) for run in runs}
-    return sum(values[seed] >= step for seed, step in last.items() if seed in values)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convnets.report import markdown
-from convnets.report.ledger import Table, TableRow, count_never
-from convnets.report.verdicts import BINARY, ENOUGH, Verdict, error_interval
+from convnets.report.ledger import Table, TableRow
+from convnets.report.verdicts import BINARY, ENOUGH, Verdict, count_never, error_interval
 from convnets.sweep.experiment import Claim
 
 MODE = {"cpu": "two cores", "full": "the paper's size"}

@@ -17,6 +17,7 @@ ENOUGH = 3  # minimum number of runs per row for a verdict
 LEVEL = 0.95  # of the confidence intervals
 NORMAL = 1.96  # half-width of a 95 % interval in standard deviations of a normal distribution
 CERTAIN = 1e12  # degrees of freedom of a normal distribution
+SAYS_LESS = {-1: "reproduced", 1: "not reproduced"}  # the word for a side's being the smaller one, by its sign
 BINARY = ("any_error",)  # metrics with the values 0 and 100 only
 ROUNDING = {"steps": 1.0, "error": 0.01}  # step between neighbouring values of a metric, by a word of its name
 OF_TEST_IMAGES = ("test_error", "test_error_below", "best_test_error", "top5_error")  # the step of these is one image
@@ -64,12 +65,28 @@ def judge_rows(
     named = {label for _, label, _ in claim_sides(claim)}
     of_claim = [row for row in rows if row.label in named]
     intervals = [results.test_interval(row, runs[row.label]) for row in of_claim]
-    return judge(
+    verdict = judge(
         claim, values, metric, paired={row.label for row in of_claim if results.images_follow_seed(row)},
         certain={row.label for row in of_claim if row.deterministic},
         examples=lambda label, test: results.count_images(runs[label], test),
         step=max(intervals, default=0.0) if "to_test" in metric else 0.0,
     )  # fmt: skip
+    # A run that never gets there has its last step for a value, so its side may be larger than it seems.
+    never = {sign for sign, label, test in claim_sides(claim) if count_never(metric, runs[label], values(label, test))}
+    if (claim.within is not None and never) or verdict.word in {SAYS_LESS[sign] for sign in never}:
+        return verdict._replace(word="not resolved", open=True)
+    return verdict
+
+
+def count_never(metric: str, runs: Sequence[Mapping[str, Any]], values: Mapping[int, float]) -> int:
+    """Returns the number of runs that never reach what a metric counts the steps to; their value is their last step.
+
+    A run that reaches it in its last step is counted too.
+    """
+    if "steps_to" not in metric:
+        return 0
+    last = {run["seed"]: run.get("steps", run.get("planned", math.inf)) for run in runs}
+    return sum(values[seed] >= step for seed, step in last.items() if seed in values)
 
 
 def unknown(label: str, test: str) -> int:
