@@ -6,8 +6,8 @@ use:
 
     python run.py --mode=sweep --experiment=experiments/pool_kind.py --size=pilot --workdir=runs/pool_kind-pilot
 
-At these rates a few runs stay at chance; errors and claims are about the others. This was decided when the runs were seen: by
-the test error of all runs, the planned metric, no claim is resolved.
+At these rates a few runs stay at chance; errors and claims are about the others. This was decided when seeds 0 to 19 were
+seen: by the test error of all runs no claim was resolved. Those seeds are not counted; the runs are of 40 others.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale
@@ -53,7 +53,7 @@ EXPERIMENT = Experiment(
             Claim("L1 and average differ in scale alone and are alike", "ours", within=0.2, better="average", worse="L1",
                   note="the margin is ours; He's initial weights do not know of the fourfold sums, with which some runs stay at chance"),
         ],
-        seeds=15,
+        seeds=40, first_seed=20,
     ),
     full=Scale(
         rows=[
