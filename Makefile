@@ -77,7 +77,7 @@ test-all: lint docs
 # Against reference networks in PyTorch, which is large and only wanted here.
 test-torch: $(VENV)/installed-test
 	@$(BIN)/$(INSTALL) '.[test-torch]'
-	$(BIN)/python -m pytest -q tests/models/pretrained/test_weights.py tests/models/pretrained/test_published.py
+	$(BIN)/python -m pytest -q tests/models/pretrained/test_published.py
 
 # The oldest Python and jax that we support, in an environment of their own: that it installs, runs, computes and resumes.
 OLDEST := layers/test_cpu_kernels training/test_train_step training/test_checkpoint data/test_dataset test_run
