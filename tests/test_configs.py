@@ -23,7 +23,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import run
-from configs import base, cuda_convnet, lecun_1998, lenet, resnet
+from configs import alexnet, base, cuda_convnet, lecun_1998, lenet, resnet
 from convnets import models
 from convnets.analysis import run_figures
 from convnets.config import leaf_keys, list_changes, load_config
@@ -156,6 +156,8 @@ def test_recipes_have_the_numbers_of_their_sources():
         data = cuda_convnet.get_config(name).data
         assert data.train_ops == "decode|crop(24)|flip|subtract_mean('center')"
         assert data.test_ops == "decode|center(24)|subtract_mean('center')"
+    # cuda-convnet2's convdata.py, lines 181 to 183: colours after the mean, then divided by 1 + their standard deviation
+    assert alexnet.get_config("owt").data.train_ops.endswith("|subtract_mean('center')|lighting(0.1, 'deviation')")
     epochs = {name: cuda_convnet.get_config(name).train.epochs for name in ("26pct", "18pct", "13pct", "11pct")}
     assert epochs == {"26pct": 8 + 2, "18pct": 120 + 10 + 10, "13pct": 100 + 40 + 10 + 10, "11pct": 350 + 150 + 10 + 10}
     plain, distorted = (lenet.get_config(name).to_dict() for name in ("mnist", "distorted"))

@@ -127,6 +127,33 @@ def test_the_seed_that_chose_lenets_recipe_is_not_counted():
     assert all(found[name].full.first_seed >= 1 for name in ("lenet", "lenet_size", "lecun_1998"))
 
 
+@pytest.mark.parametrize("name", load_experiments())
+def test_ghost_batches_divide_the_batches_of_one_device(name):
+    experiment = load_experiments()[name]
+    for row in (row for size in (experiment.cpu, experiment.full) if size for row in size.rows):
+        config, _ = load_config(str(ROOT / row.config), list(row.overrides)) if row.config else (None, [])
+        ghost = config.model.get("ghost_batch", 0) if config else 0
+        assert not ghost or config.train.batch_size % min(ghost, config.train.batch_size) == 0, row.label
+
+
+def test_order_is_all_that_the_batches_of_one_size_differ_in():
+    """Statistics of ghost batches would be of fewer images than the rows of `bn_batch` state."""
+    for row in load_experiments()["bn_batch"].full.rows:
+        config, _ = load_config(str(ROOT / row.config), list(row.overrides))
+        assert config.model.ghost_batch == 0 and f"batches of {config.train.batch_size}" in row.label
+
+
+def test_weight_sharing_is_judged_as_in_the_book():
+    """Hastie et al., section 11.7: trained to zero training error, the best test performance; Net-2 and Net-3 are similar."""
+    experiment = load_experiments()["sharing"]
+    assert experiment.metric == "best_test_error"
+    (alike,) = (claim for claim in experiment.cpu.claims if claim.where == "section 11.7")
+    assert (alike.better, alike.worse, alike.within) == ("Net-3", "Net-2", 2.0)
+    for row in experiment.cpu.rows:
+        train = load_config(str(ROOT / row.config), list(row.overrides))[0].train
+        assert (train.batch_size, train.epochs) == (1, 150) and results.images_follow_seed(row)
+
+
 def test_claims_that_our_data_contradict_are_stated():
     texts = {
         name: [claim.text for claim in experiment.cpu.claims]

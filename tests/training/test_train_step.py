@@ -96,6 +96,30 @@ def test_ghost_batches_of_one_device_are_the_batches_of_two():
     assert losses != pytest.approx(train(Normed(0), 1, 3)[1], rel=1e-3)
 
 
+class Headed(nn.Module):
+    input_shape = (32, 32, 1)
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        x = x.reshape(len(x), -1)
+        scores, head = Dense(10, name="out")(x), Dense(10, name="head")(x)
+        return (scores, {"head": head}) if train else scores
+
+
+def test_the_loss_of_a_head_has_weight_three_tenths():
+    """Szegedy et al. 2014, section 5. Weights of 0 in both layers would have equal gradients of their losses."""
+    model = Headed()
+    state = jax.device_get(create_state(model, SGD, model.input_shape, 0))
+    state = state.replace(params=jax.tree.map(np.zeros_like, state.params))
+    step = parallel.parallel(train_step.train_step(model, SGD, "softmax", PLAIN, 5), train=True)
+    batch = next(sampler.training_schedule(N, BATCH, 5, 0, 1))
+    after, sums = step(parallel.replicate(state), parallel.shard([batch], 2), parallel.replicate(RESIDENT))
+    head, out = (jax.device_get(after.params)[layer]["kernel"] for layer in ("head", "out"))
+    assert np.abs(out).max() > 0
+    np.testing.assert_allclose(head, 0.3 * out, rtol=1e-4, atol=1e-8)
+    assert np.asarray(sums["loss"]).sum() == pytest.approx(BATCH * np.log(10), rel=1e-5)  # the main classifier's alone
+
+
 def test_curvature_is_sampled_from_each_devices_first_example(monkeypatch):
     """LeNet-5 learns the squared error of the units in front of its RBF layer."""
     model = models.create("lenet5", 10, "float32")
