@@ -30,7 +30,8 @@ from convnets.runtime.progress import clock
 from convnets.sweep import trials
 from convnets.sweep.trials import FINAL, ROOT, Trial
 
-POLL = 0.2  # seconds
+POLL = 0.2  # seconds after which the next trial begins, at the latest
+REFRESH = 1.0  # seconds between two displays of the states: these cost milliseconds for hundreds of trials
 MEMORY = 0.9  # fraction of an accelerator's memory, divided among the parallel trials
 CONSOLE = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)  # names are no markup
 
@@ -86,15 +87,19 @@ def estimate_left(statuses: Sequence[tuple[str, dict[str, Any]]], jobs: int) -> 
         statuses: (row, status) of each trial.
         jobs: number of trials in parallel.
     """
-    done = [(row, s["seconds"]) for row, s in statuses if s["state"] == "done" and "seconds" in s]
+    done: dict[str, list[float]] = {}
+    for row, status in statuses:
+        if status["state"] == "done" and "seconds" in status:
+            done.setdefault(row, []).append(status["seconds"])
     if not done:
         return None
+    of_all = statistics.fmean(seconds for own in done.values() for seconds in own)
+    of_row = {row: statistics.fmean(own) for row, own in done.items()}
     left = []
     for row, status in statuses:
         if status["state"] in ("pending", "running"):
-            own = [seconds for other, seconds in done if other == row]
             spent = time.time() - status["began"] if status["state"] == "running" and "began" in status else 0.0
-            left.append(max(statistics.mean(own or [seconds for _, seconds in done]) - spent, 0.0))
+            left.append(max(of_row.get(row, of_all) - spent, 0.0))
     return max(sum(left) / min(jobs, len(left)), *left) if left else 0.0
 
 
@@ -103,7 +108,8 @@ class StatusTable:
 
     def __init__(self, folders: Sequence[Path], jobs: int, describe_result: Callable[[Path], str]):
         self.describe_result = describe_result
-        self.folders, self.jobs, self.known = folders, jobs, {f: trials.status(f)["state"] for f in folders}
+        self.folders, self.jobs = folders, jobs
+        self.statuses = {f: trials.status(f) for f in folders}
         self.labels = {f: trials.read_trial(f) for f in folders}
         self.live = Live(console=CONSOLE, auto_refresh=False, transient=True) if CONSOLE.is_terminal else None
 
@@ -118,41 +124,41 @@ class StatusTable:
 
     def show(self) -> None:
         """Shows the states of all trials: a table on a terminal, a line for each change in a log."""
-        statuses = {f: trials.status(f) for f in self.folders}
-        ended, words = self._progress(statuses)
+        before = self.statuses
+        # A sweep may have thousands of trials, of which few run: what is final is not read again.
+        self.statuses = {f: s if s["state"] in FINAL else trials.status(f) for f, s in before.items()}
+        ended, words = self._progress()
         if self.live:
             bar = ProgressBar(total=len(self.folders), completed=ended, width=24)
             self.live.update(Group(self.table(), Columns([bar, words])), refresh=True)
             return
-        for folder, status in statuses.items():
-            if status["state"] != self.known[folder]:
-                self.known[folder] = status["state"]
+        for folder, status in self.statuses.items():
+            if status["state"] != before[folder]["state"]:
                 trial = self.labels[folder]
                 says = "" if status["state"] == "running" else self._says(folder, status)
                 text = (folder.name, f"{trial.label}, seed {trial.seed}", status["state"], says)
                 print("  ".join(filter(None, (*text, "" if status["state"] == "running" else words))), flush=True)
 
-    def _progress(self, statuses: Mapping[Path, dict[str, Any]]) -> tuple[int, str]:
+    def _progress(self) -> tuple[int, str]:
         """Returns how many trials have ended, and that with the time left in words."""
-        ended = sum(s["state"] in (*FINAL, "failed") for s in statuses.values())
-        left = estimate_left([(self.labels[f].label, s) for f, s in statuses.items()], self.jobs)
-        return ended, f"{ended} of {len(statuses)} trials" + (f", {clock(left)} left" if left else "")
+        ended = sum(s["state"] in (*FINAL, "failed") for s in self.statuses.values())
+        left = estimate_left([(self.labels[f].label, s) for f, s in self.statuses.items()], self.jobs)
+        return ended, f"{ended} of {len(self.statuses)} trials" + (f", {clock(left)} left" if left else "")
 
     def table(self) -> Table:
-        """Returns a table with one row per trial.
+        """Returns a table with one row per trial, of what `show` has read last.
 
         If the live table does not fit the terminal, running and failed trials come first and the rest is cut off.
         """
-        statuses = {f: trials.status(f) for f in self.folders}
-        counts = Counter(s["state"] for s in statuses.values())
+        counts = Counter(s["state"] for s in self.statuses.values())
         table = Table("trial", "row", "seed", "status", "time", "", title_justify="left",
                       title=", ".join(f"{n} {state}" for state, n in sorted(counts.items())))  # fmt: skip
         rank = {"running": 0, "failed": 1, "diverged": 2, "pending": 3, "done": 4}
         shown, room = list(self.folders), CONSOLE.height - 8
         if self.live and self.live.is_started and len(shown) > room:
-            shown = sorted(shown, key=lambda f: rank[statuses[f]["state"]])[: max(room, 1)]
+            shown = sorted(shown, key=lambda f: rank[self.statuses[f]["state"]])[: max(room, 1)]
         for folder in shown:
-            status, trial = statuses[folder], self.labels[folder]
+            status, trial = self.statuses[folder], self.labels[folder]
             seconds = f"{status['seconds']:.0f} s" if "seconds" in status else ""
             table.add_row(
                 folder.name, trial.label, str(trial.seed), status["state"], seconds, self._says(folder, status)
@@ -197,6 +203,7 @@ def _local(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
     # A trial is one process, even inside a multi-task allocation.
     environment = {**memory, **os.environ, "SLURM_NTASKS": "1"}
     queue, running = list(todo), dict[int, subprocess.Popen]()
+    shown = 0.0
     before = {number: signal.signal(number, lambda *_: sys.exit(143)) for number in signals_to_handle()}
     try:
         while queue or running:
@@ -210,7 +217,9 @@ def _local(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
                     command = [sys.executable, "-m", "convnets.sweep.worker", str(folder), *cores]
                     with (folder / "log.txt").open("a") as log:
                         running[slot] = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-            show()
+            if time.monotonic() - shown >= REFRESH:
+                show()
+                shown = time.monotonic()
             time.sleep(POLL)
     finally:
         for worker in running.values():
@@ -263,7 +272,7 @@ def _slurm(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
     files.write_json(kept, known)
     while set(known.values()) & _queue():
         show()
-        time.sleep(5 * POLL)
+        time.sleep(REFRESH)
     for folder in todo:
         if trials.status(folder)["state"] == "pending":
             last = [f"job {known[folder.name]} ended without a word; see {workdir / 'slurm'}"]
