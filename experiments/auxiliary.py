@@ -1,8 +1,8 @@
 """GoogLeNet's auxiliary classifiers: nine modules at a quarter of the width on CIFAR-10, with and without them.
 
 The paper expects of them a larger gradient in the lower stages, and regularization (section 5); that they hasten training is the
-lecture's claim. Szegedy et al. 2015 (Rethinking, section 4) found no faster beginning. That it depends on the initial weights
-is our guess.
+lecture's claim. Szegedy et al. 2015 (Rethinking, section 4) found no faster convergence early in training. That it depends
+on the initial weights is our guess.
 
 The cpu size has the nine modules at a sixteenth of the width on 10,000 digits, with heads behind modules 4a and 4d, as in the
 paper. Small weights are 0.6 of He's, so that every layer weakens the signal: the longest path to the end has 20 layers, that

@@ -1,8 +1,8 @@
 """Learned versus hand-made features by the number of training images: the crossover of the lecture.
 
 The lecture says that learned features outperform hand-made ones now that enough data are available. So the claim is that the
-lines cross: hand-made features are better with 100 images, and learned ones with all. The claims between, which are ours, say
-where. The paper's claim is AlexNet's top-5 error of 17.0 % versus 25.7 % for Fisher vectors (table 1), on ILSVRC-2010, which
+lines cross: hand-made features are better with 100 images, and learned ones with all. The claims for 1,000 and 10,000
+images, which are ours, locate the crossing. The paper's claim is AlexNet's top-5 error of 17.0 % versus 25.7 % for Fisher vectors (table 1), on ILSVRC-2010, which
 is not here. Each seed trains on different images, except where it uses all of them.
 """
 

@@ -1,7 +1,8 @@
 """Initial weights of the wrong scale: He initialization times a factor, with and without batch normalization.
 
 The factor applies to every layer. The cpu size has a rate at which the network trains without batch normalization too,
-from He's own weights and every seed; at 0.05 some seeds do not. Three epochs, so that "as good" is asked of trained networks.
+from He's own weights and every seed; at 0.05 some seeds do not. It trains for three epochs, so that "as good" compares
+trained networks.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale

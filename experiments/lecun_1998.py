@@ -1,4 +1,4 @@
-"""Figure 9 of LeCun et al. 1998: test errors of all its classifiers on MNIST.
+"""Figure 9 of LeCun et al. 1998: test errors of most of its classifiers on MNIST.
 
 The linear classifier has two rows, because the paper does not say by which of its two methods it was fitted. So has the SVM: the
 figure has 1.1 %, without its mark for deslanted digits. The text (III.C.11) gives 1.4 % for a regular SVM on the regular digits,
@@ -19,8 +19,8 @@ RATE = "plain SGD, its rate one of two, by test error"
 LINEAR = "plain SGD, the rate of the linear classifier"
 HIDDEN = ("The paper trains the fully connected networks by its own optimizer (III.C.5) and gives no rates; ours have plain SGD,"
           " and the rate of the linear classifier.")  # fmt: skip
-TINY = ("Its training error is as high: 20 passes do not fit its 2,578 parameters. In pilots neither the paper's optimizer did better,"
-        " at the paper's rates for LeNet-5 and at three larger ones, nor digits cut to 20 x 20 before they are reduced.")  # fmt: skip
+TINY = ("Its training error is as high: 20 passes do not suffice to fit the training set. In pilots neither the paper's optimizer,"
+        " with its rates for LeNet-5 and three larger ones, nor digits cut to 20 x 20 before they are reduced gave a lower error.")  # fmt: skip
 READING = ("The paper's 120 hidden units contradict its 17,000 weights, and it does not give the connections of C3; ours has 37 and"
            " both of the paper's counts (convnets/models/lenet.py).")  # fmt: skip
 
@@ -57,7 +57,7 @@ EXPERIMENT = Experiment(
             fitted("linear, least squares", "linear", 12.0, "20 s", LEAST_SQUARES),
             fitted("linear, least squares, deslanted", "linear-deslanted", 8.4, "30 s", LEAST_SQUARES),
             trained("linear", "linear-sgd", 12.0, "1 min",
-                    "The paper gives neither the loss nor the passes; ours are the squared error of squashed outputs and 20.", RATE),
+                    "The paper gives neither the loss nor the passes; we use the squared error of squashed outputs, and 20 passes.", RATE),
             trained("linear, deslanted", "linear-sgd-deslanted", 8.4, "2 min", recipe=RATE),
             fitted("pairwise linear", "pairwise", 7.6, "1 min",
                    "The paper adds the outputs of the units with their signs, and does not say how these are squashed.",

@@ -1,6 +1,6 @@
 """LeNet-5 on MNIST: LeCun et al. 1998, section III.B and figure 9.
 
-All rows have 20 passes. The rows before the last change the first in what their labels say; those with the paper's schedule or
+All rows have 20 passes. The second to the fourth row differ from the first as their labels say; those with the paper's schedule or
 its optimizer also have rates of their own. The paper trains by the stochastic diagonal Levenberg-Marquardt method. Seed 0
 chose the first row's recipe by its test error, so it is not counted.
 """

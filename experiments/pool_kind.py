@@ -51,7 +51,7 @@ EXPERIMENT = Experiment(
         claims=[
             *claims("average", "L2", "subsampling", "stride"),
             Claim("L1 and average differ in scale alone and are alike", "ours", within=0.2, better="average", worse="L1",
-                  note="the margin is ours; He's initial weights do not know of the fourfold sums, with which some runs stay at chance"),
+                  note="the margin is ours; He's initial weights do not account for the fourfold sums, with which some runs stay at chance"),
         ],
         seeds=40, first_seed=20,
     ),

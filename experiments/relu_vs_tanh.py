@@ -41,9 +41,9 @@ def narrow(kind: str, rate: float, epochs: int, images: str = "train[:10000]", s
 def claims(images: str = "") -> list[Claim]:
     elsewhere = f"another network of four layers{images}"
     return [
-        Claim("ReLU gets there in fewer steps, Glorot's initial weights", "figure 1", better="ReLU, Glorot",
+        Claim("ReLU reaches the error in fewer steps, Glorot's initial weights", "figure 1", better="ReLU, Glorot",
               worse="tanh, Glorot", size=6, ratio=True, elsewhere=elsewhere),
-        Claim("ReLU gets there in fewer steps, small Gaussian initial weights", "figure 1", better="ReLU, Gaussian",
+        Claim("ReLU reaches the error in fewer steps, small Gaussian initial weights", "figure 1", better="ReLU, Gaussian",
               worse="tanh, Gaussian", size=6, ratio=True, elsewhere=elsewhere),
     ]  # fmt: skip
 

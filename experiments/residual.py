@@ -1,8 +1,8 @@
 """Residual versus plain networks of growing depth, compared by training loss: the degradation is not overfitting.
 
 The cpu size has narrow networks on digits of half the size, distorted anew in every epoch: both residual networks fit
-undistorted digits to the last one, which leaves nothing to compare. Its schedule has the paper's form: a tenth of the rate
-after a half and after three quarters of the steps. Losses are compared as ratios. The rows of 2 epochs at a constant rate,
+undistorted digits to the last one, which leaves nothing to compare. Its schedule has the paper's form: the rate
+is divided by 10 after one half and again after three quarters of the steps. Losses are compared as ratios. The rows of 2 epochs at a constant rate,
 without distortions, are the first version of this experiment: there the deeper residual network is behind the shallower one,
 so that the claim on them, which is ours, fails. Figure 6 shows errors; the cpu size compares training losses, which are not
 rounded.

@@ -28,7 +28,7 @@ def read() -> list[dict[str, Any]]:
 def where(line: Mapping[str, Any]) -> str:
     """Returns the accelerator, or for a CPU the core count and the processor with its fastest matrix instructions."""
     device = line.get("device", "cpu")
-    return f"{line['cores']} x {line.get('processor', UNNAMED)}" if device == "cpu" else device
+    return f"{line['cores']} cores, {line.get('processor', UNNAMED)}" if device == "cpu" else device
 
 
 def newest(lines: Lines, benchmark: str, *keys: str) -> dict[tuple, Mapping[str, Any]]:

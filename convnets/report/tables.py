@@ -81,7 +81,7 @@ def _row_line(table: Table, line: TableRow) -> str:
     bad = sum("diverged" in run for run in line.runs)
     note = f", {bad} of {len(line.runs)} diverged" if bad else ", deterministic" if line.row.deterministic else ""
     never = count_never(metric, [run for run in line.runs if "diverged" not in run], line.values)
-    note += f", {never} never" * bool(never)
+    note += f", of which {never} did not reach it" * bool(never)
     if "below" in metric and len(values) < len(line.runs):
         note = f", {len(line.runs) - len(values)} of {len(line.runs)} at chance"
     spread = f" ± {number(metric, statistics.stdev(values))}" if len(values) > 1 else ""
@@ -146,7 +146,7 @@ def what_resolves(claim: Claim, v: Verdict) -> str:
     the margin of an equivalence claim.
     """
     if v.open:
-        return "runs that never get there leave it open"
+        return "open, because some runs did not reach the target"
     if v.n < ENOUGH and v.p is None:
         return f"a verdict needs {ENOUGH} runs a row"
     if v.effect is None or v.low is None or v.high is None:
@@ -188,6 +188,7 @@ def cost(recorded: Sequence[Mapping[str, Any]]) -> str:
     """
     seconds: dict[str, float] = defaultdict(float)
     for run in recorded:
-        seconds[f"{run['device']['count']} x {run['device']['kind']}"] += run.get("wall", run["seconds"])
+        device = f"{run['device']['count']} x {run['device']['kind']}"
+        seconds["a CPU" if device == "1 x cpu" else device] += run.get("wall", run["seconds"])
     parts = (f"{s / 3600:.1f} h on {device}" for device, s in sorted(seconds.items()))
     return f"{len(recorded)} recorded runs took {' and '.join(parts)}." if recorded else "No run is recorded."

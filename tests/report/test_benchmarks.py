@@ -29,16 +29,18 @@ def test_the_newest_line_of_each_case_counts(recorded):
     _, _, *rows = benchmarks.table("training")
     assert len(rows) == 2 and "| 0.90 (0.80 to 1.00)" in rows[0].replace("**", "") and "abcdefg" in rows[0]
     assert "failed" in rows[0] and "1234567" in rows[1]  # the compiled variant did not start
-    assert benchmarks.table("ratios")[2:] == ["| `resnet20_cifar` | 0.90 | 0.70 | 0.70 | 1.00 | 2 x cpu | 0.12.0 |"]
+    assert benchmarks.table("ratios")[2:] == [
+        "| `resnet20_cifar` | 0.90 | 0.70 | 0.70 | 1.00 | 2 cores, cpu | 0.12.0 |"
+    ]
 
 
 def test_machines_do_not_displace_each_other(recorded):
     other = {"ratio": {"median": 2.0, "least": 1.9, "most": 2.1}}
     recorded(STEP, {**STEP, **other, "device": "NVIDIA H100"}, {**STEP, **other, "processor": "AMD EPYC"})
     assert len(benchmarks.table("training")) == 2 + 3
-    assert benchmarks.table("ratios")[2:] == ["| `resnet20_cifar` | 0.70 | 1.00 | 2 x cpu | 0.12.0 |",
+    assert benchmarks.table("ratios")[2:] == ["| `resnet20_cifar` | 0.70 | 1.00 | 2 cores, cpu | 0.12.0 |",
                                          "| `resnet20_cifar` | 2.00 | 1.00 | NVIDIA H100 | 0.12.0 |",
-                                         "| `resnet20_cifar` | 2.00 | 1.00 | 2 x AMD EPYC | 0.12.0 |"]  # fmt: skip
+                                         "| `resnet20_cifar` | 2.00 | 1.00 | 2 cores, AMD EPYC | 0.12.0 |"]  # fmt: skip
 
 
 def test_a_newer_jax_displaces_an_older_one_and_unnamed_machines_stay_out_of_the_readme(recorded):
@@ -46,10 +48,10 @@ def test_a_newer_jax_displaces_an_older_one_and_unnamed_machines_stay_out_of_the
     newer = {**STEP, "benchmark": "inference", "versions": {"jax": "0.13.0"}}
     recorded(unnamed, {**STEP, "versions": {"jax": "0.10.2"}}, STEP)
     assert [row.split(" | ")[-2:] for row in benchmarks.table("training")[2:]] == [["0.12.0", "1234567 |"]] * 2
-    assert benchmarks.table("ratios")[2:] == ["| `resnet20_cifar` | 0.70 | 1.00 | 2 x cpu | 0.12.0 |"]
+    assert benchmarks.table("ratios")[2:] == ["| `resnet20_cifar` | 0.70 | 1.00 | 2 cores, cpu | 0.12.0 |"]
     recorded({**STEP, "versions": {"jax": "0.9.2"}}, newer)  # 0.13 is newer than 0.9
     assert benchmarks.table("ratios") == ["| network | inference, f32 | memory | where | jax |", "|---|---|---|---|---|",
-                                          "| `resnet20_cifar` | 0.70 |  | 2 x cpu | 0.13.0 |"]  # fmt: skip
+                                          "| `resnet20_cifar` | 0.70 |  | 2 cores, cpu | 0.13.0 |"]  # fmt: skip
 
 
 def test_the_papers_trainings_have_their_days_at_our_rate(recorded):
@@ -57,7 +59,7 @@ def test_the_papers_trainings_have_their_days_at_our_rate(recorded):
     rate = {**SIDE, "images_per_second": {"median": 10.0}}
     recorded({**STEP, "net": "vgg_d", "ours": rate}, {**STEP, "net": "vgg_d", "versions": {"jax": "0.9.2"}, "cores": 4})
     (row,) = benchmarks.table("costs")[2:]
-    assert "| `vgg_d` | 2 to 3 weeks on four Titan Black | `vgg_d` | f32 | 111 | 2 x cpu | 0.12.0 |" in row
+    assert "| `vgg_d` | 2 to 3 weeks on four Titan Black | `vgg_d` | f32 | 111 | 2 cores, cpu | 0.12.0 |" in row
 
 
 def test_the_parts_of_a_step_are_a_row(recorded):
@@ -69,8 +71,8 @@ def test_the_parts_of_a_step_are_a_row(recorded):
     head, _, *rows = benchmarks.table("parts")
     assert head.startswith("| network | type | batch | a step, CPU ms | convolutions, forward | all else | inference |")
     assert rows == [
-        "| `vgg_d` | f32 | 8 | 2,000 | 500 (25 %, 188 GFLOP/s) | -20 (-1 %) |  | 204 | 2 x cpu | 0.12.0 | 1234567 |",
-        "| `vgg_d` | bf16 | 8 | 2,000 | 500 (25 %, 188 GFLOP/s) | -20 (-1 %) | 600 (30 %) | 204 | 2 x cpu | 0.12.0 | 1234567 |",
+        "| `vgg_d` | f32 | 8 | 2,000 | 500 (25 %, 188 GFLOP/s) | -20 (-1 %) |  | 204 | 2 cores, cpu | 0.12.0 | 1234567 |",
+        "| `vgg_d` | bf16 | 8 | 2,000 | 500 (25 %, 188 GFLOP/s) | -20 (-1 %) | 600 (30 %) | 204 | 2 cores, cpu | 0.12.0 | 1234567 |",
     ]
 
 

@@ -95,7 +95,7 @@ def test_results_tell_paper_ours_difference_cost_and_verdict(made):
     assert "| +9.00 [+8.99, +9.01] |  | 3 | **reproduced** |" in text
     assert "| Us 2026, sec. 2, sec. 1 |" in text and "| Us 2026, sec. 2 |" in text  # what both name stands once
     assert "newer is better" not in text
-    assert "6 recorded runs took 0.0 h on 1 x cpu." in text
+    assert "6 recorded runs took 0.0 h on a CPU." in text
     assert (
         "Of the 2 claims of papers and of the lecture that were run, 2 are reproduced (2 of them also with Holm's"
         in text
