@@ -25,7 +25,7 @@ from convnets.models.summary import LayerSummary, summarize
 from convnets.modes import describe, evaluate
 from convnets.modes.output import CONSOLE
 from convnets.runtime import environment, shipped
-from convnets.training.state import create_state
+from convnets.training.state import draw_missing, state_shapes
 from convnets.training.trained_run import TrainedRun
 
 environment.set_xla_flags()  # as run.py does, so that both give the same numbers; JAX reads them when it first computes
@@ -107,8 +107,8 @@ def load_weights(model: nn.Module, file: str | Path) -> dict[str, Any]:
     if model.name not in models.MODELS:
         raise UsageError("load_weights needs a network of convnets.create, which says which names its weights have")
     folder = shipped.find(str(file))
-    fresh = create_state(model, optax.identity(), model.input_shape, 0).variables
-    return weights.load(folder / shipped.WEIGHTS if folder else file, model.name, fresh, model)
+    like = state_shapes(model, optax.identity()).variables
+    return draw_missing(weights.load(folder / shipped.WEIGHTS if folder else file, model.name, like, model), model)
 
 
 def open_run(folder: str | Path, *overrides: str) -> TrainedRun:

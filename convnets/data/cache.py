@@ -14,11 +14,12 @@ from convnets.data import sources
 from convnets.data.sampler import evaluation_schedule
 from convnets.data.sources import Info
 from convnets.data.tf_pipeline import Batch, Stream
-from convnets.errors import first_line
+from convnets.errors import DataError, first_line
 from convnets.op_string import Call
 from convnets.runtime.files import atomic_path, local_path
 from convnets.runtime.progress import Progress
 
+TOO_LARGE = "take data.loader=stream, which holds no whole split in memory"
 NOTED = set[Path]()  # cache folders that were reported as not writable
 
 
@@ -73,7 +74,11 @@ def cached_path(name: str, data_dir: str, split: str, host: list[Call], on_error
 
 
 def load_decoded(folder: Path) -> tuple[Info, dict[str, np.ndarray]] | None:
-    """Returns the facts and the arrays of a decoded split; None if the cache does not hold it intact."""
+    """Returns the facts and the arrays of a decoded split; None if the cache does not hold it intact.
+
+    Raises:
+        DataError: they cannot be read although they may be intact: for lack of memory or of permission, for example.
+    """
     if not folder.exists():
         return None
     try:
@@ -83,7 +88,11 @@ def load_decoded(folder: Path) -> tuple[Info, dict[str, np.ndarray]] | None:
         images, labels = (np.load(folder / f"{key}.npy") for key in ("images", "labels"))
         if images.shape != (info.num_examples, *info.image_shape) or labels.shape != (info.num_examples,):
             raise ValueError("the arrays do not have the shapes that info.json has")
+    except MemoryError as e:
+        raise DataError(f"{folder} does not fit into memory ({first_line(e)}); {TOO_LARGE}") from None
     except Exception as e:  # NumPy raises many exception types
+        if isinstance(e, OSError) and not isinstance(e, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+            raise DataError(f"{folder} cannot be read: {first_line(e)}") from None
         print(f"{folder} is damaged ({first_line(e)}); the images are decoded again", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         return None
@@ -91,9 +100,16 @@ def load_decoded(folder: Path) -> tuple[Info, dict[str, np.ndarray]] | None:
 
 
 def decode_all(stream: Stream, target: Path | None) -> tuple[Info, dict[str, np.ndarray]]:
-    """Decodes a whole split; keeps it in the cache as the folder `target`, if given, which appears once it is complete."""
+    """Decodes a whole split; keeps it in the cache as the folder `target`, if given, which appears once it is complete.
+
+    Raises:
+        DataError: the split does not fit into memory.
+    """
     info = stream.source.info._replace(image_shape=stream.shape)
-    images = np.empty((info.num_examples, *stream.shape), np.uint8)
+    try:
+        images = np.empty((info.num_examples, *stream.shape), np.uint8)
+    except MemoryError as e:
+        raise DataError(f"{info.name} does not fit into memory ({first_line(e)}); {TOO_LARGE}") from None
     labels = np.empty(info.num_examples, np.int32)
     done = 0
     for image, label in iterate_all(stream, "decoding", lambda batch: (batch["image"], batch["label"])):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,7 @@ class StatusTable:
         self.describe_result = describe_result
         self.folders, self.jobs = folders, jobs
         self.statuses = {f: trials.status(f) for f in folders}
+        self.results = dict[Path, str]()  # of finished trials
         self.labels = {f: trials.read_trial(f) for f in folders}
         self.live = Live(console=CONSOLE, auto_refresh=False, transient=True) if CONSOLE.is_terminal else None
 
@@ -159,7 +160,9 @@ class StatusTable:
             shown = sorted(shown, key=lambda f: rank[self.statuses[f]["state"]])[: max(room, 1)]
         for folder in shown:
             status, trial = self.statuses[folder], self.labels[folder]
-            seconds = f"{status['seconds']:.0f} s" if "seconds" in status else ""
+            runs = status["state"] == "running" and "began" in status
+            spent = time.time() - status["began"] if runs else status.get("seconds")
+            seconds = "" if spent is None else f"{spent:.0f} s"
             table.add_row(
                 folder.name, trial.label, str(trial.seed), status["state"], seconds, self._says(folder, status)
             )
@@ -172,7 +175,9 @@ class StatusTable:
             said = log.read_bytes()[-1000:].decode(errors="replace").split("\n") if log.exists() else []
             return next((line for line in reversed(said) if line.strip(" ┃│└┘┴━─")), "")[:120]
         if status["state"] == "done":
-            return self.describe_result(folder)
+            if folder not in self.results:
+                self.results[folder] = self.describe_result(folder)
+            return self.results[folder]
         if status["state"] == "failed":
             return f"rc {status['rc']}: " + (status["last"][-1] if status["last"] else "") + f" ({folder / 'log.txt'})"
         return status["last"][-1] if status["state"] == "diverged" and status["last"] else ""
@@ -270,7 +275,7 @@ def _slurm(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
     submitted = executor.map_array(SlurmJob(), [str(f) for f in new]) if new else []
     known |= {f.name: job.job_id for f, job in zip(new, submitted, strict=True)}
     files.write_json(kept, known)
-    while set(known.values()) & _queue():
+    while set(known.values()) & _queue(known.values()):
         show()
         time.sleep(REFRESH)
     for folder in todo:
@@ -279,11 +284,14 @@ def _slurm(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
             files.write_json(folder / "status.json", {"state": "failed", "rc": None, "last": last})
 
 
-def _queue() -> set[str]:
+def _queue(otherwise: Iterable[str] = ()) -> set[str]:
     """Returns the ids of the user's queued jobs, with array tasks listed individually, in submitit's format.
 
+    Args:
+        otherwise: what to return if squeue fails, for a sweep that waits: Slurm's controller may not answer for a while.
+
     Raises:
-        UsageError: squeue is missing or fails.
+        UsageError: squeue is missing; or it fails, and `otherwise` is empty.
     """
     try:
         done = subprocess.run(
@@ -291,6 +299,8 @@ def _queue() -> set[str]:
         )
     except OSError as e:
         raise UsageError(f"--launcher=slurm: {e}") from None
-    if done.returncode:
+    if done.returncode and not otherwise:
         raise UsageError(f"--launcher=slurm: {done.stderr.strip()}")
+    if done.returncode:
+        return set(otherwise)
     return set(done.stdout.split())

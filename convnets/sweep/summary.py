@@ -95,10 +95,12 @@ def measure_trial(metric: str, folder: Path, test: str = "", state: str = "done"
         return metrics.measure_diverged(metric, metrics.count_diverged(config, manifest["dataset"]["num_examples"]))
     result = trials.read_json(folder / (f"evaluation-{test}.json" if test else "result.json"))
     result = result or (trials.read_json(folder / "evaluation.json") if not test else {})  # of an ensemble
-    lines = files.read_lines(folder / "metrics.jsonl")
-    return (
-        metrics.measure(metric, RunRecord(result, lines)) if result and (lines or metric in metrics.AT_TESTS) else None
-    )
+    if not result:
+        return None
+    if metric in metrics.AT_TESTS:
+        return metrics.measure(metric, RunRecord(result, []))
+    lines = files.read_lines(folder / "metrics.jsonl")  # of long runs, megabytes
+    return metrics.measure(metric, RunRecord(result, lines)) if lines else None
 
 
 def find_best(rows: Sequence[RowSummary]) -> list[str]:

@@ -186,9 +186,12 @@ def write_trials(workdir: Path, trials: Mapping[str, Trial]) -> list[Path]:
     for name, trial in trials.items():
         (workdir / name).mkdir(parents=True, exist_ok=True)
         files.write_json(workdir / name / "trial.json", trial._asdict())
-        state = read_json(workdir / name / "status.json").get("state")
+        written = read_json(workdir / name / "status.json")
+        state = written.get("state")
         if state == "failed" or (state == "done" and commands(workdir / name, trial)):  # a test was added or changed
-            files.write_json(workdir / name / "status.json", {"state": "pending"})
+            files.write_json(
+                workdir / name / "status.json", {"state": "pending", "seconds": written.get("seconds", 0.0)}
+            )
     return [workdir / name for name in trials]
 
 

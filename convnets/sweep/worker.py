@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from convnets import errors
 from convnets.runtime import files
@@ -20,12 +21,18 @@ def run_trial(folder: Path) -> int:
     Waits while another worker, possibly one whose launcher was killed, holds the same trial's lock.
     """
     with hold_trial(folder, wait=True) as lock, (folder / "log.txt").open("a") as log:
-        if read_json(folder / "status.json").get("state") in FINAL:
+        before = read_json(folder / "status.json")
+        if before.get("state") in FINAL:
             return 0
-        began = time.time()
+        began, spent = time.time(), before.get("seconds", 0.0)
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        facts = {"pid": os.getpid(), "host": socket.gethostname(), "started": now, "began": began}
-        files.write_json(folder / "status.json", {"state": "running", **facts})
+        facts = {"pid": os.getpid(), "host": socket.gethostname(), "started": now, "began": began - spent}
+
+        def write(state: str, **more: Any) -> None:
+            seconds = round(spent + time.time() - began, 1)  # of all sessions but those that were killed
+            files.write_json(folder / "status.json", {**facts, "state": state, "seconds": seconds, **more})
+
+        write("running")
         code, text = 0, ""
         for command in commands(folder, read_trial(folder)):
             start = (folder / "log.txt").stat().st_size
@@ -37,14 +44,15 @@ def run_trial(folder: Path) -> int:
                 if process.poll() is None:
                     process.terminate()
                     process.wait()
+                    write("pending")
             if code in STOPPED:
+                write("pending")
                 sys.exit(code)
             if code:
                 text = (folder / "log.txt").read_bytes()[start:].decode(errors="replace")
                 break
         state = {0: "done", errors.DivergedError.code: "diverged"}.get(code, "failed")
-        end = {"state": state, "rc": code, "seconds": round(time.time() - began, 1), "last": text.splitlines()[-5:]}
-        files.write_json(folder / "status.json", {**facts, **end})
+        write(state, rc=code, last=text.splitlines()[-5:])
         return code
 
 

@@ -61,6 +61,13 @@ class Checkpoints:
             step, left = int(state.step), room(self.directory)
             raise CheckpointError(f"{self.directory}: step {step} could not be written: {_reason(e)}; {left}") from e
 
+    def is_readable(self, step: int) -> bool:
+        """Returns whether there is a checkpoint of that step that is not damaged."""
+        try:
+            return step in self.steps() and bool(self._read(step))
+        except Exception:  # orbax raises many exception types
+            return False
+
     def forget(self, after: int) -> None:
         """Removes the checkpoints after step `after`."""
         for step in self.steps():

@@ -42,7 +42,7 @@ class Components:
         self.model = models.create(**config.model)
         self.initial = None
         if not resumes:  # before the data are decoded or measured
-            check_network(self.model)
+            check_network(self.model, make_recipe(**config.optim, steps_per_epoch=1.0, batch_size=1).optimizer)
             self.initial = load_initial(config, self.model)
         self.train_split, self.test_split = distributed.main_first(lambda: dataset.load_splits(**config.data))
         self._check()

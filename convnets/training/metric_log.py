@@ -44,8 +44,8 @@ class Metrics:
             )
         if self.path.exists():
             write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
-        (workdir / "events").mkdir(exist_ok=True)
         with writing(workdir / "events"):
+            (workdir / "events").mkdir(exist_ok=True)
             self.file = self.path.open("a")
             # Not SummaryWriter: it writes in a thread, and hangs forever after that thread hits a full disk.
             self.events = EventsWriter(str(workdir / "events" / "events"))

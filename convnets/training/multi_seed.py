@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from convnets.data import tf_pipeline
 from convnets.errors import DivergedError
-from convnets.runtime import parallel
+from convnets.runtime import files, parallel
 from convnets.runtime.preemption import Preemption
 from convnets.runtime.watchdog import Watchdog
 from convnets.training import metric_log
@@ -61,9 +61,11 @@ class Population:
         """
         left = [m for m in self.members if not m.done]
         last = min((int(m.state.step) for m in left), default=0)
+        # A step is logged before it is saved. The log of a member that has diverged ends before.
+        logged = min((_last_logged(m.workdir) for m in left if int(m.state.step) == last), default=0)
         for member in left:
             ahead = [step for step in member.checkpoints.steps() if step > last]
-            if len(ahead) == 1 and last in member.checkpoints.steps():  # else the slowest has diverged long before
+            if len(ahead) == 1 and ahead[0] <= logged and member.checkpoints.is_readable(last):
                 member.checkpoints.forget(last)
                 member.restore()
 
@@ -124,6 +126,10 @@ class Population:
             self.diverged[member] = f"seed {member.seed}: {e}"
             member.progress.say(f"diverged: {e}")
             return None
+
+
+def _last_logged(workdir: Path) -> int:
+    return max((int(line["step"]) for line in files.read_lines(workdir / "metrics.jsonl")), default=0)
 
 
 def _batches(group: Sequence[Run], start: int) -> Iterator[tf_pipeline.Batch]:

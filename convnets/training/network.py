@@ -1,6 +1,5 @@
 """Opens and tests a trained network. Needs no optimizer, no training split and no writable folder."""
 
-import functools
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from convnets.evaluation.evaluator import Evaluated, Evaluator
 from convnets.models.pretrained import weights
 from convnets.runtime import distributed, files, parallel, provenance, shipped
 from convnets.training.checkpoint import Checkpoints
-from convnets.training.state import create_state, initial_state
+from convnets.training.state import draw_missing, state_shapes
 
 
 class Network(NamedTuple):
@@ -46,11 +45,11 @@ def open_network(config: ConfigDict, workdir: Path, file: str = "") -> Network:
         CheckpointError: the run has no readable checkpoint, the processes see different ones, or the file does not fit.
     """
     model = models.create(**config.model)
-    target = create_state(model, optax.identity(), model.input_shape, 0, average=bool(config.optim.average))
+    target = state_shapes(model, optax.identity(), average=bool(config.optim.average))
     if not file and (workdir / shipped.WEIGHTS).exists() and not (workdir / "checkpoints").exists():
         file = str(workdir / shipped.WEIGHTS)
     if file:
-        return Network(model, weights.load(file, config.model.name, target.variables, model))
+        return Network(model, draw_missing(weights.load(file, config.model.name, target.variables, model), model))
     restored = Checkpoints(workdir / "checkpoints").restore(target, part=True)
     check_same_step(workdir, int(restored[0].step) if restored else 0)
     if restored is None:
@@ -89,8 +88,7 @@ def load_initial(config: ConfigDict, model: nn.Module) -> dict[str, Any] | None:
     path, name = config.model.init_from, config.model.name
     if not path:
         return None
-    init = functools.partial(initial_state, model, optax.identity(), model.input_shape, 0)
-    like = jax.eval_shape(init).variables
+    like = state_shapes(model, optax.identity()).variables
     if chosen := [layer.strip() for layer in config.model.get("init_layers", "").split(",") if layer.strip()]:
         return weights.load_layers(path, name, like, chosen, model)
     return weights.load(path, name, like, model)

@@ -172,7 +172,9 @@ def polyak(step: jax.Array, steps_per_epoch: float, start: float) -> jax.Array:
     """
     if not 0 <= start < math.inf:
         raise UsageError(f"polyak: start is {start:g}, it must be 0 or more")
-    return 1 / jnp.maximum(step - math.floor(round(start * steps_per_epoch, 6)), 1)  # 0.3 * 333.33... is 99.99...
+    return 1 / jnp.maximum(
+        step - float(math.floor(round(start * steps_per_epoch, 6))), 1
+    )  # 0.3 * 333.33... is 99.99...
 
 
 AVERAGES: dict[str, Callable[..., jax.Array]] = {f.__name__: f for f in (ema, polyak)}

@@ -50,9 +50,29 @@ def create_state(
     return jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})()
 
 
-def check_network(model: nn.Module) -> None:
-    """Raises UsageError if a layer of the network does not fit its input; traces the network, and computes nothing."""
-    jax.eval_shape(functools.partial(initial_state, model, optax.identity(), model.input_shape, 0))
+def state_shapes(model: nn.Module, optimizer: optax.GradientTransformation, average: bool = False) -> TrainState:
+    """Returns the shapes and types of the state of `create_state`; traces the network, and computes nothing.
+
+    Raises:
+        UsageError: a layer does not fit its input.
+    """
+    return jax.eval_shape(functools.partial(initial_state, model, optimizer, model.input_shape, 0, average))
+
+
+def check_network(model: nn.Module, optimizer: optax.GradientTransformation) -> None:
+    """Raises UsageError if a layer of the network does not fit its input, or the optimizer the layers."""
+    state = state_shapes(model, optimizer)
+    update = functools.partial(optax.with_extra_args_support(optimizer).update, curvature=lambda params: params)
+    jax.eval_shape(lambda s: update(s.params, s.opt_state, s.params, scale=s.scale), state)
+
+
+def draw_missing(variables: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    """Returns the variables with initial values in place of those that a file did not give, which are shapes."""
+    missing = lambda v: isinstance(v, jax.ShapeDtypeStruct)  # noqa: E731
+    if not any(map(missing, jax.tree.leaves(variables))):
+        return variables
+    drawn = create_state(model, optax.identity(), model.input_shape, 0).variables
+    return jax.tree.map(lambda given, new: new if missing(given) else given, variables, drawn)
 
 
 def initial_state(model, optimizer, input_shape, seed, average=False) -> TrainState:

@@ -24,7 +24,7 @@ from convnets.training.components import Components
 from convnets.training.network import Network, check_same_step, load_initial, result_of
 from convnets.training.optimizer import list_mismatches
 from convnets.training.schedules import Errors
-from convnets.training.state import TrainState, create_state
+from convnets.training.state import TrainState, create_state, state_shapes
 from convnets.training.train_loop import train_loop
 
 BLOCK = 64  # steps whose learning rates are computed together: one small program, whatever the distance of events
@@ -54,8 +54,7 @@ class Run:
         """Restores the newest checkpoint, or initializes the state before the first step."""
         config, workdir = self.config, self.workdir
         model, recipe = self.components.model, self.components.recipe
-        self.state = create_state(model, recipe.optimizer, model.input_shape, self.seed, average=bool(recipe.average))
-        restored = self.checkpoints.restore(self.state)
+        restored = self.checkpoints.restore(state_shapes(model, recipe.optimizer, average=bool(recipe.average)))
         check_same_step(workdir, int(restored[0].step) if restored else 0)
         self.notes = list_mismatches(config.optim.schedule, config.optim.average, config.train.epochs,
                                      1 / self.components.steps_per_epoch)  # fmt: skip
@@ -64,10 +63,14 @@ class Run:
             if not recipe.reaction:  # the schedule that gave the factor may have been changed
                 self.state = self.state.replace(scale=np.ones_like(self.state.scale))
             self.notes += self._list_jumps(restored[1].get("epoch"))
-        elif initial := self.components.initial or load_initial(config, model):
+            return
+        self.state = create_state(model, recipe.optimizer, model.input_shape, self.seed, average=bool(recipe.average))
+        if initial := self.components.initial or load_initial(config, model):
             own = lambda given, drawn: drawn if isinstance(given, jax.ShapeDtypeStruct) else given  # noqa: E731
             given = jax.tree.map(own, initial, self.state.variables)
-            average = given["params"] if self.state.average else {}
+            average = (
+                jax.tree.map(np.array, given["params"]) if self.state.average else {}
+            )  # copies: a step donates both
             self.state = self.state.replace(params=given["params"], batch_stats=given["batch_stats"], average=average)
 
     def _list_jumps(self, saved: float | None) -> list[str]:

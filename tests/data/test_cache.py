@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from convnets.data import cache, dataset
+from convnets.errors import DataError
 from convnets.runtime import files
 from convnets.training import network
 from tests.data.test_tf_pipeline import photographs
@@ -72,6 +73,36 @@ def test_a_damaged_cache_is_made_anew(file, how, birds, whole, tmp_path, monkeyp
     assert str(path if file == "statistics" else path.parent) in said
     assert_equal(load(birds), wanted)
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("error, message", [
+    (MemoryError("Unable to allocate 252. GiB"), "does not fit into memory .*252.*; take data.loader=stream"),
+    (OSError(24, "Too many open files"), "cannot be read: .*Too many open files"), (PermissionError(13, "denied"), "cannot be read"),
+])  # fmt: skip
+def test_a_cache_that_cannot_be_read_now_is_kept(birds, whole, monkeypatch, error, message):
+    monkeypatch.setenv("CONVNETS_CACHE", str(whole[0]))
+    before = sorted(whole[0].rglob("*"))
+
+    def fails(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.np, "load", fails)
+        with pytest.raises(DataError, match=message):
+            load(birds)
+    assert sorted(whole[0].rglob("*")) == before
+    assert_equal(load(birds), whole[1])
+
+
+def test_a_set_that_does_not_fit_into_memory_is_to_be_streamed(birds, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVNETS_CACHE", str(tmp_path))
+
+    def fails(*_, **__):
+        raise MemoryError("Unable to allocate 252. GiB")
+
+    monkeypatch.setattr(cache.np, "empty", fails)
+    with pytest.raises(DataError, match=r"does not fit into memory .*; take data\.loader=stream"):
+        load(birds)
 
 
 def test_arrays_of_another_set_are_noticed(birds, whole, tmp_path, monkeypatch, capfd):

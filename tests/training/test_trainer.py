@@ -14,7 +14,7 @@ from configs import base
 from convnets import models
 from convnets.config import load_config
 from convnets.data import dataset
-from convnets.errors import CheckpointError, Preempted
+from convnets.errors import CheckpointError, Preempted, UsageError
 from convnets.evaluation.evaluator import Evaluator
 from convnets.models.pretrained import weights
 from convnets.runtime import parallel
@@ -192,6 +192,24 @@ def test_some_layers_of_a_file_are_the_first_weights(tmp_path):
             wanted = fresh.state.params[layer][name] if layer.startswith("C") else 0.5
             assert np.array_equal(value, np.broadcast_to(wanted, value.shape)), (layer, name)
             assert np.array_equal(value, state.average[layer][name])
+    run = Run(short, tmp_path)
+    run.train(Preemption())  # a step donates the parameters and their average: they are not the same arrays
+    assert run.done
+
+
+@pytest.mark.parametrize("leaf, value, message", [
+    ("decay_multipliers", "conv9/kernel", "'conv9/kernel' fits no parameter"),
+    ("lr_multipliers", "*, F7/*=2", "'F7/[*]' fits no parameter"),
+    ("max_norm", 3.0, "the kernel of a connection table"),
+])  # fmt: skip
+def test_a_recipe_that_fits_no_layer_is_refused_before_the_data(tmp_path, monkeypatch, leaf, value, message):
+    """Found when the step compiles, it would come after config.json, and the mended command would be refused."""
+    monkeypatch.setattr(dataset, "load_splits", lambda **_: pytest.fail("the data were loaded first"))
+    wrong = config()
+    wrong.model.name = "lenet5"
+    wrong.optim.update({"weight_decay": 0.1, leaf: value})
+    with pytest.raises(UsageError, match=message):
+        Run(wrong, tmp_path)
 
 
 def test_a_rate_that_a_schedule_lowered_is_whole_again_without_it(whole, tmp_path):
