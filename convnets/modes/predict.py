@@ -43,8 +43,10 @@ def predict(
         UsageError: the contact sheet would replace an image; or files cannot be read as images: the guesses of all others
             were printed, written and drawn before.
     """
-    names = list(dict.fromkeys(name for given in images for name in image_files.find(given)))
     drawn = Path(output).with_suffix(".png").resolve() if output else None
+    # In a folder or glob it is the sheet of an earlier call.
+    names = list(dict.fromkeys(name for given in images for name in image_files.find(given)
+                               if name == given or Path(name).resolve() != drawn))  # fmt: skip
     if drawn in [Path(name).resolve() for name in names]:
         raise UsageError(
             f"--output={output}: its contact sheet would replace {drawn}, one of the images; give another name"

@@ -102,6 +102,9 @@ def _check_left(config: ConfigDict, workdir: Path, differ: Sequence[str], steps:
 
     others = ("evaluate.", "checkpoint.", "data.test", "data.data_dir")
     recipe = [line for line in differ if not line.startswith(others)]
+    if recipe and (workdir / "net1").exists():
+        raise UsageError(f"{workdir} holds a boosted network, whose examples follow from its recipe: it cannot go on with another"
+                         f" one ({'; '.join(recipe)}); take another --workdir")  # fmt: skip
     if not (recipe and steps and (workdir / "manifest.json").exists()):
         return
     images = files.read_json(workdir / "manifest.json")["dataset"]["num_examples"]

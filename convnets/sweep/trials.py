@@ -96,7 +96,9 @@ def plan_trials(experiment: Experiment, size: str, seeds: int | None, extra: Seq
                 others = found[planned[0]]
                 found[planned[0]] = others._replace(label=row.label, rows=[*others.rows, row.label])
     for trial in ensembles:
-        found[hashlib.sha256(json.dumps(trial.members).encode()).hexdigest()[:10]] = trial
+        name = hashlib.sha256(json.dumps(trial.members).encode()).hexdigest()[:10]
+        others = found.get(name, trial._replace(rows=[]))  # two rows may have the same members
+        found[name] = others._replace(rows=[*others.rows, *trial.rows], tests={**others.tests, **trial.tests})
     if problems:
         raise UsageError("\n".join(map(_describe_problem, problems, problems.values())))
     return found
@@ -164,8 +166,8 @@ def _is_current(folder: Path, trial: Trial, name: str, tested: Mapping[str, Any]
     if not tested or not name:
         return bool(tested)
     for member, result in zip(trial.members, tested["members"], strict=True):
-        own = read_json(folder.parent / member / "config.json")
-        if list_overrides(own, result["config"]) != list(read_trial(folder.parent / member).tests[name]):
+        own, planned = (read_json(folder.parent / member / file) for file in ("config.json", "trial.json"))
+        if not planned or list_overrides(own, result["config"]) != list(planned["tests"][name]):
             return False
     return True
 

@@ -15,9 +15,9 @@ import pytest
 
 from convnets.errors import UsageError
 from convnets.runtime import files
-from convnets.sweep import trials
+from convnets.sweep import launcher, trials, worker
 from convnets.sweep.experiment import RUNNABLE, check_experiment, load_experiments
-from convnets.sweep.launcher import _local
+from convnets.sweep.launcher import StatusTable, _local
 from tests.conftest import ROOT, run_here
 from tests.report.test_results import finished
 
@@ -158,6 +158,62 @@ def test_what_is_locked_runs_and_what_was_left_is_pending(tmp_path):
         fcntl.flock(file, fcntl.LOCK_EX)
         assert trials.status(tmp_path)["state"] == "running"
     assert trials.status(tmp_path)["state"] == "pending"
+
+
+def test_a_trial_counts_the_time_of_all_its_sessions(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    files.write_json(tmp_path / "a" / "trial.json", trials.Trial("a", 0, [], {})._asdict())
+    files.write_json(tmp_path / "a" / "status.json", {"state": "pending", "seconds": 100.0})
+    monkeypatch.setattr(
+        worker, "commands", lambda *_: [["python", "-c", "import time; time.sleep(0.3); raise SystemExit(75)"]]
+    )
+    with pytest.raises(SystemExit):
+        worker.run_trial(tmp_path / "a")  # preempted
+    stopped = trials.status(tmp_path / "a")
+    assert stopped["state"] == "pending" and stopped["seconds"] > 100.2
+    monkeypatch.setattr(worker, "commands", lambda *_: [["python", "-c", "pass"]])
+    assert worker.run_trial(tmp_path / "a") == 0
+    done = trials.status(tmp_path / "a")
+    assert done["state"] == "done" and stopped["seconds"] < done["seconds"] < stopped["seconds"] + 60
+    monkeypatch.setattr(trials, "commands", lambda *_: [["a test that was added"]])
+    trials.write_trials(tmp_path, {"a": trials.read_trial(tmp_path / "a")})
+    assert trials.status(tmp_path / "a") == {"state": "pending", "seconds": done["seconds"]}
+
+
+def test_the_display_reads_a_finished_trial_once(tmp_path, monkeypatch):
+    for name, state in (("a", "done"), ("b", "pending")):
+        (tmp_path / name).mkdir()
+        files.write_json(tmp_path / name / "trial.json", trials.Trial(name, 0, [], {})._asdict())
+        files.write_json(tmp_path / name / "status.json", {"state": state, "seconds": 1.0})
+    described, read = [], []
+    board = StatusTable([tmp_path / "a", tmp_path / "b"], 1, lambda folder: described.append(folder.name) or "1 %")
+    monkeypatch.setattr(
+        trials, "status", lambda folder, status=trials.status: read.append(folder.name) or status(folder)
+    )
+    for _ in range(3):
+        board.show()
+        board.table()
+    assert (described, read) == (["a"], ["b"] * 3)
+
+
+def test_slurm_that_does_not_answer_ends_no_sweep(tmp_path, monkeypatch):
+    (tmp_path / "squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error: timed out' >&2\nexit 1\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(UsageError, match="--launcher=slurm: slurm_load_jobs error: timed out"):
+        launcher._queue()
+    assert launcher._queue(["7_0"]) == {"7_0"}
+
+
+def test_two_rows_may_have_the_same_members(tmp_path):
+    path = experiment(tmp_path, "'a'")
+    text = path.read_text().replace("seeds=1", "seeds=2").replace("rows=[row('a')]", "rows=[A, *BOTH]")
+    tests = "tests={'half': Evaluation(('--config.data.test_split=test[:50%]',))}"
+    path.write_text(text.replace("EXPERIMENT =", f"A = row('a', {tests})\nBOTH = [Row(n, members=((A, 2),), **t) for n, t in"
+                                 f" (('two', {{}}), ('two, half', dict({tests})))]\nEXPERIMENT ="))  # fmt: skip
+    planned = trials.plan_trials(trials.load_experiment(str(path), "cpu"), "cpu", 2, [])
+    (both,) = [trial for trial in planned.values() if trial.members]
+    assert both.rows == ["two", "two, half"] and list(both.tests) == ["half"]
 
 
 def test_a_test_that_is_added_later_is_all_that_is_run(tmp_path):

@@ -51,6 +51,18 @@ def test_half_of_the_second_networks_examples_are_misclassified_and_the_third_se
         boosting.pick_examples(networks(110, 110), config)
 
 
+def test_a_boosted_network_does_not_go_on_with_another_recipe(tmp_path):
+    """The list of the second network's examples follows from the first."""
+    config = load_config(BOOSTED, [])[0]
+    (tmp_path / "config.json").write_text(config.to_json())
+    (tmp_path / "net1").mkdir()
+    assert not train.compare(config, tmp_path, True, False)
+    longer = load_config(BOOSTED, ["--config.train.epochs=30.0"])[0]
+    with pytest.raises(UsageError, match=r"holds a boosted network, .*train\.epochs: .*; take another --workdir"):
+        train.compare(longer, tmp_path, True, False)
+    assert train.compare(load_config(BOOSTED, ["--config.evaluate.batch_size=7"])[0], tmp_path, True, False)
+
+
 def test_a_list_of_examples_is_the_training_set(scratch):
     config = load_config(
         str(ROOT / "configs/lenet.py:digits"), ["--config.train.epochs=2.0", "--config.train.batch_size=2"]

@@ -147,6 +147,33 @@ def test_one_that_diverged_long_before_throws_no_other_back(whole, tmp_path):
     assert [int(member.state.step) for member in population.members] == [12, 16, 16]
 
 
+@pytest.mark.parametrize("how", ["diverged", "damaged"])
+def test_members_lose_no_step_to_one_that_cannot_go_on_from_it(whole, tmp_path, how):
+    """Seed 3 stopped in the interval before the checkpoint of the others, or what they would go back to is damaged."""
+    found = folders(tmp_path)
+    longer = [config(seed) for seed in SEEDS]
+    for each in longer:
+        each.train.epochs *= 2
+    for ours, theirs in zip(found, whole, strict=True):
+        shutil.copytree(theirs, ours, dirs_exist_ok=True)
+    last = Checkpoints(found[0] / "checkpoints").steps()[-2]
+    Checkpoints(found[0] / "checkpoints").forget(last)
+    if how == "diverged":
+        log = found[0] / "metrics.jsonl"
+        log.write_text(
+            "".join(line for line in log.read_text().splitlines(True) if json.loads(line)["step"] <= last + 1)
+        )
+    else:
+        for folder in found[1:]:
+            for path in (folder / "checkpoints" / str(last)).rglob("*"):
+                if path.is_file():
+                    path.write_bytes(b"")
+    population = Population(longer, found)
+    before = [int(member.state.step) for member in population.members]
+    population._meet()
+    assert [int(member.state.step) for member in population.members] == before == [last, last + 2, last + 2]
+
+
 @pytest.mark.faults
 def test_one_that_diverges_costs_the_others_nothing(whole, tmp_path, monkeypatch):
     found, look = folders(tmp_path), divergence.check_losses
