@@ -52,7 +52,7 @@ class Evaluator:
     """
 
     def __init__(self, model: nn.Module, loss: str, split: dataset.Split, *, protocol: str, batch_size: int):
-        self.split, self.protocol, self.loss = split, protocol, loss
+        self.split, self.loss = split, loss
         self.devices, self.place = jax.local_device_count(), (distributed.process_index(), distributed.process_count())
         self.batch_size, self.input_shape = batch_size, model.input_shape
         self.resident_arrays = parallel.replicate(split.resident_arrays)

@@ -231,9 +231,7 @@ def _inputs(split: dataset.Split, count: int, batch: int) -> Iterator[tuple[np.n
 
 
 def _pick(split: dataset.Split, indices: Sequence[int]) -> np.ndarray:
-    index = np.array(indices, np.int32)
-    wanted = {"index": index, "epoch": np.zeros_like(index), "mask": np.ones(len(index), np.float32)}
-    return _through_ops(split, next(iter(split.feed([wanted]))))
+    return np.asarray(pipeline.apply(split.device_ops, None, split.images(np.array(indices))))
 
 
 def _through_ops(split: dataset.Split, batch: tf_pipeline.Batch) -> np.ndarray:
