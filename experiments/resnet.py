@@ -25,13 +25,17 @@ SCALES = "multi_scale(224, 256, 384, 480, 640, average='score')"
 
 
 def row(name: str, ten: Pair, scales: Pair, single: Pair) -> Row:
-    tests = {"ten": Evaluation(("--config.evaluate.protocol=ten_crop",), ten[0], "tables 2, 3", top5=ten[1])}
+    table = {"plain18": "table 2", "18A": "table 2", "plain34": "tables 2, 3", "34A": "tables 2, 3"}.get(
+        name, "table 3"
+    )
+    tests = {"ten": Evaluation(("--config.evaluate.protocol=ten_crop",), ten[0], table, top5=ten[1])}
     if scales[0]:
         tests["multi-scale"] = Evaluation(
             (f"--config.evaluate.protocol={SCALES}",), scales[0], "table 4", top5=scales[1]
         )
+    days = f"{DAYS[name]} days" if name in DAYS else "1 day"
     return Row(name, f"configs/resnet.py:{name}", single[0], "authors' readme" if single[0] else "", tests=tests,
-               cost=f"{DAYS.get(name, 1)} days, 1 x H100", top5=single[1])  # fmt: skip
+               cost=f"{days}, 1 x H100", top5=single[1])  # fmt: skip
 
 
 ROWS = {name: row(name, *errors) for name, errors in ERRORS.items()}

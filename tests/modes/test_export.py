@@ -12,6 +12,7 @@ from configs import base
 from convnets import api, models
 from convnets.models.pretrained import weights
 from convnets.modes import evaluate, export
+from convnets.report import results
 from convnets.runtime import files, shipped
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.state import create_state
@@ -68,5 +69,9 @@ def test_what_comes_along_is_small_and_has_its_card():
         card = files.read_json(shipped.FOLDER / name / "manifest.json")
         assert {"command", "commit", "seed", "top1_error", "config", "overrides"} <= set(card)
         assert re.fullmatch("[0-9a-f]{40}", card["commit"])
+        (recorded,) = [r for r in results.read_results() if all(r.get(key) == card[key] for key in ("config", "commit", "seed"))
+                       and r["overrides"] == card["overrides"]]  # fmt: skip
+        for key in ("top1_error", "top5_error", "loss", "protocol", "num_examples", "steps"):
+            assert recorded[key] == card[key], (name, key)
         run = api.open_run(name)
         assert sum(v.size for v in jax.tree.leaves(run.variables["params"])) == card["parameters"]
