@@ -6,8 +6,8 @@ use:
 
     python run.py --mode=sweep --experiment=experiments/pool_kind.py --size=pilot --workdir=runs/pool_kind-pilot
 
-At these rates a few runs stay at chance; errors and claims are about the others. This was decided when seeds 0 to 19 were
-seen: by the test error of all runs no claim was resolved. Those seeds are not counted; the runs are of 40 others.
+At these rates a few runs stay at chance; errors and claims are about the others. This was decided when seeds 0 to 14
+were seen (of the maximum 0 to 19): by the test error of all runs no claim was resolved. Those seeds are not counted, but 40 others.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale

@@ -1,4 +1,7 @@
-"""The on-disk cache of decoded data sets. A cache that is damaged is made anew; one that cannot be written is not used."""
+"""The on-disk cache of decoded data sets. A cache that is damaged is made anew; one that cannot be written is not used.
+
+One that cannot be read now, for lack of memory or of permission, is an error, and stays.
+"""
 
 import glob
 import hashlib
@@ -92,7 +95,7 @@ def load_decoded(folder: Path) -> tuple[Info, dict[str, np.ndarray]] | None:
         raise DataError(f"{folder} does not fit into memory ({first_line(e)}); {TOO_LARGE}") from None
     except Exception as e:  # NumPy raises many exception types
         if isinstance(e, OSError) and not isinstance(e, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
-            raise DataError(f"{folder} cannot be read: {first_line(e)}") from None
+            raise DataError(f"{folder} cannot be read: {first_line(e)}; delete it, or set CONVNETS_CACHE") from None
         print(f"{folder} is damaged ({first_line(e)}); the images are decoded again", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         return None

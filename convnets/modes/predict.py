@@ -40,13 +40,17 @@ def predict(
         as_json: prints the guesses as JSON in place of the table.
 
     Raises:
-        UsageError: the contact sheet would replace an image; or files cannot be read as images: the guesses of all others
+        UsageError: there is no image, or the contact sheet would replace one; or files cannot be read as images: the guesses of all others
             were printed, written and drawn before.
     """
     drawn = Path(output).with_suffix(".png").resolve() if output else None
-    # In a folder or glob it is the sheet of an earlier call.
+    earlier = (
+        drawn if output and Path(output).exists() else None
+    )  # the sheet of an earlier call, if in a folder or glob
     names = list(dict.fromkeys(name for given in images for name in image_files.find(given)
-                               if name == given or Path(name).resolve() != drawn))  # fmt: skip
+                               if name == given or Path(name).resolve() != earlier))  # fmt: skip
+    if not names:
+        raise UsageError(f"--images: {', '.join(images)} holds no image but {drawn}, the contact sheet of --output")
     if drawn in [Path(name).resolve() for name in names]:
         raise UsageError(
             f"--output={output}: its contact sheet would replace {drawn}, one of the images; give another name"

@@ -97,10 +97,15 @@ def compare(config: ConfigDict, workdir: Path, allow_config_change: bool, restar
 
 
 def _check_left(config: ConfigDict, workdir: Path, differ: Sequence[str], steps: Sequence[int]) -> None:
-    """Raises UsageError if a changed recipe has no step left to train: its result would be of the former recipe."""
+    """Raises UsageError if a changed recipe has no step left to train: its result would be of the former recipe.
+
+    A boosted network cannot go on with another recipe at all, because the examples of its second and third network follow
+    from it.
+    """
     from convnets.training import intervals
 
-    others = ("evaluate.", "checkpoint.", "data.test", "data.data_dir")
+    others = ("evaluate.", "checkpoint.", "data.test", "data.data_dir", "data.loader", "train.log_every_steps",
+              "train.eval_every_epochs", "train.steps_per_dispatch")  # fmt: skip
     recipe = [line for line in differ if not line.startswith(others)]
     if recipe and (workdir / "net1").exists():
         raise UsageError(f"{workdir} holds a boosted network, whose examples follow from its recipe: it cannot go on with another"

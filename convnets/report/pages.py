@@ -52,8 +52,8 @@ def count_verdicts(made: Sequence[Table]) -> str:
     return (f"Of the {len(run)} claims of papers and of the lecture that were run, {', '.join(parts)}."
             + f" {interim} verdicts are interim: not all planned runs are there." * bool(interim)
             + f" {len(judged) - len(run)} more claims are our own." * (len(judged) > len(run))
-            + f" For {len(compared)} claims a paper states an effect in our setting. It lies inside our interval for {len(inside)}"
-            f" of them, {sum(v.word in DECIDED for v in inside)} of which are resolved.")  # fmt: skip
+            + f" Claims for which a paper states an effect in our setting: {len(compared)}; inside our interval: {len(inside)},"
+            f" resolved among these: {sum(v.word in DECIDED for v in inside)}.")  # fmt: skip
 
 
 def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
@@ -61,8 +61,8 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
     lines = ["# Results", "", WRITTEN, "", cost(recorded), ""]
     if rates := reproductions(made):
         lines += ["## Error rates of the papers", "",
-                  "These rows follow the paper's protocol and recipe, except for the differences in brackets. The file of the"
-                  " config lists all differences. The smallest differences of the errors come first. *95 %* is the interval over runs and over test sets of this size.", "", *row_head("test_error"),
+                  "These rows follow the paper's protocol and recipe. The main differences are in brackets; the file of the config"
+                  " lists all. The smallest differences of the errors come first. *95 %* is the interval over runs and over test sets of this size.", "", *row_head("test_error"),
                   *(text for t, line in rates for text in row_lines(t, [line])), "", *why_different(rates), ""]  # fmt: skip
     if any(v.n for t in made for v in t.verdicts):
         lines += ["## Claims of the papers", "",

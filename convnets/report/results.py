@@ -61,7 +61,7 @@ def record(workdir: Path) -> dict[str, Any]:
         "command": " ".join(["python run.py", f"--config={source}", *map(shlex.quote, changed)]),
         **kept,
         "device": {k: manifest["device"][k] for k in ("kind", "count")},
-        "wall": status.get("seconds"),  # of the whole trial: start-up, training, figures, tests
+        "wall": status.get("seconds"),  # of all sessions of the trial: start-up, training, figures, tests
         "metrics": {m: _measure(m, result, lines) for m in _wanted(source, tuple(overrides)) if m not in AT_TESTS},
         "curve": _curve(lines),
         "tests": _tests(workdir, result),

@@ -81,7 +81,7 @@ def _row_line(table: Table, line: TableRow) -> str:
     bad = sum("diverged" in run for run in line.runs)
     note = f", {bad} of {len(line.runs)} diverged" if bad else ", deterministic" if line.row.deterministic else ""
     never = count_never(metric, [run for run in line.runs if "diverged" not in run], line.values)
-    note += f", of which {never} did not reach it" * bool(never)
+    note += f", {never} did not reach the target" * bool(never)
     if "below" in metric and len(values) < len(line.runs):
         note = f", {len(line.runs) - len(values)} of {len(line.runs)} at chance"
     spread = f" ± {number(metric, statistics.stdev(values))}" if len(values) > 1 else ""

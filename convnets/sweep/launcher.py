@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from convnets.sweep import trials
 from convnets.sweep.trials import FINAL, ROOT, Trial
 
 POLL = 0.2  # seconds after which the next trial begins, at the latest
+PATIENCE = 600.0  # seconds that a sweep waits for a Slurm that does not answer
 REFRESH = 1.0  # seconds between two displays of the states: these cost milliseconds for hundreds of trials
 MEMORY = 0.9  # fraction of an accelerator's memory, divided among the parallel trials
 CONSOLE = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)  # names are no markup
@@ -74,7 +75,7 @@ def _members_done(folder: Path, trial: Trial) -> bool:
     states = {member: trials.status(folder.parent / member)["state"] for member in trial.members}
     last = [f"its member {member} is {state}" for member, state in states.items() if state != "done"]
     if last:
-        files.write_json(folder / "status.json", {"state": "failed", "rc": None, "last": last})
+        files.write_json(folder / "status.json", {**trials.status(folder), "state": "failed", "rc": None, "last": last})
     return not last
 
 
@@ -98,7 +99,8 @@ def estimate_left(statuses: Sequence[tuple[str, dict[str, Any]]], jobs: int) -> 
     left = []
     for row, status in statuses:
         if status["state"] in ("pending", "running"):
-            spent = time.time() - status["began"] if status["state"] == "running" and "began" in status else 0.0
+            running = status["state"] == "running" and "began" in status
+            spent = time.time() - status["began"] if running else status.get("seconds", 0.0)
             left.append(max(of_row.get(row, of_all) - spent, 0.0))
     return max(sum(left) / min(jobs, len(left)), *left) if left else 0.0
 
@@ -275,23 +277,37 @@ def _slurm(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
     submitted = executor.map_array(SlurmJob(), [str(f) for f in new]) if new else []
     known |= {f.name: job.job_id for f, job in zip(new, submitted, strict=True)}
     files.write_json(kept, known)
-    while set(known.values()) & _queue(known.values()):
-        show()
-        time.sleep(REFRESH)
+    _wait(set(known.values()), show)
     for folder in todo:
-        if trials.status(folder)["state"] == "pending":
+        if (status := trials.status(folder))["state"] == "pending":
             last = [f"job {known[folder.name]} ended without a word; see {workdir / 'slurm'}"]
-            files.write_json(folder / "status.json", {"state": "failed", "rc": None, "last": last})
+            files.write_json(folder / "status.json", {**status, "state": "failed", "rc": None, "last": last})
 
 
-def _queue(otherwise: Iterable[str] = ()) -> set[str]:
-    """Returns the ids of the user's queued jobs, with array tasks listed individually, in submitit's format.
-
-    Args:
-        otherwise: what to return if squeue fails, for a sweep that waits: Slurm's controller may not answer for a while.
+def _wait(jobs: set[str], show: Callable[[], None]) -> None:
+    """Waits until no job is in Slurm's queue.
 
     Raises:
-        UsageError: squeue is missing; or it fails, and `otherwise` is empty.
+        UsageError: Slurm has not answered for PATIENCE seconds.
+    """
+    answered = time.monotonic()
+    while jobs:
+        try:
+            if not jobs & _queue():
+                return
+            answered = time.monotonic()
+        except UsageError:  # a busy controller may not answer for a while
+            if time.monotonic() - answered > PATIENCE:
+                raise
+        show()
+        time.sleep(REFRESH)
+
+
+def _queue() -> set[str]:
+    """Returns the ids of the user's queued jobs, with array tasks listed individually, in submitit's format.
+
+    Raises:
+        UsageError: squeue is missing or fails.
     """
     try:
         done = subprocess.run(
@@ -299,8 +315,6 @@ def _queue(otherwise: Iterable[str] = ()) -> set[str]:
         )
     except OSError as e:
         raise UsageError(f"--launcher=slurm: {e}") from None
-    if done.returncode and not otherwise:
-        raise UsageError(f"--launcher=slurm: {done.stderr.strip()}")
     if done.returncode:
-        return set(otherwise)
+        raise UsageError(f"--launcher=slurm: {done.stderr.strip()}")
     return set(done.stdout.split())

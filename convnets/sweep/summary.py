@@ -20,7 +20,7 @@ class RowSummary(NamedTuple):
         metric: the experiment's, or test_error for a test of an experiment on a training metric.
         values: the metric of the finished runs by seed.
         planned, diverged: numbers of runs; a diverged run counts with the error of chance (docs/statistics.md).
-        seconds: mean time of a finished trial.
+        seconds: mean time of a finished trial, all sessions together.
         paper, x, line: as in `Row`.
     """
 

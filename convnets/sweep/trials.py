@@ -4,8 +4,8 @@ All state is kept in files. A trial's folder is named by a hash of its config an
 holds:
 
     trial.json    label, seed, and the arguments of run.py for training and for each test
-    status.json   state: running (and when it began), done, failed (with rc and the last lines) or diverged; seconds;
-                  updated by the worker
+    status.json   state: running, done, failed (with rc and the last lines) or diverged; seconds of all sessions, without
+                  those whose worker was killed; when it would have begun without a break; updated by the worker
     log.txt       output of the trial's processes
     lock          held while one of the trial's processes is alive, even after its launcher was killed
 

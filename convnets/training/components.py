@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from convnets import models
 from convnets.data import dataset, sampler, tf_pipeline
 from convnets.errors import UsageError
 from convnets.evaluation.evaluator import Evaluator
+from convnets.models.lenet import Boosted
 from convnets.runtime import distributed, parallel
 from convnets.training import intervals, train_step
 from convnets.training.network import load_initial, split_problems
@@ -42,7 +44,9 @@ class Components:
         self.model = models.create(**config.model)
         self.initial = None
         if not resumes:  # before the data are decoded or measured
-            check_network(self.model, make_recipe(**config.optim, steps_per_epoch=1.0, batch_size=1).optimizer)
+            optimizer = make_recipe(**config.optim, steps_per_epoch=1.0, batch_size=1).optimizer
+            # The members of a boosted network have optimizers of their own.
+            check_network(self.model, optax.identity() if isinstance(self.model, Boosted) else optimizer)
             self.initial = load_initial(config, self.model)
         self.train_split, self.test_split = distributed.main_first(lambda: dataset.load_splits(**config.data))
         self._check()

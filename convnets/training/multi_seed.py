@@ -61,11 +61,11 @@ class Population:
         """
         left = [m for m in self.members if not m.done]
         last = min((int(m.state.step) for m in left), default=0)
-        # A step is logged before it is saved. The log of a member that has diverged ends before.
-        logged = min((_last_logged(m.workdir) for m in left if int(m.state.step) == last), default=0)
+        # The log of a member that was being tested or saved reaches the event before; that of one that diverged ends earlier.
+        logged = max((_last_logged(m.workdir) for m in left if int(m.state.step) == last), default=0)
         for member in left:
             ahead = [step for step in member.checkpoints.steps() if step > last]
-            if len(ahead) == 1 and ahead[0] <= logged and member.checkpoints.is_readable(last):
+            if len(ahead) == 1 and ahead[0] <= member.next_event(logged) and member.checkpoints.is_readable(last):
                 member.checkpoints.forget(last)
                 member.restore()
 

@@ -106,11 +106,18 @@ def test_no_output_takes_the_place_of_an_image_and_any_name_is_written(pictures,
     config = evaluate.load_run_config(GOLDEN, [])
     with pytest.raises(UsageError, match=r"its contact sheet would replace .*a\.png, one of the images"):
         predict.predict(config, GOLDEN, "", [str(picture)], False, str(tmp_path / "a.csv"))
+    with pytest.raises(UsageError, match=r"its contact sheet would replace .*a\.png, one of the images"):
+        predict.predict(config, GOLDEN, "", [str(tmp_path)], False, str(tmp_path / "a.csv"))
     assert picture.read_bytes() == (pictures / "a.png").read_bytes()
     for _ in range(2):  # the sheet of the first call is no image of the second
         predict.predict(config, GOLDEN, "", [str(tmp_path)], False, str(tmp_path / "guesses.csv"))
         assert (tmp_path / "guesses.csv").read_text().count(".png") == 2
-    (tmp_path / "guesses.png").unlink()
+    only = tmp_path / "only"
+    only.mkdir()
+    (tmp_path / "guesses.png").rename(only / "guesses.png")
+    (only / "guesses.csv").touch()
+    with pytest.raises(UsageError, match="only holds no image but"):
+        predict.predict(config, GOLDEN, "", [str(only)], False, str(only / "guesses.csv"))
     predict.predict(config, GOLDEN, "", [str(odd)], False, str(tmp_path / "b.csv"))
     assert "caf\\udce9.png" in (tmp_path / "b.csv").read_text()
 

@@ -101,7 +101,7 @@ def test_results_tell_paper_ours_difference_cost_and_verdict(made):
         in text
     )
     assert "interim" not in text and "our own" not in text
-    assert "Effects that a paper states for our setting: 1; inside our interval: 1, 1 of them with a verdict." in text
+    assert "Claims for which a paper states an effect in our setting: 1; inside our interval: 1, resolved among these: 1." in text
     # the smallest difference first
     assert "new" not in text.split("## Claims")[0] and text.index("net, shifted") > text.index("| net |")
 
@@ -154,7 +154,7 @@ def test_the_size_for_two_cores_has_no_difference_from_the_paper(made):
 def test_runs_that_never_get_there_are_counted(made):
     runs = [{**run, "steps": 100} for run in made[0].lines[0].runs]
     line = made[0].lines[0]._replace(runs=runs, metric="steps_to_train_error(2)", values={0: 40.0, 1: 100.0, 2: 100.0})
-    assert "**80** ± 35 (3, 2 never)" in tables.row_lines(made[0], [line])[0]
+    assert "**80** ± 35 (3, 2 did not reach the target)" in tables.row_lines(made[0], [line])[0]
 
 
 def test_runs_at_chance_are_counted_where_they_are_left_out(made):

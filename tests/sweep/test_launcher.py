@@ -171,7 +171,7 @@ def test_a_trial_counts_the_time_of_all_its_sessions(tmp_path, monkeypatch):
         worker.run_trial(tmp_path / "a")  # preempted
     stopped = trials.status(tmp_path / "a")
     assert stopped["state"] == "pending" and stopped["seconds"] > 100.2
-    monkeypatch.setattr(worker, "commands", lambda *_: [["python", "-c", "pass"]])
+    monkeypatch.setattr(worker, "commands", lambda *_: [["python", "-c", "import time; time.sleep(0.3)"]])
     assert worker.run_trial(tmp_path / "a") == 0
     done = trials.status(tmp_path / "a")
     assert done["state"] == "done" and stopped["seconds"] < done["seconds"] < stopped["seconds"] + 60
@@ -196,13 +196,23 @@ def test_the_display_reads_a_finished_trial_once(tmp_path, monkeypatch):
     assert (described, read) == (["a"], ["b"] * 3)
 
 
-def test_slurm_that_does_not_answer_ends_no_sweep(tmp_path, monkeypatch):
-    (tmp_path / "squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error: timed out' >&2\nexit 1\n")
-    (tmp_path / "squeue").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(UsageError, match="--launcher=slurm: slurm_load_jobs error: timed out"):
-        launcher._queue()
-    assert launcher._queue(["7_0"]) == {"7_0"}
+def test_a_slurm_that_does_not_answer_for_a_while_ends_no_sweep(monkeypatch):
+    answers: list[set[str] | None] = []
+
+    def queue():
+        if answer := answers.pop(0):
+            return answer - {"none"}
+        raise UsageError("timed out")
+
+    monkeypatch.setattr(launcher, "_queue", queue)
+    monkeypatch.setattr(launcher, "REFRESH", 0.01)
+    answers += [{"7_0"}, None, None, {"7_0"}, {"none"}]
+    launcher._wait({"7_0"}, lambda: None)
+    assert not answers
+    monkeypatch.setattr(launcher, "PATIENCE", 0.0)
+    answers += [{"7_0"}, None, None]
+    with pytest.raises(UsageError, match="timed out"):
+        launcher._wait({"7_0"}, lambda: None)
 
 
 def test_two_rows_may_have_the_same_members(tmp_path):
