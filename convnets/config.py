@@ -210,11 +210,13 @@ def _override(config: ConfigDict, override: str) -> str | None:
     leaves = leaf_keys(config)
     if key not in leaves:
         return _explain_key(key, leaves)
-    values = flags.FlagValues()
-    command = ["run.py", override]
-    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=command)
+    values, (section, _, last) = flags.FlagValues(), key.rpartition(".")
+    command = ["run.py", override.replace(f"config.{key}", f"config.{last}", 1)]
+    # Of its section alone, because absl prints the whole default of a flag, twice.
+    own = get_leaf(config, section) if section else config
+    config_flags.DEFINE_config_dict("config", own, flag_values=values, sys_argv=command)
     try:
-        values(command)  # updates `config` in place, with the leaves that its file derives from this one
+        values(command)  # updates `own` in place, and with it the leaves that the file derives from this one
     except (flags.Error, ValueError, TypeError):
         return f"{key}: cannot read '{value}' as {type(get_leaf(config, key)).__name__}"
     except Exception as e:  # from a leaf that the config derives from this one

@@ -52,9 +52,7 @@ def record(workdir: Path) -> dict[str, Any]:
     kept = {k: v for k, v in result.items() if k not in ("config", "planned")}
     lines = files.read_lines(workdir / "metrics.jsonl")
     if lines and len(lines) < result.get("steps", 0):
-        raise UsageError(
-            f"{workdir}: metrics.jsonl holds {len(lines):,} of the {result['steps']:,} steps; train it again"
-        )
+        raise UsageError(f"{workdir}: metrics.jsonl holds {len(lines):,} of {result['steps']:,} steps; train it again")
     entry = {
         "config": source,
         "overrides": overrides,
@@ -214,21 +212,23 @@ def key(row: Row) -> tuple[str, tuple[str, ...]]:
     """Returns the config and overrides that identify the recorded runs of a row; of an ensemble, what its members are."""
     if row.members:
         return ENSEMBLE, tuple(sorted(f"{n} x {_describe(*key(member))}" for member, n in row.members))
-    return row.config, tuple(list_overrides(_config(row.config), _config(row.config, row.overrides)))
+    return row.config, tuple(_added(row.config, (), tuple(row.overrides)))
 
 
 def images_follow_seed(row: Row) -> bool:
     """Returns whether the seed of a run chooses its training images, so that runs of one seed are paired."""
-    if row.members:
-        return False
-    first, second = (_config(row.config, (f"--config.train.seed={seed}",)) for seed in (0, 1))
-    follow = {line.split(":")[0] for line in list_changes(first, second)} - {"train.seed"}
-    return bool(follow - {word.removeprefix("--config.").partition("=")[0] for word in row.overrides})
+    given = {word.removeprefix("--config.").partition("=")[0] for word in row.overrides}
+    return not row.members and bool(_follow_seed(row.config) - given)
+
+
+@functools.cache
+def _follow_seed(source: str) -> set[str]:
+    first, second = (_config(source, (f"--config.train.seed={seed}",)) for seed in (0, 1))
+    return {line.split(":")[0] for line in list_changes(first, second)} - {"train.seed"}
 
 
 @functools.cache
 def _wanted(source: str, overrides: tuple[str, ...]) -> list[str]:
-    """Returns the metrics that experiments need from the runs of a config with these overrides."""
     found: dict[str, None] = {}
     for experiment in load_experiments().values():
         for size in (experiment.cpu, experiment.full):
@@ -292,5 +292,9 @@ def values(row: Row, test: str, metric: str, found: Sequence[Mapping[str, Any]])
 def _test_overrides(row: Row, test: str) -> list[str]:
     if row.members:
         return list(dict.fromkeys(line for member, _ in row.members for line in _test_overrides(member, test)))
-    own = _config(row.config, (*row.overrides, *row.tests[test].overrides))
-    return list_overrides(_config(row.config, row.overrides), own)
+    return _added(row.config, tuple(row.overrides), tuple(row.tests[test].overrides))
+
+
+@functools.cache
+def _added(source: str, overrides: tuple[str, ...], more: tuple[str, ...] = ()) -> list[str]:
+    return list_overrides(_config(source, overrides), _config(source, (*overrides, *more)))
