@@ -23,15 +23,13 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from convnets.errors import UsageError
 from convnets.runtime import files, provenance
 from convnets.runtime.distributed import signals_to_handle
 from convnets.runtime.progress import clock
-from convnets.sweep import trials
+from convnets.sweep import slurm, trials
 from convnets.sweep.trials import FINAL, ROOT, Trial
 
 POLL = 0.2  # seconds after which the next trial begins, at the latest
-PATIENCE = 600.0  # seconds that a sweep waits for a Slurm that does not answer
 REFRESH = 1.0  # seconds between two displays of the states: these cost milliseconds for hundreds of trials
 MEMORY = 0.9  # fraction of an accelerator's memory, divided among the parallel trials
 CONSOLE = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)  # names are no markup
@@ -59,7 +57,7 @@ def run_trials(
     todo = [f for f in folders if trials.status(f)["state"] not in FINAL]
     print(f"{len(folders)} trials in {workdir}: {len(folders) - len(todo)} finished, {len(todo)} to run", flush=True)
     board = StatusTable(folders, jobs, describe_result)
-    start = {"local": _local, "slurm": _slurm}[launcher]
+    start = {"local": _local, "slurm": slurm.run_jobs}[launcher]
     with board:
         if runs := [f for f in todo if not planned[f.name].members]:
             start(workdir, runs, jobs, options, board.show)
@@ -235,86 +233,3 @@ def _local(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
             worker.wait()
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class SlurmJob:
-    """Slurm job in submitit's format: runs a worker in a subprocess and is resubmitted after a timeout."""
-
-    def __call__(self, folder: str) -> int:
-        """Runs the trial of a folder in a process of its own; returns its exit code."""
-        return subprocess.call([sys.executable, "-m", "convnets.sweep.worker", folder], cwd=ROOT)
-
-    def checkpoint(self, folder: str) -> Any:
-        """Returns the job that submitit submits again after it has stopped this one."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self, folder)
-
-
-def _slurm(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], show: Callable[[], None]) -> None:
-    """Submits one job array, `jobs` at a time, and waits until none of its jobs is in Slurm's queue.
-
-    A requeued job resumes its trial. Jobs of an earlier launcher that are still pending or running are not resubmitted.
-    """
-    try:
-        import submitit
-    except ImportError:
-        raise UsageError("--launcher=slurm needs submitit: pip install -e '.[sweep]'") from None
-    wrong = [option for option in options if "=" not in option]
-    if wrong:
-        raise UsageError(f"--slurm={wrong[0]}: give KEY=VALUE, as in #SBATCH --KEY=VALUE")
-    kept = workdir / "slurm.json"
-    known = files.read_json(kept) if kept.exists() else {}
-    alive = _queue()
-    known = {name: job for name, job in known.items() if job in alive}
-    new = [f for f in todo if f.name not in known]
-    executor = submitit.SlurmExecutor(folder=workdir / "slurm", max_num_timeout=1000)
-    given = dict(option.split("=", 1) for option in options)
-    executor.update_parameters(
-        job_name="sweep", array_parallelism=jobs, setup=[f"export PYTHONPATH={shlex.quote(str(ROOT))}"],
-        time=given.pop("time", 24 * 60), additional_parameters={"requeue": True, **given},
-    )  # fmt: skip
-    submitted = executor.map_array(SlurmJob(), [str(f) for f in new]) if new else []
-    known |= {f.name: job.job_id for f, job in zip(new, submitted, strict=True)}
-    files.write_json(kept, known)
-    _wait(set(known.values()), show)
-    for folder in todo:
-        if (status := trials.status(folder))["state"] == "pending":
-            last = [f"job {known[folder.name]} ended without a word; see {workdir / 'slurm'}"]
-            files.write_json(folder / "status.json", {**status, "state": "failed", "rc": None, "last": last})
-
-
-def _wait(jobs: set[str], show: Callable[[], None]) -> None:
-    """Waits until no job is in Slurm's queue.
-
-    Raises:
-        UsageError: Slurm has not answered for PATIENCE seconds.
-    """
-    answered = time.monotonic()
-    while jobs:
-        try:
-            if not jobs & _queue():
-                return
-            answered = time.monotonic()
-        except UsageError:  # a busy controller may not answer for a while
-            if time.monotonic() - answered > PATIENCE:
-                raise
-        show()
-        time.sleep(REFRESH)
-
-
-def _queue() -> set[str]:
-    """Returns the ids of the user's queued jobs, with array tasks listed individually, in submitit's format.
-
-    Raises:
-        UsageError: squeue is missing or fails.
-    """
-    try:
-        done = subprocess.run(
-            ["squeue", "--noheader", "--array", "--format=%i", "--me"], capture_output=True, text=True
-        )
-    except OSError as e:
-        raise UsageError(f"--launcher=slurm: {e}") from None
-    if done.returncode:
-        raise UsageError(f"--launcher=slurm: {done.stderr.strip()}")
-    return set(done.stdout.split())

@@ -101,7 +101,10 @@ def test_results_tell_paper_ours_difference_cost_and_verdict(made):
         in text
     )
     assert "interim" not in text and "our own" not in text
-    assert "Claims for which a paper states an effect in our setting: 1; inside our interval: 1, resolved among these: 1." in text
+    assert (
+        "Claims for which a paper states an effect in our setting: 1; inside our interval: 1, resolved among these: 1."
+        in text
+    )
     # the smallest difference first
     assert "new" not in text.split("## Claims")[0] and text.index("net, shifted") > text.index("| net |")
 

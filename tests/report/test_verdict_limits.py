@@ -78,7 +78,10 @@ def test_a_row_whose_runs_never_get_there_is_not_called_the_faster_one(never, wo
     swapped = CLAIM._replace(ratio=True, better="bad", worse="good")
     assert judged(swapped).word == {"good": "not resolved", "bad": "not reproduced"}[never]
     within = judged(CLAIM._replace(ratio=True, within=10.0))
-    assert within.word == "not resolved" and what_resolves(CLAIM, within) == "open, because some runs did not reach the target"
+    assert (
+        within.word == "not resolved"
+        and what_resolves(CLAIM, within) == "open, because some runs did not reach the target"
+    )
 
 
 def test_dropout_can_be_left_out_if_the_network_without_it_is_no_worse():

@@ -15,7 +15,7 @@ import pytest
 
 from convnets.errors import UsageError
 from convnets.runtime import files
-from convnets.sweep import launcher, trials, worker
+from convnets.sweep import slurm, trials, worker
 from convnets.sweep.experiment import RUNNABLE, check_experiment, load_experiments
 from convnets.sweep.launcher import StatusTable, _local
 from tests.conftest import ROOT, run_here
@@ -204,15 +204,15 @@ def test_a_slurm_that_does_not_answer_for_a_while_ends_no_sweep(monkeypatch):
             return answer - {"none"}
         raise UsageError("timed out")
 
-    monkeypatch.setattr(launcher, "_queue", queue)
-    monkeypatch.setattr(launcher, "REFRESH", 0.01)
+    monkeypatch.setattr(slurm, "_queue", queue)
+    monkeypatch.setattr(slurm, "POLL", 0.01)
     answers += [{"7_0"}, None, None, {"7_0"}, {"none"}]
-    launcher._wait({"7_0"}, lambda: None)
+    slurm._wait({"7_0"}, lambda: None)
     assert not answers
-    monkeypatch.setattr(launcher, "PATIENCE", 0.0)
+    monkeypatch.setattr(slurm, "PATIENCE", 0.0)
     answers += [{"7_0"}, None, None]
     with pytest.raises(UsageError, match="timed out"):
-        launcher._wait({"7_0"}, lambda: None)
+        slurm._wait({"7_0"}, lambda: None)
 
 
 def test_two_rows_may_have_the_same_members(tmp_path):
