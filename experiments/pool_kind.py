@@ -35,7 +35,7 @@ def digits(kind: str, rate: float, *more: str, suffix: str = "") -> Row:
 
 # The abstract compares the maximum with subsampling, whose sums have a weight; the average is like it.
 WHERE = {"subsampling": "abstract", "average": "abstract, by analogy"}
-NOTES = {"L2": "with a rate of its own, it differs by less than single runs do", "subsampling": "on digits, and with a rate of its own, it does as well",
+NOTES = {"L2": "the difference is less than the deviation of single runs", "subsampling": "on digits, and with a rate of its own, it does as well",
          "average": "on digits, and with a rate of its own, it does a little better"}  # fmt: skip
 
 
