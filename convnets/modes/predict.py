@@ -40,13 +40,12 @@ def predict(
         as_json: prints the guesses as JSON in place of the table.
 
     Raises:
-        UsageError: there is no image, or the contact sheet would replace one; or files cannot be read as images: the guesses of all others
-            were printed, written and drawn before.
+        UsageError: there is no image, or the contact sheet would replace one; or files cannot be read as images: the
+            guesses of all others were printed, written and drawn before.
     """
     drawn = Path(output).with_suffix(".png").resolve() if output else None
-    earlier = (
-        drawn if output and Path(output).exists() else None
-    )  # the sheet of an earlier call, if in a folder or glob
+    # Where the guesses of an earlier call are, an image of that name in a folder or glob is its contact sheet.
+    earlier = drawn if output and Path(output).exists() else None
     names = list(dict.fromkeys(name for given in images for name in image_files.find(given)
                                if name == given or Path(name).resolve() != earlier))  # fmt: skip
     if not names:

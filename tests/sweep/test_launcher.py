@@ -15,7 +15,7 @@ import pytest
 
 from convnets.errors import UsageError
 from convnets.runtime import files
-from convnets.sweep import slurm, trials, worker
+from convnets.sweep import trials, worker
 from convnets.sweep.experiment import RUNNABLE, check_experiment, load_experiments
 from convnets.sweep.launcher import StatusTable, _local
 from tests.conftest import ROOT, run_here
@@ -194,25 +194,6 @@ def test_the_display_reads_a_finished_trial_once(tmp_path, monkeypatch):
         board.show()
         board.table()
     assert (described, read) == (["a"], ["b"] * 3)
-
-
-def test_a_slurm_that_does_not_answer_for_a_while_ends_no_sweep(monkeypatch):
-    answers: list[set[str] | None] = []
-
-    def queue():
-        if answer := answers.pop(0):
-            return answer - {"none"}
-        raise UsageError("timed out")
-
-    monkeypatch.setattr(slurm, "_queue", queue)
-    monkeypatch.setattr(slurm, "POLL", 0.01)
-    answers += [{"7_0"}, None, None, {"7_0"}, {"none"}]
-    slurm._wait({"7_0"}, lambda: None)
-    assert not answers
-    monkeypatch.setattr(slurm, "PATIENCE", 0.0)
-    answers += [{"7_0"}, None, None]
-    with pytest.raises(UsageError, match="timed out"):
-        slurm._wait({"7_0"}, lambda: None)
 
 
 def test_two_rows_may_have_the_same_members(tmp_path):

@@ -129,15 +129,21 @@ def test_more_seeds_leave_the_finished_ones_as_they_are(whole, capsys):
     assert json.loads((late / "result.json").read_text())["seed"] == 6
 
 
-@pytest.mark.faults
-def test_one_that_diverged_long_before_throws_no_other_back(whole, tmp_path):
-    found = folders(tmp_path)
-    longer = [config(seed) for seed in SEEDS]
+def copies_with_twice_the_epochs(whole, tmp_path):
+    """Returns the folders of copied finished runs, and configs with which they go on."""
+    found, longer = folders(tmp_path), [config(seed) for seed in SEEDS]
     for each in longer:
         each.train.epochs *= 2
-        each.checkpoint.keep = 20
     for ours, theirs in zip(found, whole, strict=True):
         shutil.copytree(theirs, ours, dirs_exist_ok=True)
+    return found, longer
+
+
+@pytest.mark.faults
+def test_one_that_diverged_long_before_throws_no_other_back(whole, tmp_path):
+    found, longer = copies_with_twice_the_epochs(whole, tmp_path)
+    for each in longer:
+        each.checkpoint.keep = 20
     Checkpoints(found[0] / "checkpoints").forget(6)  # as if it had diverged after step 6, with the others at 8
     population = Population(longer, found)
     population._meet()
@@ -155,13 +161,9 @@ def test_one_that_diverged_long_before_throws_no_other_back(whole, tmp_path):
 @pytest.mark.parametrize("how", ["diverged", "damaged"])
 def test_members_lose_no_step_to_one_that_cannot_go_on_from_it(whole, tmp_path, how):
     """Seed 3 stopped in the interval before the checkpoint of the others, or what they would go back to is damaged."""
-    found = folders(tmp_path)
-    longer = [config(seed) for seed in SEEDS]
+    found, longer = copies_with_twice_the_epochs(whole, tmp_path)
     for each in longer:
-        each.train.epochs *= 2
         each.train.log_every_steps = 1
-    for ours, theirs in zip(found, whole, strict=True):
-        shutil.copytree(theirs, ours, dirs_exist_ok=True)
     last = Checkpoints(found[0] / "checkpoints").steps()[-2]
     Checkpoints(found[0] / "checkpoints").forget(last)
     if how == "diverged":
