@@ -17,7 +17,7 @@ from convnets.training import network
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.components import Components
 from convnets.training.network import open_network
-from convnets.training.state import create_state
+from convnets.training.state import create_state, draw_missing
 from tests.conftest import ROOT, filled
 from tests.data.test_tf_pipeline import photographs
 
@@ -105,3 +105,15 @@ def test_a_layer_that_does_not_fit_its_input_is_named_before_data_are_read(monke
     monkeypatch.setattr(network.dataset, "load_splits", None)
     with pytest.raises(UsageError, match=r"^model: pool1 on \(24, 24, 64\): a window of 40 pixels does not fit"):
         Components(config)
+
+
+def test_what_a_file_lacks_is_drawn_and_nothing_else(trained):
+    """Auxiliary heads may be missing; an array that stayed a shape would fail in the first use of the network."""
+    _, model, state = trained
+    fresh = create_state(model, optax.identity(), model.input_shape, 0).variables
+    given = jax.tree.map(lambda v: v, state.variables)
+    given["params"]["fc"] = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), given["params"]["fc"])
+    found = draw_missing(given, model)
+    np.testing.assert_array_equal(found["params"]["fc"]["kernel"], fresh["params"]["fc"]["kernel"])
+    assert found["params"]["conv1"]["kernel"] is given["params"]["conv1"]["kernel"]
+    assert draw_missing(state.variables, model)["params"]["conv1"] is state.variables["params"]["conv1"]
