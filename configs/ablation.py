@@ -16,7 +16,7 @@ from a paper. The argument selects the variant:
                 We use 1 and N(0, 0.1), the best values for the network without batch normalization in 2,000 steps
                 (0.3, 1 and 3 were tried; with N(0, 0.01) it does not learn).
     lecun320    Net-5 on 320 digits in images of 16 x 16 (LeCun 1989, Generalization and network design strategies), one
-                digit a step, 150 epochs with a cosine schedule, towards zero training error. Each seed uses a different
+                digit a step, 400 epochs with a cosine schedule, to zero training error. Each seed uses a different
                 320 digits of MNIST (187 seeds fit); the paper has its own 320 digits.
     random      32 fixed random 9 x 9 filters on the first 1,000 digits; only `out` is trained. One stage of Jarrett et
                 al. 2009, whose data set is Caltech-101.
@@ -87,8 +87,8 @@ def lecun320():
     config.data.train_split = "train[" + first.to_str() + ":" + (first + 320).to_str() + "]"
     config.data.train_ops = config.data.test_ops = "decode|resize(16)|value_range(-1.0, 1.0)"
     config.loss = "mse"
-    config.optim.update(lr=0.1, schedule="cosine(150)", momentum=0.0)
-    config.train.update(epochs=150.0, batch_size=1, eval_every_epochs=3.0)
+    config.optim.update(lr=0.1, schedule="cosine(400)", momentum=0.0)
+    config.train.update(epochs=400.0, batch_size=1, eval_every_epochs=8.0)
     config.checkpoint.every_steps = 100_000
     return config
 

@@ -1,14 +1,14 @@
 """Shared weights versus locally and fully connected layers: LeCun's five networks, and cuda-convnet's unshared layers.
 
 Hastie et al., section 11.7, quote the best test performance of networks that are trained to zero training error. So the metric
-is the lowest test error of all tests, one in three epochs; the claims are repeated for the last epoch, as ours. Each seed trains on a
-different 320 digits and tests on all 10,000 test digits. The paper uses its own 320 training and 160 test digits, which are
-not public and easier. Ours are not all fitted: 0.1 to 1 % of the training digits are still misclassified at the end.
+is the lowest test error of all tests, one in eight epochs; the claims are repeated for the last epoch, as ours. Each seed trains
+on a different 320 digits and tests on all 10,000 test digits. The paper uses its own 320 training and 160 test digits, which are
+not public and easier.
 
-RATES are of an early pilot of 60 to 100 epochs, and are kept. A pilot of the whole length, with four other seeds and tested on
-2,000 training digits from 50,000 on, gives each network its lowest test error at the lowest rate of TRIED: 17.2, 16.9, 20.0, 18.2
-and 16.6 %, where RATES give 19.0, 17.1, 21.0, 18.7 and 17.1 %. But at these low rates Net-1 and Net-4 misclassify 2.7 and 2.3 %
-of their training digits, where RATES leave 1.0 and 0.8 %, nearer to the book's zero. No claim has another direction by them:
+RATES are the lowest of TRIED with which both runs of a pilot fit all training digits. No rate of Net-4 does; it has the one that
+leaves the fewest. The pilot has other seeds, and tests on 2,000 training digits from 50,000 on, where lower rates give lower
+errors, but leave training digits misclassified. In another pilot digits that fill the images, as the paper's may have done
+(the central 22 of 28 pixels reduced to 16), gave no lower errors.
 
     python run.py --mode=sweep --experiment=experiments/sharing.py --size=pilot --workdir=runs/sharing-pilot
 """
@@ -17,16 +17,16 @@ from convnets.sweep import Claim, Experiment, Row, Scale
 
 # LeCun 1989 as quoted in table 11.1 of Hastie et al.: 100 - percent correct.
 ERRORS = {"Net-1": 20.0, "Net-2": 13.0, "Net-3": 11.5, "Net-4": 6.0, "Net-5": 1.6}
-TRIED = {"Net-1": (0.003, 0.005, 0.01, 0.02), "Net-2": (0.01, 0.03, 0.05), "Net-3": (0.1, 0.3, 0.5), "Net-4": (0.02, 0.05, 0.1),
-         "Net-5": (0.02, 0.05, 0.1)}  # fmt: skip
-RATES = {"Net-1": 0.01, "Net-2": 0.03, "Net-3": 0.3, "Net-4": 0.05, "Net-5": 0.05}
+TRIED = {"Net-1": (0.01, 0.02, 0.03, 0.05), "Net-2": (0.03, 0.05), "Net-3": (0.1, 0.2, 0.3, 0.4), "Net-4": (0.05, 0.07, 0.1, 0.15),
+         "Net-5": (0.05, 0.07, 0.1)}  # fmt: skip
+RATES = {"Net-1": 0.02, "Net-2": 0.05, "Net-3": 0.2, "Net-4": 0.1, "Net-5": 0.07}
 
 
 def digits(net: str, rate: float, *more: str, suffix: str = "") -> Row:
     name = f"lecun_{net.lower().replace('-', '')}"
     overrides = (f"--config.model.name={name}",) if net != "Net-5" else ()
     overrides += (f"--config.optim.lr={rate}", *more)
-    return Row(net + suffix, "configs/ablation.py:lecun320", ERRORS[net], "table 11.1", overrides, cost="45 s, 1 core")
+    return Row(net + suffix, "configs/ablation.py:lecun320", ERRORS[net], "table 11.1", overrides, cost="60 s, 1 core")
 
 
 def claims(metric: str) -> list[Claim]:
@@ -40,8 +40,7 @@ def claims(metric: str) -> list[Claim]:
               "Net-3", "Net-2", metric, within=2.0, note="the book calls the two similar; the margin is ours"),
         claim("shared weights in the first layer help", "Net-4", "Net-3"),
         claim("shared weights in both layers help more", "Net-5", "Net-4"),
-        claim("local connections are better than a single layer", "Net-3", "Net-1",
-              "the paper's digits fill its images, ours 11 of 16 pixels"),
+        claim("local connections are better than a single layer", "Net-3", "Net-1"),
         claim("shared weights in the first layer are better than full connections", "Net-4", "Net-2"),
         claim("shared weights in both layers are better than full connections", "Net-5", "Net-2",
               "" if metric else "sharing gains what local connections have lost"),
@@ -68,6 +67,6 @@ EXPERIMENT = Experiment(
     pilot=Scale(
         rows=[digits(net, rate, "--config.data.test_split=train[50000:52000]", suffix=f", rate {rate}")
               for net, rates in TRIED.items() for rate in rates],
-        seeds=4, first_seed=1000,
+        seeds=2, first_seed=1000,
     ),
 )  # fmt: skip

@@ -171,6 +171,10 @@ def test_recipes_have_the_numbers_of_their_sources():
         16 * r for r in (5e-4, 2e-4, 1e-4, 5e-5, 1e-5) for _ in range({5e-4: 2, 2e-4: 3, 1e-4: 3, 5e-5: 4, 1e-5: 8}[r])
     ]
     assert rate(np.arange(20)).tolist() == pytest.approx(rates) and method.optim.damping == 0.02
+    for units in ("linear-sgd", "linear-sgd-deslanted", "300", "300-deslanted", "1000-distorted", "300-100", "500-150"):
+        config = lecun_1998.get_config(units)  # III.C.5: trained as in appendix C; weights as in appendix A
+        assert config.optim == method.optim and config.model.init_weights == "lecun(2.4)"
+        assert (config.train.epochs, config.train.batch_size) == (20, 16)
 
 
 def test_a_leaf_that_nobody_reads_is_noticed():

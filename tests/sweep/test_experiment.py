@@ -151,7 +151,7 @@ def test_weight_sharing_is_judged_as_in_the_book():
     assert (alike.better, alike.worse, alike.within) == ("Net-3", "Net-2", 2.0)
     for row in experiment.cpu.rows:
         train = load_config(str(ROOT / row.config), list(row.overrides))[0].train
-        assert (train.batch_size, train.epochs) == (1, 150) and results.images_follow_seed(row)
+        assert (train.batch_size, train.epochs) == (1, 400) and results.images_follow_seed(row)
 
 
 def test_claims_that_our_data_contradict_are_stated():
