@@ -88,7 +88,7 @@ def lecun320():
     config.data.train_ops = config.data.test_ops = "decode|resize(16)|value_range(-1.0, 1.0)"
     config.loss = "mse"
     config.optim.update(lr=0.1, schedule="cosine(400)", momentum=0.0)
-    config.train.update(epochs=400.0, batch_size=1, eval_every_epochs=8.0)
+    config.train.update(epochs=400.0, batch_size=1, eval_every_epochs=8.0, steps_per_dispatch=20)
     config.checkpoint.every_steps = 100_000
     return config
 

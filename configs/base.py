@@ -64,7 +64,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "reshuffle": True,  # new order of the examples every epoch; False: every epoch uses the order of the first
             "log_every_steps": 100,  # interval at which metrics are fetched from the device; every step is logged
             "eval_every_epochs": 1.0,  # interval of tests during training; 0 = only at the end
-            "steps_per_dispatch": 0,  # training steps per device dispatch; 0 = 16 on accelerators; always 1 on CPUs
+            "steps_per_dispatch": 0,  # training steps per device dispatch; 0 = 16 on accelerators, 1 on CPUs
         },
         "checkpoint": {  # convnets.training.checkpoint.Checkpoints
             "every_steps": 1000,

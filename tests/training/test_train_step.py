@@ -201,5 +201,5 @@ def test_losses_by_hand():
     assert float(loss_functions.mse(scores, labels)[0]) == pytest.approx((4 + 4 + 36) / 3)
 
 
-def test_cpus_run_one_step_a_dispatch():
-    assert parallel.steps_per_dispatch(0) == parallel.steps_per_dispatch(8) == 1
+def test_cpus_run_one_step_a_dispatch_unless_more_are_asked_for():
+    assert (parallel.steps_per_dispatch(0), parallel.steps_per_dispatch(8)) == (1, 8)
