@@ -102,7 +102,7 @@ def lenet4(boosted: bool = False):
 
 def lenet4_paper():
     config = lenet4()
-    lenet.paper(config)
+    lenet.by_paper(config)
     return config
 
 
