@@ -27,7 +27,7 @@ Trained step by step; all but `lenet4` and `lenet4-boosted` by the paper's optim
     500-150             2.95 % (figure 9; the text has 1000-150, whose cost is not the one of figure 11).
     500-150-distorted   2.45 %.
     lenet4              LeNet-4: 1.1 %.
-    lenet4-paper        the same by the paper's optimizer, from its initial weights.
+    lenet4-paper        the same by the paper's whole recipe: its optimizer, rates and initial weights, and single digits.
     lenet4-boosted      three LeNet-4 on distorted digits, outputs added (convnets/training/boosting.py): 0.7 %.
 
 From the paper: the networks, sizes, numbers of components, units and neighbours, and the moments of deslanting; for the linear
@@ -102,7 +102,7 @@ def lenet4(boosted: bool = False):
 
 def lenet4_paper():
     config = lenet4()
-    lenet.by_paper(config)
+    lenet.paper(config)
     return config
 
 

@@ -8,7 +8,8 @@ The argument selects the variant:
     passes        mnist with the paper's own learning-rate schedule.
     levenberg     mnist with the paper's own optimizer and rates.
     distorted-levenberg  distorted with the paper's own optimizer and rates.
-    lenet1-paper  lenet1 with the paper's own optimizer, rates and initial weights.
+    paper         mnist by the paper's whole recipe: its optimizer, rates and initial weights, and single digits.
+    lenet1-paper  lenet1 by the same recipe.
     distorted     mnist with distorted training digits: 0.80 % (section III.B, figure 9).
     modern        LeNet-5 as it is built today.
     lenet1        LeNet-1, images reduced to 16 x 16 and centred in 28 x 28: 1.7 % (1998, figure 9). Squared error.
@@ -23,8 +24,8 @@ has the squared error (eq. 8), and does not say which of them gave 0.95 %. Our o
   step enters a running mean over 500 (`scale_by_curvature` in convnets/training/optimizer.py has the details).
 - A cosine schedule, except in `passes` and with the paper's optimizer, where the paper's rates are factors relative to the first.
 - Initial weights from U(-2.4/sqrt(F), 2.4/sqrt(F)), Karpathy's reading of the 1989 text. The 1998 paper has 2.4/F, and says
-  why (appendix A). `lenet1-paper` has these; LeNet-5 with the paper's optimizer does not learn from them: six passes of a pilot
-  leave it at chance.
+  why (appendix A); `paper` and `lenet1-paper` have these, and single digits: with 16 digits a step LeNet-5 does not learn from
+  these weights (six passes of a pilot leave it at chance).
 - `lenet1` and `lenet1989` reduce MNIST's whole images of 28 x 28, so that a digit of 20 pixels has 11. The papers' digits may
   have filled the 16.
 - The ranges of the distortions, which are not published. Every pass distorts anew; the paper has a fixed set of 60,000 digits and
@@ -77,14 +78,15 @@ def distorted_levenberg(config):
     levenberg(config)
 
 
-def by_paper(config):
+def paper(config):
     levenberg(config)
     config.model.init_root = False
+    config.train.update(batch_size=1, steps_per_dispatch=20)
 
 
 def lenet1_paper(config):
     lenet1(config)
-    by_paper(config)
+    paper(config)
 
 
 def modern(config):
@@ -111,5 +113,5 @@ def lenet1989(config):
 
 
 VARIANTS = {"digits": digits, "mnist": mnist, "passes": passes, "levenberg": levenberg, "distorted": distorted,
-            "distorted-levenberg": distorted_levenberg, "modern": modern, "lenet1": lenet1,
+            "distorted-levenberg": distorted_levenberg, "paper": paper, "modern": modern, "lenet1": lenet1,
             "lenet1-paper": lenet1_paper, "lenet1989": lenet1989}  # fmt: skip

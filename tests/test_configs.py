@@ -175,9 +175,9 @@ def test_recipes_have_the_numbers_of_their_sources():
         config = lecun_1998.get_config(units)  # III.C.5: trained as in appendix C; weights as in appendix A
         assert config.optim == method.optim and config.model.init_weights == "lecun(2.4)"
         assert (config.train.epochs, config.train.batch_size) == (20, 16)
-    for config in (lenet.get_config("lenet1-paper"), lecun_1998.get_config("lenet4-paper")):
+    for config in (lenet.get_config("paper"), lenet.get_config("lenet1-paper"), lecun_1998.get_config("lenet4-paper")):
         assert config.optim == method.optim and not config.model.init_root
-        assert (config.train.epochs, config.train.batch_size) == (20, 16)
+        assert (config.train.epochs, config.train.batch_size) == (20, 1)
 
 
 def test_a_leaf_that_nobody_reads_is_noticed():
