@@ -7,8 +7,8 @@ not public and easier.
 
 RATES are the lowest of TRIED with which both runs of a pilot fit all training digits. No rate of Net-4 does; it has the one that
 leaves the fewest. The pilot has other seeds, and tests on 2,000 training digits from 50,000 on, where lower rates give lower
-errors, but leave training digits misclassified. In another pilot digits that fill the images, as the paper's may have done
-(the central 22 of 28 pixels reduced to 16), gave no lower errors.
+errors, but leave training digits misclassified. In another pilot, of Net-2 and Net-3, digits that fill the images as the
+paper's may have done (the central 22 of 28 pixels reduced to 16) gave no lower errors.
 
 With these rates all 20 runs of Net-5 fit all their training digits, and from 6 to 14 runs of the others; the rest misclassify one
 to three of the 320 digits.
