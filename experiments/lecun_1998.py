@@ -1,7 +1,7 @@
 """Figure 9 of LeCun et al. 1998: test errors of most of its classifiers on MNIST.
 
-The fully connected networks have the paper's optimizer, with LeNet-5's rates, and its initial weights U(-2.4/F, 2.4/F). Rows with
-larger initial weights have U(-2.4/sqrt(F), 2.4/sqrt(F)), as our LeNets do.
+The fully connected networks have the paper's optimizer, with LeNet-5's rates, and its initial weights U(-2.4/F, 2.4/F). Rows
+with larger initial weights have U(-2.4/sqrt(F), 2.4/sqrt(F)), as our LeNets do but for the paper's recipe.
 
 The linear classifier has two rows, because the paper does not say by which of its two methods it was fitted. So has the SVM: the
 figure has 1.1 %, without its mark for deslanted digits. The text (III.C.11) gives 1.4 % for a regular SVM on the regular digits,
@@ -17,7 +17,7 @@ FIGURE = "fig. 9"
 
 
 LEAST_SQUARES = ("The paper does not say by which of its two methods the linear classifier was fitted; with squashed outputs"
-                 " and SGD it comes nearer.")  # fmt: skip
+                 " and trained step by step it comes nearer.")  # fmt: skip
 SINGLE = "curvature as a running mean"
 METHOD = f"the paper's optimizer, {CURVATURE}"
 HIDDEN = "The paper gives neither the rates nor the passes of its fully connected networks; ours have LeNet-5's."

@@ -17,8 +17,7 @@ def steps_per_dispatch(requested: int) -> int:
     """Returns the number of steps per dispatch; `requested` = 0 selects the platform's default.
 
     A scan over several steps keeps small networks from waiting for Python. On CPUs the default is one step: XLA's CPU backend
-    runs a convolution inside a loop on one thread, 3 to 27 times slower. Networks without convolutions, or with a batch of
-    one, do gain there.
+    runs a convolution inside a loop on one thread, 3 to 27 times slower. Small networks that train on single examples do gain.
     """
     return requested or (1 if jax.default_backend() == "cpu" else 16)
 
