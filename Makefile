@@ -54,7 +54,7 @@ test-scale: $(VENV)/installed-test
 test-published: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -rs -m published tests/test_published.py
 
-# Every command of docs/lecture.md, cut down to its smallest size.
+# The commands of docs/lecture.md, cut down to their smallest size; not those that need ImageNet or a weights file.
 test-lecture: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -s -m lecture tests/test_lecture.py
 

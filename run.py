@@ -64,8 +64,8 @@ flags.DEFINE(
 )
 flags.DEFINE_bool("allow_config_change", False, "For train: resume a run although its config differs.")
 flags.DEFINE_bool("restart", False, "Train a finished run again whose checkpoints are gone, and replace its result.")
-flags.DEFINE(parsing.PathParser(), "weights", "", "For evaluate, predict and visualize, in place of a run: a file of weights (.safetensors, .pth), or a "
-                    "included network, a folder of experiments/weights. For export: the .safetensors file to write.")  # fmt: skip
+flags.DEFINE(parsing.PathParser(), "weights", "", "For evaluate, predict and visualize, in place of a run: a file of weights (.safetensors, .pth), or "
+                    "the name of an included network, a folder of experiments/weights. For export: the .safetensors file to write.")  # fmt: skip
 flags.DEFINE_string("name", "", "For evaluate: the result is written to evaluation-NAME.json, beside the results of other tests. "
                     "For export: adds the run to the included networks, as experiments/weights/NAME.")  # fmt: skip
 flags.DEFINE(

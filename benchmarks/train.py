@@ -50,12 +50,13 @@ def recipe(batch):
                        damping=0.0, max_norm=0.0, average="", steps_per_epoch=1000, batch_size=batch)  # fmt: skip
 
 
-def ours(kind, net, dtype, batch=0, count=1):
+def ours(kind, net, dtype, batch=0, count=1, steps=0):
     """Returns (run_steps, images per dispatch, peak); run_steps(n) runs n dispatches and waits, peak() returns MiB.
 
     Args:
         batch: total batch size of all devices; 0 = the one in NETS.
         count: number of devices.
+        steps: training steps of a dispatch; 0 = the platform's default.
     """
     from convnets.runtime import environment
 
@@ -73,7 +74,7 @@ def ours(kind, net, dtype, batch=0, count=1):
     batch = batch or NETS[net][device.platform != "cpu"]
     optimizer = recipe(batch).optimizer
     rng = np.random.default_rng(0)
-    several = parallel.steps_per_dispatch(0) if kind == "train" else 1
+    several = parallel.steps_per_dispatch(steps) if kind == "train" else 1
     one = {"image": rng.standard_normal((batch, *model.input_shape), np.float32),
            "label": rng.integers(0, classes(net), batch), "mask": np.ones(batch, np.float32),
            "epoch": np.zeros(batch, np.int32), "index": np.arange(batch, dtype=np.int32)}  # fmt: skip
@@ -168,10 +169,10 @@ def leave_out(side):
         os.environ["XLA_FLAGS"] = environment.ONEDNN
 
 
-def serve(side, kind, net, dtype, batch="0", devices="1"):
+def serve(side, kind, net, dtype, batch="0", devices="1", steps="0"):
     if side.startswith("ours"):
         leave_out(side)
-        run_steps, images, peak = ours(kind, net, dtype, int(batch), int(devices))
+        run_steps, images, peak = ours(kind, net, dtype, int(batch), int(devices), int(steps))
     else:
         run_steps, images, peak = torch(kind, net, dtype, "compiled" in side, int(batch))
     for _ in range(4):

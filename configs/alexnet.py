@@ -15,7 +15,7 @@ single crop:
                 42.3 % in table 1 of the paper (from memory).
     caffe       BVLC AlexNet: 227 pixels, batch 256, initial biases of 0.1, 450,000 iterations. The rate is divided by
                 10 every 100,000 iterations. No colour noise; biases have twice the rate and no decay. 42.9 / 19.8 %
-                with a single crop after 360,000 of them (its readme).
+                with a single crop after 360,000 iterations (its readme).
 
 From the paper: batch 128; momentum 0.9 with the rate inside the velocity; decay 5e-4. The rate is 0.01 for all layers and was
 adjusted by hand: "divide the learning rate by 10 when the validation error rate stopped improving with the current learning

@@ -3,7 +3,7 @@
     python run.py --config=configs/alexnet_controls.py:no_lrn --config.data.data_dir=DIR --workdir=runs/alexnet-no-lrn
 
 The argument selects the component that is removed; everything else is configs/alexnet.py:paper. The numbers are the
-increase of the top-1 / top-5 error; the paper does not say on which ILSVRC, most of its experiments are on that of 2010.
+increase of the top-1 / top-5 error; the paper does not say on which year's ILSVRC; most of its experiments use ILSVRC-2010.
     no_lrn      local response normalization (section 3.3): 1.4 / 1.2.
     pool2       overlapping pooling; windows of 2 instead of 3 (section 3.4): 0.4 / 0.3.
     no_colours  colour noise along the principal components (section 4.1): over 1 top-1.

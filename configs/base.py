@@ -1,8 +1,8 @@
 """Defines every config key that all networks share, with its type and default; `model` also takes a network's own options.
 
-Each section holds the keyword arguments of the function named beside it; the trainer reads `train`. A family's config starts
-from these defaults and sets the values of its paper; the command line overrides both. Lengths are in epochs, unless the name
-says steps, and the batch size is the paper's. Nothing here is derived from other keys, so overrides stay consistent.
+Each section holds the keyword arguments of the function named beside it; the trainer reads `train` and
+`checkpoint.every_steps`. A family's config starts from these defaults and sets the values of its paper; the command line
+overrides both. Lengths are in epochs, unless the name of the key says steps. Nothing here is derived from other keys, so overrides stay consistent.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
         "loss": "softmax",  # convnets.losses.LOSSES: softmax, mse, rbf_map; svm, least_squares: without SGD (training/closed_form.py)
         "optim": {  # convnets.training.optimizer.make_recipe
             "lr": 0.01,
-            "lr_batch": 0,  # batch size that lr is meant for; lr scales in proportion to others; 0 = no scaling
+            "lr_batch": 0,  # batch size that lr is meant for; lr scales in proportion to the batch size; 0 = no scaling
             "schedule": "constant",  # factors of lr over the epochs, see convnets/training/schedules.py
             "momentum": 0.9,
             "nesterov": False,
@@ -71,7 +71,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "keep": 2,
         },
         "evaluate": {  # convnets.evaluation.evaluator.Evaluator
-            "protocol": "single",  # of the final test (convnets/evaluation/protocols.py); others use a single view
+            "protocol": "single",  # of the final test (convnets/evaluation/protocols.py); tests during training use a single view
             "batch_size": 1000,  # images per step on all devices; a view counts by its pixels
         },
     })  # fmt: skip

@@ -13,19 +13,19 @@ The argument selects the variant. Each is named after the test error that its or
 
 From cuda-convnet's example-layers: learning rates, momentum and weight decay of each layer (layer-params-*.cfg), initial
 weights (layers-*.cfg). The batch size is the default of its convnet.py. Biases have twice the rate of weights and no decay.
-Pixels are 0 to 255 minus the mean image, of crops its central patch wherever the crop was taken (convdata.py, lines 77 and
-85). The decay `wc` of the original files is expressed here as a factor of weight_decay.
+Pixels are 0 to 255 minus the mean image. From a crop its central patch is subtracted, wherever the crop was taken (convdata.py,
+lines 77 and 85). The decay `wc` of the original files is expressed here as a factor of weight_decay.
 
 Originally 13pct trains some 100 epochs on four fifths of the training set, 40 on all of it, then 10 + 10 at a tenth and a
-hundredth of the rate (the wiki's page Methodology, from a copy); 11pct 350, 150, 10 + 10 (its file). Here they train 140 and 500
-epochs on all of it, then 10 + 10.
+hundredth of the rate (the wiki's page Methodology, from a copy); 11pct 350 and 150, then 10 + 10 (its file). Here they train 140
+and 500 epochs on all of it, then 10 + 10.
 
 The originals keep the order of the images in every epoch, and each of their five files ends with a batch of 16 (data.py); here
 the images are reshuffled into equal batches.
 
 Unspecified: how long 26pct and 18pct train at their last rate (here 2 and 10 epochs, as in Caffe's copies); the schedule of
 19pct (here the schedule of 18pct: the files of both say that they take 20 minutes); whether the rates of the biases of 26pct and
-19pct drop, too. Here all rates drop, as the file of 18pct says. The file of 11pct lowers those of the weights alone (epsW).
+19pct drop, too. Here all rates drop, as the file of 18pct says. The file of 11pct lowers the rates of weights alone (epsW).
 """
 
 from configs import base

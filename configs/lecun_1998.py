@@ -32,9 +32,10 @@ Trained step by step; all but `lenet4` and `lenet4-boosted` by the paper's optim
 
 From the paper: the networks, sizes, numbers of components, units and neighbours, and the moments of deslanting; for the linear
 and the fully connected networks also its optimizer (III.C.5, appendix C) and its initial weights from U(-2.4/F, 2.4/F), where F
-is the fan-in (appendix A). Unlike the paper, which takes single digits: 16 digits a step, at 16 times the rate; plain SGD and
-initial weights from U(-2.4/sqrt(F), 2.4/sqrt(F)) for `lenet4`, and 25 passes for each boosted one, where the paper has 10 to 20
-(III.D); 37 hidden units in LeNet-4 (convnets/models/lenet.py); plain k-means with at most 20 rounds for `rbf`, where the paper
+is the fan-in (appendix A). Unlike the paper: 16 digits a step where it takes single ones, with its optimizer at 16 times the
+rate, but for `lenet4-paper`; plain SGD and initial weights from U(-2.4/sqrt(F), 2.4/sqrt(F)) for `lenet4` and `lenet4-boosted`;
+25 passes for each boosted network, where the paper has 10 to 20 (III.D); 37 hidden units in LeNet-4
+(convnets/models/lenet.py); plain k-means with at most 20 rounds for `rbf`, where the paper
 has "the adaptive K-means algorithm" (III.C.4); digits distorted anew in every pass, where the paper has a fixed set of 60,000
 digits and 540,000 distortions. Our own, where the paper is silent: squared error on LeNet's squashed units; the rates and passes
 of LeNet-5 for the fully connected networks; the widths of the Gaussians (convnets/training/classical.py); the scale of the SVM's

@@ -17,10 +17,11 @@ set; during training they are measured on a single crop:
     152       21.43 / 5.71             19.38 / 4.49                  23.0 / 6.7
     plain18   27.94
     plain34   28.54 / 10.02
-    50_v1_5   fb.resnet.torch's networks (stride 2 in the 3x3 convolution) and recipe. One crop (README.md), ten crops
-              (pretrained/README.md):
-    101_v1_5  50: 24.01 / 7.02, 22.24 / 6.08; 101: 22.44 / 6.21, 21.08 / 5.35;
-    152_v1_5  152: 22.16 / 6.16, 20.69 / 5.21.
+fb.resnet.torch's networks (stride 2 in the 3x3 convolution) and recipe:
+              one crop (README.md)     ten crops (pretrained/README.md)
+    50_v1_5   24.01 / 7.02             22.24 / 6.08
+    101_v1_5  22.44 / 6.21             21.08 / 5.35
+    152_v1_5  22.16 / 6.16             20.69 / 5.21
 
 Table 4 is `--config.evaluate.protocol="multi_scale(224, 256, 384, 480, 640, average='score')"`. Other shortcut options:
 `--config.model.shortcut=C`.

@@ -26,7 +26,7 @@ def digits(fixed: bool, norm: bool) -> Row:
 def cifar(batch: int, fixed: bool) -> Row:
     size = (f"--config.train.batch_size={batch}", "--config.optim.lr_batch=128", "--config.model.ghost_batch=0")
     given = (*size, *((FIXED,) if fixed else ()))
-    return Row(_label(batch, fixed), "configs/ablation.py:cifar_resnet20", overrides=given, cost="4 min, 1 x H100", x=batch,
+    return Row(_label(batch, fixed), "configs/ablation.py:cifar_resnet20", overrides=given, cost="1 min, 1 x H100", x=batch,
                line="fixed" if fixed else "reshuffled")  # fmt: skip
 
 

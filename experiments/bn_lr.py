@@ -44,7 +44,7 @@ def cifar(variant: str, factor: float) -> Row:
 OWN = f"BN, rate x {BEST['BN'] / BEST['without']:g}"  # batch normalization at its best rate
 
 EXPERIMENT = Experiment(
-    "Batch normalization and the learning rate", "steps_to_test_error(5)", source="Ioffe & Szegedy 2015, section 4",
+    "Batch normalization and the learning rate", "steps_to_test_error(5)", source="Ioffe & Szegedy 2015",
     cpu=Scale(
         rows=[times(kind, factor) for kind in BEST for factor in TIMES],
         claims=[

@@ -62,7 +62,7 @@ EXPERIMENT = Experiment(
     "Rectification and contrast normalization", "test_error", source="Jarrett et al. 2009",
     cpu=Scale(
         rows=[digits(label, rate) for label, rate in RATES.items()],
-        claims=claims(ONE_STAGE, "table 1, one stage"), seeds=8,
+        claims=claims(ONE_STAGE, "table 1, one stage, from memory"), seeds=8,
     ),
     full=Scale(rows=[cifar(f, kind) for f in ERRORS for kind in KINDS], claims=claims(ERRORS, "table 1")),
     pilot=Scale(

@@ -3,8 +3,8 @@
 The networks are trained in even light. Slanted light falls from the left, and is dimmer too: its factor goes from 0.96 to
 0.24. The lecture says that local normalization makes a network invariant to a local change in lighting. No paper gives a
 number, or names such light. Jarrett et al. 2009 (section 2.1) and Krizhevsky et al. 2012 (section 3.3) only say what their
-normalizations do: to subtract and divide by the statistics of a neighbourhood, and to damp responses beside large ones. Dim
-light leaves local contrast normalization of the pixels exactly as it was, so that this is no claim. Each row has the learning
+normalizations do: to subtract and divide by the statistics of a neighbourhood, and to damp responses beside large ones. Local
+contrast normalization of the pixels gives the same output in dim light, so no claim is made about it there. Each row has the learning
 rate that was best for it in even light, in a pilot on training digits that the rows do not use:
 
     python run.py --mode=sweep --experiment=experiments/lighting.py --size=pilot --workdir=runs/lighting-pilot

@@ -1,6 +1,7 @@
 """Unsupervised recognition of the digits 0 to 4, shifted by up to 2 cells.
 
-The paper has figures but no error rate. The reported percentage is the share of runs (seeds) that have any wrong test image.
+The paper has figures but no error rate. Its abstract says that neither the position of a pattern nor a small change of its shape
+or size matters; the deformed digits are ours. The reported percentage is the share of runs (seeds) that have any wrong test image.
 The definition of an answer is our own (convnets/models/neocognitron.py). Seeds 0 to 9 were the first plan, too few for a
 verdict, and are not counted.
 """
@@ -10,20 +11,22 @@ from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 DIGITS = "0 to 4, all shifts by up to 2"
 
 
-def split(name: str, paper: float | None = None, where: str = "") -> Evaluation:
-    return Evaluation((f"--config.data.test_split={name}",), paper, where)
+def split(name: str) -> Evaluation:
+    return Evaluation((f"--config.data.test_split={name}",))
 
 
 EXPERIMENT = Experiment(
     "Neocognitron", "any_error", source="Fukushima 1980",
     cpu=Scale(
         rows=[
-            Row(DIGITS, "configs/neocognitron.py:digits", 0.0, "section 5 and figure 6", cost="20 s, 1 core",
-                tests={"middle": split("train", 0.0, "section 5 and figure 6"), "deformed": split("deformed")}),
+            Row(DIGITS, "configs/neocognitron.py:digits", cost="20 s, 1 core",
+                tests={"middle": split("train"), "deformed": split("deformed")}),
         ],
         claims=[
             Claim("shifts by 2 cost nothing", "section 5 and figure 6", better=(DIGITS, "middle"), worse=DIGITS,
                   metric="test_error", within=2.0, one_sided=True, note="the margin is ours"),
+            Claim("small deformations cost nothing", "abstract, from memory", better=(DIGITS, "middle"), worse=(DIGITS, "deformed"),
+                  metric="test_error", within=2.0, one_sided=True, note="the margin and the deformed digits are ours"),
         ],
         seeds=40, first_seed=10,
     ),

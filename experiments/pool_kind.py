@@ -7,7 +7,7 @@ use:
     python run.py --mode=sweep --experiment=experiments/pool_kind.py --size=pilot --workdir=runs/pool_kind-pilot
 
 At these rates a few runs stay at chance; errors and claims are about the others. This was decided when seeds 0 to 14
-were seen (of the maximum 0 to 19): by the test error of all runs no claim was resolved. Those seeds are not counted, but 40 others.
+were seen (of the maximum 0 to 19): by the test error of all runs no claim was resolved. Those seeds are not counted; 40 others are.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale

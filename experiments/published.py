@@ -3,9 +3,10 @@
     python -m experiments.published              tests the files that are there and records the errors
     make test-published                          tests them, and the networks of experiments/weights; records nothing
 
-The files are published in akamaster's pytorch_resnet_cifar10, with the test errors of PUBLISHED. They are looked for in
-weights/akamaster of the folder CONVNETS_SHARED (default ../shared), CIFAR-10 in its tfds or where TFDS has it. Their
-images are RGB / 255, minus the mean (.485, .456, .406), over the deviation (.229, .224, .225); shortcuts have option A.
+The files are published in akamaster's pytorch_resnet_cifar10, with the test errors of PUBLISHED. The files are
+looked for in weights/akamaster of the folder CONVNETS_SHARED (default ../shared), CIFAR-10 in its folder tfds, or else in
+TFDS's default folder. Images are RGB / 255, minus the mean (.485, .456, .406), divided by the deviation (.229, .224, .225);
+shortcuts have option A.
 
 `python run.py --mode=report` writes the recorded errors into RESULTS.md.
 """

@@ -50,7 +50,7 @@ EXPERIMENT = Experiment(
     full=Scale(
         rows=[
             Row(f"{kind}-{depth}", f"configs/resnet_cifar.py:{prefix}{depth}", overrides=FIFTH, x=depth, line=kind,
-                cost=f"{2 + depth // 10} min, 1 x H100")
+                cost=f"{1 if depth == 20 else 2} min, 1 x H100")
             for kind, prefix in (("plain", "plain"), ("residual", "")) for depth in (20, 56)
         ],
         claims=[

@@ -1,6 +1,6 @@
 """Shift tolerance: networks with and without pooling, trained on unshifted digits, tested on digits shifted to the right.
 
-Pooling is compared with convolutions of stride 2, which have the same feature maps. The fully connected network has no
+Pooling with windows of 2 is compared with convolutions of stride 2, whose feature maps have the same size. The fully connected network has no
 convolutions either, so what it loses says nothing of pooling.
 """
 

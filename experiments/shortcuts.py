@@ -4,7 +4,7 @@ from convnets.sweep import Claim, Experiment, Row, Scale
 
 ROWS = [
     Row(f"{option}, {depth} layers", f"configs/ablation.py:cifar_resnet{depth}", x=depth, line=option,
-        overrides=(f"--config.model.shortcut={option}",) if option != "A" else (), cost="4 min, 1 x H100")
+        overrides=(f"--config.model.shortcut={option}",) if option != "A" else (), cost=f"{1 if depth == 20 else 2} min, 1 x H100")
     for depth in (20, 56) for option in "ABC"
 ]  # fmt: skip
 NOTE = "0.5 and 0.3 points on ImageNet with 34 layers"

@@ -33,7 +33,7 @@ EXPERIMENT = Experiment(
         rows=[
             Row("13pct", "configs/ablation.py:13pct", tests={"ten": TESTS["ten"]}, cost="5 min, 1 x H100"),
             Row("ResNet-20", "configs/ablation.py:cifar_resnet20", tests={"mirror": TESTS["mirror"]},
-                cost="4 min, 1 x H100"),
+                cost="1 min, 1 x H100"),
         ],
         claims=[
             Claim("ten views are better than one", "section 6", better=("13pct", "ten"), worse="13pct", size=1.5,

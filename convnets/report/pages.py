@@ -50,10 +50,10 @@ def count_verdicts(made: Sequence[Table]) -> str:
     inside = [v for v in compared if v.size == "inside"]
     interim = sum(v.n < v.planned for v in run)
     return (f"Of the {len(run)} claims of papers and of the lecture that were run, {', '.join(parts)}."
-            + f" {interim} verdicts are interim: not all planned runs are there." * bool(interim)
+            + f" {interim} of these verdicts are interim, because not all planned runs have been recorded." * bool(interim)
             + f" {len(judged) - len(run)} more claims are our own." * (len(judged) > len(run))
-            + f" Claims for which a paper states an effect in our setting: {len(compared)}; inside our interval: {len(inside)},"
-            f" resolved among these: {sum(v.word in DECIDED for v in inside)}.")  # fmt: skip
+            + f" Claims whose paper states the size of the effect in our setting: {len(compared)}. Sizes inside our interval:"
+            f" {len(inside)}; resolved among these: {sum(v.word in DECIDED for v in inside)}.")  # fmt: skip
 
 
 def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
@@ -61,12 +61,14 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
     lines = ["# Results", "", WRITTEN, "", cost(recorded), ""]
     if rates := reproductions(made):
         lines += ["## Error rates of the papers", "",
-                  "These rows follow the paper's protocol and recipe. The main differences are in brackets; the file of the config"
-                  " lists all. The smallest differences of the errors come first. *95 %* is the interval over runs and over test sets of this size.", "", *row_head("test_error"),
+                  "These rows follow the paper's test protocol and its recipe, but for the differences in brackets; the docstring of"
+                  " the config lists all. The smallest differences of the errors come first. *95 %* is the interval over runs and over"
+                  " test sets of this size, *n* the number of runs.", "", *row_head("test_error"),
                   *(text for t, line in rates for text in row_lines(t, [line])), "", *why_different(rates), ""]  # fmt: skip
     if any(v.n for t in made for v in t.verdicts):
         lines += ["## Claims of the papers", "",
-                  count_verdicts(made) + " † marks a verdict that does not hold with the correction.", "", "An effect is worse - better (or worse / better), positive where the paper is right."
+                  count_verdicts(made) + " † marks a verdict that does not hold with the correction.", "", "The effect of a claim is the metric of the worse row"
+                  " minus the metric of the better row, or their ratio. If the paper is right, the effect is positive, or the ratio above 1."
                   " *Reproduced* refers to the direction only; the column *paper's effect lies* compares the sizes."
                   " [docs/statistics.md](docs/statistics.md) explains intervals and verdicts."
                   " What was not run yet, with commands and costs: [experiments/PLANNED.md](experiments/PLANNED.md).", "",

@@ -20,9 +20,10 @@ WORDS = ("reproduced", "not resolved", "not reproduced")  # verdicts of claims t
 
 
 def number(metric: str, value: float, sign: str = "") -> str:
-    return format(
-        value, f"{sign},.0f" if metric.startswith("steps") else f"{sign}.2f" if "error" in metric else f"{sign}.4g"
-    )
+    if metric.startswith("steps"):
+        return f"{value:{sign},.0f}"
+    # A half rounds up, so that a printed error minus the paper's is the printed difference.
+    return f"{value + 1e-9:{sign}.2f}" if "error" in metric else f"{value:{sign}.4g}"
 
 
 def describe_metric(metric: str) -> str:

@@ -34,13 +34,22 @@ def test_recorded_runs_are_as_long_as_their_rows_configs():
             epochs = results._config(line.row.config, line.row.overrides)["train"]["epochs"]
             ends = [run["curve"][-1][0] / epochs for run in line.runs if "curve" in run]
             wrong += [(table.name, line.label, end) for end in ends if abs(end - round(end)) > 0.01]
-    assert not wrong
+    assert not wrong[:3]
 
 
 def test_a_claim_that_is_not_resolved_says_why():
     made = ledger.tables(load_experiments(), results.read_results())
     claims = [(t.name, c, v) for t in made for c, v in zip(t.claims, t.verdicts, strict=True)]
     assert not [(name, c.text) for name, c, v in claims if v.word == "not resolved" and v.n >= v.planned and not c.note]
+
+
+def test_a_printed_error_minus_the_papers_is_the_printed_difference():
+    """Also of means that end in half a hundredth: 0.985 - 0.95 was printed as 0.98 and +0.04."""
+    means = {total / n / 100 for n in range(1, 13) for total in range(80 * n, 120 * n)}
+    papers = (0.7, 0.8, 0.95, 1.1, 1.7)
+    wrong = [(mean, paper) for mean in means for paper in papers
+             if round(float(tables.number("test_error", mean)) - paper, 2) != float(tables.number("test_error", mean - paper, "+"))]  # fmt: skip
+    assert not wrong[:3]
 
 
 def test_an_effect_is_compared_with_a_papers_only_in_its_setting():
@@ -102,7 +111,7 @@ def test_results_tell_paper_ours_difference_cost_and_verdict(made):
     )
     assert "interim" not in text and "our own" not in text
     assert (
-        "Claims for which a paper states an effect in our setting: 1; inside our interval: 1, resolved among these: 1."
+        "Claims whose paper states the size of the effect in our setting: 1. Sizes inside our interval: 1; resolved among these: 1."
         in text
     )
     # the smallest difference first
@@ -128,7 +137,10 @@ def change(made, **changes):
 def test_a_verdict_before_all_planned_runs_is_an_interim_one(made):
     early = change(made, seeds=5)
     text = pages.document(early, results.read_results())
-    assert "| 3 of 5 | **reproduced** (interim: 3 of 5 runs): As said. |" in text and " 2 verdicts are interim" in text
+    assert (
+        "| 3 of 5 | **reproduced** (interim: 3 of 5 runs): As said. |" in text
+        and " 2 of these verdicts are interim" in text
+    )
     assert "| net (3 of 5 runs) | 0.95 (fig. 9) |" in pages.planned(early)
 
 
