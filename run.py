@@ -171,7 +171,7 @@ def start_program(command: usage.Command) -> None:
         distributed.start(*usage.process_group(FLAGS), FLAGS.local_device_ids, FLAGS.peer_timeout)
         watchdog.listen()
         distributed.check_same_folder(command.workdir)
-        if FLAGS.mode == "train" and (problem := validation.divisible(command.config)):
+        if FLAGS.mode == "train" and (problem := validation.explain_indivisible(command.config)):
             raise UsageError(problem)
     environment.start_jax(devices=FLAGS.mode not in ("describe", "prepare"))
 
@@ -181,11 +181,10 @@ def run_mode(command: usage.Command) -> None:
     name = "train_seeds" if several else FLAGS.mode
     mode = importlib.import_module(f"convnets.modes.{name}")  # alone: no mode waits for what others import
     config, workdir, members, overrides = command.config, command.workdir, command.members, command.overrides
-    resume, origin = (FLAGS.allow_config_change, FLAGS.step_timeout), {"config": command.source, "overrides": overrides}
-    if several:
-        mode.train(command.configs, workdir, *resume, FLAGS.restart, origin)
-    elif FLAGS.mode == "train":
-        mode.train(config, workdir, *resume, FLAGS.profile, FLAGS.restart, origin)
+    if FLAGS.mode == "train":
+        what = {"configs": command.configs} if several else {"config": config, "profile": FLAGS.profile}
+        mode.train(**what, workdir=workdir, allow_config_change=FLAGS.allow_config_change, step_timeout=FLAGS.step_timeout,
+                   restart=FLAGS.restart, origin={"config": command.source, "overrides": overrides})  # fmt: skip
     elif FLAGS.mode == "evaluate" and members:
         mode.ensemble(members, overrides, workdir if FLAGS.workdir else None, FLAGS.name)
     elif FLAGS.mode == "evaluate":

@@ -25,10 +25,12 @@ from convnets.models.summary import LayerSummary, summarize
 from convnets.modes import describe, evaluate
 from convnets.modes.output import CONSOLE
 from convnets.runtime import environment, shipped
+from convnets.runtime.files import is_file
 from convnets.training.state import draw_missing, state_shapes
 from convnets.training.trained_run import TrainedRun
 
-environment.set_xla_flags()  # as run.py does, so that both give the same numbers; JAX reads them when it first computes
+# As run.py does for float32, so that both give the same numbers; JAX reads the flags when it first computes.
+environment.set_xla_flags()
 
 
 def create(name: str, classes: int, dtype: str = "float32", **options: Any) -> nn.Module:
@@ -106,7 +108,7 @@ def load_weights(model: nn.Module, file: str | Path) -> dict[str, Any]:
     """
     if model.name not in models.MODELS:
         raise UsageError("load_weights needs a network of convnets.create, which says which names its weights have")
-    folder = shipped.find(str(file))
+    folder = None if is_file(file) else shipped.find(str(file))
     like = state_shapes(model, optax.identity()).variables
     return draw_missing(weights.load(folder / shipped.WEIGHTS if folder else file, model.name, like, model), model)
 
@@ -126,7 +128,9 @@ def open_run(folder: str | Path, *overrides: str) -> TrainedRun:
     >>> run.class_names[:3], run.config.model.name
     (['0', '1', '2'], 'lenet5')
     """
-    path = shipped.find(str(folder)) or Path(folder)
+    path = Path(folder)
+    if not (path / "config.json").exists():
+        path = shipped.find(str(folder)) or path
     if not (path / "config.json").exists():
         known = ", ".join(shipped.names())
         raise UsageError(f"{folder} holds no run: there is no config.json; included networks: {known}")

@@ -2,8 +2,10 @@
 
 import doctest
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,6 +15,7 @@ import convnets
 from convnets import api, models
 from convnets.errors import CheckpointError, UsageError
 from convnets.models.pretrained import weights
+from convnets.runtime import shipped
 from tests.conftest import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "run"
@@ -83,12 +86,26 @@ def test_every_network_keeps_the_name_that_its_weights_have(tmp_path):
         (lambda: convnets.open_run("lenet7"), "lenet7 holds no run.*included networks: .*lenet5"),
         (lambda: convnets.open_run(GOLDEN, "data.nmae=mnist"), "unknown config key 'data.nmae'"),
         (lambda: convnets.open_run(GOLDEN).predict(np.zeros((1, 8, 8, 1))), r"uint8 .*, this one float64 \[8, 8, 1\]"),
+        (
+            lambda: convnets.open_run("lenet5").predict(np.zeros((28, 28, 1), np.uint8)),
+            r"this one \[28, 28, 1\]; give a list",
+        ),
         (lambda: convnets.open_run(GOLDEN).predict("none.png"), "none.png cannot be read as an image"),
     ],
 )
 def test_a_wrong_argument_is_named(wrong, message):
     with pytest.raises(UsageError, match=message):
         wrong()
+
+
+def test_an_own_folder_comes_before_an_included_network_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(shipped.FOLDER / "lenet1", "lenet5", ignore=shutil.ignore_patterns(shipped.WEIGHTS))
+    with pytest.raises(CheckpointError, match="lenet5 holds no checkpoint"):
+        convnets.open_run("lenet5")
+    Path("lenet1").write_text("my own")
+    with pytest.raises(CheckpointError, match="lenet1"):
+        convnets.load_weights(convnets.create("lenet1", classes=10), "lenet1")
 
 
 def test_an_unknown_name_is_no_attribute():

@@ -122,7 +122,7 @@ def levels(rows: Sequence[LayerSummary]) -> list[LayerSummary]:
 
     In a network without feature maps, the fully connected layers are used instead.
     """
-    maps = [r for r in rows if r.kind in LEARNT[:-1]]
+    maps = [r for r in rows if r.kind in LEARNT[:-1] and max(r.output[:2]) > 1]
     chosen = maps or [r for r in rows if r.kind == "Dense"][:-1] or [r for r in rows if r.parameters]
     return [chosen[i] for i in dict.fromkeys((0, len(chosen) // 2, len(chosen) - 1))] if chosen else []
 

@@ -189,8 +189,9 @@ def plot_statistics(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path,
     Where there are more runs than colours, the colours begin again, with other marks.
 
     Args:
-        runs: by name, the result of `activations.statistics`.
+        runs: by name, the result of `activations.statistics`; runs without lines are left out.
     """
+    runs = {name: lines for name, lines in runs.items() if lines}
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
     palette = (FIRST, SECOND, *plt.get_cmap("Dark2").colors)  # type: ignore[attr-defined]
     styles = ((style, colour) for style in itertools.cycle(("o-", "s--", "^-.")) for colour in palette)

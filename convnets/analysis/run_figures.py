@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from convnets.analysis import run_plots
+from convnets.analysis import activations, run_plots
 from convnets.augment import pipeline
 from convnets.evaluation.evaluator import Evaluated
 from convnets.models.summary import capture, summarize
 from convnets.runtime import drawing, files
 from convnets.training.trainer import Run
 
-FILTERS = {"Conv": "kernel", "SCells": "a"}  # layer kind -> parameter that holds the filters of a first layer
+FILTERS = 256  # drawn of a first layer
 
 
 def draw_run_figures(run: Run, tested: Evaluated) -> list[Path]:
@@ -43,15 +43,11 @@ def draw_run_figures(run: Run, tested: Evaluated) -> list[Path]:
 
 
 def _draw_filters(run: Run, path: Path, title: str) -> None:
-    rows = summarize(run.components.model, run.components.model.input_shape)
-    first = next((row for row in rows if row.parameters), None)
-    if first is None:  # no layer of convnets.layers
-        return
-    kernel = run.state.variables["params"]
-    for part in first.name.split("/"):
-        kernel = kernel[part]
-    if first.kind in FILTERS:
-        run_plots.plot_filters(np.asarray(kernel[FILTERS[first.kind]]), path, f"{title}: filters of {first.name}")
+    model = run.components.model
+    first = activations.first_filters(model, run.state.variables, summarize(model, model.input_shape))
+    if first is not None:
+        name, kernels = first
+        run_plots.plot_filters(kernels[..., :FILTERS], path, f"{title}: filters of {name}")
 
 
 def _draw_mistakes(run: Run, labels: np.ndarray, guesses: np.ndarray, path: Path, title: str) -> None:

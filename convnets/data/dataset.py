@@ -31,7 +31,6 @@ from convnets.errors import CheckpointError, UsageError
 from convnets.op_string import Call
 
 LOADERS = ("resident", "stream")
-__all__ = ["LOADERS", "POLICIES", "Batch", "Info", "Split", "load_splits"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,7 +38,7 @@ def windows(
             in Caffe, a window that would start in the padding beyond the image is dropped.
 
     Raises:
-        ValueError: the padded array is smaller than a window.
+        ValueError: the padded array is smaller than a window, unless `ceil` lets the window hang over.
     """
     counts, edges = [], []
     for n, f, s, (low, high) in zip(shape[1:3], pair(size), pair(stride), pads(padding), strict=True):

@@ -39,7 +39,7 @@ import jax.numpy as jnp
 from convnets import layers, op_string
 from convnets.errors import UsageError, first_line
 from convnets.models.options import MISFITS, check_dropout_rate
-from convnets.models.words import LAYERS, OF_MAPS, OUTPUTS, Build
+from convnets.models.words import FITTED_BY, LAYERS, OF_MAPS, OUTPUTS, Build
 from convnets.op_string import Count
 
 
@@ -78,6 +78,12 @@ class Stack(nn.Module):
         if sum(c.name in OUTPUTS for c in calls) != 1:
             raise UsageError(f"layers '{self.layers}' need one 'out', the layer to the classes")
 
+    def check_loss(self, loss: str) -> None:
+        """Raises UsageError if the loss does not fit the layer to the classes."""
+        word = next(c.name for c in op_string.parse(self.layers, LAYERS, skip=2) if c.name in OUTPUTS)
+        if loss not in FITTED_BY.get(word, (loss,)):
+            raise UsageError(f"loss={loss} does not fit the layer '{word}'; take {' or '.join(FITTED_BY[word])}")
+
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Any:
         build = Build(self, train)
@@ -92,6 +98,9 @@ class Stack(nn.Module):
                     raise ValueError(f"it leaves nothing, {x.shape[1:]}")
             except MISFITS as e:
                 raise UsageError(f"model.layers: {layer.name} on {shape}: {first_line(e)}") from e
+        if x.shape[1:] != (self.num_classes,):
+            raise UsageError(f"model.layers: '{self.layers}' return {list(x.shape[1:])} for an image: the last layers must keep"
+                             f" the {self.num_classes} classes of 'out'")  # fmt: skip
         return (x, build.heads) if train and build.heads else x
 
 

@@ -183,7 +183,7 @@ def gaussians(b: Build, x: jax.Array, units: Count) -> jax.Array:
     return layers.Gaussians(units, name=b.name("gaussians"))(x)
 
 
-# Output layers other than `out`, which need a loss of CLOSED_FORM
+# Output layers other than `out`, which only the losses of FITTED_BY fit
 
 
 def nearest(b: Build, x: jax.Array, examples: Count, k: Count = 3) -> jax.Array:
@@ -215,7 +215,8 @@ LAYERS: dict[str, Callable[..., jax.Array]] = {
     f.__name__: f for f in (conv, local, fc, out, gain, norm, lrn, lcn, dropout, border, subsample, mean, inception, head,
                             hog, sift, codebook, pyramid, pca, products, gaussians, nearest, pairs, polynomial)
 }  # fmt: skip
-OUTPUTS = ("out", "nearest", "pairs", "polynomial")
+FITTED_BY = {"nearest": ("least_squares", "svm"), "pairs": ("least_squares",), "polynomial": ("svm",)}  # losses
+OUTPUTS = ("out", *FITTED_BY)
 # Pooling; stride 0 means that the stride equals the window size.
 LAYERS |= {kind: functools.partial(_pool, kind) for kind in ("max", "average", "l1", "l2")}
 LAYERS |= {name: functools.partial(_activate, function) for name, function in ACTIVATIONS.items()}

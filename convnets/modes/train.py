@@ -47,12 +47,12 @@ def _train(
     from convnets.training import boosting
     from convnets.training.trainer import Run
 
-    outdated = distributed.run_on_main(lambda: compare(config, workdir, allow_config_change, restart))
+    outdated = distributed.run_on_main(lambda: check_outdated(config, workdir, allow_config_change, restart))
     run = Run(config, workdir)
     if outdated:  # only now: a checkpoint that does not fit the new config leaves the folder as it was
         distributed.run_on_main(lambda: (workdir / "result.json").unlink(missing_ok=True))
     if result := distributed.run_on_main(lambda: begin(config, workdir, run, origin)):
-        print(f"already complete: {workdir}, step {run.components.total}")
+        print(f"already complete: {workdir}, step {result['steps']}")
         print_results(result)
         if not distributed.run_on_main(lambda: (workdir / CURVES).exists()):  # the first session ended before it drew
             print("its figures are missing: the network is tested again to draw them", flush=True)
@@ -68,7 +68,7 @@ def _train(
     distributed.run_on_main(lambda: finish(workdir, run, result, tested))
 
 
-def compare(config: ConfigDict, workdir: Path, allow_config_change: bool, restart: bool) -> bool:
+def check_outdated(config: ConfigDict, workdir: Path, allow_config_change: bool, restart: bool) -> bool:
     """Returns whether result.json is outdated: by a changed config that is allowed, or by a restart.
 
     Raises:
@@ -138,13 +138,15 @@ def begin(
     Of a complete run only missing files are written.
     """
     result = read_result(workdir) if run.done else None
-    if result and all((workdir / name).exists() for name in ("config.json", "manifest.json")):
-        return result
-    files.write_json(workdir / "config.json", config.to_dict())
-    if run.components.train_split.statistics:  # predict has no training set to compute them from
+    wanted = lambda name: not (result and (workdir / name).exists())  # noqa: E731
+    if wanted("config.json"):
+        files.write_json(workdir / "config.json", config.to_dict())
+    statistics = run.components.train_split.statistics  # predict has no training set to compute them from
+    if statistics and wanted("statistics.npz"):
         with files.replacing(workdir / "statistics.npz") as file:
-            np.savez(file, **run.components.train_split.statistics._asdict())
-    _manifest(workdir, run, origin or {})
+            np.savez(file, **statistics._asdict())
+    if wanted("manifest.json"):
+        _manifest(workdir, run, origin or {})
     return result
 
 

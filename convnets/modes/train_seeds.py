@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from convnets.errors import DivergedError, UsageError
 from convnets.modes.output import print_results
-from convnets.modes.train import CURVES, announce, begin, compare, draw, finish
+from convnets.modes.train import CURVES, announce, begin, check_outdated, draw, finish
 from convnets.runtime import files, run_lock
 from convnets.runtime.preemption import Preemption
 from convnets.training.multi_seed import Population
@@ -32,7 +32,7 @@ def train(configs: Sequence[ConfigDict], workdir: Path, allow_config_change: boo
                 raise UsageError(f"{folder} is a file; give another --workdir")
             folder.mkdir(exist_ok=True)
             stack.enter_context(run_lock.hold(folder))
-            outdated += [folder] * compare(config, folder, allow_config_change, restart)
+            outdated += [folder] * check_outdated(config, folder, allow_config_change, restart)
         population = Population(configs, folders)
         for folder in outdated:
             (folder / "result.json").unlink(missing_ok=True)

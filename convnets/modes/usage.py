@@ -76,6 +76,8 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
         raise UsageError("\n".join(problems))
     members = [member.absolute() for member in list_members(given)]
     own = str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")
+    if own == "config.json":
+        own = f"weights-{Path(given.weights).stem}"
     folder = find_shipped(given)
     if given.mode == "sweep":
         own = f"{own}-grid" if given.grid else f"{Path(given.experiment).stem}-{given.size}"
@@ -101,15 +103,15 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
         problems.append("--seeds: these runs are trained by one process: take --distributed=off")
     if meets and given.mode == "train" and config is not None and _is_of_one_process(config):
         problems.append("boosted networks and losses without SGD are trained by one process: take --distributed=off")
-    if given.profile and (several or (config is not None and _has_no_steps(config))):
-        problems.append(
-            "--profile traces the steps of one run that trains step by step: not several seeds, not a loss without SGD"
-        )
+    if given.profile and (several or (config is not None and _is_of_one_process(config))):
+        problems.append("--profile traces the steps of one network that trains step by step: not several seeds, boosted networks or"
+                        " a loss without SGD")  # fmt: skip
     if config is not None:
         environment.set_xla_flags(dtype=config.model.dtype)
         environment.start_jax(devices=False)
         trains = given.mode == "train"
-        begins = trains and not (workdir / "checkpoints").is_dir()
+        runs = [workdir / f"seed{one.train.seed}" for one in configs] or [workdir]
+        begins = trains and not all((run / "checkpoints").is_dir() for run in runs)
         problems += validation.problems(config, devices=trains and not meets, begins=begins)
     if given.mode in ("train", "visualize") or (given.mode == "evaluate" and members and given.workdir):
         problems += check_workdir(workdir, given.mode, make=not problems)
@@ -197,7 +199,10 @@ def _sweep_flags(given: Any, mode: str) -> list[str]:
         return ["--mode=sweep needs --experiment, such as experiments/lenet.py, or --grid=LEAF=VALUE,VALUE,..."]
     if given.grid and (given.experiment or given.size != "cpu"):
         return [f"--grid has no {'--experiment' if given.experiment else '--size'}: it is of one config, --config"]
-    return ["--experiment has its own configs: leave out --config"] if given.experiment and given.config else []
+    found = ["--experiment has its own configs: leave out --config"] if given.experiment and given.config else []
+    if given.slurm and given.launcher != "slurm":
+        found.append("--slurm is for --launcher=slurm")
+    return found
 
 
 def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
@@ -208,6 +213,10 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
 
         missing = [name for name in missing if not image_files.find(name)]
     if mode == "export" and given.name:
+        if given.weights:
+            found.append(
+                "--mode=export writes --weights=FILE.safetensors or the included network --name=NAME: give one of them"
+            )
         if not re.fullmatch(r"[a-z0-9_-]+", given.name):
             found.append(f"--name={given.name}: lower case letters, digits, - and _ make the name of a network")
         elif (shipped.FOLDER / given.name).exists():
@@ -221,6 +230,12 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
             found.append(f"--weights={given.weights} exists already; export writes a new file")
         elif not Path(given.weights).absolute().parent.is_dir():
             found.append(f"--weights={given.weights}: there is no such folder")
+    if mode == "evaluate" and given.name and given.weights:
+        found.append("--name is for runs: the result of --weights is only printed")
+    if mode in ("evaluate", "predict") and has_workdir and find_shipped(given):
+        found.append(f"--weights={given.weights} is an included network with data of its own: leave out --workdir")
+    if mode == "visualize" and given.invert and not given.images:
+        found.append("--invert is for --images")
     if mode == "evaluate" and "/" in given.name:
         found.append(f"--name={given.name}: it is part of a file name, so it has no /")
     if mode != "export" and given.weights and mode in OPENS and not is_file(given.weights) and not find_shipped(given):

@@ -156,7 +156,8 @@ def _survey(subject: Subject, title: str, figures: list[Figure]) -> dict[str, An
     found = activations.collect_statistics(subject.model, subject.variables, _inputs(split, count, batch))
     lines = activations.statistics(subject.layers, found)
     plot = network_plots.plot_statistics
-    figures.append(("statistics.png", lambda path: plot({subject.name: lines}, path, title)))
+    if lines:  # else no layer has weights that SGD learns
+        figures.append(("statistics.png", lambda path: plot({subject.name: lines}, path, title)))
     units = []
     for level, layer in zip(("low", "middle", "high"), activations.levels(subject.layers), strict=False):
         channels = found[layer.name]

@@ -69,7 +69,8 @@ def memory(line: Mapping[str, Any]) -> float:
 def latest(lines: Lines) -> Lines:
     """Returns the lines of the newest jax among them."""
     version = lambda line: tuple(map(int, re.findall(r"\d+", line["jax"])))  # noqa: E731
-    return [line for line in lines if version(line) == max(map(version, lines))]
+    newest = max(map(version, lines), default=())
+    return [line for line in lines if version(line) == newest]
 
 
 def ratios(lines: Lines) -> list[str]:

@@ -7,8 +7,9 @@ import difflib
 import functools
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from convnets.report import doc_blocks, pages, results
 from convnets.report.ledger import Table, TableRow, tables
@@ -19,10 +20,13 @@ from convnets.runtime import drawing
 from convnets.sweep.experiment import ROOT, load_experiments
 
 
-def files() -> dict[Path, str]:
-    """Returns the expected content of every generated text file, by path."""
-    recorded = results.read_results()
-    made = tables(load_experiments(), recorded)
+def files(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> dict[Path, str]:
+    """Returns the expected content of every generated text file, by path.
+
+    Args:
+        made: the tables of all experiments.
+        recorded: the lines of results.jsonl.
+    """
     fill = functools.partial(doc_blocks.fill, results=functools.partial(pages.block, made, recorded))
     text = {path: fill(path.read_text()) for path in (ROOT / "README.md", *doc_blocks.PAGES)}
     text[ROOT / "README.md"] = pages.readme(text[ROOT / "README.md"], made, recorded)
@@ -70,14 +74,14 @@ def _mean_curve(line: TableRow, column: int) -> list[tuple[float, float]]:
 def generate(folders: Sequence[Path]) -> None:
     """Records finished runs and sweeps, regenerates all files and figures, and prints what changed."""
     new = results.add_lines(folders)
-    for path, text in files().items():
+    recorded = results.read_results()
+    made = tables(load_experiments(), recorded)
+    for path, text in files(made, recorded).items():
         before = path.read_text() if path.exists() else ""
         path.write_text(text)
         differ = difflib.ndiff(before.splitlines(), text.splitlines())
         changed = sum(line[:2] in ("+ ", "- ") for line in differ) if before != text else 0
         print(f"{path.relative_to(ROOT)}: {f'{changed} lines changed' if changed else 'unchanged'}")
-    recorded = results.read_results()
-    made = tables(load_experiments(), recorded)
     (ROOT / FIGURES).mkdir(parents=True, exist_ok=True)
     for table in made:
         if any(line.values for line in table.lines):

@@ -89,8 +89,7 @@ def _row_lines(row: Row, runs: Sequence[Mapping[str, Any]], metric: str) -> list
     found = []
     entries: list[tuple[str, Row | Evaluation]] = [("", row), *row.tests.items()]
     for test, given in entries:
-        # A test has only the AT_TESTS metrics; experiments on training metrics show its test error instead.
-        own = metric if not test or metric in metrics.AT_TESTS else "test_error"
+        own = metrics.of_test(metric) if test else metric
         value = results.values(row, test, own, runs)
         found.append(TableRow(row, test, given.paper, given.where, given.x, runs, value, own))
         if given.top5 is not None:

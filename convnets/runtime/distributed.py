@@ -161,14 +161,16 @@ def _local_devices(mode: str, devices: str) -> list[int] | None:
     return [] if devices == "all" or mode == "manual" or alone or own else None
 
 
-def name() -> str:
+def describe_process() -> str:
     """Returns the process and its host in words, for messages."""
     return f"process {process_index()} of {process_count()}, on {socket.gethostname()}"
 
 
 def say(text: str) -> None:
     """Prints a line from any process: process 0 to stdout, others to stderr with their name."""
-    print(text if is_main() else f"{name()}: {text}", file=sys.stdout if is_main() else sys.stderr, flush=True)
+    print(
+        text if is_main() else f"{describe_process()}: {text}", file=sys.stdout if is_main() else sys.stderr, flush=True
+    )
 
 
 # Host-side communication --------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def fail(code: int, text: str, trace: str = "") -> None:
     alike = [n for n, (_, t) in told.items() if t == text]
     if distributed.process_index() == min(alike, default=distributed.process_index()):
         print(trace, end="", file=sys.stderr)
-        _print(text if len(alike) == distributed.process_count() else f"{distributed.name()}: {text}")
+        _print(text if len(alike) == distributed.process_count() else f"{distributed.describe_process()}: {text}")
     _name_silent(told)
     _end(code)
 
@@ -90,7 +90,7 @@ def _name_silent(told: dict[int, Any]) -> None:
 def _end_anyway(code: int, text: str) -> None:
     """Ends this process after 3 * GRACE seconds if the coordination service in process 0 does not answer."""
     time.sleep(3 * GRACE)
-    _print(f"{distributed.name()}: {text}")
+    _print(f"{distributed.describe_process()}: {text}")
     _print(f"process 0 of {distributed.process_count()} does not answer")
     os._exit(code)
 

@@ -151,6 +151,11 @@ METRICS = {f.__name__: f for f in (test_error, test_error_below, best_test_error
 AT_TESTS = ("test_error", "top5_error", "any_error", "test_loss", "feature_change")
 
 
+def of_test(metric: str) -> str:
+    """Returns the metric that a test of a row shows in an experiment on `metric`: the test error in place of a training metric."""
+    return metric if metric in AT_TESTS else "test_error"
+
+
 def measure(metric: str, record: RunRecord) -> float | None:
     """Returns the value of a metric (lower is better), or None if the record does not have it.
 

@@ -50,13 +50,12 @@ def summarize(experiment: Experiment, size: str, workdir: Path, planned: Mapping
     """Returns the rows of a sweep in order, each followed by its tests."""
     found = []
     for row in getattr(experiment, size).rows:
-        folders = {trial.seed: workdir / name for name, trial in planned.items() if row.label in trial.rows}
-        states = {seed: trials.status(folder) for seed, folder in folders.items() if folder.exists()}
+        states = {seed: trials.status(folder) for seed, folder in _find_folders(row.label, workdir, planned).items()}
         times = [s["seconds"] for s in states.values() if s["state"] == "done" and "seconds" in s]
-        counts = (len(folders), sum(s["state"] == "diverged" for s in states.values()),
+        counts = (sum(row.label in trial.rows for trial in planned.values()), sum(s["state"] == "diverged" for s in states.values()),
                   statistics.mean(times) if times else None)  # fmt: skip
         for name, test in {"": row, **row.tests}.items():
-            metric = experiment.metric if not name or experiment.metric in metrics.AT_TESTS else "test_error"
+            metric = metrics.of_test(experiment.metric) if name else experiment.metric
             values = measure_runs(metric, row.label, name, workdir, planned)
             label, line = (f"{row.label}, {name}", row.label) if name else (row.label, row.line)
             found.append(RowSummary(label, name, metric, values, *counts, test.paper, test.x, line))
@@ -65,8 +64,8 @@ def summarize(experiment: Experiment, size: str, workdir: Path, planned: Mapping
 
 def measure_runs(metric: str, label: str, test: str, workdir: Path, planned: Mapping[str, Trial]) -> dict[int, float]:
     """Returns the metric of a row's finished and diverged runs, or of the tests of that name of finished ones, by seed."""
-    folders = {trial.seed: workdir / name for name, trial in planned.items() if label in trial.rows}
-    states = {seed: trials.status(folder)["state"] for seed, folder in folders.items() if folder.exists()}
+    folders = _find_folders(label, workdir, planned)
+    states = {seed: trials.status(folder)["state"] for seed, folder in folders.items()}
     values = {
         seed: measure_trial(metric, folders[seed], test, state)
         for seed, state in states.items()
@@ -76,23 +75,35 @@ def measure_runs(metric: str, label: str, test: str, workdir: Path, planned: Map
 
 
 def read_results(row: Row, workdir: Path, planned: Mapping[str, Trial]) -> list[Mapping[str, Any]]:
-    """Returns the results of the finished runs of a row, with their tests by name."""
+    """Returns the results of the finished and diverged runs of a row, with their tests by name."""
     found: list[Mapping[str, Any]] = []
-    for folder in [workdir / name for name, trial in planned.items() if row.label in trial.rows]:
-        if result := trials.read_json(folder / "result.json"):
+    for seed, folder in _find_folders(row.label, workdir, planned).items():
+        if trials.status(folder)["state"] == "diverged":
+            found += [{"seed": seed, **counted}] if (counted := _count_diverged(folder)) else []
+        elif result := trials.read_json(folder / "result.json"):
             found.append(
                 result | {"tests": {name: trials.read_json(folder / f"evaluation-{name}.json") for name in row.tests}}
             )
     return found
 
 
+def _find_folders(label: str, workdir: Path, planned: Mapping[str, Trial]) -> dict[int, Path]:
+    """Returns the folders of a row's trials that exist, by seed."""
+    folders = {trial.seed: workdir / name for name, trial in planned.items() if label in trial.rows}
+    return {seed: folder for seed, folder in folders.items() if folder.exists()}
+
+
+def _count_diverged(folder: Path) -> dict[str, float]:
+    """Returns what a diverged trial counts with (`metrics.count_diverged`); {} if its files are missing."""
+    config, manifest = (trials.read_json(folder / f"{name}.json") for name in ("config", "manifest"))
+    return metrics.count_diverged(config, manifest["dataset"]["num_examples"]) if config and manifest else {}
+
+
 def measure_trial(metric: str, folder: Path, test: str = "", state: str = "done") -> float | None:
     """Returns the metric of a trial that has ended, or of its test of that name; None if it has none."""
     if state == "diverged":
-        config, manifest = (trials.read_json(folder / f"{name}.json") for name in ("config", "manifest"))
-        if test or not config or not manifest:
-            return None
-        return metrics.measure_diverged(metric, metrics.count_diverged(config, manifest["dataset"]["num_examples"]))
+        counted = {} if test else _count_diverged(folder)
+        return metrics.measure_diverged(metric, counted) if counted else None
     result = trials.read_json(folder / (f"evaluation-{test}.json" if test else "result.json"))
     result = result or (trials.read_json(folder / "evaluation.json") if not test else {})  # of an ensemble
     if not result:

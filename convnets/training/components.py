@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 from ml_collections import ConfigDict
@@ -17,7 +18,7 @@ from convnets.runtime import distributed, parallel
 from convnets.training import intervals, train_step
 from convnets.training.network import load_initial, split_problems
 from convnets.training.optimizer import make_recipe
-from convnets.training.state import check_network
+from convnets.training.state import TrainState, check_network, create_state
 
 
 class Components:
@@ -72,6 +73,18 @@ class Components:
             )
         if found:
             raise UsageError("\n".join(dict.fromkeys(found)))
+
+    def initial_state(self, seed: int) -> TrainState:
+        """Draws the state before the first step; `model.init_from` replaces the variables that it gives."""
+        average = bool(self.recipe.average)
+        state = create_state(self.model, self.recipe.optimizer, self.model.input_shape, seed, average=average)
+        initial = self.initial or load_initial(self.config, self.model)
+        if initial is None:
+            return state
+        own = lambda given, drawn: drawn if isinstance(given, jax.ShapeDtypeStruct) else given  # noqa: E731
+        given = jax.tree.map(own, initial, state.variables)
+        kept = jax.tree.map(np.array, given["params"]) if average else {}  # copies: a step donates both
+        return state.replace(params=given["params"], batch_stats=given["batch_stats"], average=kept)
 
     def compile(self, seed: int, together: Sequence[int] = ()) -> dict[int, Callable[..., Any]]:
         """Returns the compiled training step, keyed by the number of steps per dispatch.

@@ -139,12 +139,6 @@ def split_problems(config: ConfigDict, model: nn.Module, split: dataset.Split, k
     return found
 
 
-def test_network(config: ConfigDict, network: Network, evaluator: Evaluator) -> tuple[dict[str, Any], Evaluated]:
-    """Tests a network; returns the content of result.json and the outcome of the test."""
-    tested = evaluator(parallel.replicate(network.variables))
-    return result_of(config, network, evaluator, tested.summary), tested
-
-
 def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, Any], Evaluated]:
     """Tests a run's newest checkpoint or a weights file; returns the content of result.json and the outcome.
 
@@ -154,13 +148,14 @@ def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[st
     opened = open_network(config, workdir, file)
     split = open_test_split(config, opened.model, workdir)
     evaluator = Evaluator(opened.model, config.loss, split, **config.evaluate)
-    result, tested = test_network(config, opened, evaluator)
+    variables = parallel.replicate(opened.variables)
+    tested = evaluator(variables)
+    result = result_of(config, opened, evaluator, tested.summary)
     recorded, problems = (config, []) if file else load_config(workdir / "config.json", [])
     if recorded is None:
         raise UsageError("\n".join(problems))
     own = recorded.data.test_ops
     if own != config.data.test_ops and config.evaluate.protocol == "single" and distributed.process_count() == 1:
-        variables = parallel.replicate(opened.variables)
         result["feature_change"] = feature_change.feature_change(
             opened.model, variables, split, own, evaluator.batch_size
         )

@@ -8,7 +8,7 @@ import jax
 from convnets.data import tf_pipeline
 from convnets.runtime import parallel
 from convnets.training.components import Components
-from convnets.training.state import TrainState, create_state
+from convnets.training.state import TrainState
 
 
 def train_loop(
@@ -53,8 +53,7 @@ def train_in_memory(
     Args:
         watch: called with the step and the variables, before the first step and after each step of `marks`.
     """
-    seed, model, recipe = components.config.train.seed, components.model, components.recipe
-    state = create_state(model, recipe.optimizer, model.input_shape, seed, average=bool(recipe.average))
+    seed = components.config.train.seed
 
     def on_event(step: int, state: TrainState, sums: list) -> TrainState:
         if watch and step in (0, *marks):
@@ -62,7 +61,7 @@ def train_in_memory(
         return state
 
     state = train_loop(
-        components.compile(seed), parallel.replicate(on_event(0, state, [])), components.feed(seed, 0),
+        components.compile(seed), parallel.replicate(on_event(0, components.initial_state(seed), [])), components.feed(seed, 0),
         components.resident_arrays(), start=0, stop=components.total,
         next_event=lambda step: min((mark for mark in marks if mark > step), default=components.total),
         on_event=on_event, should_stop=lambda step: False, on_dispatch=lambda step, result: None,

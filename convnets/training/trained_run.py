@@ -62,8 +62,12 @@ class TrainedRun:
         return np.exp(found) if self.has_probabilities else found
 
     def read(self, images: Sequence[str | Path] | np.ndarray, invert: bool = False) -> np.ndarray:
-        """Returns the pixels that the network sees of images, uint8 [n, h, w, c]; `predict` documents the arguments."""
-        images = np.asarray(images) if hasattr(images, "dtype") else images
+        """Returns the pixels that the network sees of images, uint8 [n, h, w, c]; `predict` documents arguments and errors."""
+        if hasattr(images, "dtype"):
+            images = np.asarray(images)
+            if images.ndim != 4:
+                raise UsageError(f"an array of images is uint8 [n, height, width, channels], this one {list(images.shape)}; give a"
+                                 " list for one image")  # fmt: skip
         return image_files.read(list(images), self.facts, self.config.data.test_ops, invert)
 
     def score(self, pixels: np.ndarray) -> np.ndarray:

@@ -21,10 +21,10 @@ from convnets.runtime.watchdog import Watchdog
 from convnets.training import closed_form, divergence, intervals, metric_log
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.components import Components
-from convnets.training.network import Network, check_same_step, load_initial, result_of
+from convnets.training.network import Network, check_same_step, result_of
 from convnets.training.optimizer import list_mismatches
 from convnets.training.schedules import Errors
-from convnets.training.state import TrainState, create_state, state_shapes
+from convnets.training.state import TrainState, state_shapes
 from convnets.training.train_loop import train_loop
 
 BLOCK = 64  # steps whose learning rates are computed together: one small program, whatever the distance of events
@@ -66,14 +66,7 @@ class Run:
                 self.state = self.state.replace(scale=np.ones_like(self.state.scale))
             self.notes += self._list_jumps(restored[1].get("epoch"))
             return
-        self.state = create_state(model, recipe.optimizer, model.input_shape, self.seed, average=bool(recipe.average))
-        if initial := self.components.initial or load_initial(config, model):
-            own = lambda given, drawn: drawn if isinstance(given, jax.ShapeDtypeStruct) else given  # noqa: E731
-            given = jax.tree.map(own, initial, self.state.variables)
-            average = (
-                jax.tree.map(np.array, given["params"]) if self.state.average else {}
-            )  # copies: a step donates both
-            self.state = self.state.replace(params=given["params"], batch_stats=given["batch_stats"], average=average)
+        self.state = self.components.initial_state(self.seed)
 
     def _list_jumps(self, saved: float | None) -> list[str]:
         """Returns a line if the restored step was in another epoch when it was saved; older checkpoints do not say it."""

@@ -18,18 +18,7 @@ NOT_NEGATIVE = ("optim.weight_decay", "optim.lr_batch", "optim.damping", "optim.
                 "train.steps_per_dispatch", "train.seed")  # fmt: skip
 
 
-def _seed_problems(config: ConfigDict) -> list[str]:
-    last = (LAST_SEED - 2) // 3 if config.model.name.endswith("_boosted") else LAST_SEED  # three networks, a seed each
-    return [f"train.seed is {config.train.seed}: it must be at most {last}"] if config.train.seed > last else []
-
-
-def problems(config: ConfigDict, devices: bool = True, begins: bool = True) -> list[str]:
-    """Returns all problems with the values of a config, one line each, without reading data.
-
-    Args:
-        begins: whether a training begins with it, and so reads `model.init_from`.
-        devices: also checks the batch size against the devices; False before the process group has connected.
-    """
+def _range_problems(config: ConfigDict) -> list[str]:
     found = []
     for key in POSITIVE:
         value = get_leaf(config, key)
@@ -39,14 +28,28 @@ def problems(config: ConfigDict, devices: bool = True, begins: bool = True) -> l
         value = get_leaf(config, key)
         if not (math.isfinite(value) and value >= 0):
             found.append(f"{key} is {value}: it must be 0 or more")
-    found += _seed_problems(config)
+    last = (LAST_SEED - 2) // 3 if config.model.name.endswith("_boosted") else LAST_SEED  # three networks, a seed each
+    if config.train.seed > last:
+        found.append(f"train.seed is {config.train.seed}: it must be at most {last}")
     if not 0 <= config.optim.momentum < 1:
         found.append(f"optim.momentum is {config.optim.momentum}: it must be at least 0 and less than 1")
+    return found
+
+
+def problems(config: ConfigDict, devices: bool = True, begins: bool = True) -> list[str]:
+    """Returns all problems with the values of a config, one line each, without reading data.
+
+    Args:
+        begins: whether a training begins with it, and so reads `model.init_from`.
+        devices: also checks the batch size against the devices; False before the process group has connected.
+    """
+    found = _range_problems(config)
 
     from convnets import models
     from convnets.data import dataset, tf_pipeline
     from convnets.evaluation import evaluator, protocols
     from convnets.losses import LOSSES
+    from convnets.models import sequential
     from convnets.training.optimizer import parameter_multipliers, parse_average
     from convnets.training.schedules import parse_feedback, parse_schedule
 
@@ -79,16 +82,18 @@ def problems(config: ConfigDict, devices: bool = True, begins: bool = True) -> l
     attempt("evaluate.protocol", protocols.parse, config.evaluate.protocol)
     if not any(line.startswith(("model: ", "data.test_ops: ", "loss", "evaluate.protocol: ")) for line in found):
         network = models.create(**config.model)
+        if isinstance(network, sequential.Stack):
+            attempt("loss", network.check_loss, config.loss)
         attempt("evaluate.protocol", evaluator.check, network, config.loss, config.data.test_ops,
                 config.evaluate.protocol)  # fmt: skip
 
     # Counting accelerators initializes them, so only a config without other problems gets that far.
     if devices and config.train.batch_size > 0 and (not found or not metadata.entry_points(group="jax_plugins")):
-        found += [problem] if (problem := divisible(config)) else []
+        found += [problem] if (problem := explain_indivisible(config)) else []
     return found
 
 
-def divisible(config: ConfigDict) -> str | None:
+def explain_indivisible(config: ConfigDict) -> str | None:
     """Returns the problem if the batch size is not divisible by the devices of all processes; otherwise None."""
     import jax
 

@@ -201,7 +201,8 @@ def test_wrong_lines_are_explained_at_once(options, message):
      ("pca(200)|out", "pca on (14, 14, 1): components is 200: it must be at most the 196 inputs"),
      ("gaussians(5)|out", "gaussians on (14, 14, 1): units is 5: it must be at least the 10 classes"),
      ("hog(20)|out", "hog on (14, 14, 1): it leaves nothing, ("),
-     ("nearest(2)", "nearest on (14, 14, 1): k is 3: it must be at most the 2 examples")],
+     ("nearest(2)", "nearest on (14, 14, 1): k is 3: it must be at most the 2 examples"),
+     ("out|relu|fc(3)", "'out|relu|fc(3)' return [3] for an image: the last layers must keep the 10 classes of 'out'")],
 )  # fmt: skip
 def test_a_layer_that_does_not_fit_its_input_is_explained(line, message):
     with pytest.raises(UsageError) as e:

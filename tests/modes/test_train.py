@@ -39,14 +39,14 @@ def test_a_finished_run_without_its_checkpoints_is_trained_again_only_when_asked
         with pytest.raises(
             UsageError, match=r"holds the result of a finished run, and no checkpoint .* with --restart$"
         ):
-            train.compare(config, tmp_path, allow, False)
-    assert train.compare(config, tmp_path, False, True) and (tmp_path / "result.json").exists()
+            train.check_outdated(config, tmp_path, allow, False)
+    assert train.check_outdated(config, tmp_path, False, True) and (tmp_path / "result.json").exists()
 
 
 def test_with_its_checkpoints_a_finished_run_needs_no_flag(tmp_path):
     config = finished(tmp_path)
-    assert not train.compare(config, tmp_path, False, False)
-    assert not train.compare(config, tmp_path, False, True)  # nothing to restart
+    assert not train.check_outdated(config, tmp_path, False, False)
+    assert not train.check_outdated(config, tmp_path, False, True)  # nothing to restart
     assert train.read_result(tmp_path) == {"top1_error": 1.0}
 
 
@@ -56,7 +56,7 @@ def test_damaged_state_files_are_one_line(content, tmp_path, capsys):
     for name in ("config.json", "result.json", "statistics.npz"):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=re.escape(f"{tmp_path / 'config.json'} is damaged: ")):
-        train.compare(config, tmp_path, False, False)
+        train.check_outdated(config, tmp_path, False, False)
     with pytest.raises(
         CheckpointError, match=re.escape(f"{tmp_path / 'statistics.npz'} is damaged: ") + ".*; remove it"
     ):
@@ -93,6 +93,16 @@ def test_decoded_images_alone_are_trained_on_without_tensorflow(tmp_path, monkey
     )
 
 
+def test_of_a_complete_run_only_missing_files_are_written(tmp_path):
+    config = lenet.get_config("digits")
+    config.train.epochs = 0.01
+    train.train(config, tmp_path, False)
+    before = {name: (tmp_path / name).read_bytes() for name in ("config.json", "manifest.json", "result.json")}
+    (tmp_path / "config.json").unlink()
+    train.train(config, tmp_path, False)
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
 def test_a_finished_run_does_not_become_a_run_of_another_recipe(tmp_path):
     """With nothing left to train, the result would be of the former recipe under the name of the new one."""
     config = finished(tmp_path)
@@ -100,10 +110,10 @@ def test_a_finished_run_does_not_become_a_run_of_another_recipe(tmp_path):
     files.write_json(tmp_path / "config.json", config.to_dict())
     config.train.epochs, config.optim.lr = 30 * config.train.batch_size / 320, 0.9
     with pytest.raises(UsageError, match=r"is at step 30, and with the changed config .*optim.lr: .* -> 0.9"):
-        train.compare(config, tmp_path, True, False)
+        train.check_outdated(config, tmp_path, True, False)
     assert train.read_result(tmp_path) == {"top1_error": 1.0}
     config.train.epochs *= 2
-    assert train.compare(config, tmp_path, True, False)
+    assert train.check_outdated(config, tmp_path, True, False)
 
 
 def test_a_finished_run_may_be_tested_in_another_way(tmp_path):
@@ -112,4 +122,4 @@ def test_a_finished_run_may_be_tested_in_another_way(tmp_path):
     files.write_json(tmp_path / "config.json", config.to_dict())
     config.evaluate.batch_size = 7
     config.data.data_dir = "/elsewhere"
-    assert train.compare(config, tmp_path, True, False)
+    assert train.check_outdated(config, tmp_path, True, False)

@@ -73,7 +73,7 @@ def test_figures_of_one_run_are_the_same_file(tmp_path):
 
     lines = [{"layer": "a", "norm": "n", "mean": [0.0, 1.0], "std": [1.0, 2.0], "raw": [3.0, 1.0], "dead": 0.0}] * 2
     for name in ("a.png", "b.png"):
-        network_plots.plot_statistics({"x": lines, "y": lines[:1]}, tmp_path / name, "title")
+        network_plots.plot_statistics({"x": lines, "y": lines[:1], "knn": []}, tmp_path / name, "title")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert jax.tree.leaves(visualize._short({"a": [1.23456789, 7, "b"]})) == [1.23457, 7, "b"]
 

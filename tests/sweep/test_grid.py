@@ -104,16 +104,24 @@ def test_a_finished_grid_is_summed_up_in_a_table_a_file_and_a_figure(tmp_path, m
 
 def test_a_sweep_of_an_experiment_prints_the_verdict_on_each_claim(tmp_path, monkeypatch, capsys):
     """The claims' own metric is judged, and a claim without a finished run is left out."""
-    errors = {"a": (2.0, 2.1, 2.2), "b": (4.0, 4.1, 4.2), "c": (None,) * 3, "d": (3.0, None, None)}
+    errors = {"a": (2.0, 2.1, 2.2), "b": (4.0, 4.1, 4.2), "c": (None,) * 3, "d": (3.0, None, None),
+              "e": ("diverged",) * 3}  # fmt: skip
     claims = [Claim("a beats b", "", better="a", worse="b"), Claim("b beats a", "", better="b", worse="a"),
               Claim("a beats c", "", better="a", worse="c"), Claim("a beats d", "", better="a", worse="d")]  # fmt: skip
+    claims = [claim._replace(metric="test_error") for claim in claims]
+    claims.append(
+        Claim("e takes no more steps", "", better="a", worse="e", within=50.0, metric="steps_to_train_error(50)")
+    )
     rows = [Row(x, SOURCE, overrides=(f"--config.optim.lr=0.0{n}",)) for n, x in enumerate(errors, 1)]
-    experiment = Experiment("T", "train_error", cpu=Scale(rows, [c._replace(metric="test_error") for c in claims]))
+    experiment = Experiment("T", "train_error", cpu=Scale(rows, claims))
 
     def run(planned, workdir, *_):
         for folder in trials.write_trials(workdir, planned):
             trial = trials.read_trial(folder)
-            if error := errors[trial.label.split(",")[0]][trial.seed]:
+            error = errors[trial.label.split(",")[0]][trial.seed]
+            if error == "diverged":
+                diverged(folder, trial.seed)
+            elif error:
                 finished(folder, seed=trial.seed, error=error, lines=LINES)
                 files.write_json(folder / "status.json", {"state": "done", "seconds": 60.0})
         return 0
@@ -127,6 +135,7 @@ def test_a_sweep_of_an_experiment_prints_the_verdict_on_each_claim(tmp_path, mon
     assert sweep.sweep(given, SOURCE, tmp_path, []) == 0
     lines = capsys.readouterr().out.splitlines()
     found = {claim.text: next((line for line in lines if claim.text in line), "") for claim in claims}
+    assert "not resolved" in found["e takes no more steps"]  # a run that diverged may need any number
     assert re.search(r"not resolved: a verdict\s+needs 3 runs a row", found["a beats d"])
     assert "+2.00 [+1.77, +2.23]" in found["a beats b"] and " reproduced" in found["a beats b"]
     assert "-2.00" in found["b beats a"] and "not reproduced" in found["b beats a"] and not found["a beats c"]

@@ -56,11 +56,11 @@ def test_a_boosted_network_does_not_go_on_with_another_recipe(tmp_path):
     config = load_config(BOOSTED, [])[0]
     (tmp_path / "config.json").write_text(config.to_json())
     (tmp_path / "net1").mkdir()
-    assert not train.compare(config, tmp_path, True, False)
+    assert not train.check_outdated(config, tmp_path, True, False)
     longer = load_config(BOOSTED, ["--config.train.epochs=30.0"])[0]
     with pytest.raises(UsageError, match=r"holds a boosted network, .*train\.epochs: .*; take another --workdir"):
-        train.compare(longer, tmp_path, True, False)
-    assert train.compare(load_config(BOOSTED, ["--config.evaluate.batch_size=7"])[0], tmp_path, True, False)
+        train.check_outdated(longer, tmp_path, True, False)
+    assert train.check_outdated(load_config(BOOSTED, ["--config.evaluate.batch_size=7"])[0], tmp_path, True, False)
 
 
 def test_a_list_of_examples_is_the_training_set(scratch):

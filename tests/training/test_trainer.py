@@ -8,6 +8,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import base
@@ -25,7 +26,7 @@ from convnets.training.checkpoint import Checkpoints
 from convnets.training.components import Components
 from convnets.training.optimizer import make_recipe
 from convnets.training.schedules import Errors, parse_feedback
-from convnets.training.state import TrainState
+from convnets.training.state import TrainState, create_state
 from convnets.training.train_loop import train_in_memory
 from convnets.training.trainer import Run
 from tests.conftest import ROOT, filled
@@ -68,11 +69,17 @@ def whole(tmp_path_factory):
 
 def test_training_in_memory_is_a_run_without_a_workdir(tmp_path):
     seen = {}
-    components = Components(config(3, average="ema(0.8)"))
+    given = config(3, average="ema(0.8)")
+    model = models.create(**given.model)
+    begun = create_state(model, optax.identity(), model.input_shape, 7).variables
+    given.model.init_from = str(tmp_path / "begun.safetensors")
+    weights.save(given.model.init_from, given.model.name, begun, own_names=True, model=model)
+    components = Components(given)
     trained = train_in_memory(components, lambda step, variables: seen.update({step: jax.device_get(variables)}), (2,))
     whole = run(components.config, tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, trained, whole.state.variables)
     assert list(seen) == [0, 2]
+    jax.tree.map(np.testing.assert_array_equal, seen[0]["params"], begun["params"])
     assert not np.array_equal(seen[0]["params"]["C1"]["kernel"], seen[2]["params"]["C1"]["kernel"])
 
 
