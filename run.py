@@ -123,6 +123,7 @@ flags.DEFINE(
 
 
 def main(argv: list[str]) -> int:
+    """Runs a command; returns the exit code."""
     overrides, others = split_arguments(parsing.expand_flagfiles(FLAGS, argv))
     if {"--help", "-h", "-help", "--helpfull"} & set(others):
         print(__doc__ + "\nFlags:\n" + FLAGS.main_module_help())
@@ -177,6 +178,7 @@ def start_program(command: usage.Command) -> None:
 
 
 def run_mode(command: usage.Command) -> None:
+    """Runs the mode of a checked command."""
     several = FLAGS.mode == "train" and command.configs
     name = "train_seeds" if several else FLAGS.mode
     mode = importlib.import_module(f"convnets.modes.{name}")  # alone: no mode waits for what others import

@@ -36,6 +36,7 @@ class Report:
         self.advice: list[str] = []
 
     def show(self) -> str:
+        """Returns the report as text."""
         lines = []
         for name, text in self.facts:
             lines += textwrap.wrap(text, 100, initial_indent=f"{name:<10}", subsequent_indent=" " * 10)
@@ -80,6 +81,7 @@ def explain_import(e: Exception, arguments: Sequence[str]) -> int:
 
 
 def look_at_python(report: Report) -> None:
+    """Adds the version of Python."""
     report.facts.append(("python", f"{platform.python_version()}, {sys.executable}, {platform.platform(terse=True)}"))
     if not (3, 11) <= sys.version_info < (3, 14):
         report.advice.append("Python 3.11 to 3.13 are tested: 'rm -r .venv', then PYTHON=python3.13 make run")
@@ -150,6 +152,7 @@ def _look_at_devices(report: Report, devices: Sequence[Sequence[str]]) -> None:
 
 
 def look_at_processor(report: Report) -> None:
+    """Adds the processor, its instruction sets and the memory."""
     info, memory = Path("/proc/cpuinfo"), Path("/proc/meminfo")
     model = re.search(r"model name\s*:\s*(.*)", info.read_text()) if info.exists() else None
     units = environment.processor_flags()
@@ -182,6 +185,7 @@ def look_at_processor(report: Report) -> None:
 
 
 def look_at_data(report: Report, data_dir: str) -> None:
+    """Adds the data sets that are prepared in `data_dir`."""
     from convnets.data import sources
 
     where = sources.directory(data_dir)
@@ -217,6 +221,7 @@ def _list_data_sets(where: Path, find: Callable[[Path], Path | None]) -> Iterato
 
 
 def look_at_cache(report: Report) -> None:
+    """Adds the size of the cache and the free disk space."""
     from convnets.data import cache
 
     folder = cache.cache_dir()
@@ -246,6 +251,7 @@ def _bytes(path: Path) -> int:
 
 
 def look_at_code(report: Report) -> None:
+    """Adds the folder and the commit of the code."""
     found = provenance.commit()
     head = "" if found == "unknown" else provenance.shorten(found)
     report.facts.append(("code", f"{ROOT}, {f'commit {head}' if head else 'of no git commit'}"))

@@ -122,6 +122,7 @@ def best_guesses(class_names: Sequence[str], values: np.ndarray, logarithms: boo
 
 
 def show(run: TrainedRun, value: float) -> str:
+    """Formats a probability in percent, or an output that is no probability."""
     return f"{100 * value:.2f} %" if run.has_probabilities else f"{value:.2f}"
 
 

@@ -151,6 +151,7 @@ def begin(
 
 
 def announce(config: ConfigDict, run: Any) -> None:
+    """Prints the network, the data, the number of steps and the devices."""
     start, info = int(run.state.step), run.components.train_split.info
     places = distributed.all_gather_json([socket.gethostname(), [d.id for d in jax.local_devices()]])
     print(f"{config.model.name} on {info.name}: {info.num_examples:,} images, {config.train.epochs:g} epochs of batch"

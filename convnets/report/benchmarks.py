@@ -42,6 +42,7 @@ def spread(values: Mapping[str, float], form: str = ",.0f") -> str:
 
 
 def number(rate: float) -> str:
+    """Formats images/s."""
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
 
 
@@ -94,6 +95,7 @@ def ratios(lines: Lines) -> list[str]:
 
 
 def inputs(lines: Lines) -> list[str]:
+    """Table of the input pipeline beside a PyTorch DataLoader, one row per kind of images."""
     rows = []
     for (_, task), v in newest(lines, "input", "where", "task").items():
         rates = [
@@ -106,6 +108,7 @@ def inputs(lines: Lines) -> list[str]:
 
 
 def starts(lines: Lines) -> list[str]:
+    """Table of the seconds from the command to the end of the first step, one row per network."""
     found = newest(lines, "start", "where", "net")
     sides = list(next(iter(found.values()))["seconds"]) if found else []
     columns = [f"{side.replace('torch', 'PyTorch').replace('_', ' ')}, s" for side in sides]
@@ -114,6 +117,7 @@ def starts(lines: Lines) -> list[str]:
 
 
 def scales(lines: Lines) -> list[str]:
+    """Table of throughput as batch, depth, devices or steps per dispatch grow."""
     found = newest(lines, "scale", "where", "what", "net", "batch", "devices")
     rows = [[what, f"`{net}`", batch, devices, spread(v["images_per_second"]), f"{v['cpu_ms']:.2f}",
              f"{spread(v['ratio'], '.2f')} of {'PyTorch' if v['beside'] == 'torch' else v['beside']}", *origin(v)]
@@ -122,6 +126,7 @@ def scales(lines: Lines) -> list[str]:
 
 
 def seeds(lines: Lines) -> list[str]:
+    """Table of several seeds trained as one program beside one after the other."""
     rows = [[f"`{net}`", count, f"{v['together']['median']:.3g}", f"{v['one_by_one']['median']:.3g}",
              spread(v["ratio"], ".2f"), *origin(v)]
             for (_, net, count), v in newest(lines, "seeds", "where", "net", "seeds").items()]  # fmt: skip
@@ -194,6 +199,7 @@ def make(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
 
 
 def origin(line: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Returns the machine, the version of jax and the commit of a line."""
     return line["where"], line["jax"], line["commit"][:7]
 
 

@@ -31,11 +31,13 @@ class TableRow(NamedTuple):
 
     @property
     def label(self) -> str:
+        """The label of the row with the name of its test."""
         name = f"{self.row.label}, {self.test}" if self.test else self.row.label
         return name if self.main else f"{name}, top-5"
 
     @property
     def mean(self) -> float:
+        """Mean of the runs."""
         return statistics.mean(self.values.values())
 
 
@@ -50,15 +52,18 @@ class Table(NamedTuple):
 
     @property
     def claims(self) -> Sequence[Claim]:
+        """The claims about the rows."""
         chosen: Scale = getattr(self.experiment, self.size)
         return chosen.claims
 
     @property
     def command(self) -> str:
+        """The command that runs every row."""
         return self._sweep(self.size)
 
     @property
     def pilot_command(self) -> str:
+        """The command that runs the pilot, which chose the rates."""
         return self._sweep("pilot")
 
     def _sweep(self, size: str) -> str:

@@ -9,6 +9,7 @@ def head(columns: Sequence[str]) -> list[str]:
 
 
 def row(cells: Sequence[object]) -> str:
+    """Returns the line of a row."""
     return "| " + " | ".join(map(str, cells)) + " |"
 
 

@@ -5,7 +5,7 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from convnets.sweep.metrics import AT_TESTS, RunRecord
 RESULTS = ROOT / "experiments" / "results.jsonl"
 ENSEMBLE = "ensemble"  # in place of a config
 POINTS = 50  # maximum length of a recorded curve
+TEST_FACTS = ("protocol", "num_examples", "top1_error", "top5_error", "loss")  # recorded of each test
 
 
 def record(workdir: Path) -> dict[str, Any]:
@@ -75,28 +76,20 @@ def _record_ensemble(folder: Path) -> dict[str, Any]:
         raise UsageError(f"{folder} holds no run, and no ensemble that was tested by committed code")
     _check_count(folder, together)
     members = [record(member) for member in folders]
-    counts = Counter(_describe(member["config"], member["overrides"]) for member in members)
+    names = [" ".join([member["config"], *member["overrides"]]) for member in members]
+    counts = Counter(names)
     status = files.read_json(folder / "status.json") if (folder / "status.json").exists() else {}
     facts = {k: v for k, v in together.items() if k not in ("members", "split_examples")}
-    tests = {}
-    for path in sorted(folder.glob("evaluation-*.json")):
-        test = files.read_json(path)
-        _check_count(path, test)
-        if test["commit"] == together["commit"]:
-            kept = {k: test[k] for k in ("protocol", "num_examples", "top1_error", "top5_error", "loss")}
-            tests[path.stem.removeprefix("evaluation-")] = {"overrides": _members_overrides(test), **kept}
+    tests = {name: {"overrides": _members_overrides(test), **{k: test[k] for k in TEST_FACTS}}
+             for name, test in _read_tests(folder, together["commit"])}  # fmt: skip
     return {
         "config": ENSEMBLE,
         "overrides": sorted(f"{n} x {name}" for name, n in counts.items()) + _members_overrides(together),
         "command": f"python run.py --mode=evaluate --workdirs={','.join(member.name for member in folders)}",
         "members": [{k: member[k] for k in ("command", "seed", "commit")} for member in members],
-        "seed": members[0]["seed"] // counts[_describe(members[0]["config"], members[0]["overrides"])],
+        "seed": members[0]["seed"] // counts[names[0]],
         **facts, "device": members[0]["device"], "wall": status.get("seconds", 0.0), "tests": tests,
     }  # fmt: skip
-
-
-def _describe(config: str, overrides: Sequence[str]) -> str:
-    return " ".join([config, *overrides])
 
 
 def _members_overrides(tested: Mapping[str, Any]) -> list[str]:
@@ -148,18 +141,22 @@ def _check_count(path: Path, result: Mapping[str, Any]) -> None:
         raise UsageError(f"{path} was tested on {counted:,} of the {expected:,} examples of {result['split']}")
 
 
-def _tests(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the content of evaluation-NAME.json by NAME, if it has the steps and commit of the result."""
-    found = {}
-    for path in sorted(workdir.glob("evaluation-*.json")):
+def _read_tests(folder: Path, commit: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields NAME and content of each evaluation-NAME.json of a commit."""
+    for path in sorted(folder.glob("evaluation-*.json")):
         test = files.read_json(path)
         _check_count(path, test)
-        if test["steps"] == result.get("steps") and test["commit"] == result["commit"]:
-            kept = {k: test[k] for k in ("protocol", "num_examples", "top1_error", "top5_error", "loss")}
-            overrides = list_overrides(result["config"], test["config"])
-            kept |= {k: test[k] for k in ("feature_change",) if k in test}
-            found[path.stem.removeprefix("evaluation-")] = {"overrides": overrides, **kept}
-    return found
+        if test["commit"] == commit:
+            yield path.stem.removeprefix("evaluation-"), test
+
+
+def _tests(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the facts of each evaluation-NAME.json by NAME, if it has the steps and commit of the result."""
+    return {
+        name: {"overrides": list_overrides(result["config"], test["config"]),
+               **{k: test[k] for k in (*TEST_FACTS, "feature_change") if k in test}}
+        for name, test in _read_tests(workdir, result["commit"]) if test["steps"] == result.get("steps")
+    }  # fmt: skip
 
 
 def finished(folders: Sequence[Path]) -> list[Path]:
@@ -193,6 +190,7 @@ def keep_results(entries: Sequence[Mapping[str, Any]]) -> int:
 
 
 def read_results() -> list[dict[str, Any]]:
+    """Returns the lines of results.jsonl: all recorded runs."""
     return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
 
 
@@ -211,7 +209,8 @@ def _config(source: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
 def key(row: Row) -> tuple[str, tuple[str, ...]]:
     """Returns the config and overrides that identify the recorded runs of a row; of an ensemble, what its members are."""
     if row.members:
-        return ENSEMBLE, tuple(sorted(f"{n} x {_describe(*key(member))}" for member, n in row.members))
+        members = [(n, *key(member)) for member, n in row.members]
+        return ENSEMBLE, tuple(sorted(" ".join([f"{n} x {config}", *overrides]) for n, config, overrides in members))
     return row.config, tuple(_added(row.config, (), tuple(row.overrides)))
 
 

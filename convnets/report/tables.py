@@ -20,6 +20,7 @@ WORDS = ("reproduced", "not resolved", "not reproduced")  # verdicts of claims t
 
 
 def number(metric: str, value: float, sign: str = "") -> str:
+    """Formats a value of a metric; `sign="+"` shows the sign of positive values too."""
     if metric.startswith("steps"):
         return f"{value:{sign},.0f}"
     # A half rounds up, so that a printed error minus the paper's is the printed difference.
@@ -40,6 +41,7 @@ def describe_metric(metric: str) -> str:
 
 
 def unit(metric: str) -> str:
+    """Returns the unit of a metric: %, steps, or its name in words."""
     return (
         "%"
         if metric.endswith("_error") or metric.startswith("test_error") or metric == "feature_change"
@@ -50,6 +52,7 @@ def unit(metric: str) -> str:
 
 
 def heading(table: Table) -> str:
+    """Returns the heading of a table: title and size of the experiment."""
     return f"{table.experiment.title}: {MODE[table.size]}"
 
 
@@ -59,12 +62,14 @@ def anchor(text: str) -> str:
 
 
 def paper_cell(metric: str, line: TableRow) -> str:
+    """Returns the paper's value with its place, or 'none'."""
     if line.paper is None:
         return "none"
     return f"{number(metric, line.paper)}{f' ({line.where})' * bool(line.where)}"
 
 
 def row_head(metric: str) -> list[str]:
+    """Returns the two lines that begin a table of rows."""
     return markdown.head(["network and recipe", "test set", "protocol", f"paper ({unit(metric)})",
                           f"ours ({unit(metric)}), mean ± std (n)", "95 %", "difference", "time a run", "commit"])  # fmt: skip
 
@@ -168,6 +173,7 @@ def what_resolves(claim: Claim, v: Verdict) -> str:
 
 
 def effect(metric: str, ratio: bool, value: float) -> str:
+    """Formats an effect: a signed difference, or a ratio."""
     return f"{value:.2f} x" if ratio else number(metric, value, "+")
 
 
@@ -179,6 +185,7 @@ def measured_effect(metric: str, ratio: bool, v: Verdict) -> str:
 
 
 def cell(text: str) -> str:
+    """Escapes a text for a cell of a Markdown table."""
     return text.replace("|", "\\|")
 
 
