@@ -105,9 +105,9 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
         network = create(**section)
         return Small(network.input_shape, network.num_classes)
 
-    def watched(config, *rest):
+    def watched(config, **rest):
         with recorded(config) as read:
-            begin(config, *rest)
+            begin(config, **rest)
         unread.extend(set(leaf_keys(config)) - read)
 
     monkeypatch.setattr(train, "train", watched)

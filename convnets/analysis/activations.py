@@ -118,12 +118,13 @@ def first_filters(model: nn.Module, variables: Any, rows: Sequence[LayerSummary]
 
 
 def levels(rows: Sequence[LayerSummary]) -> list[LayerSummary]:
-    """Returns the first, middle and last weighted layer that has feature maps.
+    """Returns the first, middle and last weighted layer with feature maps below the classifier.
 
     In a network without feature maps, the fully connected layers are used instead.
     """
-    maps = [r for r in rows if r.kind in LEARNT[:-1] and max(r.output[:2]) > 1]
-    chosen = maps or [r for r in rows if r.kind == "Dense"][:-1] or [r for r in rows if r.parameters]
+    learnt = [r for r in rows if r.kind in LEARNT]
+    hidden = learnt[:-1] if learnt and learnt[-1].kind in ("Conv", "Dense") else learnt
+    chosen = [r for r in hidden if r.kind != "Dense"] or hidden or [r for r in rows if r.parameters]
     return [chosen[i] for i in dict.fromkeys((0, len(chosen) // 2, len(chosen) - 1))] if chosen else []
 
 
