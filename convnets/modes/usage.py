@@ -104,7 +104,7 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
     if meets and given.mode == "train" and config is not None and _is_of_one_process(config):
         problems.append("boosted networks and losses without SGD are trained by one process: take --distributed=off")
     if given.profile and (several or (config is not None and _is_of_one_process(config))):
-        problems.append("--profile traces the steps of one network that trains step by step: not several seeds, boosted networks or"
+        problems.append("--profile traces the steps of one run that trains step by step: not several seeds, boosted networks or"
                         " a loss without SGD")  # fmt: skip
     if config is not None:
         environment.set_xla_flags(dtype=config.model.dtype)

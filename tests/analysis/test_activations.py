@@ -130,7 +130,7 @@ def test_levels_are_the_first_the_middle_and_the_last_layer_with_a_map():
     assert names("conv(1, 3)|max(2)|conv(1, 3)|conv(1, 1)|fc(4)|out") == ["conv1", "conv2", "conv3"]
     assert names("conv(1, 3)|relu|out") == ["conv1"]
     assert names("fc(4)|relu|fc(4)|out") == ["fc1", "fc2"] and names("out") == ["out"]
-    alexnet = models.create("alexnet", 1000)  # fc8, which is a convolution, is its classifier
+    alexnet = models.create("alexnet", 1000, "float32")  # fc8, which is a convolution, is its classifier
     assert [r.name for r in activations.levels(summarize(alexnet, alexnet.input_shape))] == ["conv1", "conv4", "fc7"]
 
 

@@ -73,7 +73,7 @@ def test_a_flag_that_would_be_ignored_beside_another_is_refused(arguments, said)
 
 
 def test_a_boosted_network_has_no_trace(tmp_path):
-    with pytest.raises(UsageError, match="--profile traces the steps of one network"):
+    with pytest.raises(UsageError, match="--profile traces the steps of one run"):
         given = parse(
             "--config=configs/lecun_1998.py:lenet4-boosted", "--profile=5", f"--workdir={tmp_path}", "--distributed=off"
         )
