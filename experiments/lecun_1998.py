@@ -97,6 +97,8 @@ EXPERIMENT = Experiment(
                     "As for LeNet-1, its training error is as high; from these smaller initial weights it is twice that of LeNet-1.", SINGLE, "lenet"),
             trained("LeNet-4, the paper's recipe", "lenet4-paper", 1.1, "20 min, 1 core", READING, SINGLE),
             trained("LeNet-5, the paper's recipe", "paper", 0.95, "18 min, 1 core", UNFITTED, SINGLE, "lenet"),
+            Row("LeNet-5, the paper's recipe, larger initial weights", "configs/lenet.py:paper", overrides=("--config.model.init_root=True",),
+                cost="18 min, 1 core"),
             Row("three LeNet-5", members=((LENET5, 3),), cost="1 min, after its members"),
         ],
         claims=[
@@ -107,6 +109,8 @@ EXPERIMENT = Experiment(
             *(Claim(f"larger initial weights lower the error of {units} hidden units", "ours",
                     better=f"{units} hidden units, larger initial weights", worse=f"{units} hidden units")
               for units in ("300", "300-100")),
+            Claim("larger initial weights lower the error of LeNet-5", "ours", better="LeNet-5, the paper's recipe, larger initial weights",
+                  worse="LeNet-5, the paper's recipe"),
             Claim("deslanting helps 300 hidden units", "section III.C", better="300 hidden units, deslanted",
                   worse="300 hidden units", size=3.1),
             *(Claim(f"distorted digits help {units} hidden units", "section III.C", better=f"{units} hidden units, distorted",
