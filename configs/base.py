@@ -2,7 +2,8 @@
 
 Each section holds the keyword arguments of the function named beside it; the trainer reads `train` and
 `checkpoint.every_steps`. A family's config starts from these defaults and sets the values of its paper; the command line
-overrides both. Lengths are in epochs, unless the name of the key says steps. Nothing here is derived from other keys, so overrides stay consistent.
+overrides both. Lengths are in epochs, unless the name of the key says steps. Nothing here is derived from other keys, so
+overrides stay consistent.
 """
 
 from collections.abc import Callable

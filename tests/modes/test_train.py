@@ -103,6 +103,14 @@ def test_of_a_complete_run_only_missing_files_are_written(tmp_path):
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
 
 
+def test_the_first_filters_of_a_network_without_convolutions_are_drawn(tmp_path):
+    config = base.get_config("stack")
+    config.model.update(layers="fc(4)|relu|out", side=8)
+    config.train.update(epochs=0.02, batch_size=8)
+    train.train(config, tmp_path, False)
+    assert (tmp_path / "filters.png").stat().st_size > 500
+
+
 def test_a_finished_run_does_not_become_a_run_of_another_recipe(tmp_path):
     """With nothing left to train, the result would be of the former recipe under the name of the new one."""
     config = finished(tmp_path)
