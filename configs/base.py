@@ -54,7 +54,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "weight_decay": 0.0,
             "decay_multipliers": "*/kernel",  # where weight_decay applies, with factors: '*', 'conv*/kernel, fc10/kernel=250'
             "lr_multipliers": "",  # factors of lr per parameter in the same form, '*, */bias=2', 0 where none fits; '' = 1 for all
-            "damping": 0.0,  # mu of the stochastic diagonal Levenberg-Marquardt method (LeCun et al. 1998); 0 = off
+            "damping": 0.0,  # mu of stochastic diagonal Levenberg-Marquardt (LeCun et al. 1998), for loss=sse, rbf_map; 0 = off
             "max_norm": 0.0,  # max L2 norm of each unit's incoming weights; 0 = off
             "average": "",  # parameter average for tests: 'ema(0.9999)', 'polyak(200)' (from epoch 200 on)
         },

@@ -84,11 +84,11 @@ def full(units: tuple[int, ...], deslanted: bool = False, distorted: bool = Fals
     words = [*(f"fc({n})" for n in units), "out"]
     layers = "".join(f"{word}|scaled_tanh|" for word in words)[:-1]
     config = digits(layers, deslanted, "-0.1, 1.175", f"{DISTORT}|" * distorted)
-    config.model.init_weights = "lecun(2.4)"
-    config.loss = "mse"
-    lenet.levenberg(config)
+    config.model.init_weights = "lecun_root(2.4)"
+    config.loss = "sse"
+    lenet.paper(config)
     config.optim.momentum = 0.0
-    config.train.update(epochs=20.0, batch_size=16)
+    config.train.epochs = 20.0
     return config
 
 
@@ -101,8 +101,9 @@ def lenet4(boosted: bool = False):
     return config
 
 
-def lenet4_paper():
+def paper_lenet4():
     config = lenet4()
+    config.loss = "sse"
     lenet.paper(config)
     return config
 
@@ -114,6 +115,6 @@ VARIANTS = {
     **{f"{name}-deslanted": functools.partial(full, UNITS[name], True) for name in ("linear-sgd", "300")},
     **{f"{name}-distorted": functools.partial(full, units, False, True) for name, units in UNITS.items() if units},
     "lenet4": lenet4,
-    "lenet4-paper": lenet4_paper,
+    "paper-lenet4": paper_lenet4,
     "lenet4-boosted": functools.partial(lenet4, True),
 }

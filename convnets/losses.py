@@ -18,6 +18,14 @@ def mse(scores: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.mean(jnp.square(scores - targets), axis=1)
 
 
+def sse(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns the sum of squared errors against +1 for the right class and -1 for the others, [n].
+
+    Its second derivatives are those of convnets/training/curvature.py; `mse` has the same minimum.
+    """
+    return scores.shape[1] * mse(scores, labels)
+
+
 def rbf_map(scores: jax.Array, labels: jax.Array, j: float = 1.0) -> jax.Array:
     """Returns eq. 9 of LeCun et al. 1998, [n]: y_d + log(exp(-j) + sum_i exp(-y_i)) with penalties y = -scores.
 
@@ -40,7 +48,7 @@ def svm(scores: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-    f.__name__: f for f in (softmax, mse, rbf_map, least_squares, svm)
+    f.__name__: f for f in (softmax, mse, sse, rbf_map, least_squares, svm)
 }
 CLOSED_FORM = ("least_squares", "svm")  # losses without SGD: the network is fitted at once
-NO_PROBABILITIES = ("mse", "least_squares", "svm")  # losses whose scores are not log-probabilities
+NO_PROBABILITIES = ("mse", "sse", "least_squares", "svm")  # losses whose scores are not log-probabilities

@@ -3,8 +3,7 @@
 # For the pilots of experiments on mnist10k: training digits that it uses neither for training nor for testing.
 HELD_OUT = ("--config.data.train_split=train[40000:50000]", "--config.data.test_split=train[50000:]")
 ONE_UNIT = "one ensemble is one unit, and a verdict needs three"  # a note
-# How recipes on MNIST differ from LeCun et al. 1998: their optimizer, and initial weights from U(-2.4/sqrt(F), 2.4/sqrt(F)).
-CURVATURE = "16 digits a step, curvature as a running mean"
+# How recipes on MNIST differ from LeCun et al. 1998: initial weights from U(-2.4/sqrt(F), 2.4/sqrt(F)).
 LARGER = "larger initial weights"
 LEARNED = "test_error_below(50)"  # of runs that do not stay at the 90 % of chance
 

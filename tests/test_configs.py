@@ -37,7 +37,7 @@ from convnets.training.optimizer import make_recipe, parameter_multipliers
 from tests.conftest import ROOT
 
 NETWORKS = {
-    "lenet": ["digits", "mnist", "levenberg", "modern", "lenet1", "lenet1989"],
+    "lenet": ["digits", "mnist", "paper", "paper-lenet1", "modern", "lenet1", "lenet1989"],
     "cuda_convnet": ["26pct", "19pct", "18pct", "13pct", "11pct"],  # per-layer weight decay
     "resnet_cifar": ["20"],
     "alexnet": ["paper"],
@@ -165,19 +165,16 @@ def test_recipes_have_the_numbers_of_their_sources():
     for units in ("300", "1000", "300-100", "500-150"):
         pair = (lecun_1998.get_config(name).to_dict() for name in (units, f"{units}-distorted"))
         assert [line.split(":")[0] for line in list_changes(*pair)] == ["data.train_ops"]
-    method = lenet.get_config("levenberg")  # LeCun et al. 1998, section III.B
-    rate = make_recipe(**method.optim, steps_per_epoch=1.0, batch_size=16).rate
-    rates = [
-        16 * r for r in (5e-4, 2e-4, 1e-4, 5e-5, 1e-5) for _ in range({5e-4: 2, 2e-4: 3, 1e-4: 3, 5e-5: 4, 1e-5: 8}[r])
-    ]
+    method = lenet.get_config("paper")  # LeCun et al. 1998, section III.B
+    rate = make_recipe(**method.optim, steps_per_epoch=1.0, batch_size=1).rate
+    rates = [r for r in (5e-4, 2e-4, 1e-4, 5e-5, 1e-5) for _ in range({5e-4: 2, 2e-4: 3, 1e-4: 3, 5e-5: 4, 1e-5: 8}[r])]
     assert rate(np.arange(20)).tolist() == pytest.approx(rates) and method.optim.damping == 0.02
-    for units in ("linear-sgd", "linear-sgd-deslanted", "300", "300-deslanted", "1000-distorted", "300-100", "500-150"):
-        config = lecun_1998.get_config(units)  # III.C.5: trained as in appendix C; weights as in appendix A
-        assert config.optim == method.optim and config.model.init_weights == "lecun(2.4)"
-        assert (config.train.epochs, config.train.batch_size) == (20, 16)
-    for config in (lenet.get_config("paper"), lenet.get_config("lenet1-paper"), lecun_1998.get_config("lenet4-paper")):
-        assert config.optim == method.optim and not config.model.init_root
+    full = ("linear-sgd", "linear-sgd-deslanted", "300", "300-deslanted", "1000-distorted", "300-100", "500-150")
+    configs = [lecun_1998.get_config(name) for name in (*full, "paper-lenet4")]  # III.C.5: trained as in appendix C
+    for config in (*configs, lenet.get_config("paper-lenet1")):
+        assert config.optim == method.optim and config.loss == "sse"
         assert (config.train.epochs, config.train.batch_size) == (20, 1)
+    assert {config.model.init_weights for config in configs[:-1]} == {"lecun_root(2.4)"}
 
 
 def test_a_leaf_that_nobody_reads_is_noticed():

@@ -120,7 +120,8 @@ def _draw(experiment: Experiment, rows: Sequence[RowSummary], metric: str, path:
     bars, lines = [], defaultdict(list)
     for row in rows:
         assert row.mean is not None
-        measured = (row.mean, row.deviation or 0.0, row.paper)
+        around = (row.mean - row.deviation, row.mean + row.deviation) if row.deviation else None
+        measured = (row.mean, around, row.paper)
         if row.x is None:
             bars.append((row.line or row.label, row.label, *measured))
         else:

@@ -189,6 +189,27 @@ def plot_competition(
     save_figure(figure, path)
 
 
+def plot_first_rates(rates: Mapping[str, Mapping[str, np.ndarray]], paper: tuple[float, float], path: Path) -> None:
+    """Plots the learning rates of the weights of each layer, one panel for each way to draw the initial weights.
+
+    Args:
+        rates: by name of the initial weights, by layer, [weights].
+        paper: the smallest and the largest rate in the paper, which are shaded.
+    """
+    figure, axes = plt.subplots(1, len(rates), figsize=(9, 2.8), sharex=True, sharey=True, layout="constrained")
+    for axis, (name, layers) in zip(axes, rates.items(), strict=True):
+        axis.axvspan(*paper, color=QUIET, alpha=0.2, lw=0, label="the paper's range")
+        low, high = zip(*((own.min(), own.max()) for own in layers.values()), strict=True)
+        places = np.arange(len(layers))
+        axis.hlines(places, low, high, color=FIRST, lw=5, label="smallest to largest of a layer")
+        axis.plot([np.median(own) for own in layers.values()], places, "o", ms=5, color=INK, label="median")
+        axis.set(xscale="log", xlabel="learning rate in the first pass", yticks=places, yticklabels=list(layers))
+        axis.set_title(f"initial weights from {name}")
+    axes[0].set_ylim(len(axes[0].get_yticks()) - 0.5, -0.5)
+    axes[0].legend(fontsize=7, loc="lower left")
+    save_figure(figure, path)
+
+
 def _band(axis, at: Sequence[int], values: np.ndarray, colour: str, label: str) -> None:
     """Plots the mean of [seeds, points] and a band of one standard deviation."""
     mean = values.mean(axis=0)

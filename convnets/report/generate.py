@@ -14,8 +14,8 @@ from typing import Any
 from convnets.report import doc_blocks, pages, results
 from convnets.report.ledger import Table, TableRow, tables
 from convnets.report.pages import FIGURES
-from convnets.report.tables import claim_lines, cost, describe_metric
-from convnets.report.verdicts import interval
+from convnets.report.tables import claim_lines, cost, describe_metric, heading, test_interval
+from convnets.report.verdicts import count_never, interval
 from convnets.runtime import drawing
 from convnets.sweep.experiment import ROOT, load_experiments
 
@@ -39,7 +39,7 @@ def files(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> dict[
 
 
 def draw_figures(table: Table, path: Path) -> None:
-    """Draws the figure of a table of which at least one row was run."""
+    """Draws the figure of a table of which at least one row was run; the error bars are the table's intervals."""
     from convnets.report import figures
 
     column = 2 if "train" in table.experiment.metric else 1  # column of the recorded curve
@@ -48,18 +48,28 @@ def draw_figures(table: Table, path: Path) -> None:
     for line in (line for line in table.lines if line.main):
         if line.runs and not line.test:
             paper = line.paper if table.experiment.metric in ("test_error", "best_test_error", "train_error") else None
-            curves[line.label] = (_mean_curve(line, column), paper, _mean_curve(line, 2) if column == 1 else [])
+            curves[_label(line)] = (_mean_curve(line, column), paper, _mean_curve(line, 2) if column == 1 else [])
         if line.values:
-            measured = (line.mean, interval(list(line.values.values())), line.paper)
+            half = interval(list(line.values.values()))
+            around = test_interval(line) or ((line.mean - half, line.mean + half) if half else None)
+            measured = (line.mean, around, line.paper)
             if line.x is None:
-                bars.append((line.row.label, line.label, *measured))
+                bars.append((_label(line._replace(test="")), _label(line), *measured))
             else:
                 lines[line.row.label if line.test else line.row.line].append((line.x, *measured))
     figures.plot_experiment(
-        {k: v for k, v in curves.items() if len(v[0]) > 1}, bars, lines, path, title=table.experiment.title,
+        {k: v for k, v in curves.items() if len(v[0]) > 1}, bars, lines, path, title=heading(table),
         metric=describe_metric(table.experiment.metric),
         error=("test" if column == 1 else "training") + " error (%)", x=table.experiment.x,
     )  # fmt: skip
+
+
+def _label(line: TableRow) -> str:
+    """Returns the label of a row in a figure; it says if the row has one run, or runs that never reach the target."""
+    runs = [run for run in line.runs if "diverged" not in run]
+    if never := count_never(line.metric, runs, line.values):
+        return f"{line.label} ({never} of {len(line.values)} never)"
+    return line.label + " (1 run)" * (len(line.runs) == 1 and not line.row.deterministic)
 
 
 def _mean_curve(line: TableRow, column: int) -> list[tuple[float, float]]:

@@ -91,13 +91,10 @@ def _row_line(table: Table, line: TableRow) -> str:
     if "below" in metric and len(values) < len(line.runs):
         note = f", {len(line.runs) - len(values)} of {len(line.runs)} at chance"
     spread = f" ± {number(metric, statistics.stdev(values))}" if len(values) > 1 else ""
-    last = next((run for run in reversed(line.runs) if "diverged" not in run), line.runs[-1])
-    facts = {**last, **(last.get("tests", {}).get(line.test, {}) if line.test else {})}
+    facts = _last_test(line)
     seconds, device = statistics.median(r["seconds"] for r in line.runs), facts["device"]
     images = f", {facts['num_examples']:,}" if "num_examples" in facts else ""
-    tested = unit(metric) == "%" and metric != "feature_change" and (not metric.startswith("train") or bool(line.test))
-    examples = facts.get("num_examples", 0)
-    range_ = error_interval(metric, values, examples, line.row.deterministic) if tested or metric in BINARY else None
+    range_ = test_interval(line)
     same = line.paper is not None and table.size == "full"
     return markdown.row([
         cell(line.label) + f" ({line.row.recipe})" * bool(line.row.recipe), facts["dataset"].split(":")[0] + images, facts["protocol"], paper_cell(metric, line),
@@ -106,6 +103,22 @@ def _row_line(table: Table, line: TableRow) -> str:
         number(metric, line.mean - line.paper, "+") if same and line.paper is not None else "",
         f"{seconds:.0f} s, {device['count']} x {device['kind']}", facts["commit"][:7],
     ])  # fmt: skip
+
+
+def _last_test(line: TableRow) -> dict[str, Any]:
+    """Returns the newest run that did not diverge, with the facts of the row's test."""
+    last = next((run for run in reversed(line.runs) if "diverged" not in run), line.runs[-1])
+    return {**last, **(last.get("tests", {}).get(line.test, {}) if line.test else {})}
+
+
+def test_interval(line: TableRow) -> tuple[float, float] | None:
+    """Returns the 95 % interval of a row's error over runs and test sets, in percent; None for other metrics or one run."""
+    metric = line.metric
+    tested = unit(metric) == "%" and metric != "feature_change" and (not metric.startswith("train") or bool(line.test))
+    if not (tested or metric in BINARY):
+        return None
+    examples = _last_test(line).get("num_examples", 0)
+    return error_interval(metric, list(line.values.values()), examples, line.row.deterministic)
 
 
 CLAIM_HEAD = markdown.head(

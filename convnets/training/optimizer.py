@@ -12,9 +12,8 @@ import optax
 from convnets import op_string
 from convnets.errors import UsageError
 from convnets.training import schedules
+from convnets.training.curvature import scale_by_curvature
 from convnets.training.schedules import Errors, parse_feedback, parse_schedule
-
-EXAMPLES = 500  # for the mean curvature (LeCun et al. 1998, section III.B)
 
 
 def parameter_multipliers(text: str) -> Callable[[Any], Any]:
@@ -74,49 +73,6 @@ def scale_by_lr_factor() -> optax.GradientTransformationExtraArgs:
         return jax.tree.map(lambda u: u * scale, updates), state
 
     return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
-
-
-class CurvatureState(NamedTuple):
-    """Number of updates so far, and the running mean of the curvature, a tree like the parameters."""
-
-    updates: jax.Array
-    mean: Any
-
-
-def scale_by_curvature(damping: float) -> optax.GradientTransformationExtraArgs:
-    """Divides the updates by damping + h, the stochastic diagonal Levenberg-Marquardt method (LeCun et al. 1998, app. C).
-
-    h is a running mean of the `curvature` argument, a function from parameters to `sample_curvature`. Before each pass the
-    paper measures h on 500 examples, then keeps it. Here the mean runs over EXAMPLES updates, the first of which change
-    no parameter.
-    """
-
-    def init(params):
-        return CurvatureState(jnp.int32(0), jax.tree.map(jnp.zeros_like, params))
-
-    def update(updates, state, params=None, *, curvature, **_):
-        count = state.updates + 1
-        weight = jnp.maximum(1 / EXAMPLES, 1 / count.astype(jnp.float32))
-        mean = jax.tree.map(lambda h, new: h + weight * (new - h), state.mean, curvature(params))
-        started = (count >= EXAMPLES).astype(jnp.float32)
-        return jax.tree.map(lambda u, h: started * u / (damping + h), updates, mean), CurvatureState(count, mean)
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def sample_curvature(outputs: Callable[[Any], jax.Array], params: Any, signs: jax.Array) -> Any:
-    """Returns a sample of the diagonal of 2 J' J, the Gauss-Newton matrix of the squared error of one example.
-
-    J is the Jacobian of the outputs by the parameters. The mean of (J' signs)^2 over independent random signs is the diagonal
-    of J' J. LeCun et al. 1998, appendix C, propagate second derivatives of the loss from layer to layer instead, and drop the
-    products of different units, also of positions that share a weight; their h of shared weights thus differs.
-
-    Args:
-        outputs: maps params to an array of the shape of `signs`.
-        signs: +-1.
-    """
-    (grads,) = jax.vjp(outputs, params)[1](signs)
-    return jax.tree.map(lambda g: 2 * jnp.square(g), grads)
 
 
 def limit_norm(radius: float) -> optax.GradientTransformation:
@@ -208,7 +164,7 @@ class Recipe(NamedTuple):
     """Optimizer, learning-rate schedules and parameter average of a training run.
 
     Attributes:
-        optimizer: its update takes `scale`, a factor of the learning rate, and `curvature` (`scale_by_curvature`).
+        optimizer: its update takes `scale`, a factor of the learning rate, and `curvature`, see curvature.py.
         rate: maps a step to the learning rate without the feedback factor.
         reaction: maps the errors so far to the feedback factor `scale`; None if it is always 1.
         average: maps the number of steps taken to the newest parameters' weight in the average; None without average.
@@ -236,7 +192,7 @@ def make_recipe(
             2014, Goyal et al. 2017).
         decay_multipliers: `parameter_multipliers` of weight_decay; most papers use `*/kernel` (kernels only) or `*` (everything).
         lr_multipliers: `parameter_multipliers` of the learning rate; '' = 1 for all; Caffe and cuda-convnet use `*, */bias=2`.
-        damping: see `scale_by_curvature`; 0 = off.
+        damping: `scale_by_curvature` in curvature.py; 0 = off.
         max_norm: see `limit_norm`; 0 = off.
         average: a name of AVERAGES with its arguments; '' = none.
 
@@ -250,7 +206,7 @@ def make_recipe(
 
     parts = [add_decay(weight_decay, decay_multipliers)] if weight_decay else []
     parts += [scale_by_multipliers(lr_multipliers)] if lr_multipliers else []
-    parts += [scale_by_curvature(damping)] if damping else []
+    parts += [scale_by_curvature(damping, steps_per_epoch, batch_size)] if damping else []
     parts += [optax.scale_by_learning_rate(rate), scale_by_lr_factor()]
     parts += [optax.trace(momentum, nesterov)] if momentum else []
     parts += [limit_norm(max_norm)] if max_norm else []

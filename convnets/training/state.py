@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from convnets.models.summary import explain_misfits
+from convnets.training.curvature import curvature_of
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -61,9 +62,13 @@ def state_shapes(model: nn.Module, optimizer: optax.GradientTransformation, aver
 
 def check_network(model: nn.Module, optimizer: optax.GradientTransformation) -> None:
     """Raises UsageError if a layer of the network does not fit its input, or the optimizer the layers."""
-    state = state_shapes(model, optimizer)
-    update = functools.partial(optax.with_extra_args_support(optimizer).update, curvature=lambda params: params)
-    jax.eval_shape(lambda s: update(s.params, s.opt_state, s.params, scale=s.scale), state)
+
+    def update(state: TrainState) -> Any:
+        curvature = curvature_of(model, state.variables, jnp.zeros((1, *model.input_shape)))
+        return own.update(state.params, state.opt_state, state.params, scale=state.scale, curvature=curvature)
+
+    own = optax.with_extra_args_support(optimizer)
+    jax.eval_shape(update, state_shapes(model, optimizer))
 
 
 def draw_missing(variables: dict[str, Any], model: nn.Module) -> dict[str, Any]:

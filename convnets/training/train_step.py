@@ -16,7 +16,7 @@ from convnets.evaluation import metrics
 from convnets.losses import LOSSES
 from convnets.op_string import Call
 from convnets.runtime.parallel import AXIS
-from convnets.training.optimizer import sample_curvature
+from convnets.training.curvature import curvature_of
 from convnets.training.state import TrainState
 
 AUXILIARY = 0.3  # weight of each auxiliary classifier's loss (Szegedy et al. 2014, section 5)
@@ -67,18 +67,13 @@ def train_step(
         grads = ascend(grads, changed.get("reinforcement", {}))
         grads, stats = lax.pmean((grads, changed.get("batch_stats", {})), AXIS)
 
-        def curvature(params):  # of each device's first example
-            def outputs(params):
-                variables = {**state.variables, "params": params}
-                scores, units = model.apply(variables, images[:1], train=False, mutable="outputs")
-                return (jax.tree.leaves(units) or [scores])[0]
-
-            shape = jax.eval_shape(outputs, params)
-            signs = jax.random.rademacher(jax.random.fold_in(dropout, 1), shape.shape, shape.dtype)
-            return lax.pmean(sample_curvature(outputs, params, signs), AXIS)
-
+        own = curvature_of(model, state.variables, images)
         updates, opt_state = optimizer.update(
-            grads, state.opt_state, state.params, scale=state.scale, curvature=curvature
+            grads,
+            state.opt_state,
+            state.params,
+            scale=state.scale,
+            curvature=lambda params: lax.pmean(own(params), AXIS),
         )
         params = optax.apply_updates(state.params, updates)
         state = state.replace(step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state)

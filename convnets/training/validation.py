@@ -29,6 +29,10 @@ def _range_problems(config: ConfigDict) -> list[str]:
         if not (math.isfinite(value) and value >= 0):
             found.append(f"{key} is {value}: it must be 0 or more")
     last = (LAST_SEED - 2) // 3 if config.model.name.endswith("_boosted") else LAST_SEED  # three networks, a seed each
+    if config.optim.damping and config.loss not in ("sse", "rbf_map"):
+        found.append(
+            f"optim.damping: its second derivatives are of a sum of squared errors, not of loss={config.loss}; take loss=sse"
+        )
     if config.train.seed > last:
         found.append(f"train.seed is {config.train.seed}: it must be at most {last}")
     if not 0 <= config.optim.momentum < 1:

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
 
 from convnets.errors import UsageError
 from convnets.training.optimizer import (
@@ -15,7 +14,6 @@ from convnets.training.optimizer import (
     make_recipe,
     parameter_multipliers,
     parse_average,
-    sample_curvature,
 )
 from convnets.training.schedules import Errors, parse_feedback
 
@@ -159,33 +157,6 @@ def test_what_reactions_find_is_a_factor_of_the_rate_inside_the_velocity():
         v = 0.9 * v - scale * 0.1 * (2 + 0.05 * w)
         w += v
         assert float(params["fc"]["kernel"][0, 0]) == pytest.approx(w, rel=1e-6)
-
-
-def test_sampled_curvature_is_the_diagonal_of_the_gauss_newton_matrix():
-    rng = np.random.default_rng(0)
-    params = {
-        "a": {"kernel": jnp.asarray(rng.normal(size=(3, 4)))},
-        "b": {"kernel": jnp.asarray(rng.normal(size=(4, 3)))},
-    }
-    x, (flat, back) = jnp.asarray(rng.normal(size=3)), ravel_pytree(params)
-    outputs = lambda p: jnp.tanh(x @ p["a"]["kernel"]) @ p["b"]["kernel"]  # noqa: E731
-    jacobian = np.asarray(jax.jacobian(lambda v: outputs(back(v)))(flat))
-    every = jnp.array(list(itertools.product([-1.0, 1.0], repeat=3)))  # their mean is the expectation
-    samples = jax.vmap(lambda signs: ravel_pytree(sample_curvature(outputs, params, signs))[0])(every)
-    np.testing.assert_allclose(samples.mean(0), np.diag(2 * jacobian.T @ jacobian), rtol=1e-4, atol=1e-6)
-
-
-def test_curvature_is_a_mean_over_500_examples_that_damps_the_steps():
-    optimizer, params = make(lr=0.5, damping=0.02, batch_size=1).optimizer, {"k": {"kernel": jnp.ones(2)}}
-    state, mean = optimizer.init(params), np.zeros(2)
-    update = jax.jit(lambda state, h: optimizer.update({"k": {"kernel": jnp.ones(2)}}, state, params, scale=1.0,
-                                                       curvature=lambda p: {"k": {"kernel": h * p["k"]["kernel"]}}))  # fmt: skip
-    for n in range(1, 600):
-        h = np.array([n % 7, 1 / n])
-        updates, state = update(state, jnp.asarray(h))
-        mean += max(1 / 500, 1 / n) * (h - mean)
-        assert bool(updates["k"]["kernel"].any()) == (n >= 500)
-    np.testing.assert_allclose(updates["k"]["kernel"], -0.5 / (0.02 + mean), rtol=1e-4)
 
 
 def test_large_batches_scale_the_rate_linearly():
