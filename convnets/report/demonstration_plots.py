@@ -206,7 +206,7 @@ def plot_first_rates(rates: Mapping[str, Mapping[str, np.ndarray]], paper: tuple
         axis.set(xscale="log", xlabel="learning rate in the first pass", yticks=places, yticklabels=list(layers))
         axis.set_title(f"initial weights from {name}")
     axes[0].set_ylim(len(axes[0].get_yticks()) - 0.5, -0.5)
-    axes[0].legend(fontsize=7, loc="lower left")
+    axes[-1].legend(fontsize=7, loc="center left")
     save_figure(figure, path)
 
 

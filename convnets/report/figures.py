@@ -65,8 +65,8 @@ def plot_experiment(
     if bars:
         axis = next(free)
         for i, (name, _, mean, found, paper) in enumerate(bars):
-            around = [[side] for side in _around(mean, found)] if found else None
-            axis.barh(i, mean, xerr=around, color=colour[name], height=0.7, error_kw={"lw": 0.9, "capsize": 2})
+            sides = [[side] for side in _around(mean, found)] if found else None
+            axis.barh(i, mean, xerr=sides, color=colour[name], height=0.7, error_kw={"lw": 0.9, "capsize": 2})
             if paper is not None:
                 axis.plot(paper, i, "D", ms=5, mfc="white", mec=INK)
         axis.set_yticks(range(len(bars)), [bar[1] for bar in bars], fontsize=7)

@@ -96,7 +96,8 @@ def second_derivatives(outputs: Callable[[Any], jax.Array], params: Any) -> Any:
     """
     leaves, tree = jax.tree.flatten(params)
     traced = jax.make_jaxpr(lambda *own: outputs(jax.tree.unflatten(tree, own)))(*leaves)
-    inputs, tape = [_Value(leaf) for leaf in leaves], []
+    inputs = [_Value(leaf) for leaf in leaves]
+    tape: Tape = []
     (result,) = _evaluate(traced, inputs, tape)
     result.curvature = jnp.full_like(result.array, 2 / len(result.array))
     for operation, given, made in reversed(tape):
@@ -111,13 +112,15 @@ class _Value:
     """An array of the traced network, and the second derivative of the error by each of its elements once it is known."""
 
     def __init__(self, array: Any):
-        self.array, self.curvature = array, None
+        self.array = array
+        self.curvature: jax.Array | None = None
 
 
-def _evaluate(
-    traced: ClosedJaxpr, inputs: list[_Value], tape: list[tuple[Any, list[_Value], list[_Value]]]
-) -> list[_Value]:
-    """Runs the operations on the inputs; adds each with its operands and results to the tape."""
+Tape = list[tuple[Any, list[_Value], list[_Value]]]  # each operation with its operands and its results
+
+
+def _evaluate(traced: ClosedJaxpr, inputs: list[_Value], tape: Tape) -> list[_Value]:
+    """Runs the operations on the inputs, and adds each of them to the tape."""
     values = dict(
         zip([*traced.jaxpr.constvars, *traced.jaxpr.invars], [*map(_Value, traced.consts), *inputs], strict=True)
     )
@@ -155,7 +158,7 @@ def _pull_back(operation: Any, given: list[_Value], made: list[_Value]) -> list[
             every[i] = array
         return _apply(operation, every)
 
-    arrays, parts = [jnp.asarray(given[i].array) for i in real], [None] * len(given)
+    arrays = [jnp.asarray(given[i].array) for i in real]
     if name in ELEMENTWISE:
         full = [jnp.broadcast_to(array, made[0].array.shape) for array in arrays]  # an operand may have fewer elements
         slopes = jax.vjp(of_real, *full)[1]([jnp.ones_like(made[0].array)])
@@ -164,9 +167,8 @@ def _pull_back(operation: Any, given: list[_Value], made: list[_Value]) -> list[
         ]
     else:
         found = jax.vjp(of_real, *map(jnp.square, arrays))[1](known)
-    for i, part in zip(real, found, strict=True):
-        parts[i] = part
-    return parts
+    of_operand = dict(zip(real, found, strict=True))
+    return [of_operand.get(i) for i in range(len(given))]
 
 
 def _sum_to(shape: tuple[int, ...], array: jax.Array) -> jax.Array:
