@@ -98,15 +98,16 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("jobs", 1, "For sweep: trials at a time; they share the cores and an accelerator's memory.", 1)
 flags.DEFINE_list("slurm", [], "For sweep: KEY=VALUE for sbatch, such as partition=gpu,gres=gpu:1.")
-flags.DEFINE_enum("distributed", "auto", distributed.MODES, "For train and evaluate, several processes as one: as Slurm, "
-                  "Open MPI, a TPU pod or Kubernetes started them; by the next three flags; or this one alone.")  # fmt: skip
+flags.DEFINE_enum("distributed", "auto", distributed.MODES, "For train and evaluate, several processes as one. auto: as Slurm, "
+                  "Open MPI, a TPU pod or Kubernetes started them; manual: by --coordinator_address, --num_processes and "
+                  "--process_id; off: this process alone.")  # fmt: skip
 flags.DEFINE_string("coordinator_address", "", "HOST:PORT of process 0, where the processes meet.")
 flags.DEFINE_integer("num_processes", None, "Number of processes.", 1)
 flags.DEFINE_integer("process_id", None, "Index of this process, from 0.", 0)
 flags.DEFINE_string("local_device_ids", "auto", "The accelerators of this host that the process takes: all, numbers with "
                     "commas, or auto: all of them where it is alone there or --distributed=manual, else one each.")  # fmt: skip
-flags.DEFINE_integer("peer_timeout", 60, "Seconds after which a process that is not heard of counts as dead; five times "
-                     "as long is waited until all have met.", 1)  # fmt: skip
+flags.DEFINE_integer("peer_timeout", 60, "Seconds without a heartbeat after which a process counts as dead. At the start "
+                     "the processes wait five times as long for each other.", 1)  # fmt: skip
 flags.DEFINE_float("step_timeout", 0, "Seconds after which the program ends if no training step was finished; more than "
                    "compiling, a test on the way or a checkpoint takes. 0: never.", 0)  # fmt: skip
 flags.DEFINE_integer("profile", 0, "For train: trace so many steps, once the program is warm, into WORKDIR/profile; see "

@@ -68,9 +68,9 @@ def digits(heads: bool, init: str, rate: float = 0.0, images: str = "train[:1000
 def hasten(xavier: str, small: str, kind: str, rates: str = "") -> list[Claim]:
     """Returns the claims on steps, by a metric for each kind of initial weights; `kind` names the small ones."""
     return [
-        Claim("they hasten training", "lecture: improve convergence", metric=xavier, ratio=True, better="with, Xavier", worse="without, Xavier",
+        Claim("auxiliary classifiers shorten training", "lecture: improve convergence", metric=xavier, ratio=True, better="with, Xavier", worse="without, Xavier",
               note=rates + "Szegedy et al. 2015 (Rethinking) find no faster beginning"),
-        Claim("they hasten training from small initial weights", "lecture: improve convergence", metric=small, ratio=True,
+        Claim("auxiliary classifiers shorten training from small initial weights", "lecture: improve convergence", metric=small, ratio=True,
               better=f"with, {kind}", worse=f"without, {kind}"),
     ]  # fmt: skip
 
@@ -81,7 +81,7 @@ EXPERIMENT = Experiment(
         rows=[digits(heads, init) for init in CPU for heads in (False, True)],
         claims=[
             *hasten("", "", "small weights", "at the rates of the pilot, 0.01 without and 0.02 with heads; "),
-            Claim("they get a network of small initial weights off chance", "ours", metric="test_error", better="with, small weights",
+            Claim("auxiliary classifiers get a network of small initial weights off chance", "ours", metric="test_error", better="with, small weights",
                   worse="without, small weights"),
         ],
         seeds=10, first_seed=5,
@@ -93,7 +93,7 @@ EXPERIMENT = Experiment(
             for label, (variant, init) in ROWS.items()
         ],
         claims=[
-            Claim("they lower the error a little", "CVPR text, from memory", metric="test_error", better="with, Xavier", worse="without, Xavier",
+            Claim("auxiliary classifiers lower the error a little", "CVPR text, from memory", metric="test_error", better="with, Xavier", worse="without, Xavier",
                   size=0.5, elsewhere="ImageNet"),
             *hasten("steps_to_train_error(40)", "steps_to_train_error(60)", "N(0, 0.01)"),
         ],

@@ -48,7 +48,7 @@ def claims(data: str) -> list[Claim]:
             Claim(f"{hand} is better than learned features, {first}", DATA, better=f"{hand}, {first}", worse=f"{label}, {first}"),
             *(Claim(f"learned features are better than {hand}, {count(data, n)}", LECTURE if n == ALL[data] else "ours",
                     better=f"{label}, {count(data, n)}", worse=f"{hand}, {count(data, n)}", note=EQUAL[data] * (n == 1000)) for n in (1000, 10_000, ALL[data])),
-            Claim(f"images help what is learned more than {hand}", DATA, better=[f"{label}, all images", f"{hand}, {first}"],
+            Claim(f"more training images lower the error of learned features more than the error of {hand}", DATA, better=[f"{label}, all images", f"{hand}, {first}"],
                   worse=[f"{hand}, all images", f"{label}, {first}"], note="a difference of differences"),
         ]  # fmt: skip
     return found

@@ -1,4 +1,4 @@
-"""Tests the demonstrations thinned, drift and competition: their numbers on small networks, and that they can be drawn."""
+"""Tests the demonstrations thinned, drift, competition and first_rates: their numbers on small networks, and that they can be drawn."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from convnets import models
 from convnets.report import demonstration_plots
 from convnets.report.demonstration_plots import Thinned
-from experiments import competition, drift, thinned
+from experiments import competition, drift, first_rates, thinned
 
 
 def test_the_mean_of_thinned_networks_is_the_scaled_network_where_units_are_linear():
@@ -74,3 +74,13 @@ def test_the_figures_are_drawn(tmp_path, monkeypatch):
     demonstration_plots.plot_competition({"a": (axis, axis), "b": (axis, axis)}, {"0": (axis, axis)}, (axis, axis, axis), 4.0,
                                          tmp_path / "competition.png")  # fmt: skip
     assert len(list(tmp_path.glob("*.png"))) == 3
+
+
+def test_the_papers_learning_rates_speak_for_larger_initial_weights(shared_data, tmp_path):
+    low, high = first_rates.PAPER
+    found = {reading: first_rates.measure(root, 7, shared_data)[0] for reading, root in first_rates.READINGS.items()}
+    larger, smaller = (np.concatenate(list(layers.values())) for layers in found.values())
+    assert len(larger) == 60_000 - 2 * (6 + 16) - 6 - 16 - 120 - 84  # without coefficients and biases
+    assert np.mean((larger >= low) & (larger <= high)) > 0.999 and np.all(smaller > high)
+    demonstration_plots.plot_first_rates(found, first_rates.PAPER, tmp_path / "rates.png")
+    assert (tmp_path / "rates.png").stat().st_size > 1000

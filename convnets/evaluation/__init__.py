@@ -1,0 +1,1 @@
+"""The papers' test protocols, metrics, and the evaluator that counts each example once."""

@@ -1,0 +1,1 @@
+"""The modes of run.py, a file each, and the checks of its flags."""

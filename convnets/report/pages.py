@@ -31,6 +31,7 @@ from convnets.runtime import files, shipped
 from convnets.sweep.experiment import FOLDER, Row, Scale, count_runs
 
 SHOWN = 8  # error rates in README at most
+CHOSEN = "chosen by test error"  # in the recipe of a row that was chosen among several by its test error
 NEAR = 0.3  # points; a row further from the paper says why
 BEGIN, END = "<!-- results: python run.py --mode=report -->", "<!-- end of results -->"
 FIGURES = Path("docs", "figures")  # relative to the repository root
@@ -44,16 +45,22 @@ def count_verdicts(made: Sequence[Table]) -> str:
     run = [v for c, v in judged if not c.ours]
     words = Counter(v.word for v in run)
     held = Counter(v.word for v in run if v.holds)
-    parts = [f"{words[w]} are {w}" + f" ({held[w]} of them also with Holm's correction for all claims)" * (w in DECIDED)
-             for w in WORDS if words[w]]  # fmt: skip
+    are = lambda n: f"{n} is" if n == 1 else f"{n} are"  # noqa: E731
+    sentences = [
+        f"We ran {len(run)} claims of papers and of the lecture: {', '.join(f'{are(words[w])} {w}' for w in WORDS)}."
+    ]
+    if len(judged) > len(run):
+        sentences.append(f"{len(judged) - len(run)} more claims are our own.")
+    sentences.append(
+        f"After Holm's correction for all claims, {' and '.join(f'{held[w]} of the verdicts *{w}*' for w in DECIDED)} remain."
+    )
+    if interim := sum(v.n < v.planned for v in run):
+        sentences.append(f"{interim} of these verdicts are interim, because not all planned runs have been recorded.")
     compared = [v for v in run if v.size and not v.size.startswith("another")]
     inside = [v for v in compared if v.size == "inside"]
-    interim = sum(v.n < v.planned for v in run)
-    return (f"Of the {len(run)} claims of papers and of the lecture that were run, {', '.join(parts)}."
-            + f" {interim} of these verdicts are interim, because not all planned runs have been recorded." * bool(interim)
-            + f" {len(judged) - len(run)} more claims are our own." * (len(judged) > len(run))
-            + f" Claims whose paper states the size of the effect in our setting: {len(compared)}. Sizes inside our interval:"
-            f" {len(inside)}; resolved among these: {sum(v.word in DECIDED for v in inside)}.")  # fmt: skip
+    sentences.append(f"For {len(compared)} claims the paper gives the size of the effect in our setting: {len(inside)} of these sizes lie in"
+                     f" our interval, and {sum(v.word in DECIDED for v in inside)} of those claims are resolved.")  # fmt: skip
+    return " ".join(sentences)
 
 
 def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
@@ -63,7 +70,8 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
         lines += ["## Error rates of the papers", "",
                   "These rows follow the paper's test protocol and its recipe, but for the differences in brackets; the docstring of"
                   " the config lists all. The smallest differences of the errors come first. *95 %* is the interval over runs and over"
-                  " test sets of this size, *n* the number of runs.", "", *row_head("test_error"),
+                  " test sets of this size, *n* the number of runs. Error bars in the figures are these intervals; for steps, losses and"
+                  " times they are over runs only. A row of one run has none, unless it is deterministic.", "", *row_head("test_error"),
                   *(text for t, line in rates for text in row_lines(t, [line])), "", *why_different(rates), ""]  # fmt: skip
     if any(v.n for t in made for v in t.verdicts):
         lines += ["## Claims of the papers", "",
@@ -75,8 +83,9 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
                   *count_lines(made), ""]  # fmt: skip
     for t in in_order(made):
         if rows := row_lines(t, t.lines):
-            lines += [f"### {heading(t)}", "", *([t.experiment.source, ""] if t.experiment.source else []),
-                      *row_head(t.experiment.metric), *rows, ""]  # fmt: skip
+            file = f"experiments/{t.name}.py"
+            lines += [f"### {heading(t)}", "", *([t.experiment.source + ".", ""] if t.experiment.source else []),
+                      f"[{file}]({file}) explains the rows: `{t.command}`", "", *row_head(t.experiment.metric), *rows, ""]  # fmt: skip
             if claims := claim_lines(t):
                 lines += [*CLAIM_HEAD, *claims, ""]
             lines += [f"![{t.experiment.title}]({FIGURES / f'{t.name}-{t.size}.png'})", ""]
@@ -231,9 +240,11 @@ def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     rates = reproductions(made)
     near = sum(difference(line) < NEAR for _, line in rates)
-    more = (f"These are the {SHOWN} rows of {len(rates)} that are nearest to their papers; {near} lie within {NEAR} points. "
-            if len(rates) > SHOWN else "")  # fmt: skip
-    body = [*row_head("test_error"), *(text for t, line in rates[:SHOWN] for text in row_lines(t, [line])), "",
+    shown = [(t, line) for t, line in rates if CHOSEN not in line.row.recipe][:SHOWN]
+    more = (f"These are the {SHOWN} rows of {len(rates)} that are nearest to their papers, without rows that the test error chose."
+            f" {near} of all rows lie within {NEAR} points; the largest difference is {difference(rates[-1][1]):.2f} points"
+            f" ({rates[-1][1].label}). " if len(rates) > SHOWN else "")  # fmt: skip
+    body = [*row_head("test_error"), *(text for t, line in shown for text in row_lines(t, [line])), "",
             f"{more}{count_verdicts(made)} {cost(recorded)} All tables, intervals and figures: [RESULTS.md](RESULTS.md); what is not"
             " run yet: [experiments/PLANNED.md](experiments/PLANNED.md)."]  # fmt: skip
     return "\n".join([head + BEGIN, "", *body, "", END]) + tail

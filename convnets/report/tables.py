@@ -90,7 +90,7 @@ def _row_line(table: Table, line: TableRow) -> str:
     note += f", {never} did not reach the target" * bool(never)
     if "below" in metric and len(values) < len(line.runs):
         note = f", {len(line.runs) - len(values)} of {len(line.runs)} at chance"
-    spread = f" ± {number(metric, statistics.stdev(values))}" if len(values) > 1 else ""
+    spread = f" ± {number(metric, statistics.stdev(values))}" if len(values) > 1 and metric not in BINARY else ""
     facts = _last_test(line)
     seconds, device = statistics.median(r["seconds"] for r in line.runs), facts["device"]
     images = f", {facts['num_examples']:,}" if "num_examples" in facts else ""

@@ -1,0 +1,1 @@
+"""From a config to a trained run: state, optimizer, schedules, the training step and loop, checkpoints and logs."""

@@ -1,0 +1,1 @@
+"""Data sets that TFDS does not have, as TFDS builders."""

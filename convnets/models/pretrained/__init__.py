@@ -1,0 +1,1 @@
+"""Weights files: reading .safetensors and PyTorch's files, and naming the network that a file fits."""
