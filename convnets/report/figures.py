@@ -49,13 +49,14 @@ def plot_experiment(
             ordered = sorted(marks, key=lambda m: m[0])
             at, values = zip(*(m[:2] for m in ordered), strict=True)
             around = list(zip(*(_around(m[1], m[2]) for m in ordered), strict=True))
+            drawn = axis.errorbar(at, values, around, fmt="o-", ms=3, lw=1.2, capsize=2, color=colour[name], label=name)
             beside_others = offset_copy(axis.transData, figure, x=1.5 * (i - (len(lines) - 1) / 2), units="points")
-            axis.errorbar(at, values, around, fmt="o-", ms=3, lw=1.2, capsize=2, color=colour[name], label=name,
-                          transform=beside_others)  # fmt: skip
+            for artist in (drawn.lines[0], *drawn.lines[1], *drawn.lines[2]):
+                artist.set_transform(beside_others)
             known = sorted((m[0], m[3]) for m in marks if m[3] is not None)
             if known:
                 axis.plot(*zip(*known, strict=True), "D--", ms=4, lw=0.8, color=colour[name], mfc="none")
-        axis.set(xlabel=x, ylabel=metric + PAPER * any(m[3] is not None for marks in lines.values() for m in marks))
+        axis.set(xlabel=x, ylabel=metric + PAPER.replace("; ", "\n") * any(m[3] is not None for marks in lines.values() for m in marks))
         _wide(axis, "x", [m[0] for marks in lines.values() for m in marks])
         _wide(axis, "y", [m[1] for marks in lines.values() for m in marks])
         if axis.get_yscale() == "linear":
@@ -108,7 +109,10 @@ def _wide(axis, which: str, values: Sequence[float], ratio: float = 20) -> None:
         axis.set(**{f"{which}scale": "log"})
         ticks = getattr(axis, f"{which}axis")
         ticks.set_major_formatter("{x:,g}")
-        ticks.set_minor_formatter(lambda value, _: f"{value:,g}" if f"{value:e}"[0] in "25" else "")
+        between = (
+            "25" if which == "y" or max(values) < 100 * min(values) else ""
+        )  # long numbers side by side would overlap
+        ticks.set_minor_formatter(lambda value, _: f"{value:,g}" if f"{value:e}"[0] in between else "")
     else:
         axis.locator_params(axis=which, nbins=6, integer=all(float(value).is_integer() for value in values))
         if max(values) >= 10_000:
