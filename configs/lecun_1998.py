@@ -14,7 +14,7 @@ The argument selects the variant. Fitted at once, without SGD (convnets/training
     rbf                 1000 Gaussian units, 100 centres for each class by k-means, least squares: 3.6 %.
     svm                 support vector machines with a polynomial kernel of degree 4: 1.4 % (section III.C.11).
     svm-deslanted       the same: 1.1 % (figure 9). The list of results on MNIST's page calls it deslanted, the figure does not.
-Trained step by step; all but `lenet4` and `lenet4-boosted` by the paper's optimizer:
+Trained step by step, all but `lenet4` and `lenet4-boosted` by the paper's optimizer:
     linear-sgd          the linear classifier with squashed outputs: 12.0 %.
     linear-sgd-deslanted  8.4 %.
     300                 one hidden layer of 300 units: 4.7 %.
@@ -27,17 +27,16 @@ Trained step by step; all but `lenet4` and `lenet4-boosted` by the paper's optim
     500-150             2.95 % (figure 9; the text has 1000-150, whose cost is not the one of figure 11).
     500-150-distorted   2.45 %.
     lenet4              LeNet-4: 1.1 %.
-    lenet4-paper        the same by the paper's whole recipe: its optimizer, rates and initial weights, and single digits.
+    paper-lenet4        the same by the paper's optimizer.
     lenet4-boosted      three LeNet-4 on distorted digits, outputs added (convnets/training/boosting.py): 0.7 %.
 
 From the paper: the networks, sizes, numbers of components, units and neighbours, and the moments of deslanting; for the linear
-and the fully connected networks also its optimizer (III.C.5, appendix C) and its initial weights from U(-2.4/F, 2.4/F), where F
-is the fan-in (appendix A). Unlike the paper: 16 digits a step where it takes single ones, with its optimizer at 16 times the
-rate, but for `lenet4-paper`; plain SGD and initial weights from U(-2.4/sqrt(F), 2.4/sqrt(F)) for `lenet4` and `lenet4-boosted`;
-25 passes for each boosted network, where the paper has 10 to 20 (III.D); 37 hidden units in LeNet-4
+and the fully connected networks also its optimizer on single digits (III.C.5, appendix C). Unlike the paper: initial weights from
+U(-2.4/sqrt(F), 2.4/sqrt(F)), where F is the fan-in and the paper has 2.4/F (lenet.py says why); plain SGD with 16 digits a step
+for `lenet4` and `lenet4-boosted`; 25 passes for each boosted network, where the paper has 10 to 20 (III.D); 37 hidden units in LeNet-4
 (convnets/models/lenet.py); plain k-means with at most 20 rounds for `rbf`, where the paper
 has "the adaptive K-means algorithm" (III.C.4); digits distorted anew in every pass, where the paper has a fixed set of 60,000
-digits and 540,000 distortions. Our own, where the paper is silent: squared error on LeNet's squashed units; the rates and passes
+digits and 540,000 distortions. Our own, where the paper is silent: the sum of squared errors of LeNet's squashed units; the rates and passes
 of LeNet-5 for the fully connected networks; the widths of the Gaussians (convnets/training/classical.py); the scale of the SVM's
 kernel and its C; the part of the deslanted image that is kept; and the ranges of the distortions, which are taken from lenet.py.
 

@@ -81,8 +81,9 @@ def plot_gabors(filters: np.ndarray, fits: Sequence[Gabor], chance: np.ndarray, 
         if some:
             axes[2].scatter([f.orientation for f in some], [f.frequency for f in some],
                             s=[4 + 60 * max(f.explained, 0) ** 2 for f in some], color=colour, alpha=0.7, label=label)  # fmt: skip
-    axes[2].set(xlabel="orientation of the stripes (degrees)", ylabel="frequency (cycles a pixel)",
+    axes[2].set(xlabel="orientation of the stripes (degrees)", ylabel="frequency (cycles per pixel)",
                 xlim=(-5, 185), ylim=(-0.01, 0.51), xticks=(0, 45, 90, 135, 180))  # fmt: skip
+    axes[2].set_title("larger: more variance explained", fontsize=8, color=INK)
     axes[2].legend(loc="upper right")
     save_figure(figure, path)
 
@@ -129,7 +130,7 @@ def _outline(axis, images: Sequence[np.ndarray], squares: Sequence[Square]) -> N
 
 
 def plot_maps(image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], path: Path, title: str) -> None:
-    """Plots an image and the feature maps of layers for it, each layer on its own colour scale.
+    """Plots an image and the feature maps of layers for it, each layer on its own colour scale, from -limit to limit.
 
     Blue is below 0, where a ReLU outputs 0; red is above 0.
 
@@ -152,7 +153,7 @@ def plot_maps(image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], path:
         _show(axis, tile(parts, count, np.nan), cmap="RdBu_r", vmin=-limit, vmax=limit)
         more = f"\n{n} of {values.shape[-1]}" if n < values.shape[-1] else ""
         axis.set_anchor("W")
-        axis.set_ylabel(f"{name}\n{h} x {w}{more}", rotation=0, ha="right", va="center", fontsize=7)
+        axis.set_ylabel(f"{name}, {h} x {w}\n± {limit:.2g}{more}", rotation=0, ha="right", va="center", fontsize=7)
     save_figure(figure, path)
 
 
@@ -203,10 +204,10 @@ def plot_statistics(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path,
             axis.fill_between(depth, low, high, color=colour, alpha=0.18, lw=0)
             axis.plot(depth, middle, style, ms=3, color=colour, label=label)
         if any(line["norm"] for line in lines):
-            axes[1].plot(depth, [np.median(line["raw"]) for line in lines], ":", color=colour, label="before its norm")
+            axes[1].plot(depth, [np.median(line["raw"]) for line in lines], ":", color=colour, label="before batch normalization")
         axes[2].plot(depth, [100 * line["dead"] for line in lines], style, ms=3, color=colour, label=label)
     axes[0].set(ylabel="mean of a channel", title=title)
-    axes[1].set(ylabel="deviation of a channel", yscale="log")
+    axes[1].set(ylabel="standard deviation of a channel", yscale="log", title="line: median channel; band: 10 to 90 % of them")
     axes[2].set(ylabel="inputs that never change (%)", ylim=(-2, 102))
     for axis in axes:
         axis.set_xlabel("layer with weights, from the image on")

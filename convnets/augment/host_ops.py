@@ -166,7 +166,7 @@ def three_squares(seed: Any, image: Image) -> Image:
 
 
 def grid(seed: Any, image: Image, k: Count, n: Count) -> Image:
-    """Takes k x k crops of n x n pixels on a regular grid (Simonyan & Zisserman 2014, section 3.2: 5 x 5)."""
+    """Takes k x k crops of n x n pixels on a regular grid (Simonyan & Zisserman 2015, section 3.2: 5 x 5)."""
     import tensorflow as tf
 
     room = image.size - n

@@ -41,7 +41,8 @@ Choices where the papers are silent or ambiguous:
   between maps; we take the 60 of LeNet-5, by its rule: neighbouring triples, neighbouring quadruples, and all. Then 37
   hidden units give both numbers. The paper's "fully connected layer with 120 units" (III.C.8) would alone need 48,120 weights.
 - Initial weights: U(-2.4/F, 2.4/F), as the 1998 paper explains (appendix A). Copies of the 1989 text may have lost a root sign,
-  and Karpathy uses 2.4/sqrt(F). `init_root` selects the latter; each config states its choice.
+  and Karpathy uses 2.4/sqrt(F), which the learning rates of the 1998 paper speak for (`experiments/first_rates.py`). `init_root`
+  selects the latter; each config states its choice.
 """
 
 import functools

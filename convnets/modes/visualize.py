@@ -102,7 +102,7 @@ def compare(members: Sequence[Path], overrides: list[str], out: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / "inside.json", {"statistics": together})
     with drawing.guard(folder / "statistics.png"):
-        network_plots.plot_statistics(together, folder / "statistics.png", "through depth")
+        network_plots.plot_statistics(together, folder / "statistics.png", "statistics by layer")
     print(f"written to {folder}:\n  " + "  ".join(sorted(p.name for p in folder.iterdir())))
 
 

@@ -42,7 +42,8 @@ def table(epoch: jax.Array, *rows: tuple[float, float]) -> jax.Array:
 
 _LARGEST = float(jnp.finfo(jnp.float32).max)
 # An epoch is a step divided by the steps of an epoch, in float32. Where a change is due exactly at a step, that step's epoch
-# may lie some units in the last place before it, and the change would come a step late.
+# may lie some units in the last place before it, and the change would come a step late. So a change may come up to 5e-7 of the
+# step number early: less than a step below two million steps.
 _ROUNDING = 2.0**-21
 
 
