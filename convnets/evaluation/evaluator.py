@@ -17,7 +17,7 @@ from convnets.errors import UsageError
 from convnets.evaluation import eval_step, metrics, protocols
 from convnets.losses import LOSSES, NO_PROBABILITIES
 from convnets.models.options import MISFITS
-from convnets.models.summary import explain_misfits
+from convnets.models.summary import explain_misfits, variable_shapes
 from convnets.runtime import distributed, parallel
 from convnets.runtime.progress import Progress
 
@@ -185,16 +185,14 @@ def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
             " average='score'"
         )
     height, width, channels = model.input_shape
-    variables, shape = None, functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)  # an array would need a device
+    variables = None
     sides = sorted({side for part in parts for side in part.sides})
     for side in dict.fromkeys([*sides[:1], *sides[-1:]]):  # a network that takes both takes those between
         if variables is None:
             with explain_misfits():
-                variables = jax.eval_shape(
-                    lambda image: model.init(jax.random.key(0), image, train=False), shape((1, *model.input_shape))
-                )
+                variables = variable_shapes(model)
         high = side // protocols.STEP * protocols.STEP or height + protocols.STEP
-        image = shape((1, high, high + protocols.STEP, channels))
+        image = jax.ShapeDtypeStruct((1, high, high + protocols.STEP, channels), jnp.float32)
         try:
             jax.eval_shape(functools.partial(model.apply, train=False), variables, image)
         except (UsageError, *MISFITS) as e:

@@ -1,20 +1,18 @@
 """Network analysis, on networks with hand-set weights."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from convnets import models
 from convnets.analysis import activations, gabor
-from convnets.models.summary import capture, summarize
+from convnets.models.summary import capture, summarize, variable_shapes
 from tests.conftest import filled
 
 
 def stack(layers, side=12, seed=0):
     model = models.create("stack", 3, "float32", layers=layers, side=side, channels=1)
-    like = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, side, side, 1))))
-    return model, filled(like, seed)
+    return model, filled(variable_shapes(model), seed)
 
 
 def wave(side, orientation, frequency, phase):
