@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from convnets.layers.normalization import Init
+from convnets.layers.initializers import Init
 from convnets.layers.pooling import Padding, pads
 
 

@@ -3,7 +3,6 @@
 Import them from `convnets.layers`. Statistics are float32 for every compute dtype.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -14,9 +13,8 @@ from jax import lax
 
 from convnets.errors import UsageError
 from convnets.layers import cpu_kernels
+from convnets.layers.initializers import Init
 from convnets.layers.pooling import pads, root
-
-Init = Callable[..., jax.Array]
 
 
 class BatchNorm(nn.Module):
