@@ -77,12 +77,12 @@ def fit_closed_form(
 
 def fit_codebook(batches: Batches, params: Any, loss: str, seed: int) -> Any:
     """Returns the words of a codebook: centres of k-means."""
-    return {"kernel": svm.codebook((x for x, _ in batches), params["kernel"].shape[1], seed)}
+    return {"kernel": classical.codebook((x for x, _ in batches), params["kernel"].shape[1], seed)}
 
 
 def fit_out(batches: Batches, params: Any, loss: str, seed: int) -> Any:
     """Returns a linear classifier, fitted as an SVM (loss `svm`) or by least squares."""
-    features, labels = svm.gather(batches)
+    features, labels = svm.gather_sparse(batches)
     classes = params["kernel"].shape[1]
     kernel, bias = svm.svm(features, labels, classes, seed) if loss == "svm" else \
         classical.least_squares(features, labels, classes)  # fmt: skip
