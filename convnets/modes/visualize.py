@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from convnets.analysis import activations, gabor, network_plots, run_plots
 from convnets.augment import pipeline
-from convnets.data import dataset, image_files, sampler, tf_pipeline
+from convnets.data import dataset, image_files, sampler
 from convnets.errors import UsageError
 from convnets.losses import NO_PROBABILITIES
 from convnets.models.summary import LayerSummary, capture, summarize
@@ -228,16 +228,12 @@ def _picture(
 
 def _inputs(split: dataset.Split, count: int, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for found in split.feed(sampler.evaluation_schedule(count, batch)):
-        yield _through_ops(split, found), found["mask"]
+        images = split.resident_arrays["images"][found["index"]] if split.resident_arrays else found["image"]
+        yield np.asarray(pipeline.apply(split.device_ops, None, images)), found["mask"]
 
 
 def _pick(split: dataset.Split, indices: Sequence[int]) -> np.ndarray:
     return np.asarray(pipeline.apply(split.device_ops, None, split.images(np.array(indices))))
-
-
-def _through_ops(split: dataset.Split, batch: tf_pipeline.Batch) -> np.ndarray:
-    images = split.resident_arrays["images"][batch["index"]] if split.resident_arrays else batch["image"]
-    return np.asarray(pipeline.apply(split.device_ops, None, images))
 
 
 def _short(value: Any) -> Any:
