@@ -28,6 +28,7 @@ from convnets.runtime.preemption import Preemption
 from convnets.training import metric_log
 from convnets.training.components import Components
 from convnets.training.trainer import Run
+from convnets.training.validation import BOOSTED
 
 POOL = 10  # passes over the training set from which examples are picked
 LOOK = 1000  # images per step while examples are picked
@@ -74,7 +75,7 @@ def _join_logs(run: Run, members: list[Run]) -> None:
 def member_config(config: ConfigDict, n: int) -> ConfigDict:
     """Returns the config of network n, 0 to 2: of the single network, with a seed that no other run of boosting has."""
     own = ConfigDict(config.to_dict())
-    own.model.name = config.model.name.removesuffix("_boosted")
+    own.model.name = config.model.name.removesuffix(BOOSTED)
     own.train.seed = Boosted.count * config.train.seed + n
     return own
 
