@@ -77,7 +77,7 @@ def visualize(
     figures: list[Figure] = []
     found |= _filters(subject, title, figures)
     if subject.split:
-        found |= _survey(subject, title, figures)
+        found |= _collect_units(subject, title, figures)
     facts = load_facts(workdir, subject.model, subject.split, file)
     found |= _picture(config, subject, facts, images, invert, title, figures)
     files.write_json(folder / "inside.json", found)
@@ -146,7 +146,7 @@ def _filters(subject: Subject, title: str, figures: list[Figure]) -> dict[str, A
     return {"filters": {"layer": name, "gabors": _short(gabors), "noise_explained": _short(chance.tolist())}}
 
 
-def _survey(subject: Subject, title: str, figures: list[Figure]) -> dict[str, Any]:
+def _collect_units(subject: Subject, title: str, figures: list[Figure]) -> dict[str, Any]:
     split = subject.split
     assert split
     count = min(split.info.num_examples, EXAMPLES)
@@ -162,11 +162,11 @@ def _survey(subject: Subject, title: str, figures: list[Figure]) -> dict[str, An
     for level, layer in zip(("low", "middle", "high"), activations.levels(subject.layers), strict=False):
         channels = found[layer.name]
         rows = []
-        for channel in range(min(CHANNELS, channels.peak.shape[1])):
+        for channel in range(min(CHANNELS, channels.max_value.shape[1])):
             indices = activations.best(channels, channel, BEST)
-            squares = [activations.patch(layer, channels.place[i, channel]) for i in indices]
+            squares = [activations.patch(layer, channels.max_position[i, channel]) for i in indices]
             rows.append({"channel": channel, "images": indices.tolist(), "squares": squares,
-                         "peaks": channels.peak[indices, channel].tolist()})  # fmt: skip
+                         "peaks": channels.max_value[indices, channel].tolist()})  # fmt: skip
         heading = f"{title}: what excites channels of {layer.name} most"
         figures.append((f"units-{level}.png", functools.partial(_draw_units, split, rows, heading)))
         units.append({"level": level, "layer": layer.name, "receptive_field": layer.receptive_field, "rows": rows})
