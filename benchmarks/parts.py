@@ -58,13 +58,13 @@ def convolutions(net, batch):
     return found
 
 
-def cpu_ms(function, *arguments, rounds=5):
+def cpu_ms(function, *arguments):
     import jax
 
     compiled = jax.jit(function)
     jax.block_until_ready(compiled(*arguments))
     took = []
-    for _ in range(rounds):
+    for _ in range(5):
         began = time.process_time()
         jax.block_until_ready(compiled(*arguments))
         took.append(1e3 * (time.process_time() - began))

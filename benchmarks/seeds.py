@@ -21,6 +21,7 @@ from convnets.training.state import create_state
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import compare
+from configs import base
 
 BATCH, IMAGES = 128, 10_000
 SIDES = ("together", "one_by_one")
@@ -39,9 +40,7 @@ def serve(side, net, seeds, length):
 
     jax.config.update("jax_threefry_partitionable", True)
     model, device = models.create(net, 10, "float32"), jax.local_devices()[:1]
-    recipe = make_recipe(
-        0.01, 0, "constant", 0.9, False, 0.0, "*", "", 0.0, 0.0, "", steps_per_epoch=100, batch_size=BATCH
-    )
+    recipe = make_recipe(**base.get_config().optim, steps_per_epoch=100, batch_size=BATCH)
     rng, count = np.random.default_rng(0), min(parallel.steps_per_dispatch(0), length)
     resident_arrays = parallel.replicate({"images": rng.integers(0, 255, (IMAGES, *model.input_shape), np.uint8),
                                  "labels": rng.integers(0, 10, IMAGES, np.int32)}, device)  # fmt: skip

@@ -29,6 +29,7 @@ from convnets.training.state import create_state
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import compare
+from configs import base
 
 # (batch on CPUs, batch on GPUs)
 NETS = {
@@ -46,8 +47,8 @@ def classes(net):
 
 
 def recipe(batch):
-    return make_recipe(**SGD, lr_batch=0, schedule="constant", nesterov=False, decay_multipliers="*", lr_multipliers="",
-                       damping=0.0, max_norm=0.0, average="", steps_per_epoch=1000, batch_size=batch)  # fmt: skip
+    options = {**base.get_config().optim, **SGD, "decay_multipliers": "*"}
+    return make_recipe(**options, steps_per_epoch=1000, batch_size=batch)
 
 
 def ours(kind, net, dtype, batch=0, count=1, steps=0):

@@ -32,6 +32,7 @@ from a paper. The argument selects the variant:
 """
 
 from configs import base, cuda_convnet, resnet_cifar
+from convnets.models.googlenet import HEADS, MODULES, POOLED
 
 STACK = "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|fc(64)|relu|out"
 
@@ -128,22 +129,29 @@ def cifar_aug():
     return config
 
 
+def googlenet_line(divisor: int, head: str = "") -> str:
+    """Returns GoogLeNet for small images as a layer string of convnets/models/sequential.py.
+
+    Args:
+        divisor: the modules have the widths of table 1 divided by it; the stem is one convolution.
+        head: the word of an auxiliary classifier behind 4a and 4d, '' for none.
+    """
+    pool = "max(3, 2, ceil=True)"
+    words = [f"conv({192 // divisor}, 3, padding=1)|relu", pool]
+    for module, widths in MODULES.items():
+        words.append(f"inception({', '.join(str(n // divisor) for n in widths)})")
+        words += [pool] * (module in POOLED) + [head] * (head != "" and module in HEADS)
+    return "|".join([*words, "mean|dropout(0.4)|out"])
+
+
 def inception(head: str = ""):
     config = cifar_aug()
-    # A quarter of the widths in table 1 of Szegedy et al. 2014. The stem is one convolution; the auxiliary heads have a
-    # quarter of their units.
-    config.model.update(init_weights="caffe", layers=(
-        "conv(48, 3, padding=1)|relu|max(3, 2, ceil=True)"
-        "|inception(16, 24, 32, 4, 8, 8)|inception(32, 32, 48, 8, 24, 16)|max(3, 2, ceil=True)"
-        f"|inception(48, 24, 52, 4, 12, 16){head}|inception(40, 28, 56, 6, 16, 16)|inception(32, 32, 64, 6, 16, 16)"
-        f"|inception(28, 36, 72, 8, 16, 16){head}|inception(64, 40, 80, 8, 32, 32)|max(3, 2, ceil=True)"
-        "|inception(64, 40, 80, 8, 32, 32)|inception(96, 48, 96, 12, 32, 32)|mean|dropout(0.4)|out"
-    ))  # fmt: skip
+    config.model.update(init_weights="caffe", layers=googlenet_line(4, head))
     return config
 
 
 def inception_aux():
-    return inception("|head(32, 256)")
+    return inception("head(32, 256)")  # a quarter of the units
 
 
 def thirteen():

@@ -15,19 +15,16 @@ from configs import alexnet, base
 
 def get_config(variant: str = "no_lrn"):
     config = alexnet.get_config("paper")
-    model, train_ops = base.pick(VARIANTS, variant)
-    config.model.update(model)
-    config.data.train_ops = train_ops(config.data.train_ops)
+    options, removed = base.pick(VARIANTS, variant)
+    config.model.update(options)
+    config.data.train_ops = config.data.train_ops.replace(removed, "")
     return config
 
 
-def same(ops: str) -> str:
-    return ops
-
-
+# Options of the network, and what is removed from the operations of training.
 VARIANTS = {
-    "no_lrn": ({"lrn": "none"}, same),
-    "pool2": ({"pool_size": 2}, same),
-    "no_colours": ({}, lambda ops: ops.replace("|lighting(0.1)", "")),
-    "no_dropout": ({"dropout": 0.0}, same),
+    "no_lrn": ({"lrn": "none"}, ""),
+    "pool2": ({"pool_size": 2}, ""),
+    "no_colours": ({}, "|lighting(0.1)"),
+    "no_dropout": ({"dropout": 0.0}, ""),
 }

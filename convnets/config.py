@@ -18,7 +18,6 @@ from convnets.errors import UsageError
 from convnets.runtime import files
 
 BASE = Path(__file__).parent.parent / "configs" / "base.py"
-LAST_SEED = 2**32 - 1  # JAX and NumPy take seeds of 32 bits; a larger one would give the numbers of another seed
 PATHS = ("model.init_from", "data.data_dir")  # leaves that are paths; data.name is one too if it begins with FOLDER
 FOLDER = "folder:"
 
@@ -175,33 +174,6 @@ def rename_config(config: dict[str, Any]) -> dict[str, Any]:
     if config.get("loss") == "map":
         found["loss"] = "rbf_map"
     return found
-
-
-def configs_of_seeds(source: str | Path, overrides: list[str], count: int) -> tuple[list[ConfigDict], list[str]]:
-    """Returns the configs of `count` consecutive seeds, and the reasons why they cannot train as one program.
-
-    The first seed is the config's own. The config must load without error.
-    """
-    from convnets.losses import CLOSED_FORM
-
-    config = load_config(source, overrides)[0]
-    assert config is not None
-    seed = config.train.seed
-    if seed + count - 1 > LAST_SEED:
-        return [], [f"--seeds: the last seed would be {seed + count - 1}, above {LAST_SEED}"]
-    loaded = [load_config(source, [*overrides, f"--config.train.seed={seed + n}"])[0] for n in range(count)]
-    configs = [config for config in loaded if config is not None]
-    found, first = [], configs[0].to_dict()
-    differ = {line.split(":")[0] for c in configs for line in list_changes(first, c.to_dict())} - {"train.seed"}
-    if differ:
-        found.append(f"{', '.join(sorted(differ))} follows the seed in this config, so its runs share no data")
-    if configs[0].data.loader != "resident":
-        found.append("data.loader must be resident: every run gathers its own batches, from device memory")
-    if configs[0].loss in CLOSED_FORM:
-        found.append(f"loss={configs[0].loss} has no steps that could be taken together")
-    if configs[0].model.name.endswith("_boosted"):
-        found.append("a boosted network trains its own networks one after the other")
-    return configs, [f"--seeds: {line}; train them one after the other" for line in found]
 
 
 def _override(config: ConfigDict, override: str) -> str | None:

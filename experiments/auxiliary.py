@@ -23,6 +23,7 @@ Tests show that the losses of the heads have weight 0.3 and that they are absent
 multiply-adds are in tests/golden/models.json.
 """
 
+from configs import ablation
 from convnets.sweep import Claim, Experiment, Row, Scale
 
 ROWS = {
@@ -30,14 +31,6 @@ ROWS = {
     "without, N(0, 0.01)": ("inception", "normal(0.01)"), "with, N(0, 0.01)": ("inception_aux", "normal(0.01)"),
 }  # fmt: skip
 
-# Szegedy et al. 2014, table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, projection.
-STAGES = (
-    ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),
-    ((192, 96, 208, 16, 48, 64), (160, 112, 224, 24, 64, 64), (128, 128, 256, 24, 64, 64), (112, 144, 288, 32, 64, 64),
-     (256, 160, 320, 32, 128, 128)),
-    ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128)),
-)  # fmt: skip
-HEADS = ((2, 1), (2, 4))  # behind 4a and 4d, the first and the fourth module of the second stage
 SMALL = 0.6
 CPU = {"Xavier": "caffe", "small weights": f"he({SMALL})"}
 TRIED = (0.01, 0.02, 0.05)
@@ -45,20 +38,10 @@ RATES = {"without, Xavier": 0.01, "with, Xavier": 0.02, "without, small weights"
 STEPS = "steps_to_train_error(20, 0.5)"
 
 
-def layers(heads: bool) -> str:
-    """Returns the words of GoogLeNet's modules at a sixteenth of their width, for images of 28 x 28."""
-    words = ["conv(12, 3, padding=1)|relu"]
-    for stage, modules in enumerate(STAGES, 1):
-        words.append("max(3, 2, ceil=True)")
-        for place, widths in enumerate(modules, 1):
-            words.append(f"inception({', '.join(str(n // 16) for n in widths)})")
-            words += ["head(8, 64)"] * (heads and (stage, place) in HEADS)
-    return "|".join([*words, "mean|dropout(0.4)|out"])
-
-
 def digits(heads: bool, init: str, rate: float = 0.0, images: str = "train[:10000]") -> Row:
     label = f"{'with' if heads else 'without'}, {init}"
-    overrides = (f"--config.model.layers={layers(heads)}", f"--config.model.init_weights={CPU[init]}",
+    layers = ablation.googlenet_line(16, "head(8, 64)" if heads else "")
+    overrides = (f"--config.model.layers={layers}", f"--config.model.init_weights={CPU[init]}",
                  f"--config.optim.lr={rate or RATES[label]}", f"--config.data.train_split={images}", "--config.train.epochs=20.0",
                  "--config.train.eval_every_epochs=0.0")  # fmt: skip
     return Row(label + f", rate {rate}" * bool(rate), "configs/ablation.py:mnist10k", overrides=overrides,

@@ -6,12 +6,14 @@ its pooled input whole, 88 maps instead of 64 at the cpu size, so the layer afte
 tests/models/test_sequential.py counts the multiply-adds.
 """
 
+from convnets.models.googlenet import MODULES
 from convnets.sweep import Claim, Experiment, Row, Scale
 
 DIGITS = "conv(32, 5)|relu|max(2)|{}|max(2)|out"
 CIFAR = "conv(48, 3, padding=1)|relu|max(2)|{}|max(2)|{}|max(2)|mean|out"
-FULL = ("inception(16, 24, 32, 4, 8, 8)", "inception(48, 24, 52, 4, 12, 16)")  # 3a and 4a at a quarter width
-NAIVE = ("inception(16, 0, 32, 0, 8, 0)", "inception(48, 0, 52, 0, 12, 0)")
+WIDTHS = [[n // 4 for n in MODULES[name]] for name in ("3a", "4a")]
+FULL = [f"inception({', '.join(map(str, row))})" for row in WIDTHS]
+NAIVE = [f"inception({n1}, 0, {n3}, 0, {n5}, 0)" for n1, _, n3, _, n5, _ in WIDTHS]
 # At mnist10k's default rate of 0.05, one of the seeds 0 to 4 of the naive module does not learn. These seeds, which then also ran at
 # 0.02, are not counted.
 RECIPE = ("--config.optim.lr=0.02", "--config.train.epochs=3.0")

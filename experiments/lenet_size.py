@@ -9,8 +9,6 @@ was chosen by the test error of seed 0, which is therefore not counted.
 from convnets.sweep import Claim, Experiment, Row, Scale
 from experiments._overrides import LARGER
 
-TEXT = "section III.B"
-
 
 def row(n: int, paper: float | None = None) -> Row:
     part = () if n == 60_000 else (f"--config.data.train_split=train[:{n}]",)

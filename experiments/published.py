@@ -18,10 +18,7 @@ from typing import Any
 
 import jax
 
-from convnets.config import load_config
-from convnets.errors import UsageError
 from convnets.report import demonstrations, results
-from convnets.runtime import provenance
 from convnets.training import network
 
 SHARED = Path(os.environ.get("CONVNETS_SHARED", results.ROOT / ".." / "shared"))
@@ -42,11 +39,9 @@ def test_weights(variant: str) -> dict[str, Any]:
         CheckpointError: the file does not fit.
         DataError: CIFAR-10 is not there.
     """
-    data = [f"--config.data.data_dir={SHARED / 'tfds'}"] if (SHARED / "tfds" / "cifar10").exists() else []
-    source = results.ROOT / "configs" / f"resnet_cifar.py:{variant}"
-    config, problems = load_config(source, [f"--config.data.test_ops={TEST_OPS}", *data])
-    if config is None or problems:
-        raise UsageError("\n".join(problems))
+    data = str(SHARED / "tfds") if (SHARED / "tfds" / "cifar10").exists() else ""
+    overrides = [f"--config.data.test_ops={TEST_OPS}"]
+    config = demonstrations.open_config(f"configs/resnet_cifar.py:{variant}", overrides, 0, data)
     return network.test_run(config, results.ROOT, str(path(variant)))[0]
 
 
@@ -73,10 +68,7 @@ def main() -> None:
         result = test_weights(variant)
         entries.append(entry(variant, result))
         print(f"{file}: published {error:.2f} %, ours {result['top1_error']:.2f} %", flush=True)
-    if "+" in provenance.commit():
-        print("not recorded: the code is not committed")
-    else:
-        print(f"{results.keep_results(entries)} new results recorded; python run.py --mode=report lists them")
+    demonstrations.keep(entries)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 from jax import export
 
+from configs import base
 from convnets import models
 from convnets.evaluation import eval_step
 from convnets.layers import cpu_convolution, cpu_kernels
@@ -28,9 +29,8 @@ def programs(name):
     model = models.create(name, GOLDEN[name]["classes"], "bfloat16")
     side = min([model.input_shape[0], *(s for start, s in SIDES.items() if name.startswith(start))])
     shape = (side, side, model.input_shape[2])
-    optimizer = make_recipe(
-        0.1, 0, "constant", 0.9, False, 1e-4, "*", "", 0.0, 0.0, "", steps_per_epoch=1000, batch_size=BATCH
-    ).optimizer
+    options = {**base.get_config().optim, "weight_decay": 1e-4}
+    optimizer = make_recipe(**options, steps_per_epoch=1000, batch_size=BATCH).optimizer
     start = jax.eval_shape(lambda: initial_state(model, optimizer, shape, 0))
     one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)  # noqa: E731
     batch = {"image": one(jnp.float32, *shape), "mask": one(jnp.float32),

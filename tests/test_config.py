@@ -6,7 +6,7 @@ import pytest
 
 from configs import base
 from convnets import config as configs
-from convnets.config import configs_of_seeds, load_config
+from convnets.config import load_config
 from convnets.errors import CheckpointError, UsageError
 from convnets.sweep import trials
 from convnets.training import validation
@@ -144,5 +144,7 @@ def test_the_last_seed_is_allowed_and_so_is_the_last_of_several():
     last = [f"--config.train.seed={2**32 - 1}"]
     config, problems = load_config(configs.BASE, last)
     assert problems + validation.problems(config, devices=False) == []
-    assert configs_of_seeds(configs.BASE, last, 1)[1] == []
-    assert configs_of_seeds(configs.BASE, last, 2)[1] == [f"--seeds: the last seed would be {2**32}, above {2**32 - 1}"]
+    assert validation.configs_of_seeds(configs.BASE, last, 1)[1] == []
+    assert validation.configs_of_seeds(configs.BASE, last, 2)[1] == [
+        f"--seeds: the last seed would be {2**32}, above {2**32 - 1}"
+    ]

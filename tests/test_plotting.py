@@ -128,7 +128,7 @@ def test_a_figure_that_fails_costs_one_line_and_no_number(finished, tmp_path, mo
     else:
         monkeypatch.setattr(*where, fail)
     (tmp_path / "curves.png").write_text("of an earlier result")
-    train.finish(tmp_path, run, RESULT, tested)
+    train.finish(run, RESULT, tested)
     assert json.loads((tmp_path / "result.json").read_text()) == RESULT
     lost = {"images": {"mistakes"}, "all": FIGURES, "import": FIGURES}.get(broken, {broken})
     if broken not in ("all", "import"):

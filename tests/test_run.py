@@ -93,11 +93,7 @@ def test_killed_and_started_again_is_the_run_never_stopped(finished, tmp_path):
         killed += process.returncode == -signal.SIGKILL
     assert killed, "no process was caught in time"
     run(*SMALL, f"--workdir={workdir}")
-    ours, theirs = arrays(workdir), arrays(finished)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        assert np.array_equal(ours[name], theirs[name]), name
-    assert lines.read_text() == (finished / "metrics.jsonl").read_text()
+    processes.assert_same(workdir, finished)
 
 
 def test_the_same_command_again_says_complete_and_draws_what_is_missing(finished):

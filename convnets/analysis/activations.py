@@ -23,13 +23,13 @@ class Part(NamedTuple):
     """Statistics of one layer over one batch of n images.
 
     Attributes:
-        peak, place: [n, channels], each channel's maximum and its flat index on the feature map (row * width + column).
+        max_value, max_position: [n, channels], each channel's maximum and its flat index on the feature map (row * width + column).
         mean, square: [n, channels], the spatial means of each channel's values and of their squares.
         low, high: [inputs], the minimum and maximum of each input channel of the layer over the batch.
     """
 
-    peak: jax.Array
-    place: jax.Array
+    max_value: jax.Array
+    max_position: jax.Array
     mean: jax.Array
     square: jax.Array
     low: jax.Array
@@ -40,14 +40,14 @@ class Channels(NamedTuple):
     """Statistics of one layer over a whole data set.
 
     Attributes:
-        peak, place: as in `Part`, for all images.
+        max_value, max_position: as in `Part`, for all images.
         mean, std: [channels], over all images and positions.
         dead: fraction of the layer's input channels (input units for a fully connected layer) that are constant over
             all images and positions. They carry no information; after a ReLU they are units that never fire.
     """
 
-    peak: np.ndarray
-    place: np.ndarray
+    max_value: np.ndarray
+    max_position: np.ndarray
     mean: np.ndarray
     std: np.ndarray
     dead: float
@@ -85,11 +85,11 @@ def collect_statistics(
 
 
 def _merge(parts: Sequence[Part]) -> Channels:
-    peak, place, mean, square = (np.concatenate([p[i] for p in parts]) for i in range(4))
+    max_value, max_position, mean, square = (np.concatenate([p[i] for p in parts]) for i in range(4))
     low, high = np.min([p.low for p in parts], axis=0), np.max([p.high for p in parts], axis=0)
     middle = mean.astype(np.float64).mean(axis=0)
     variance = square.astype(np.float64).mean(axis=0) - middle**2
-    return Channels(peak, place, middle, np.sqrt(np.maximum(variance, 0)), float(np.mean(low == high)))
+    return Channels(max_value, max_position, middle, np.sqrt(np.maximum(variance, 0)), float(np.mean(low == high)))
 
 
 def first_filters(model: nn.Module, variables: Any, rows: Sequence[LayerSummary]) -> tuple[str, np.ndarray] | None:
@@ -128,9 +128,9 @@ def levels(rows: Sequence[LayerSummary]) -> list[LayerSummary]:
     return [chosen[i] for i in dict.fromkeys((0, len(chosen) // 2, len(chosen) - 1))] if chosen else []
 
 
-def patch(layer: LayerSummary, place: int) -> Square:
+def patch(layer: LayerSummary, position: int) -> Square:
     """Returns a unit's receptive field in input pixels; it may extend into the padding outside the image."""
-    row, column = divmod(int(place), layer.output[1]) if len(layer.output) == 3 else (0, 0)
+    row, column = divmod(int(position), layer.output[1]) if len(layer.output) == 3 else (0, 0)
     top, left = (layer.start + layer.jump * at for at in (row, column))
     return top, left, top + layer.receptive_field, left + layer.receptive_field
 
@@ -146,8 +146,8 @@ def cut(image: np.ndarray, square: Square) -> np.ndarray:
 
 
 def best(channels: Channels, channel: int, count: int) -> np.ndarray:
-    """Returns the indices of the `count` images with the largest peak activation of a channel, in descending order."""
-    return np.argsort(-channels.peak[:, channel], kind="stable")[:count]
+    """Returns the indices of the `count` images with the largest activation of a channel, in descending order."""
+    return np.argsort(-channels.max_value[:, channel], kind="stable")[:count]
 
 
 # One image ----------------------------------------------------------------------------------------------------------

@@ -21,10 +21,11 @@ COLOURS = {
     "operation": ("#eeeeee", "#666666"),
 }
 MARGIN, TITLE, LEGEND = 0.12, 0.28, 0.42  # heights; the legend's with the space above it
+RADIUS = 0.05  # of the corners of lines
 SMALLEST = 7.0  # width in which the titles fit
 
 
-def plot_network(graph: Graph, path: Path, title: str, subtitle: str = "") -> None:
+def plot_network(graph: Graph, path: Path, title: str, subtitle: str) -> None:
     """Draws a network into an SVG, PDF or PNG file, with a title and a smaller one after it."""
     page = lay_out(graph)
     legend = _list_legend(page.parts)
@@ -62,13 +63,13 @@ def _draw_wire(axes, wire: Wire) -> None:
         axes.add_patch(plt.Polygon(((x, y), (x - 0.07, y - 0.03), (x - 0.07, y + 0.03)), fc="#555555", ec="none"))
 
 
-def _round(points: Sequence[tuple[float, float]], radius: float = 0.05) -> Outline:
+def _round(points: Sequence[tuple[float, float]]) -> Outline:
     """Returns a line with round corners."""
     vertices, codes = [points[0]], [Outline.MOVETO]
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
         for end in (before, after):
             length = math.dist(end, corner)
-            share = min(radius, length / 2) / length if length else 0
+            share = min(RADIUS, length / 2) / length if length else 0
             near = (corner[0] + share * (end[0] - corner[0]), corner[1] + share * (end[1] - corner[1]))
             vertices += [near] if end is before else [corner, near]
         codes += [Outline.LINETO, Outline.CURVE3, Outline.CURVE3]

@@ -204,10 +204,14 @@ def plot_statistics(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path,
             axis.fill_between(depth, low, high, color=colour, alpha=0.18, lw=0)
             axis.plot(depth, middle, style, ms=3, color=colour, label=label)
         if any(line["norm"] for line in lines):
-            axes[1].plot(depth, [np.median(line["raw"]) for line in lines], ":", color=colour, label="before batch normalization")
+            axes[1].plot(
+                depth, [np.median(line["raw"]) for line in lines], ":", color=colour, label="before batch normalization"
+            )
         axes[2].plot(depth, [100 * line["dead"] for line in lines], style, ms=3, color=colour, label=label)
     axes[0].set(ylabel="mean of a channel", title=title)
-    axes[1].set(ylabel="standard deviation of a channel", yscale="log", title="line: median channel; band: 10 to 90 % of them")
+    axes[1].set(
+        ylabel="standard deviation of a channel", yscale="log", title="line: median channel; band: 10 to 90 % of them"
+    )
     axes[2].set(ylabel="inputs that never change (%)", ylim=(-2, 102))
     for axis in axes:
         axis.set_xlabel("layer with weights, from the image on")

@@ -2,12 +2,12 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from convnets.data import image_formats
-from convnets.data.tfrecord import Files
 from convnets.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -17,14 +17,32 @@ JUNK = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume info
         "ehthumbs.db", "desktop.ini"}  # fmt: skip
 
 
-class Pictures(Files):
-    """Image files of any format, read as bytes that the pipeline decodes."""
+class Pictures:
+    """Image files of any format, accessed by index."""
+
+    def __init__(self, paths: Sequence[str]):
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """Returns the contents of image files, bytes [n]; other formats are converted to one that TensorFlow decodes."""
-        contents = super().read(indices)
-        contents[:] = [image_formats.to_decodable(content) for content in contents]
+        """Reads the images at [n] indices into an [n] object array of bytes, in a format that TensorFlow decodes.
+
+        Raises:
+            DataError: a file is missing or cannot be read.
+        """
+        contents = np.empty(len(indices), object)
+        for i, index in enumerate(indices):
+            try:
+                contents[i] = image_formats.to_decodable(Path(self.paths[index]).read_bytes())
+            except OSError as e:
+                raise DataError(f"{self.paths[index]}: {e.strerror}") from None
         return contents
+
+    def name(self, index: int) -> str:
+        """Returns the path of an image file."""
+        return self.paths[index]
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:

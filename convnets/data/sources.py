@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convnets.data import folders
-from convnets.data.tfrecord import Files, Records
+from convnets.data.tfrecord import Records
 from convnets.errors import DataError, first_line
 from convnets.runtime import distributed
 from convnets.runtime.environment import NO_HOME
@@ -55,7 +55,7 @@ class Source(NamedTuple):
     """
 
     info: Info
-    reader: Records | Files
+    reader: Records | folders.Pictures
     parse: Callable[[Any, Any], tuple[Any, Any]]
 
 

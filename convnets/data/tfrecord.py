@@ -1,4 +1,4 @@
-"""Random access to encoded examples, in the TFRecord files of a prepared data set or in files of one image each.
+"""Random access to the encoded examples in the TFRecord files of a prepared data set.
 
 TensorFlow reads TFRecords sequentially, so it shuffles within a buffer of neighbouring records and cannot seek. With
 the offset of every record known, a batch can be any set of indices. The shuffle is then a true permutation, needs no
@@ -126,34 +126,6 @@ class Records:
         """Returns the location of an example: its file and its position in the file, counted from 0."""
         first = int(np.searchsorted(self.owners, self.owners[index]))
         return f"{self.paths[self.owners[index]]}: record {self.skips[self.owners[index]] + index - first}"
-
-
-class Files:
-    """Files that hold one example each, accessed by index."""
-
-    def __init__(self, paths: Sequence[str]):
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def read(self, indices: np.ndarray) -> np.ndarray:
-        """Reads the files at [n] indices into an [n] object array of bytes.
-
-        Raises:
-            DataError: a file is missing or cannot be read.
-        """
-        contents = np.empty(len(indices), object)
-        for i, index in enumerate(indices):
-            try:
-                contents[i] = Path(self.paths[index]).read_bytes()
-            except OSError as e:
-                raise DataError(f"{self.paths[index]}: {e.strerror}") from None
-        return contents
-
-    def name(self, index: int) -> str:
-        """Returns the path of an image file."""
-        return self.paths[index]
 
 
 def _scan(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,10 @@
-"""Device steps in evaluation mode: class scores (logits) of test images, and the input of a layer."""
+"""Device steps in evaluation mode: class scores (logits) of test images, and what a network gives for training images."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -34,31 +36,20 @@ def eval_step(model: nn.Module, loss: str, ops: list[Call], average: str = "soft
     return step
 
 
+def look_step(look: Callable[[Any, jax.Array], jax.Array], ops: list[Call], seed: int):
+    """Returns the step (variables, batch, resident_arrays) -> (count, (look(variables, images) [n, ...], labels [n])).
+
+    Images are augmented as in training, including random operations.
+    """
+
+    def step(variables, batch, resident_arrays):
+        images, labels = fetch(batch, resident_arrays)
+        images = pipeline.apply(ops, pipeline.example_keys(seed, batch["epoch"], batch["index"]), images)
+        return lax.psum(jnp.sum(batch["mask"]), AXIS), (look(variables, images), labels)
+
+    return step
+
+
 def input_step(model: nn.Module, layer: str, ops: list[Call], seed: int):
-    """Returns the step (variables, batch, resident_arrays) -> (count, (inputs [n, ...] of `layer`, labels [n])).
-
-    Images are augmented as in training, including random operations; the network runs with train=False.
-    """
-
-    def step(variables: dict[str, Any], batch, resident_arrays):
-        images, labels = fetch(batch, resident_arrays)
-        images = pipeline.apply(ops, pipeline.example_keys(seed, batch["epoch"], batch["index"]), images)
-        features, _ = capture(model, variables, images)[layer]
-        return lax.psum(jnp.sum(batch["mask"]), AXIS), (features, labels)
-
-    return step
-
-
-def score_step(model: nn.Module, ops: list[Call], seed: int):
-    """Returns the step (variables, batch, resident_arrays) -> (count, (scores [n, classes], labels [n])).
-
-    The images are the same as in `input_step`.
-    """
-
-    def step(variables: dict[str, Any], batch, resident_arrays):
-        images, labels = fetch(batch, resident_arrays)
-        images = pipeline.apply(ops, pipeline.example_keys(seed, batch["epoch"], batch["index"]), images)
-        scores = model.apply(variables, images, train=False)
-        return lax.psum(jnp.sum(batch["mask"]), AXIS), (jnp.asarray(scores, jnp.float32), labels)
-
-    return step
+    """Returns the `look_step` to the inputs of a layer; the network runs with train=False."""
+    return look_step(lambda variables, images: capture(model, variables, images)[layer][0], ops, seed)

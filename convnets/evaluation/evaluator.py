@@ -17,7 +17,7 @@ from convnets.errors import UsageError
 from convnets.evaluation import eval_step, metrics, protocols
 from convnets.losses import LOSSES, NO_PROBABILITIES
 from convnets.models.options import MISFITS
-from convnets.models.summary import explain_misfits
+from convnets.models.summary import explain_misfits, variable_shapes
 from convnets.runtime import distributed, parallel
 from convnets.runtime.progress import Progress
 
@@ -53,7 +53,8 @@ class Evaluator:
 
     def __init__(self, model: nn.Module, loss: str, split: dataset.Split, *, protocol: str, batch_size: int):
         self.split, self.loss = split, loss
-        self.devices, self.place = jax.local_device_count(), (distributed.process_index(), distributed.process_count())
+        self.devices = jax.local_device_count()
+        self.process, self.processes = distributed.process_index(), distributed.process_count()
         self.batch_size, self.input_shape = batch_size, model.input_shape
         self.resident_arrays = parallel.replicate(split.resident_arrays)
         self.parts = []
@@ -102,7 +103,7 @@ class Evaluator:
             index = batch["index"][real]
             labels = split.resident_arrays["labels"][index] if split.resident_arrays else batch["label"][real]
             rows.append((index, np.asarray(scores).reshape(len(real), -1)[real], labels))
-            progress.advance(len(index) * self.place[1])  # the other processes test as many
+            progress.advance(len(index) * self.processes)  # the other processes test as many
         total = functools.reduce(metrics.add, (own for own in distributed.all_gather_json(sums) if own))
         index, scores, labels = (distributed.all_gather_rows(np.concatenate(part)) for part in zip(*rows, strict=True))
         times = np.bincount(index, minlength=n)
@@ -115,14 +116,15 @@ class Evaluator:
     def _batches(self, split: dataset.Split) -> Iterator[tf_pipeline.Batch]:
         size = functools.cache(functools.partial(self._images_a_step, split))
         n = split.info.num_examples
-        if None in split.info.image_shape:
-            return group_by_size(split.feed(sampler.evaluation_schedule(n, 1, *self.place)), size)
-        return split.feed(sampler.evaluation_schedule(n, size(split.info.image_shape), *self.place))
+        several_sizes = None in split.info.image_shape
+        at_once = 1 if several_sizes else size(split.info.image_shape)
+        batches = split.feed(sampler.evaluation_schedule(n, at_once, self.process, self.processes))
+        return group_by_size(batches, size) if several_sizes else batches
 
     def _images_a_step(self, split: dataset.Split, image_shape: tuple[int, ...]) -> int:
         views, *shown, _ = pipeline.output_shape(split.device_ops, image_shape)
-        share = self.batch_size * math.prod(self.input_shape[:2]) // (views * math.prod(shown) * self.place[1])
-        there = -(-split.info.num_examples // self.place[1])  # a larger batch would only hold padding
+        share = self.batch_size * math.prod(self.input_shape[:2]) // (views * math.prod(shown) * self.processes)
+        there = -(-split.info.num_examples // self.processes)  # a larger batch would only hold padding
         return -(-min(max(share, 1), there) // self.devices) * self.devices
 
 
@@ -185,16 +187,14 @@ def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
             " average='score'"
         )
     height, width, channels = model.input_shape
-    variables, shape = None, functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)  # an array would need a device
+    variables = None
     sides = sorted({side for part in parts for side in part.sides})
     for side in dict.fromkeys([*sides[:1], *sides[-1:]]):  # a network that takes both takes those between
         if variables is None:
             with explain_misfits():
-                variables = jax.eval_shape(
-                    lambda image: model.init(jax.random.key(0), image, train=False), shape((1, *model.input_shape))
-                )
+                variables = variable_shapes(model)
         high = side // protocols.STEP * protocols.STEP or height + protocols.STEP
-        image = shape((1, high, high + protocols.STEP, channels))
+        image = jax.ShapeDtypeStruct((1, high, high + protocols.STEP, channels), jnp.float32)
         try:
             jax.eval_shape(functools.partial(model.apply, train=False), variables, image)
         except (UsageError, *MISFITS) as e:

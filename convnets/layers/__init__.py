@@ -5,6 +5,7 @@ from convnets.layers.classical import PCA, Gaussians, Nearest, Pairs, Polynomial
 from convnets.layers.cpu_kernels import relu  # noqa: F401
 from convnets.layers.descriptors import HOG, SIFT, Codebook, Pyramid  # noqa: F401
 from convnets.layers.initializers import (  # noqa: F401
+    Init,
     caffe_xavier,
     constant,
     glorot,
@@ -16,5 +17,5 @@ from convnets.layers.initializers import (  # noqa: F401
 )
 from convnets.layers.linear import RBF, Bias, Conv, Dense, Gain, LocallyConnected, Subsample  # noqa: F401
 from convnets.layers.neocognitron import CCells, SCells  # noqa: F401
-from convnets.layers.normalization import LRN, BatchNorm, Init, LocalContrast  # noqa: F401
-from convnets.layers.pooling import Padding, Pair, Pool, pads, pair, pool, windows  # noqa: F401
+from convnets.layers.normalization import LRN, BatchNorm, LocalContrast  # noqa: F401
+from convnets.layers.pooling import Padding, Pool, pads, pair, pool, windows  # noqa: F401

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from convnets.layers.cpu_convolution import plain_conv
+
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # grey from red, green and blue (ITU-R BT.601)
 PATCH, CELLS, DIRECTIONS = 16, 4, 8  # SIFT: patch of 16 x 16 pixels, 4 x 4 cells, 8 directions: 128 values
 CLIP = 0.2  # HOG and SIFT: clips normalized entries, so that no single gradient dominates
@@ -101,8 +103,8 @@ class SIFT(nn.Module):
         away = jnp.abs(position[:, None] - jnp.arange(DIRECTIONS, dtype=x.dtype)[:, None, None])
         share = jax.nn.relu(1 - jnp.minimum(away, DIRECTIONS - away))  # weight of each direction; angles wrap around
         votes = (share * jnp.hypot(down, right)[:, None]).reshape(-1, *grey.shape[1:3], 1)
-        maps = lax.conv_general_dilated(votes, jnp.asarray(window(), x.dtype)[:, :, None], (self.stride, self.stride), "VALID",
-                                        dimension_numbers=("NHWC", "HWIO", "NHWC"))  # fmt: skip
+        cells = jnp.asarray(window(), x.dtype)[:, :, None]
+        maps = plain_conv(votes, cells, (self.stride, self.stride), ((0, 0), (0, 0)))
         maps = maps.reshape(-1, DIRECTIONS, *maps.shape[1:])  # [n, directions, h', w', cells]
         maps = jnp.moveaxis(maps, 1, -1)
         return clipped(maps.reshape(*maps.shape[:3], -1), 1e-4)

@@ -8,7 +8,8 @@ import numpy as np
 
 from convnets import op_string
 from convnets.errors import UsageError
-from convnets.layers.normalization import Init
+
+Init = Callable[..., jax.Array]  # (key, shape, dtype) -> array
 
 
 def uniform_fan_in(scale: float) -> Init:
@@ -31,9 +32,10 @@ def uniform_root_fan_in(scale: float) -> Init:
     return init
 
 
-def he_normal() -> Init:
-    """Returns N(0, 2/F), where F is the fan-in (He et al. 2015, Delving Deep into Rectifiers, eq. 10)."""
-    return jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+def he_normal(scale: float = 1.0) -> Init:
+    """Returns N(0, 2/F) times `scale`, where F is the fan-in (He et al. 2015, Delving Deep into Rectifiers, eq. 10)."""
+    init = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+    return lambda *args: scale * init(*args)
 
 
 def caffe_xavier() -> Init:
@@ -57,13 +59,8 @@ def normal(stddev: float = 0.01) -> Init:
 constant = jax.nn.initializers.constant
 
 
-def he(scale: float = 1.0) -> Init:
-    """Returns `he_normal` times `scale`."""
-    return lambda *args: scale * he_normal()(*args)
-
-
 INITS: dict[str, Callable[..., Init]] = {
-    "he": he, "normal": normal, "glorot": glorot, "caffe": caffe_xavier, "lecun": uniform_fan_in,
+    "he": he_normal, "normal": normal, "glorot": glorot, "caffe": caffe_xavier, "lecun": uniform_fan_in,
     "lecun_root": uniform_root_fan_in,
 }  # fmt: skip
 

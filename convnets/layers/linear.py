@@ -14,8 +14,7 @@ import numpy as np
 from jax import lax
 
 from convnets.layers import cpu_convolution, cpu_kernels
-from convnets.layers.initializers import he_normal
-from convnets.layers.normalization import Init
+from convnets.layers.initializers import Init, he_normal
 from convnets.layers.pooling import Padding, Pair, pads, pair, pool, windows
 
 Bias = Literal["map", "unit", "none"]  # one per map, one per output unit (LeCun et al. 1989), or none

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from convnets.layers.normalization import Init
+from convnets.layers.cpu_convolution import plain_conv
+from convnets.layers.initializers import Init
 from convnets.layers.pooling import Padding, pads
 
 
@@ -21,15 +22,6 @@ def fading(size: int, rate: float, total: float) -> np.ndarray:
     at = np.arange(size) - (size - 1) / 2
     strength = rate ** np.hypot(at[:, None], at)
     return np.asarray(strength * (total / strength.sum()), np.float32)[..., None, None]
-
-
-def correlate(x: jax.Array, kernel: Any, padding: Padding, stride: int = 1, groups: int = 1) -> jax.Array:
-    """Cross-correlates [n, h, w, c] with [kh, kw, c / groups, k] to [n, h', w', k]."""
-    kernel = jnp.asarray(kernel, x.dtype)
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), pads(padding), dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )  # fmt: skip
 
 
 def shunt(excitation: jax.Array, inhibition: jax.Array) -> jax.Array:
@@ -85,13 +77,14 @@ class SCells(nn.Module):
         a, b = self.param("a", self.a_init, shape), self.param("b", nn.initializers.zeros_init(), (self.planes,))
         a, b = (lax.stop_gradient(w).astype(self.dtype) for w in (a, b))
         c = np.broadcast_to(fading(self.size, self.fading, 1 / shape[2]), (*shape[:3], 1))
-        v = jnp.sqrt(correlate(jnp.square(u), c, self.padding))
-        s = self.r * shunt(correlate(u, a, self.padding), 2 * self.r / (1 + self.r) * b * v)
+        edges = pads(self.padding)
+        v = jnp.sqrt(plain_conv(jnp.square(u), jnp.asarray(c, self.dtype), (1, 1), edges))
+        s = self.r * shunt(plain_conv(u, a, (1, 1), edges), 2 * self.r / (1 + self.r) * b * v)
         if self.is_mutable_collection("reinforcement") and not self.is_initializing():
             chosen = representatives(s, self.column).astype(jnp.float32) / len(u)
             u, v = u.astype(jnp.float32), v.astype(jnp.float32)
             # The inputs of the representatives are the gradient of their excitation with respect to a.
-            (seen,) = jax.vjp(lambda a: correlate(u, a, self.padding), jnp.zeros(shape))[1](chosen)
+            (seen,) = jax.vjp(lambda a: plain_conv(u, a, (1, 1), edges), jnp.zeros(shape))[1](chosen)
             self.put_variable("reinforcement", "a", c * seen)
             self.put_variable("reinforcement", "b", jnp.sum(chosen * v, (0, 1, 2)) / 2)
         return s
@@ -119,7 +112,8 @@ class CCells(nn.Module):
     @nn.compact
     def __call__(self, u: jax.Array) -> jax.Array:
         u, planes = u.astype(self.dtype), u.shape[-1]
-        d = np.broadcast_to(fading(self.size, self.fading, self.total), (self.size, self.size, 1, planes))
-        excited = correlate(u, d, self.padding, self.stride, groups=planes)
+        window = fading(self.size, self.fading, self.total)
+        d = jnp.asarray(np.broadcast_to(window, (self.size, self.size, 1, planes)), self.dtype)
+        excited = plain_conv(u, d, (self.stride, self.stride), pads(self.padding), groups=planes)
         x = shunt(excited, jnp.mean(excited, axis=-1, keepdims=True))
         return x / (self.alpha + x)

@@ -3,7 +3,6 @@
 Import them from `convnets.layers`. Statistics are float32 for every compute dtype.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -14,9 +13,9 @@ from jax import lax
 
 from convnets.errors import UsageError
 from convnets.layers import cpu_kernels
+from convnets.layers.cpu_convolution import DIMENSION_NUMBERS
+from convnets.layers.initializers import Init
 from convnets.layers.pooling import pads, root
-
-Init = Callable[..., jax.Array]
 
 
 class BatchNorm(nn.Module):
@@ -159,5 +158,5 @@ class LocalContrast(nn.Module):
         half, std = self.size // 2, self.std or self.size / 4
         line = np.exp(-0.5 * (np.arange(-half, half + 1) / std) ** 2)
         plane = jnp.asarray(np.outer(line, line) / np.sum(line) ** 2, jnp.float32)[:, :, None, None]
-        numbers = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(x, plane, (1, 1), pads(half), dimension_numbers=numbers, precision="highest")
+        return lax.conv_general_dilated(x, plane, (1, 1), pads(half), dimension_numbers=DIMENSION_NUMBERS,
+                                        precision="highest")  # fmt: skip

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from convnets.errors import UsageError
 from convnets.models import alexnet, googlenet, inception_bn, lenet, neocognitron, resnet, sequential, vgg
 from convnets.models.options import check_dropout_rate
-from convnets.op_string import Count, check_value, suggest
+from convnets.op_string import Count, check_value, choose
 
 MODELS: dict[str, Any] = {
     "neocognitron": neocognitron.Neocognitron,
@@ -79,19 +79,14 @@ def create(
     Raises:
         UsageError: the name, dtype or an option is unknown, or the value of an option is wrong.
     """
-    if name not in MODELS:
-        raise UsageError(f"unknown model '{name}'{suggest(name, MODELS)}")
-    if dtype not in DTYPES:
-        raise UsageError(f"unknown dtype '{dtype}'{suggest(dtype, DTYPES)}")
-    kinds = {key: p.annotation for key, p in inspect.signature(MODELS[name]).parameters.items()} | {
-        "num_classes": Count
-    }
+    network, computed = choose(MODELS, "model", name), choose(DTYPES, "dtype", dtype)
+    kinds = {key: p.annotation for key, p in inspect.signature(network).parameters.items()} | {"num_classes": Count}
     for key, value in {"num_classes": num_classes, **options}.items():
         if problem := check_value(key, value, kinds.get(key)):
             raise UsageError(problem)
     if "dropout" in kinds:
         check_dropout_rate(options.get("dropout", 0.0))
     try:
-        return MODELS[name](num_classes=num_classes, dtype=DTYPES[dtype], **options)
+        return network(num_classes=num_classes, dtype=computed, **options)
     except TypeError as e:
         raise UsageError(f"model '{name}': {e}") from None

@@ -36,6 +36,7 @@ Choices where the paper is silent or ambiguous:
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -61,9 +62,10 @@ MODULES = {
 POOLED = {"3b": "pool3", "4e": "pool4"}  # max pooling after a module
 HEADS = {"4a": "loss1", "4d": "loss2"}  # auxiliary head fed by a module
 
-
 INITS: dict[str, Init] = {"caffe": caffe_xavier(), "normal": normal(0.01), "he": he_normal()}
 BIAS = nn.initializers.constant(0.2)
+
+Convolve = Callable[..., jax.Array]  # (x, name, maps, kernel=1, stride=1) -> y
 
 
 def _conv(x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, *, init: Init, dtype: Any) -> jax.Array:
@@ -79,13 +81,12 @@ class Convs(nn.Module):
     """A sequence of convolutions under one name; each of `rows` is (name, feature maps, kernel, stride)."""
 
     rows: tuple[tuple[str, int, int, int], ...]
-    kernel_init: Init
-    dtype: Any = jnp.float32
+    conv: Convolve
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        for convolution in self.rows:
-            x = _conv(x, *convolution, init=self.kernel_init, dtype=self.dtype)
+        for row in self.rows:
+            x = self.conv(x, *row)
         return x
 
 
@@ -96,12 +97,11 @@ class Inception(nn.Module):
     """
 
     row: tuple[int, int, int, int, int, int]
-    kernel_init: Init
-    dtype: Any = jnp.float32
+    conv: Convolve
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        conv = functools.partial(_conv, init=self.kernel_init, dtype=self.dtype)
+        conv = self.conv
         n1, reduce3, n3, reduce5, n5, projected = self.row
         branches = [
             conv(x, "1x1", n1),
@@ -163,12 +163,13 @@ class GoogLeNet(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> Any:
         half = functools.partial(Pool, "max", 3, 2, ceil=True)
         init = choose(INITS, "init_weights", self.init_weights)
-        x = self._norm("norm1", half(name="pool1")(self._conv1(x, init)))
-        x = Convs((("3x3_reduce", 64, 1, 1), ("3x3", 192, 3, 1)), init, self.dtype, name="conv2")(x)
+        conv = functools.partial(_conv, init=init, dtype=self.dtype)
+        x = self._norm("norm1", half(name="pool1")(self._conv1(x, init, conv)))
+        x = Convs((("3x3_reduce", 64, 1, 1), ("3x3", 192, 3, 1)), conv, name="conv2")(x)
         x = half(name="pool2")(self._norm("norm2", x))
         auxiliary = {}
         for module, widths in MODULES.items():
-            x = Inception(widths, init, self.dtype, name=f"inception_{module}")(x)
+            x = Inception(widths, conv, name=f"inception_{module}")(x)
             if module in POOLED:
                 x = half(name=POOLED[module])(x)
             if module in HEADS and self.aux and (train or self.is_initializing()):
@@ -182,10 +183,10 @@ class GoogLeNet(nn.Module):
     def _norm(self, name: str, x: jax.Array) -> jax.Array:
         return x if self.lrn == "none" else LRN(name=name, **choose(LRNS, "lrn", self.lrn))(x)
 
-    def _conv1(self, x: jax.Array, init: Init) -> jax.Array:
+    def _conv1(self, x: jax.Array, init: Init, conv: Convolve) -> jax.Array:
         if not self.separable:
-            return Convs((("7x7_s2", 64, 7, 2),), init, self.dtype, name="conv1")(x)
+            return Convs((("7x7_s2", 64, 7, 2),), conv, name="conv1")(x)
         colours = x.shape[-1]
         options: dict[str, Any] = {"bias": "none", "kernel_init": init, "dtype": self.dtype}
         x = Conv(8 * colours, 7, 2, 3, groups=colours, **options, name="conv1_depthwise")(x)
-        return Convs((("1x1", 64, 1, 1),), init, self.dtype, name="conv1")(x)
+        return Convs((("1x1", 64, 1, 1),), conv, name="conv1")(x)

@@ -54,7 +54,8 @@ import jax.numpy as jnp
 
 from convnets.errors import UsageError
 from convnets.layers import LRN, BatchNorm, Conv, Dense, Pool, caffe_xavier, relu
-from convnets.op_string import suggest
+from convnets.models.googlenet import BIAS, Convolve, Convs
+from convnets.op_string import choose
 
 # Figure 5: #1x1, #3x3 reduce, #3x3, double #3x3 reduce, double #3x3, pool, pool proj. Rows without #1x1 have stride 2.
 MODULES = {
@@ -69,13 +70,12 @@ MODULES = {
     "5a": (352, 192, 320, 160, 224, "average", 128),
     "5b": (352, 192, 320, 192, 224, "max", 128),
 }
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": relu, "sigmoid": nn.sigmoid}
-
-Unit = Callable[..., jax.Array]  # (x, name, maps, kernel=1, stride=1) -> y
+Activation = Callable[[jax.Array], jax.Array]
+ACTIVATIONS: dict[str, Activation] = {"relu": relu, "sigmoid": nn.sigmoid}
 
 
 def _unit(
-    x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, *, activation: str, norm: bool, dtype: Any,
+    x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, *, activation: Activation, norm: bool, dtype: Any,
     train: bool,
 ) -> jax.Array:  # fmt: skip
     """Applies convolution, optional batch norm and nonlinearity; the layers belong to the calling module.
@@ -88,21 +88,8 @@ def _unit(
         x = Conv(maps, kernel, stride, kernel // 2, bias="none", **options)(x)
         x = BatchNorm(dtype=dtype, name=f"{name}_bn")(x, train=train)
     else:
-        x = Conv(maps, kernel, stride, kernel // 2, bias_init=nn.initializers.constant(0.2), **options)(x)
-    return ACTIVATIONS[activation](x)
-
-
-class Units(nn.Module):
-    """A sequence of units under one name; each of `rows` is (name, feature maps, kernel, stride)."""
-
-    rows: tuple[tuple[str, int, int, int], ...]
-    unit: Unit
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for row in self.rows:
-            x = self.unit(x, *row)
-        return x
+        x = Conv(maps, kernel, stride, kernel // 2, bias_init=BIAS, **options)(x)
+    return activation(x)
 
 
 class Inception(nn.Module):
@@ -112,7 +99,7 @@ class Inception(nn.Module):
     """
 
     row: tuple[int, int, int, int, int, str, int]
-    unit: Unit
+    unit: Convolve
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -153,17 +140,16 @@ class BNInception(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        if self.activation not in ACTIVATIONS:
-            raise UsageError(f"unknown activation '{self.activation}'{suggest(self.activation, ACTIVATIONS)}")
+        activation = choose(ACTIVATIONS, "activation", self.activation)
         if x.shape[1] % 32 or x.shape[2] % 32:
             raise UsageError(
                 f"BN-Inception takes images whose sides are multiples of 32, not {x.shape[1]} x {x.shape[2]}"
             )
-        unit = functools.partial(_unit, activation=self.activation, norm=self.norm, dtype=self.dtype, train=train)
+        unit = functools.partial(_unit, activation=activation, norm=self.norm, dtype=self.dtype, train=train)
         half = functools.partial(Pool, "max", 3, 2, ceil=True)
-        x = half(name="pool1")(Units((("7x7_s2", 64, 7, 2),), unit, name="conv1")(x))
+        x = half(name="pool1")(Convs((("7x7_s2", 64, 7, 2),), unit, name="conv1")(x))
         x = LRN(name="norm1")(x) if self.lrn else x
-        x = Units((("3x3_reduce", 64, 1, 1), ("3x3", 192, 3, 1)), unit, name="conv2")(x)
+        x = Convs((("3x3_reduce", 64, 1, 1), ("3x3", 192, 3, 1)), unit, name="conv2")(x)
         x = LRN(name="norm2")(x) if self.lrn else x
         x = half(name="pool2")(x)
         for module, row in MODULES.items():

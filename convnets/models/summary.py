@@ -145,6 +145,16 @@ def capture(model: nn.Module, variables: Any, images: jax.Array) -> dict[str, tu
     return seen
 
 
+def variable_shapes(model: nn.Module, input_shape: tuple[int, int, int] | None = None) -> Any:
+    """Returns the variables of a network as shapes, by tracing its initialization; needs no device.
+
+    Args:
+        input_shape: (height, width, channels) of the image; None = the network's own.
+    """
+    image = jax.ShapeDtypeStruct((1, *(input_shape or model.input_shape)), jnp.float32)
+    return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
+
+
 def trace_layers(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
     """Traces the initialization of `model` with one image of `input_shape`; it runs auxiliary heads too."""
     found: list[TracedLayer] = []

@@ -1,20 +1,18 @@
 """--mode=describe: the layers of a network, its costs beside the paper's, and its drawing."""
 
-import functools
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 from rich.table import Table
 
 from convnets import models
 from convnets.models.graph import build_graph, count_depth
 from convnets.models.paper_costs import STATED, TRAINING, Stated, Training
-from convnets.models.summary import LayerSummary, sum_costs, summarize_trace, trace_layers
+from convnets.models.summary import LayerSummary, sum_costs, summarize_trace, trace_layers, variable_shapes
 from convnets.modes.output import CONSOLE, is_narrow, make_table
 
 COLUMNS = ("layer", "kind", "output", "parameters", "multiply-adds", "pooling operations", "receptive field")
@@ -31,10 +29,7 @@ def describe(config: ConfigDict, as_json: bool, figure: str) -> None:
     rows, graph = summarize_trace(trace), build_graph(trace)
     totals, paper = {**sum_costs(rows), "depth": count_depth(graph)}, STATED.get(name, Stated())
     training = TRAINING.get(name)
-    variables = jax.eval_shape(
-        functools.partial(model.init, train=False), jax.random.key(0), jnp.zeros((1, *model.input_shape))
-    )
-    missing = sum(v.size for v in jax.tree.leaves(variables["params"])) - totals["parameters"]
+    missing = sum(v.size for v in jax.tree.leaves(variable_shapes(model)["params"])) - totals["parameters"]
     if missing:
         print(f"note: {missing:,} parameters are in layers that are not of convnets.layers, such as flax.linen.Conv; they are"
               " not listed", file=sys.stderr)  # fmt: skip

@@ -30,42 +30,30 @@ def train(
     """
     with contextlib.ExitStack() as stack, Preemption() as preemption:
         distributed.run_on_main(lambda: stack.enter_context(run_lock.hold(workdir)))
-        _train(config, workdir, allow_config_change, step_timeout, profile, restart, origin, preemption)
+        from convnets.models.lenet import Boosted
+        from convnets.training import boosting
+        from convnets.training.trainer import Run
 
-
-def _train(
-    config: ConfigDict,
-    workdir: Path,
-    allow_config_change: bool,
-    step_timeout: float,
-    profile: int,
-    restart: bool,
-    origin: Mapping[str, Any] | None,
-    preemption: Preemption,
-) -> None:
-    from convnets.models.lenet import Boosted
-    from convnets.training import boosting
-    from convnets.training.trainer import Run
-
-    outdated = distributed.run_on_main(lambda: check_outdated(config, workdir, allow_config_change, restart))
-    run = Run(config, workdir)
-    if outdated:  # only now: a checkpoint that does not fit the new config leaves the folder as it was
-        distributed.run_on_main(lambda: (workdir / "result.json").unlink(missing_ok=True))
-    if result := distributed.run_on_main(lambda: begin(config, workdir, run, origin)):
-        print(f"already complete: {workdir}, step {result['steps']}")
-        print_results(result)
-        if not distributed.run_on_main(lambda: (workdir / CURVES).exists()):  # the first session ended before it drew
-            print("its figures are missing: the network is tested again to draw them", flush=True)
-            tested = run.test()[1]
-            distributed.run_on_main(lambda: draw(workdir, run, tested))
-        return
-    announce(config, run)
-    if not run.done and isinstance(run.components.model, Boosted):
-        boosting.train_boosted(run, preemption, step_timeout)
-    elif not run.done:
-        run.train(preemption, step_timeout, profile)
-    result, tested = run.test()
-    distributed.run_on_main(lambda: finish(workdir, run, result, tested))
+        outdated = distributed.run_on_main(lambda: check_outdated(config, workdir, allow_config_change, restart))
+        run = Run(config, workdir)
+        if outdated:  # only now: a checkpoint that does not fit the new config leaves the folder as it was
+            distributed.run_on_main(lambda: (workdir / "result.json").unlink(missing_ok=True))
+        if result := distributed.run_on_main(lambda: begin(run, origin)):
+            print(f"already complete: {workdir}, step {result['steps']}")
+            print_results(result)
+            # A session that ended before it drew leaves no curves.
+            if not distributed.run_on_main(lambda: (workdir / CURVES).exists()):
+                print("its figures are missing: the network is tested again to draw them", flush=True)
+                tested = run.test()[1]
+                distributed.run_on_main(lambda: draw(run, tested))
+            return
+        announce(run)
+        if not run.done and isinstance(run.components.model, Boosted):
+            boosting.train_boosted(run, preemption, step_timeout)
+        elif not run.done:
+            run.train(preemption, step_timeout, profile)
+        result, tested = run.test()
+        distributed.run_on_main(lambda: finish(run, result, tested))
 
 
 def check_outdated(config: ConfigDict, workdir: Path, allow_config_change: bool, restart: bool) -> bool:
@@ -130,31 +118,30 @@ def read_result(workdir: Path) -> dict[str, Any] | None:
         return None
 
 
-def begin(
-    config: ConfigDict, workdir: Path, run: Any, origin: Mapping[str, Any] | None = None
-) -> dict[str, Any] | None:
+def begin(run: Any, origin: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
     """Writes the files of a run that exist before its first step; returns the result if the run is complete.
 
     Of a complete run only missing files are written.
     """
+    workdir = run.workdir
     result = read_result(workdir) if run.done else None
     wanted = lambda name: not (result and (workdir / name).exists())  # noqa: E731
     if wanted("config.json"):
-        files.write_json(workdir / "config.json", config.to_dict())
+        files.write_json(workdir / "config.json", run.config.to_dict())
     statistics = run.components.train_split.statistics  # predict has no training set to compute them from
     if statistics and wanted("statistics.npz"):
         with files.replacing(workdir / "statistics.npz") as file:
             np.savez(file, **statistics._asdict())
     if wanted("manifest.json"):
-        _manifest(workdir, run, origin or {})
+        _manifest(run, origin or {})
     return result
 
 
-def announce(config: ConfigDict, run: Any) -> None:
+def announce(run: Any) -> None:
     """Prints the network, the data, the number of steps and the devices."""
     start, info = int(run.state.step), run.components.train_split.info
     places = distributed.all_gather_json([socket.gethostname(), [d.id for d in jax.local_devices()]])
-    print(f"{config.model.name} on {info.name}: {info.num_examples:,} images, {config.train.epochs:g} epochs of batch"
+    print(f"{run.config.model.name} on {info.name}: {info.num_examples:,} images, {run.config.train.epochs:g} epochs of batch"
           f" {run.components.batch_size} = {run.components.total:,} steps on {jax.device_count()} x {jax.devices()[0].device_kind}"
           + (f", resumed at step {start:,}" if start else ""), flush=True)  # fmt: skip
     for line in run.notes:
@@ -168,27 +155,27 @@ def announce(config: ConfigDict, run: Any) -> None:
     print(f"data: {'; '.join(split.memory(size // len(places)) for split, size in batches)}", flush=True)
 
 
-def finish(workdir: Path, run: Any, result: dict[str, Any], tested: Any) -> None:
+def finish(run: Any, result: dict[str, Any], tested: Any) -> None:
     """Writes result.json after the last step, and then plots the run."""
-    files.write_json(workdir / "result.json", result)
+    files.write_json(run.workdir / "result.json", result)
     print_results(result)
-    draw(workdir, run, tested)
+    draw(run, tested)
 
 
-def draw(workdir: Path, run: Any, tested: Any) -> None:
+def draw(run: Any, tested: Any) -> None:
     """Plots a run and lists its files. A figure that fails costs a line."""
     drawn: list[Path] = []
-    with drawing.guard(f"the figures of {workdir}"):
+    with drawing.guard(f"the figures of {run.workdir}"):
         from convnets.analysis import run_figures
 
         drawn = run_figures.draw_run_figures(run, tested)
-    print(f"written to {workdir}:")
+    print(f"written to {run.workdir}:")
     names = ["result.json", "config.json", "manifest.json", "metrics.jsonl", "events", "checkpoints"]
     print("  " + "  ".join([*names, *(f.name for f in drawn)]))
 
 
-def _manifest(workdir: Path, run: Any, origin: Mapping[str, Any]) -> None:
-    path = workdir / "manifest.json"
+def _manifest(run: Any, origin: Mapping[str, Any]) -> None:
+    path = run.workdir / "manifest.json"
     info = run.components.train_split.info
     device = jax.devices()[0]
     sample = run.components.test_split.resident_arrays.get("images", np.full((1, 1, 1, 1), 255, np.uint8))[:256]

@@ -36,16 +36,16 @@ def train(configs: Sequence[ConfigDict], workdir: Path, allow_config_change: boo
         population = Population(configs, folders)
         for folder in outdated:
             (folder / "result.json").unlink(missing_ok=True)
-        left = [m for m in population.members if not begin(m.config, m.workdir, m, origin)]
+        left = [m for m in population.members if not begin(m, origin)]
         if left:
             print(f"{len(left)} of {len(configs)} runs to finish, as one program", flush=True)
-            announce(left[0].config, left[0])
+            announce(left[0])
         population.train(preemption, step_timeout)
         for run in population.members:
             if run in left and run not in population.diverged:
-                finish(run.workdir, run, *run.test())
+                finish(run, *run.test())
             elif run not in left and not (run.workdir / CURVES).exists():  # an earlier session ended before it drew
-                draw(run.workdir, run, run.test()[1])
+                draw(run, run.test()[1])
     trained = [m.workdir for m in population.members if m not in population.diverged]
     if trained:
         print_results(*({"workdir": folder, **files.read_json(folder / "result.json")} for folder in trained))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from convnets.config import configs_of_seeds, load_config
+from convnets.config import load_config
 from convnets.errors import UsageError
 from convnets.runtime import distributed, environment, shipped
 from convnets.runtime.files import is_file
@@ -94,22 +94,25 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
     config, wrong = load_config(source, overrides)
     problems += wrong
     several = given.mode == "train" and given.seeds is not None
-    configs, wrong = configs_of_seeds(source, overrides, given.seeds) if several and not problems else ([], [])
-    problems += wrong
+    configs: list[ConfigDict] = []
+    if several and not problems:
+        configs, problems = validation.configs_of_seeds(source, overrides, given.seeds)
     meets = given.mode in ("train", "evaluate")
     problems += distributed.problems(*process_group(given), given.local_device_ids) if meets else []
     meets = meets and not problems and distributed.is_wanted(given.distributed)
     if several and meets:
         problems.append("--seeds: these runs are trained by one process: take --distributed=off")
-    if meets and given.mode == "train" and config is not None and _is_of_one_process(config):
-        problems.append("boosted networks and losses without SGD are trained by one process: take --distributed=off")
-    if given.profile and (several or (config is not None and _is_of_one_process(config))):
-        problems.append("--profile traces the steps of one run that trains step by step: not several seeds, boosted networks or"
-                        " a loss without SGD")  # fmt: skip
     if config is not None:
         environment.set_xla_flags(dtype=config.model.dtype)
         environment.start_jax(devices=False)
-        trains = given.mode == "train"
+        trains, alone = given.mode == "train", validation.explain_lone_run(config)
+        if meets and trains and alone:
+            problems.append(
+                "boosted networks and losses without SGD are trained by one process: take --distributed=off"
+            )
+        if given.profile and (several or alone):
+            problems.append("--profile traces the steps of one run that trains step by step: not several seeds, boosted networks"
+                            " or a loss without SGD")  # fmt: skip
         runs = [workdir / f"seed{one.train.seed}" for one in configs] or [workdir]
         begins = trains and not all((run / "checkpoints").is_dir() for run in runs)
         problems += validation.problems(config, devices=trains and not meets, begins=begins)
@@ -134,16 +137,6 @@ def list_members(given: Any) -> list[Path]:
 def find_shipped(given: Any) -> Path | None:
     """Returns the folder of the trained network that --weights names, None if it names a file or nothing."""
     return shipped.find(given.weights) if given.mode in OPENS and not is_file(given.weights) else None
-
-
-def _is_of_one_process(config: ConfigDict) -> bool:
-    return _has_no_steps(config) or config.model.name.endswith("_boosted")
-
-
-def _has_no_steps(config: ConfigDict) -> bool:
-    from convnets.losses import CLOSED_FORM  # imports JAX
-
-    return config.loss in CLOSED_FORM
 
 
 def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | Path | None, list[str]]:

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from convnets.analysis import activations, gabor, network_plots, run_plots
 from convnets.augment import pipeline
-from convnets.data import dataset, image_files, sampler, tf_pipeline
+from convnets.data import dataset, image_files, sampler
 from convnets.errors import UsageError
 from convnets.losses import NO_PROBABILITIES
 from convnets.models.summary import LayerSummary, capture, summarize
@@ -77,7 +77,7 @@ def visualize(
     figures: list[Figure] = []
     found |= _filters(subject, title, figures)
     if subject.split:
-        found |= _survey(subject, title, figures)
+        found |= _collect_units(subject, title, figures)
     facts = load_facts(workdir, subject.model, subject.split, file)
     found |= _picture(config, subject, facts, images, invert, title, figures)
     files.write_json(folder / "inside.json", found)
@@ -146,7 +146,7 @@ def _filters(subject: Subject, title: str, figures: list[Figure]) -> dict[str, A
     return {"filters": {"layer": name, "gabors": _short(gabors), "noise_explained": _short(chance.tolist())}}
 
 
-def _survey(subject: Subject, title: str, figures: list[Figure]) -> dict[str, Any]:
+def _collect_units(subject: Subject, title: str, figures: list[Figure]) -> dict[str, Any]:
     split = subject.split
     assert split
     count = min(split.info.num_examples, EXAMPLES)
@@ -162,11 +162,11 @@ def _survey(subject: Subject, title: str, figures: list[Figure]) -> dict[str, An
     for level, layer in zip(("low", "middle", "high"), activations.levels(subject.layers), strict=False):
         channels = found[layer.name]
         rows = []
-        for channel in range(min(CHANNELS, channels.peak.shape[1])):
+        for channel in range(min(CHANNELS, channels.max_value.shape[1])):
             indices = activations.best(channels, channel, BEST)
-            squares = [activations.patch(layer, channels.place[i, channel]) for i in indices]
+            squares = [activations.patch(layer, channels.max_position[i, channel]) for i in indices]
             rows.append({"channel": channel, "images": indices.tolist(), "squares": squares,
-                         "peaks": channels.peak[indices, channel].tolist()})  # fmt: skip
+                         "peaks": channels.max_value[indices, channel].tolist()})  # fmt: skip
         heading = f"{title}: what excites channels of {layer.name} most"
         figures.append((f"units-{level}.png", functools.partial(_draw_units, split, rows, heading)))
         units.append({"level": level, "layer": layer.name, "receptive_field": layer.receptive_field, "rows": rows})
@@ -228,16 +228,12 @@ def _picture(
 
 def _inputs(split: dataset.Split, count: int, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for found in split.feed(sampler.evaluation_schedule(count, batch)):
-        yield _through_ops(split, found), found["mask"]
+        images = split.resident_arrays["images"][found["index"]] if split.resident_arrays else found["image"]
+        yield np.asarray(pipeline.apply(split.device_ops, None, images)), found["mask"]
 
 
 def _pick(split: dataset.Split, indices: Sequence[int]) -> np.ndarray:
     return np.asarray(pipeline.apply(split.device_ops, None, split.images(np.array(indices))))
-
-
-def _through_ops(split: dataset.Split, batch: tf_pipeline.Batch) -> np.ndarray:
-    images = split.resident_arrays["images"][batch["index"]] if split.resident_arrays else batch["image"]
-    return np.asarray(pipeline.apply(split.device_ops, None, images))
 
 
 def _short(value: Any) -> Any:

@@ -56,7 +56,11 @@ def plot_experiment(
             known = sorted((m[0], m[3]) for m in marks if m[3] is not None)
             if known:
                 axis.plot(*zip(*known, strict=True), "D--", ms=4, lw=0.8, color=colour[name], mfc="none")
-        axis.set(xlabel=x, ylabel=metric + PAPER.replace("; ", "\n") * any(m[3] is not None for marks in lines.values() for m in marks))
+        axis.set(
+            xlabel=x,
+            ylabel=metric
+            + PAPER.replace("; ", "\n") * any(m[3] is not None for marks in lines.values() for m in marks),
+        )
         _wide(axis, "x", [m[0] for marks in lines.values() for m in marks])
         _wide(axis, "y", [m[1] for marks in lines.values() for m in marks])
         if axis.get_yscale() == "linear":

@@ -17,20 +17,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from ml_collections import ConfigDict
 
-from convnets.augment import pipeline
 from convnets.data import sampler
-from convnets.data.dataset import fetch
 from convnets.errors import UsageError
+from convnets.evaluation import eval_step
 from convnets.models.lenet import Boosted
 from convnets.runtime import files, parallel
-from convnets.runtime.parallel import AXIS
 from convnets.runtime.preemption import Preemption
 from convnets.training import metric_log
 from convnets.training.components import Components
 from convnets.training.trainer import Run
+from convnets.training.validation import BOOSTED
 
 POOL = 10  # passes over the training set from which examples are picked
 LOOK = 1000  # images per step while examples are picked
@@ -77,7 +75,7 @@ def _join_logs(run: Run, members: list[Run]) -> None:
 def member_config(config: ConfigDict, n: int) -> ConfigDict:
     """Returns the config of network n, 0 to 2: of the single network, with a seed that no other run of boosting has."""
     own = ConfigDict(config.to_dict())
-    own.model.name = config.model.name.removesuffix("_boosted")
+    own.model.name = config.model.name.removesuffix(BOOSTED)
     own.train.seed = Boosted.count * config.train.seed + n
     return own
 
@@ -111,13 +109,11 @@ def _guess(before: list[Run], config: ConfigDict) -> Iterator[tuple[np.ndarray, 
     first, seed = before[0].components, config.train.seed
     model, split = first.model, first.train_split
 
-    def step(variables: list[dict[str, Any]], batch, resident_arrays):
-        images, labels = fetch(batch, resident_arrays)
-        images = pipeline.apply(split.device_ops, pipeline.example_keys(seed, batch["epoch"], batch["index"]), images)
+    def guess(variables: list[dict[str, Any]], images: jax.Array) -> jax.Array:
         guesses = [jnp.argmax(jnp.asarray(model.apply(own, images, train=False)), axis=1) for own in variables]
-        return lax.psum(jnp.sum(batch["mask"]), AXIS), (jnp.stack(guesses, axis=1), labels)
+        return jnp.stack(guesses, axis=1)
 
-    look = parallel.parallel(step, train=False)
+    look = parallel.parallel(eval_step.look_step(guess, split.device_ops, seed), train=False)
     variables = parallel.replicate([run.state.variables for run in before])
     resident_arrays = first.resident_arrays()
     n, devices = split.info.num_examples, jax.local_device_count()

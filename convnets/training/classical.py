@@ -1,14 +1,18 @@
-"""Least squares, principal components and centres of classes, for convnets/training/closed_form.py.
+"""Least squares, principal components and k-means, for convnets/training/closed_form.py.
 
-All follow LeCun et al. 1998, section III.C, and compute in float64.
+All but the codebook follow LeCun et al. 1998, section III.C, and compute in float64.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 
+from convnets.errors import UsageError
 from convnets.layers.classical import class_pairs
 
 RIDGE = 1e-8  # added to the variances of the features, as a share of their mean: a regularized pseudo-inverse
 ROUNDS = 20  # maximum k-means iterations
+DESCRIPTORS_PER_WORD = 100  # maximum descriptors per codebook word for k-means
 
 
 def least_squares(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,6 +56,32 @@ def principal_components(features: np.ndarray, count: int) -> np.ndarray:
     """Returns the first principal components, [d, count]; the first comes first."""
     _, vectors = np.linalg.eigh(np.cov(features.astype(np.float64), rowvar=False))
     return np.ascontiguousarray(vectors[:, ::-1][:, :count], np.float32)
+
+
+def codebook(batches: Iterator[np.ndarray], words: int, seed: int) -> np.ndarray:
+    """Returns the k-means centres [c, words] of the descriptors [..., c] of the first batches.
+
+    Uses at most DESCRIPTORS_PER_WORD x words descriptors.
+
+    Raises:
+        UsageError: there are fewer descriptors than words.
+    """
+    from sklearn.cluster import KMeans
+
+    parts, count = [], 0
+    for batch in batches:
+        parts.append(batch.reshape(-1, batch.shape[-1]))
+        count += len(parts[-1])
+        if count >= DESCRIPTORS_PER_WORD * words:
+            break
+    sample = np.concatenate(parts)
+    if len(sample) < words:
+        raise UsageError(f"a codebook of {words} words needs as many descriptors: the training set gives {len(sample)}")
+    order = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(sample))
+    sample = sample[order[: DESCRIPTORS_PER_WORD * words]]
+    print(f"codebook: {words} words of {len(sample):,} descriptors", flush=True)
+    found = KMeans(words, n_init=1, max_iter=ROUNDS, random_state=seed).fit(sample)
+    return found.cluster_centers_.T.astype(np.float32)
 
 
 def centres_of_classes(

@@ -62,7 +62,8 @@ def fit_closed_form(
         look = parallel.parallel(eval_step.input_step(model, layer, split.device_ops, seed), train=False)
         inputs = batches(look, params, f"inputs of the layer {layer}:")
         params = {**params, layer: FITS[layer.rstrip("0123456789")](inputs, params[layer], loss, seed)}
-    judge = parallel.parallel(eval_step.score_step(model, split.device_ops, seed), train=False)
+    scores_of = lambda variables, images: jnp.asarray(model.apply(variables, images, train=False), jnp.float32)  # noqa: E731
+    judge = parallel.parallel(eval_step.look_step(scores_of, split.device_ops, seed), train=False)
     rows = []
     for scores, labels in batches(judge, params, "training error:"):
         losses = np.asarray(LOSSES[loss](jnp.asarray(scores), jnp.asarray(labels)))
@@ -76,12 +77,12 @@ def fit_closed_form(
 
 def fit_codebook(batches: Batches, params: Any, loss: str, seed: int) -> Any:
     """Returns the words of a codebook: centres of k-means."""
-    return {"kernel": svm.codebook((x for x, _ in batches), params["kernel"].shape[1], seed)}
+    return {"kernel": classical.codebook((x for x, _ in batches), params["kernel"].shape[1], seed)}
 
 
 def fit_out(batches: Batches, params: Any, loss: str, seed: int) -> Any:
     """Returns a linear classifier, fitted as an SVM (loss `svm`) or by least squares."""
-    features, labels = svm.gather(batches)
+    features, labels = svm.gather_sparse(batches)
     classes = params["kernel"].shape[1]
     kernel, bias = svm.svm(features, labels, classes, seed) if loss == "svm" else \
         classical.least_squares(features, labels, classes)  # fmt: skip

@@ -53,10 +53,9 @@ class Components:
         self._check()
         self.batch_size = config.train.batch_size
         self.examples = self.train_split.info.num_examples if picked is None else len(picked)
-        length = self.examples, self.batch_size
-        self.steps_per_epoch = length[0] / length[1]
-        self.total = intervals.count_steps(config.train.epochs, *length)
-        self.test_interval = intervals.interval(config.train.eval_every_epochs, *length)
+        self.steps_per_epoch = self.examples / self.batch_size
+        self.total = intervals.count_steps(config.train.epochs, self.examples, self.batch_size)
+        self.test_interval = intervals.interval(config.train.eval_every_epochs, self.examples, self.batch_size)
         self.recipe = make_recipe(**config.optim, steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size)
         test = functools.partial(Evaluator, self.model, config.loss, self.test_split)
         self.evaluator = test(**config.evaluate)

@@ -90,7 +90,7 @@ class Population:
             if not voices:
                 raise DivergedError("every member of the group")
             progress.update_step(step, *np.mean(voices, axis=0)[1:])
-            if not first.components.recipe.reaction:
+            if not first.components.recipe.feedback:
                 return state
             return state.replace(scale=parallel.replicate(np.stack([np.asarray(s.scale) for s in states])))
 

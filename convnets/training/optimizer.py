@@ -166,13 +166,13 @@ class Recipe(NamedTuple):
     Attributes:
         optimizer: its update takes `scale`, a factor of the learning rate, and `curvature`, see curvature.py.
         rate: maps a step to the learning rate without the feedback factor.
-        reaction: maps the errors so far to the feedback factor `scale`; None if it is always 1.
+        feedback: maps the errors so far to the feedback factor `scale`; None if it is always 1.
         average: maps the number of steps taken to the newest parameters' weight in the average; None without average.
     """
 
     optimizer: optax.GradientTransformationExtraArgs
     rate: Callable[[Any], jax.Array]
-    reaction: Callable[[Errors], float] | None
+    feedback: Callable[[Errors], float] | None
     average: Callable[[jax.Array], jax.Array] | None
 
 

@@ -1,4 +1,4 @@
-"""Codebooks by k-means and support vector machines, for convnets/training/closed_form.py.
+"""Support vector machines, for convnets/training/closed_form.py.
 
 For networks with hand-made features (convnets/layers/descriptors.py), and any network with fixed layers below `out`.
 """
@@ -15,39 +15,11 @@ COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # candidates for C, chosen on held-out pa
 FOLDS = 5
 PASSES = 20_000  # maximum liblinear iterations; with large C and few images it needs some thousands
 CV_MAX = 2000  # examples; above this number a single fold is enough to choose C
-DESCRIPTORS_PER_WORD = 100  # maximum descriptors per codebook word for k-means
-ROUNDS = 20  # maximum k-means iterations
 POLYNOMIAL_COST = 10.0  # C of SVMs with a polynomial kernel of at most 1
 FULL = 0.25  # a batch of features with a larger fraction of non-zeros stays dense; others become sparse
 
 
-def codebook(batches: Iterator[np.ndarray], words: int, seed: int) -> np.ndarray:
-    """Returns the k-means centres [c, words] of the descriptors [..., c] of the first batches.
-
-    Uses at most DESCRIPTORS_PER_WORD x words descriptors.
-
-    Raises:
-        UsageError: there are fewer descriptors than words.
-    """
-    from sklearn.cluster import KMeans
-
-    parts, count = [], 0
-    for batch in batches:
-        parts.append(batch.reshape(-1, batch.shape[-1]))
-        count += len(parts[-1])
-        if count >= DESCRIPTORS_PER_WORD * words:
-            break
-    sample = np.concatenate(parts)
-    if len(sample) < words:
-        raise UsageError(f"a codebook of {words} words needs as many descriptors: the training set gives {len(sample)}")
-    order = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(sample))
-    sample = sample[order[: DESCRIPTORS_PER_WORD * words]]
-    print(f"codebook: {words} words of {len(sample):,} descriptors", flush=True)
-    found = KMeans(words, n_init=1, max_iter=ROUNDS, random_state=seed).fit(sample)
-    return found.cluster_centers_.T.astype(np.float32)
-
-
-def gather(batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[Any, np.ndarray]:
+def gather_sparse(batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[Any, np.ndarray]:
     """Returns the features [n, d], as a sparse matrix if most are zero, and the labels [n]."""
     from scipy import sparse
 

@@ -62,7 +62,7 @@ class Run:
                                      1 / self.components.steps_per_epoch)  # fmt: skip
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
-            if not recipe.reaction:  # the schedule that gave the factor may have been changed
+            if not recipe.feedback:  # the schedule that gave the factor may have been changed
                 self.state = self.state.replace(scale=np.ones_like(self.state.scale))
             self.notes += self._list_jumps(restored[1].get("epoch"))
             return
@@ -125,7 +125,7 @@ class Run:
     def start_logging(self, progress: Any) -> None:
         """Opens the logs; call it before the first event, and `stop_logging` after the last."""
         start = int(self.state.step)
-        if self.components.recipe.reaction:
+        if self.components.recipe.feedback:
             self.training_errors, self.test_errors = [], []
             rows, last = self._logged(start), self._last_event(start)
             self._note_errors(rows[:last])
@@ -202,8 +202,8 @@ class Run:
 
     def _apply_feedback(self, state: TrainState) -> TrainState:
         """Returns the state with the learning-rate factor that follows from the noted errors."""
-        assert self.components.recipe.reaction
-        scale = self.components.recipe.reaction(Errors(self.training_errors, self.test_errors))
+        assert self.components.recipe.feedback
+        scale = self.components.recipe.feedback(Errors(self.training_errors, self.test_errors))
         return state.replace(scale=parallel.replicate(np.float32(scale)))
 
     def on_event(self, step: int, state: TrainState, sums: list) -> TrainState:
@@ -229,7 +229,7 @@ class Run:
             self.progress.say(f"epoch {rows[-1]['epoch']:.1f}  training loss {loss:.4f}  test error {test_error:.2f} %")
         if self.log:
             self.log.write(rows)
-        if self.components.recipe.reaction:
+        if self.components.recipe.feedback:
             self._note_errors(rows)
             state = self._apply_feedback(state) if self._last_event(step) == step else state
         if self._saves(step):

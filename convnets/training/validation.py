@@ -3,15 +3,18 @@
 import math
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from convnets.config import LAST_SEED, get_leaf
+from convnets.config import get_leaf, list_changes, load_config
 from convnets.errors import UsageError
 from convnets.runtime import environment
 from convnets.runtime.files import is_file
 
+LAST_SEED = 2**32 - 1  # JAX and NumPy take seeds of 32 bits; a larger one would give the numbers of another seed
+BOOSTED = "_boosted"  # how the names of networks end that convnets/training/boosting.py trains
 POSITIVE = ("optim.lr", "train.epochs", "train.batch_size", "train.log_every_steps", "checkpoint.every_steps",
             "checkpoint.keep", "evaluate.batch_size", "model.num_classes")  # fmt: skip
 NOT_NEGATIVE = ("optim.weight_decay", "optim.lr_batch", "optim.damping", "optim.max_norm", "train.eval_every_epochs",
@@ -28,7 +31,7 @@ def _range_problems(config: ConfigDict) -> list[str]:
         value = get_leaf(config, key)
         if not (math.isfinite(value) and value >= 0):
             found.append(f"{key} is {value}: it must be 0 or more")
-    last = (LAST_SEED - 2) // 3 if config.model.name.endswith("_boosted") else LAST_SEED  # three networks, a seed each
+    last = (LAST_SEED - 2) // 3 if config.model.name.endswith(BOOSTED) else LAST_SEED  # three networks, a seed each
     if config.optim.damping and config.loss not in ("sse", "rbf_map"):
         found.append(
             f"optim.damping: its second derivatives are of a sum of squared errors, not of loss={config.loss}; take loss=sse"
@@ -38,6 +41,38 @@ def _range_problems(config: ConfigDict) -> list[str]:
     if not 0 <= config.optim.momentum < 1:
         found.append(f"optim.momentum is {config.optim.momentum}: it must be at least 0 and less than 1")
     return found
+
+
+def explain_lone_run(config: ConfigDict) -> str:
+    """Returns why one process trains a config, as one run and without steps to trace; '' if others could take part."""
+    from convnets.losses import CLOSED_FORM  # imports JAX
+
+    if config.loss in CLOSED_FORM:
+        return f"loss={config.loss} has no steps that could be taken together"
+    return "a boosted network trains its own networks one after the other" * config.model.name.endswith(BOOSTED)
+
+
+def configs_of_seeds(source: str | Path, overrides: list[str], count: int) -> tuple[list[ConfigDict], list[str]]:
+    """Returns the configs of `count` consecutive seeds, and the reasons why they cannot train as one program.
+
+    The first seed is the config's own. The config must load without error.
+    """
+    config = load_config(source, overrides)[0]
+    assert config is not None
+    seed = config.train.seed
+    if seed + count - 1 > LAST_SEED:
+        return [], [f"--seeds: the last seed would be {seed + count - 1}, above {LAST_SEED}"]
+    loaded = [load_config(source, [*overrides, f"--config.train.seed={seed + n}"])[0] for n in range(count)]
+    configs = [config for config in loaded if config is not None]
+    found, first = [], configs[0].to_dict()
+    differ = {line.split(":")[0] for c in configs for line in list_changes(first, c.to_dict())} - {"train.seed"}
+    if differ:
+        found.append(f"{', '.join(sorted(differ))} follows the seed in this config, so its runs share no data")
+    if configs[0].data.loader != "resident":
+        found.append("data.loader must be resident: every run gathers its own batches, from device memory")
+    if why := explain_lone_run(configs[0]):
+        found.append(why)
+    return configs, [f"--seeds: {line}; train them one after the other" for line in found]
 
 
 def problems(config: ConfigDict, devices: bool = True, begins: bool = True) -> list[str]:

@@ -1,20 +1,18 @@
 """Network analysis, on networks with hand-set weights."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from convnets import models
 from convnets.analysis import activations, gabor
-from convnets.models.summary import capture, summarize
+from convnets.models.summary import capture, summarize, variable_shapes
 from tests.conftest import filled
 
 
 def stack(layers, side=12, seed=0):
     model = models.create("stack", 3, "float32", layers=layers, side=side, channels=1)
-    like = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, side, side, 1))))
-    return model, filled(like, seed)
+    return model, filled(variable_shapes(model), seed)
 
 
 def wave(side, orientation, frequency, phase):
@@ -84,7 +82,7 @@ def test_statistics_are_those_of_all_images_that_count():
         over = tuple(range(y.ndim - 1))
         np.testing.assert_allclose(found[name].mean, np.mean(y, axis=over), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found[name].std, np.std(y, axis=over), rtol=1e-3, atol=1e-3)
-        assert found[name].peak.shape == (5, y.shape[-1])
+        assert found[name].max_value.shape == (5, y.shape[-1])
     assert found["conv1"].dead == 0 and found["norm1"].dead == pytest.approx(1 / 3)
     assert found["fc1"].dead >= 1 / 3
     lines = activations.statistics(summarize(model, (12, 12, 1)), found)
@@ -101,7 +99,7 @@ def test_the_image_with_the_planted_pattern_is_found_and_its_patch():
     found = activations.collect_statistics(model, variables, [(images, np.ones(6))])["conv1"]
     layer = summarize(model, (12, 12, 1))[0]
     assert activations.best(found, 1, 3)[0] == 4
-    square = activations.patch(layer, found.place[4, 1])
+    square = activations.patch(layer, found.max_position[4, 1])
     assert square == (5, 3, 8, 6)
     np.testing.assert_array_equal(activations.cut(images[4], square)[..., 0], pattern)
     np.testing.assert_array_equal(activations.cut(images[4], (-1, 10, 2, 13))[1:, :2], images[4, :2, 10:])

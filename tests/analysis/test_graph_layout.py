@@ -67,7 +67,7 @@ def test_edges_come_from_the_program(tmp_path):
     blocks, _ = make_blocks(graph)
     assert {p.block.position for p in page.parts if isinstance(p, Rectangle)} == set(range(len(blocks)))
     assert next(b for b in blocks if b.name == "u_d").normalized and not any(b.name == "u_norm" for b in blocks)
-    plot_network(graph, tmp_path / "a.svg", "mixed")
+    plot_network(graph, tmp_path / "a.svg", "mixed", "")
 
 
 def test_a_residual_network_has_identities_and_projections():
@@ -114,7 +114,7 @@ def test_lenet_shows_the_table_of_its_connections():
 def test_equal_drawings_are_equal_files(tmp_path, suffix):
     graph = graph_of("lenet5", 10)
     for name in ("a", "b"):
-        plot_network(graph, tmp_path / (name + suffix), "lenet5")
+        plot_network(graph, tmp_path / (name + suffix), "lenet5", "")
     made = (tmp_path / f"a{suffix}").read_bytes()
     assert made == (tmp_path / f"b{suffix}").read_bytes()
     if suffix == ".svg":

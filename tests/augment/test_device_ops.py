@@ -173,7 +173,7 @@ def test_rotate_and_scale_are_distortions():
     np.testing.assert_array_equal(run("scale(1.2)", x, keys(8)), run("distort(scale=0.1823215567939546)", x, keys(8)))
 
 
-RANDOM = ["crop(4)", "pad_crop(2)", "flip", "lighting(0.1)", "color_jitter", "noise(2)", "distort(translate=1)",
+RANDOM = ["crop(4)", "pad_crop(2)", "flip", "lighting(0.1)", "color_jitter", "noise(2)", "distort(translate=1, scale=0.1, shear=0.2)",
           "rotate(20)", "scale(1.1)"]  # fmt: skip
 
 
@@ -193,6 +193,7 @@ def test_random_operations_depend_on_the_example_alone(text):
 
 @pytest.mark.parametrize("text, message", [
     ("crop(7)", "crop.7.: the image is only 6 x 6"),
+    ("center(7)", "center.7.: the image is only 6 x 6"),
     ("center(0)", "n must be int of at least 1, not 0"),
     ("five_crop(9)", "five_crop.9.: the image is only"),
     ("center(4)|subtract_mean", "subtract_mean: the mean image is 6 x 6 x 3"),

@@ -17,7 +17,7 @@ from convnets.evaluation import evaluator
 from convnets.layers.descriptors import HOG, SIFT, Codebook, Pyramid, window
 from convnets.models.summary import summarize
 from convnets.modes import evaluate, train
-from convnets.training import svm
+from convnets.training import classical, svm
 from tests.conftest import ROOT
 
 
@@ -215,4 +215,4 @@ def test_an_svm_needs_a_layer_of_classes(scratch, tmp_path):
 
 def test_too_few_descriptors_for_a_codebook():
     with pytest.raises(UsageError, match="a codebook of 9 words needs as many descriptors: the training set gives 8"):
-        svm.codebook(iter([images(2, 2, 2, 128)]), 9, seed=0)
+        classical.codebook(iter([images(2, 2, 2, 128)]), 9, seed=0)

@@ -5,8 +5,6 @@ network of each small family; the others have the marker `gradients` (`make test
 `make test` only checks that the scores depend on every array.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 
 from convnets import models
 from convnets.models import MODELS
+from convnets.models.summary import variable_shapes
 from convnets.runtime.arrays import name_leaves
 from tests.conftest import filled, reached
 from tests.models.test_models import GOLDEN
@@ -41,7 +40,7 @@ def example(name, **options):
     side = min([model.input_shape[0], *(s for start, s in SIDES.items() if name.startswith(start))])
     shape = (1 if side > 100 else 2, side, side, model.input_shape[2])
     images = np.random.default_rng(1).standard_normal(shape, np.float32)
-    return model, jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images), images
+    return model, variable_shapes(model, shape[1:]), images
 
 
 def objective(model, variables, images, train):

@@ -17,7 +17,7 @@ from convnets.errors import UsageError
 from convnets.models import MODELS
 from convnets.models.graph import build_graph, count_depth
 from convnets.models.paper_costs import STATED
-from convnets.models.summary import sum_costs, summarize, summarize_trace, trace_layers
+from convnets.models.summary import sum_costs, summarize, summarize_trace, trace_layers, variable_shapes
 from convnets.training.state import create_state
 from tests.analysis.test_graph_layout import assert_clear
 from tests.conftest import ROOT, filled
@@ -55,14 +55,9 @@ def test_counts_and_sizes(name):
     assert_clear(lay_out(graph))
 
 
-def shapes(model):
-    image = jnp.zeros((1, *model.input_shape))
-    return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
-
-
 @pytest.mark.parametrize("name", GOLDEN)
 def test_layers_hold_all_parameters(name):
-    variables = shapes(create(name))
+    variables = variable_shapes(create(name))
     counted = sum(math.prod(v.shape) for v in jax.tree.leaves(variables["params"]))
     assert counted == GOLDEN[name]["parameters"]
     assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(variables))
@@ -94,8 +89,7 @@ def test_alexnet_sees_what_its_units_should():
 @pytest.mark.parametrize(("side", "shape"), [(224, (2, 5)), (256, (2, 2, 2, 5)), (288, (2, 3, 3, 5))])
 def test_alexnet_scores_larger_images_densely(side, shape):
     model = models.create("alexnet", 5, "float32", **TINY)
-    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
-    assert jax.eval_shape(model.apply, variables, jnp.zeros((2, side, side, 3))).shape == shape
+    assert jax.eval_shape(model.apply, variable_shapes(model), jnp.zeros((2, side, side, 3))).shape == shape
 
 
 def test_alexnet_begins_with_the_weights_of_its_table():
@@ -130,7 +124,7 @@ def test_shared_local_layers_are_convolutions():
 def test_wrong_options_of_alexnet_are_explained(option):
     model = models.create("alexnet", 5, "float32", **TINY, **{option: "tenh"})
     with pytest.raises(UsageError, match="'tenh'"):
-        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
+        variable_shapes(model)
 
 
 @pytest.mark.parametrize("name", [name for name in GOLDEN if name.startswith("cuda_convnet")])
@@ -154,7 +148,7 @@ def test_poolings_of_cuda_convnet_give_the_same_maps(name):
 def test_activation_and_normalization_of_cuda_convnet(act, value):
     """With zero weights and bias -2 in conv1 the maps are f(-2); with batch norm before the activation, f(0)."""
     model = models.create("cuda_convnet_26pct", 10, "float32", act=act)
-    variables = filled(shapes(model))
+    variables = filled(variable_shapes(model))
     variables["params"]["conv1"] = {"kernel": np.zeros((5, 5, 3, 32), np.float32), "bias": np.full(32, -2, np.float32)}
     keep = lambda module, _: module.name == "pool1"  # noqa: E731
     x = np.zeros((2, 32, 32, 3), np.float32)
@@ -162,7 +156,7 @@ def test_activation_and_normalization_of_cuda_convnet(act, value):
     np.testing.assert_allclose(seen["intermediates"]["pool1"]["__call__"][0], value, rtol=1e-5)
 
     normed = models.create("cuda_convnet_26pct", 10, "float32", act=act, batch_norm=True)
-    like = shapes(normed)
+    like = variable_shapes(normed)
     assert set(like["batch_stats"]) == {"bn1", "bn2", "bn3"}
     variables = filled(like) | {"params": filled(like)["params"] | {"conv1": variables["params"]["conv1"]}}
     variables["params"]["bn1"]["bias"] = np.zeros(32, np.float32)
@@ -182,13 +176,13 @@ def test_width_multiplies_maps_and_units():
     outputs = {r.name: r.output for r in summarize(model, model.input_shape)}
     assert (outputs["conv1"], outputs["local3"], outputs["fc10"]) == ([24, 24, 128], [6, 6, 64], [10])
     with pytest.raises(UsageError, match="width is 0: it must be a number above 0"):
-        shapes(models.create("vgg_a", 10, "float32", width=0))
+        variable_shapes(models.create("vgg_a", 10, "float32", width=0))
 
 
 @pytest.mark.parametrize("option", ["pooling", "lrn", "init_weights", "act"])
 def test_wrong_options_of_cuda_convnet_are_explained(option):
     with pytest.raises(UsageError, match="'tenh'"):
-        shapes(models.create("cuda_convnet_11pct", 10, "float32", **{option: "tenh"}))
+        variable_shapes(models.create("cuda_convnet_11pct", 10, "float32", **{option: "tenh"}))
 
 
 @pytest.mark.parametrize(

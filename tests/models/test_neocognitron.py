@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import base
 from convnets import models
 from convnets.errors import UsageError
 from convnets.layers.neocognitron import CCells, SCells, fading, representatives
+from convnets.models.summary import variable_shapes
 from convnets.runtime import parallel
 from convnets.training import train_step
 from convnets.training.optimizer import make_recipe
@@ -125,8 +127,8 @@ RATES = "US1/*, US2/*=16, US3/*=16, readout/*=0.5"
 def one_step(images, labels, rates=RATES):
     """Returns the parameters before and after one ordinary training step."""
     model = models.create("neocognitron", 5, "float32")
-    recipe = make_recipe(lr=1.0, lr_batch=0, schedule="constant", momentum=0.0, nesterov=False, weight_decay=0.0, decay_multipliers="*",
-                        lr_multipliers=rates, damping=0.0, max_norm=0.0, average="", steps_per_epoch=5.0, batch_size=1)  # fmt: skip
+    options = {**base.get_config().optim, "lr": 1.0, "momentum": 0.0, "lr_multipliers": rates}
+    recipe = make_recipe(**options, steps_per_epoch=5.0, batch_size=1)
     before = create_state(model, recipe.optimizer, model.input_shape, 0)
     step = parallel.parallel(
         train_step.train_step(model, recipe.optimizer, "softmax", [], 0), train=True, devices=jax.devices()[:1]
@@ -182,8 +184,7 @@ def test_plastic_synapses_have_no_gradient_and_are_29472():
 def test_the_readout_of_a_layer_sees_all_its_cells():
     for read, cells in (("UC1", 2400), ("UC2", 864), ("UC3", 24)):
         model = models.create("neocognitron", 10, "float32", read=read)
-        params = jax.eval_shape(lambda m=model: m.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1))))["params"]
-        assert np.prod(params["readout"]["kernel"].shape) == cells * 10
+        assert np.prod(variable_shapes(model)["params"]["readout"]["kernel"].shape) == cells * 10
     with pytest.raises(UsageError, match="did you mean 'UC3'"):
         model = models.create("neocognitron", 10, "float32", read="UC4")
-        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1))))
+        variable_shapes(model)

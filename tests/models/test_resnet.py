@@ -1,7 +1,5 @@
 """ResNet: counts for the paper's options, the layer names of the prototxt, and parameter-free shortcuts."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 from convnets import models
 from convnets.errors import UsageError
 from convnets.models import MODELS, resnet
-from convnets.models.summary import sum_costs, summarize
+from convnets.models.summary import sum_costs, summarize, variable_shapes
 from tests.models.test_models import GOLDEN
 
 NAMES = [name for name in MODELS if name.startswith(("resnet", "plain"))]
@@ -40,11 +38,6 @@ def create(name, **options):
 def rows(name, **options):
     model = create(name, **options)
     return summarize(model, model.input_shape)
-
-
-def shapes(model, size=32):
-    image = jnp.zeros((1, size, size, 3))
-    return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
 
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
@@ -93,8 +86,8 @@ def test_where_a_bottleneck_halves_the_map():
     first, second = ({r.name: r.output for r in rows(name)} for name in ("resnet50", "resnet50_v1_5"))
     assert (first["res3a_branch2a"], first["res3a_branch2b"]) == ([28, 28, 128], [28, 28, 128])
     assert (second["res3a_branch2a"], second["res3a_branch2b"]) == ([56, 56, 128], [28, 28, 128])
-    assert jax.tree.map(jnp.shape, shapes(create("resnet50"))) == jax.tree.map(
-        jnp.shape, shapes(create("resnet50_v1_5"))
+    assert jax.tree.map(jnp.shape, variable_shapes(create("resnet50"))) == jax.tree.map(
+        jnp.shape, variable_shapes(create("resnet50_v1_5"))
     )
 
 
@@ -122,14 +115,14 @@ def test_any_size_from_32_on():
     model = create("resnet18")
     for size in (32, 224, 321):
         image = jax.ShapeDtypeStruct((2, size, size + 10, 3), jnp.float32)
-        assert jax.eval_shape(model.apply, shapes(model), image).shape == (2, 1000)
+        assert jax.eval_shape(model.apply, variable_shapes(model), image).shape == (2, 1000)
 
 
 def test_wrong_options_are_explained():
     with pytest.raises(UsageError, match="unknown shortcut 'D'"):
-        shapes(create("resnet18", shortcut="D"))
+        variable_shapes(create("resnet18", shortcut="D"))
     with pytest.raises(UsageError, match="did you mean 'torch'"):
-        shapes(create("resnet18", pool1="torhc"))
+        variable_shapes(create("resnet18", pool1="torhc"))
     with pytest.raises(UsageError, match="6n \\+ 2 layers, not 21"):
         resnet.cifar(21)
     with pytest.raises(UsageError, match="width"):
@@ -139,5 +132,5 @@ def test_wrong_options_are_explained():
 def test_bfloat16():
     model = models.create("resnet20_cifar", 10, "bfloat16", shortcut="A")
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.bfloat16)
-    assert jax.eval_shape(model.apply, shapes(model), image).dtype == jnp.bfloat16
-    assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(shapes(model)))
+    assert jax.eval_shape(model.apply, variable_shapes(model), image).dtype == jnp.bfloat16
+    assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(variable_shapes(model)))

@@ -10,13 +10,8 @@ import pytest
 from convnets import models
 from convnets.errors import UsageError
 from convnets.models import vgg
-from convnets.models.summary import sum_costs, summarize
+from convnets.models.summary import sum_costs, summarize, variable_shapes
 from tests.conftest import filled
-
-
-def shapes(model, size=224):
-    image = jnp.zeros((1, size, size, 3))
-    return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
 
 
 def test_depths_of_table_1():
@@ -41,9 +36,11 @@ def test_pairs_of_3x3_see_what_a_5x5_sees():
 
 def test_dense_evaluation_has_the_same_parameters():
     model = models.create("vgg_d", 1000, "float32")
-    like = shapes(model)
-    assert jax.tree.structure(like) == jax.tree.structure(shapes(model, 288))
-    assert [a.shape for a in jax.tree.leaves(like)] == [a.shape for a in jax.tree.leaves(shapes(model, 288))]
+    like = variable_shapes(model)
+    assert jax.tree.structure(like) == jax.tree.structure(variable_shapes(model, (288, 288, 3)))
+    assert [a.shape for a in jax.tree.leaves(like)] == [
+        a.shape for a in jax.tree.leaves(variable_shapes(model, (288, 288, 3)))
+    ]
     for size, side in ((256, 2), (288, 3), (384, 6), (512, 10)):
         image = jax.ShapeDtypeStruct((2, size, size + 32, 3), jnp.float32)
         scores = jax.eval_shape(functools.partial(model.apply, train=False), like, image)
@@ -52,7 +49,7 @@ def test_dense_evaluation_has_the_same_parameters():
 
 def test_convolutions_at_the_end_are_fully_connected_layers():
     model = models.create("vgg_d", 1000, "float32")
-    variables = filled(shapes(model))
+    variables = filled(variable_shapes(model))
     image = np.random.default_rng(1).standard_normal((1, 224, 224, 3), np.float32)
     keep = lambda module, _: module.name == "pool5"  # noqa: E731
     scores, seen = jax.jit(functools.partial(model.apply, capture_intermediates=keep))(variables, image)
@@ -74,7 +71,7 @@ def test_initial_weights():
         kernel = vgg.INITS[rule](jax.random.key(0), (3, 3, 512, 512))
         np.testing.assert_allclose(np.std(kernel), deviation, rtol=0.01)
     with pytest.raises(UsageError, match="did you mean 'glorot'"):
-        shapes(models.create("vgg_a", 10, "float32", init_weights="glorrot"))
+        variable_shapes(models.create("vgg_a", 10, "float32", init_weights="glorrot"))
 
 
 def test_fc6_has_the_initial_weights_of_a_fully_connected_layer():
@@ -89,14 +86,14 @@ def test_fc6_has_the_initial_weights_of_a_fully_connected_layer():
 
 def test_too_small_an_image_is_explained():
     with pytest.raises(UsageError, match="224 x 224"):
-        shapes(models.create("vgg_a", 10, "float32"), 192)
+        variable_shapes(models.create("vgg_a", 10, "float32"), (192, 192, 3))
 
 
 def test_bfloat16():
     model = models.create("vgg_a_lrn_bn", 10, "bfloat16")
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.bfloat16)
-    assert jax.eval_shape(model.apply, shapes(model), image).dtype == jnp.bfloat16
-    assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(shapes(model)))
+    assert jax.eval_shape(model.apply, variable_shapes(model), image).dtype == jnp.bfloat16
+    assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(variable_shapes(model)))
 
 
 def test_a_quarter_of_the_width():

@@ -129,3 +129,11 @@ def test_a_file_system_without_locks_of_folders_is_written_to(tmp_path, monkeypa
         assert scratch.parent.exists()
         scratch.write_text("a")
     assert (tmp_path / "a").read_text() == "a"
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        files.write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}

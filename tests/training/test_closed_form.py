@@ -11,6 +11,7 @@ from sklearn.svm import SVC
 from convnets import models
 from convnets.config import load_config
 from convnets.errors import UsageError
+from convnets.models.summary import variable_shapes
 from convnets.training import classical, closed_form, svm
 from convnets.training.trainer import Run
 from tests.conftest import ROOT
@@ -26,7 +27,7 @@ FLAT, NEW_FLAT = IMAGES.reshape(120, 9), NEW.reshape(50, 9)
 def fitted(layers, name, loss="least_squares"):
     """Returns the scores of NEW by a network of one learning layer, and that layer's parameters."""
     model = models.create("stack", 4, "float32", layers=layers, side=3)
-    like = jax.eval_shape(model.init, jax.random.key(0), NEW[:1])["params"]
+    like = variable_shapes(model)["params"]
     fit = closed_form.FITS[name]
     params = {**like, name: fit(iter([(IMAGES[:70], LABELS[:70]), (IMAGES[70:], LABELS[70:])]), like[name], loss, 0)}
     assert jax.tree.map(lambda a, b: a.shape == b.shape, params[name], like[name])
@@ -74,7 +75,7 @@ def test_linear_layers_have_the_least_squares():
 
 def test_components_are_those_of_the_centred_images_and_project_without_centring():
     model = models.create("stack", 4, "float32", layers="pca(2)|products|out", side=3)
-    params = jax.eval_shape(model.init, jax.random.key(0), NEW[:1])["params"]
+    params = variable_shapes(model)["params"]
     assert params["out"]["kernel"].shape == (3, 4)  # two squares and one product
     kernel = closed_form.FITS["pca"](iter([(IMAGES, LABELS)]), params["pca1"], "", 0)["kernel"]
     np.testing.assert_allclose(np.abs(np.diag(PCA(2).fit(FLAT).components_ @ kernel)), 1, atol=1e-4)

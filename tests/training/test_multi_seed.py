@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from convnets.augment import device_ops, pipeline
-from convnets.config import configs_of_seeds, load_config
+from convnets.config import load_config
 from convnets.errors import DivergedError
 from convnets.modes import train_seeds
 from convnets.runtime.arrays import name_leaves
 from convnets.runtime.preemption import Preemption
-from convnets.training import divergence
+from convnets.training import divergence, validation
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.multi_seed import Population
 from convnets.training.trainer import Run
@@ -243,11 +243,11 @@ def test_those_behind_come_up_to_the_others(tmp_path):
 
 
 def test_runs_that_share_no_data_are_refused():
-    _, problems = configs_of_seeds(ROOT / "configs/ablation.py:lecun320", [], 2)
+    _, problems = validation.configs_of_seeds(ROOT / "configs/ablation.py:lecun320", [], 2)
     assert len(problems) == 1 and problems[0].startswith("--seeds: data.train_split follows the seed in this config")
-    _, problems = configs_of_seeds(ROOT / "configs/ablation.py:mnist10k", ["--config.data.loader=stream"], 2)
+    _, problems = validation.configs_of_seeds(ROOT / "configs/ablation.py:mnist10k", ["--config.data.loader=stream"], 2)
     assert len(problems) == 1 and "resident" in problems[0]
-    configs, problems = configs_of_seeds(ROOT / "configs/ablation.py:mnist10k", ["--config.train.seed=3"], 3)
+    configs, problems = validation.configs_of_seeds(ROOT / "configs/ablation.py:mnist10k", ["--config.train.seed=3"], 3)
     assert not problems and [c.train.seed for c in configs] == [3, 4, 5]
 
 

@@ -146,7 +146,7 @@ def test_a_tenth_of_the_rate_until_the_training_error_is_below_80():
     assert parse_feedback("steps(0.1, 30)|cosine(3)") is None
 
 
-def test_what_reactions_find_is_a_factor_of_the_rate_inside_the_velocity():
+def test_what_feedback_finds_is_a_factor_of_the_rate_inside_the_velocity():
     """The rule is v <- m v - s lr (g + d w), where s is the feedback scale of each step."""
     optimizer = make(lr=0.1, momentum=0.9, weight_decay=0.05).optimizer
     params = {"fc": {"kernel": jnp.array([[1.0]])}}

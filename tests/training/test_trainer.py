@@ -1,6 +1,5 @@
 """Training runs in this process: error feedback, weight averaging, and that stopping changes neither."""
 
-import functools
 import json
 import shutil
 import time
@@ -18,6 +17,7 @@ from convnets.data import dataset
 from convnets.errors import CheckpointError, Preempted, UsageError
 from convnets.evaluation.evaluator import Evaluator
 from convnets.models.pretrained import weights
+from convnets.models.summary import variable_shapes
 from convnets.runtime import parallel
 from convnets.runtime.arrays import name_leaves
 from convnets.runtime.preemption import Preemption
@@ -270,8 +270,7 @@ def test_bfloat16_is_one_leaf(name):
     model = models.create(name, 10, "bfloat16")
     recipe = make_recipe(**base.get_config().optim, steps_per_epoch=1.0, batch_size=2)
     side, _, channels = model.input_shape if name not in RUN else (RUN[name], 0, model.input_shape[2])
-    image = jnp.zeros((1, side, side, channels))
-    variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
+    variables = variable_shapes(model, (side, side, channels))
 
     def begin_and_step(variables, images):
         params, statistics = variables["params"], variables.get("batch_stats", {})

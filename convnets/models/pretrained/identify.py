@@ -1,13 +1,10 @@
 """Finds the network that a file of published weights belongs to, by the names and shapes of its tensors."""
 
-import functools
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from convnets import models
 from convnets.models.pretrained.names import IGNORED, PUBLISHED_LAYERS, published_names, published_shape
+from convnets.models.summary import variable_shapes
 from convnets.runtime.arrays import name_leaves
 
 # Networks of torchvision that bear a paper's name and are others, by a tensor that they alone have.
@@ -43,10 +40,7 @@ def explain_file(arrays: dict[str, np.ndarray]) -> str:
 
 def _fits(arrays: dict[str, np.ndarray], model_name: str, classes: int) -> bool:
     """Returns whether the tensors have exactly the names and shapes of a network: wide variants have only the names."""
-    model = models.create(model_name, classes, "float32")
-    init = functools.partial(model.init, train=False)
-    like = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *model.input_shape)))
-    ours = name_leaves(like)
+    ours = name_leaves(variable_shapes(models.create(model_name, classes, "float32")))
     wanted = {
         theirs: published_shape(k, ours[k].shape) for k, theirs in published_names(model_name, list(ours)).items()
     }

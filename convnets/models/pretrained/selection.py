@@ -38,8 +38,6 @@ def select_layers(patterns: list[str], names: list[str], model_name: str) -> lis
 
 def without_missing_heads(named: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Leaves out the auxiliary heads, if the file has none of them."""
-    return (
-        named
-        if any(layer_of(k) in HEADS for k in arrays)
-        else {k: v for k, v in named.items() if layer_of(k) not in HEADS}
-    )
+    if any(layer_of(k) in HEADS for k in arrays):
+        return named
+    return {k: v for k, v in named.items() if layer_of(k) not in HEADS}

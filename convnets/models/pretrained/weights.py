@@ -30,7 +30,7 @@ import safetensors
 import safetensors.numpy
 
 from convnets import models
-from convnets.errors import CheckpointError
+from convnets.errors import CheckpointError, first_line
 from convnets.models.pretrained import identify, torch_file
 from convnets.models.pretrained.names import (
     IGNORED,
@@ -283,7 +283,7 @@ def _check(
 
 
 def _line(e: Exception) -> str:
-    return _printable(str(e).strip().split("\n")[0])[:300] or type(e).__name__
+    return _printable(first_line(e))[:300]
 
 
 def _printable(text: str) -> str:

@@ -2,12 +2,13 @@
 
 import pytest
 
-from tests.models.pretrained.test_weights import create, random, shapes
+from convnets.models.summary import variable_shapes
+from tests.models.pretrained.test_weights import create, random
 
 
 @pytest.fixture(scope="module")
 def small():
     """Returns a network, its shapes and random variables."""
     model = create("resnet20_cifar")
-    like = shapes(model)
+    like = variable_shapes(model)
     return model, like, random(like)

@@ -15,13 +15,14 @@ from convnets import models
 from convnets.errors import CheckpointError, UsageError
 from convnets.models.pretrained import selection, torch_file, weights
 from convnets.models.pretrained.names import published_names, published_shape
+from convnets.models.summary import variable_shapes
 from convnets.runtime.arrays import name_leaves
-from tests.models.pretrained.test_weights import create, random, same, shapes
+from tests.models.pretrained.test_weights import create, random, same
 
 
 @functools.cache
 def shapes_of(name):
-    return shapes(create(name))
+    return variable_shapes(create(name))
 
 
 def stub(name):
@@ -219,7 +220,7 @@ def test_fine_tuning_to_another_number_of_classes_is_one_exclusion(small, own_na
     variables = random(like)
     weights.save(file, "resnet20_cifar", variables, own_names=own_names, model=model)
     other = models.create("resnet20_cifar", 7, "float32")
-    wanted = random(shapes(other), seed=1)
+    wanted = random(variable_shapes(other), seed=1)
     refused(lambda: weights.load(file, "resnet20_cifar", wanted, other), str(file), "all other layers fit",
             "model.init_layers='!fc'")  # fmt: skip
     refused(lambda: weights.load_layers(file, "resnet20_cifar", wanted, ["*"], other), "model.init_layers='!fc'")
@@ -250,7 +251,7 @@ def test_most_layers_of_another_function_are_refused(head, layers, monkeypatch):
 def test_the_exclusions_include_the_heads_of_the_classes(tmp_path):
     file = tmp_path / "a.safetensors"
     weights.save(file, "googlenet", random(shapes_of("googlenet")), own_names=True)
-    other = shapes(models.create("googlenet", 7, "float32"))
+    other = variable_shapes(models.create("googlenet", 7, "float32"))
     refused(lambda: weights.load(file, "googlenet", other), "model.init_layers='!linear,!loss1,!loss2'")
 
 

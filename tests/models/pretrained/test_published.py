@@ -14,8 +14,9 @@ from convnets import models
 from convnets.errors import CheckpointError
 from convnets.models.pretrained import weights
 from convnets.models.pretrained.names import published_names, published_shape, to_published
+from convnets.models.summary import variable_shapes
 from convnets.runtime.arrays import name_leaves
-from tests.models.pretrained.test_weights import create, random, shapes
+from tests.models.pretrained.test_weights import create, random
 
 # 2026-11: PyTorch's CUDA build imports triton, whose LLVM crashes in a process that has loaded TensorFlow.
 sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
@@ -31,7 +32,7 @@ def test_names_and_shapes_are_pytorch_s(name):
     model = create(name)
     with torch.device("meta"):
         theirs = {k: tuple(v.shape) for k, v in PUBLISHED[name]().state_dict().items()}
-    ours = {k: v.shape for k, v in name_leaves(shapes(model)).items()}
+    ours = {k: v.shape for k, v in name_leaves(variable_shapes(model)).items()}
     found = {v: published_shape(k, ours[k]) for k, v in published_names(name, list(ours)).items()}
     assert found == {k: v for k, v in theirs.items() if not k.endswith("num_batches_tracked")}
 
@@ -45,10 +46,10 @@ def test_what_is_measured_is_the_same_network(name):
         image = torch.empty(2, *np.roll(model.input_shape, 1))
         heads = network.train()(image)
     theirs = sum(v.numel() for v in network.parameters())
-    assert theirs == sum(v.size for v in jax.tree.leaves(shapes(model)["params"]))
+    assert theirs == sum(v.size for v in jax.tree.leaves(variable_shapes(model)["params"]))
     options = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(0)}}
     ours = jax.eval_shape(
-        lambda v, x: model.apply(v, x, **options)[0], shapes(model), jnp.zeros((2, *model.input_shape))
+        lambda v, x: model.apply(v, x, **options)[0], variable_shapes(model), jnp.zeros((2, *model.input_shape))
     )
     theirs = heads if isinstance(heads, tuple) else (heads,)
     assert [tuple(v.shape) for v in jax.tree.leaves(ours)] == [tuple(v.shape) for v in jax.tree.leaves(theirs)]
@@ -59,7 +60,7 @@ def test_googlenet_s_scores_are_pytorch_s():
     rng = np.random.default_rng(0)
     model, network = create("googlenet"), NETS["googlenet"]().eval()
     params = jax.tree.map(
-        lambda v: rng.standard_normal(v.shape, np.float32) * np.float32(0.05), shapes(model)["params"]
+        lambda v: rng.standard_normal(v.shape, np.float32) * np.float32(0.05), variable_shapes(model)["params"]
     )
     convs = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
     image = rng.standard_normal((2, 224, 224, 3), np.float32)
@@ -141,7 +142,7 @@ def test_scores_are_pytorch_s(name, form, tmp_path):
 
     file = tmp_path / f"weights.{'safetensors' if form == 'safetensors' else 'pth'}"
     written(network.state_dict(), file, form)
-    variables = weights.load(file, name, shapes(model))
+    variables = weights.load(file, name, variable_shapes(model))
     file.unlink()  # half a gigabyte
     scores = np.asarray(jax.jit(model.apply)(variables, image))
     assert np.abs(scores - expected).max() <= 1e-4 * np.ptp(expected)
@@ -157,7 +158,7 @@ def test_pytorch_takes_what_is_saved(tmp_path):
     import safetensors.torch
 
     model = create("resnet20_cifar")
-    variables = random(shapes(model))
+    variables = random(variable_shapes(model))
     variables = jax.tree_util.tree_map_with_path(lambda p, v: abs(v) if p[-1].key == "var" else v * 0.1, variables)
     weights.save(tmp_path / "a.safetensors", "resnet20_cifar", variables)
     network = PUBLISHED["resnet20_cifar"]().eval()

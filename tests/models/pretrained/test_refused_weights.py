@@ -16,8 +16,9 @@ from convnets.errors import CheckpointError
 from convnets.models.pretrained import weights
 from convnets.models.pretrained.names import published_names, to_published
 from convnets.models.pretrained.torch_file import MAGIC, PROTOCOL, _array, _Storage, _Tensor
+from convnets.models.summary import variable_shapes
 from convnets.runtime.arrays import name_leaves
-from tests.models.pretrained.test_weights import create, refused, same, shapes
+from tests.models.pretrained.test_weights import create, refused, same
 
 
 def published(arrays, file, change):
@@ -57,9 +58,11 @@ def test_differences_are_listed(small, arrays, tmp_path):
 def test_another_network_or_number_of_classes_is_refused(arrays, tmp_path):
     file = tmp_path / "a.safetensors"
     published(arrays, file, lambda a: None)
-    refused(file, "resnet32_cifar", shapes(create("resnet32_cifar")), "does not fit this model: .* and .* more$")
-    refused(file, "resnet18", shapes(create("resnet18")), "does not fit this model")
-    like100 = shapes(models.create("resnet20_cifar", 100, "float32"))
+    refused(
+        file, "resnet32_cifar", variable_shapes(create("resnet32_cifar")), "does not fit this model: .* and .* more$"
+    )
+    refused(file, "resnet18", variable_shapes(create("resnet18")), "does not fit this model")
+    like100 = variable_shapes(models.create("resnet20_cifar", 100, "float32"))
     refused(
         file, "resnet20_cifar", like100, r"linear.weight is float32\[10, 64\], \[100, 64\] of a floating type wanted"
     )

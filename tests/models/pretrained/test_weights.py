@@ -1,7 +1,5 @@
 """Weight import and export: files round-trip bit for bit, names are the published ones, options that fit no file are refused."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,16 +13,12 @@ from convnets.models import MODELS, vgg
 from convnets.models.pretrained import weights
 from convnets.models.pretrained.identify import find_network
 from convnets.models.pretrained.names import PUBLISHED_LAYERS, from_published, published_names, to_published
+from convnets.models.summary import variable_shapes
 from convnets.runtime.arrays import name_leaves
 
 
 def create(name):
     return models.create(name, 10 if "cifar" in name or name == "lenet5" else 1000, "float32")
-
-
-def shapes(model):
-    image = jnp.zeros((1, *model.input_shape))
-    return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
 
 
 def random(like, seed=0):
@@ -62,9 +56,9 @@ def test_what_is_saved_comes_back(small, own_names, tmp_path):
 
 @pytest.mark.parametrize("name", ["lenet5_modern", "plain20_cifar"])
 def test_every_model_can_be_saved_under_our_names(name, tmp_path):
-    variables = random(shapes(create(name)))
+    variables = random(variable_shapes(create(name)))
     weights.save(tmp_path / "a.safetensors", name, variables, own_names=True)
-    same(weights.load(tmp_path / "a.safetensors", name, shapes(create(name))), variables)
+    same(weights.load(tmp_path / "a.safetensors", name, variable_shapes(create(name))), variables)
     with pytest.raises(CheckpointError, match=f"no table of published names for model '{name}'"):
         weights.save(tmp_path / "b.safetensors", name, variables)
 
@@ -81,7 +75,7 @@ def test_a_fully_connected_layer_is_flattened_map_after_map():
 
 @pytest.mark.parametrize("name", [name for name in PUBLISHED_LAYERS if name in MODELS and "1202" not in name])
 def test_every_parameter_has_one_published_name(name):
-    keys = list(name_leaves(shapes(create(name))))
+    keys = list(name_leaves(variable_shapes(create(name))))
     found = published_names(name, keys)
     assert list(found) == keys and len(set(found.values())) == len(keys)
     assert PUBLISHED_LAYERS[find_network(dict.fromkeys(found.values()))]() == PUBLISHED_LAYERS[name]()
@@ -125,14 +119,14 @@ def test_options_of_training_change_no_function():
 
 
 def test_heads_need_not_be_in_a_file(tmp_path):
-    like = random(shapes(create("googlenet")))
+    like = random(variable_shapes(create("googlenet")))
     variables = weights.without_heads(random(like, seed=1))
     file = tmp_path / "a.safetensors"
     weights.save(file, "googlenet", variables, own_names=True)
     found = weights.load(file, "googlenet", like)
     same(weights.without_heads(found), variables)
     same({k: found["params"][k] for k in ("loss1", "loss2")}, {k: like["params"][k] for k in ("loss1", "loss2")})
-    same(weights.load(file, "googlenet_main", shapes(create("googlenet_main"))), variables)
+    same(weights.load(file, "googlenet_main", variable_shapes(create("googlenet_main"))), variables)
     arrays, _ = weights.read(file)
     safetensors.numpy.save_file(arrays | {"params/loss1/fc/bias": np.zeros(1024, np.float32)}, file)
     refused(file, "googlenet", like, r"loss1/conv/bias is missing.*; and 6 more$")  # of 11 missing head arrays
@@ -147,7 +141,7 @@ def narrow():
 
     def make(name, seed=0):
         model = models.create(name, 10, "float32", width=1 / 16)
-        return model, random(shapes(model), seed)
+        return model, random(variable_shapes(model), seed)
 
     return make
 
@@ -180,7 +174,7 @@ def test_layers_that_cannot_be_taken_are_listed(narrow, tmp_path):
 
 
 def test_a_layer_may_hold_layers(tmp_path):
-    like = random(shapes(create("googlenet_main")))
+    like = random(variable_shapes(create("googlenet_main")))
     variables = random(like, seed=1)
     file = tmp_path / "a.safetensors"
     weights.save(file, "googlenet_main", variables, own_names=True)

@@ -10,7 +10,7 @@ from convnets import models
 from convnets.errors import UsageError
 from convnets.layers import LRN, pool
 from convnets.models import googlenet, inception_bn
-from convnets.models.summary import sum_costs, summarize
+from convnets.models.summary import sum_costs, summarize, variable_shapes
 from convnets.runtime.arrays import name_leaves
 
 # The "output size" column of table 1 of Szegedy et al. 2014 and of figure 5 of Ioffe & Szegedy 2015. In the latter,
@@ -28,10 +28,6 @@ SMALL = {"googlenet": 80, "bn_inception": 64}  # input sides in pixels; the head
 
 def image(side, n=1):
     return jax.ShapeDtypeStruct((n, side, side, 3), jnp.float32)
-
-
-def init(model, x):
-    return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
 
 
 def scores(model, variables, x, train):
@@ -55,12 +51,12 @@ def test_modules_have_the_sizes_of_the_table(name, kind, table):
         return y
 
     with nn.intercept_methods(intercept):
-        init(model, image(224))
+        variable_shapes(model, (224, 224, 3))
     assert seen == {f"inception_{k}": (side, side, maps) for k, (side, maps) in table.items()}
 
 
 def test_parameters_of_inception_3a():
-    params = init(models.create("googlenet_main", 1000, "float32"), image(224))["params"]["inception_3a"]
+    params = variable_shapes(models.create("googlenet_main", 1000, "float32"), (224, 224, 3))["params"]["inception_3a"]
     assert sum(v.size for k, v in name_leaves(params).items() if k.endswith("kernel")) == 163_328
     assert sum(v.size for k, v in name_leaves(params).items() if k.endswith("bias")) == 368
 
@@ -90,14 +86,16 @@ def test_halving_pools_hang_over_the_edge(side, half):
 
 def test_heads_are_named_and_only_there_in_training():
     model, x = models.create("googlenet", 10, "float32"), image(80, 2)
-    variables = init(model, x)
+    variables = variable_shapes(model, x.shape[1:])
     assert scores(model, variables, x, train=False).shape == (2, 10)
     main, auxiliary = scores(model, variables, x, train=True)
     assert main.shape == (2, 10)
     assert {k: v.shape for k, v in auxiliary.items()} == {"loss1": (2, 10), "loss2": (2, 10)}
     plain = models.create("googlenet_main", 10, "float32")
-    assert scores(plain, init(plain, x), x, train=True).shape == (2, 10)
-    assert name_leaves(init(plain, x)).keys() == {k for k in name_leaves(variables) if "/loss" not in k}
+    assert scores(plain, variable_shapes(plain, x.shape[1:]), x, train=True).shape == (2, 10)
+    assert name_leaves(variable_shapes(plain, x.shape[1:])).keys() == {
+        k for k in name_leaves(variables) if "/loss" not in k
+    }
 
 
 def test_evaluation_does_not_run_the_heads():
@@ -108,7 +106,7 @@ def test_evaluation_does_not_run_the_heads():
         ran.append(context.module.path[0] if context.module.path else "")
         return call(*args, **kwargs)
 
-    variables = init(model, x)
+    variables = variable_shapes(model, x.shape[1:])
     for train, heads in ((False, set()), (True, {"loss1", "loss2"})):
         ran.clear()
         with nn.intercept_methods(intercept):
@@ -119,9 +117,9 @@ def test_evaluation_does_not_run_the_heads():
 
 def test_heads_explain_too_small_images():
     with pytest.raises(ValueError, match="79 pixels and more, or aux=False"):
-        init(models.create("googlenet", 10, "float32"), image(78))
-    init(models.create("googlenet", 10, "float32"), image(79))
-    init(models.create("googlenet_main", 10, "float32"), image(32))
+        variable_shapes(models.create("googlenet", 10, "float32"), (78, 78, 3))
+    variable_shapes(models.create("googlenet", 10, "float32"), (79, 79, 3))
+    variable_shapes(models.create("googlenet_main", 10, "float32"), (32, 32, 3))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -131,7 +129,9 @@ def test_initial_weights_are_caffes(name):
     kernel = conv(jax.random.key(0), (3, 3, 12, 1000))  # fan-in 108, variance 1/108
     assert float(jnp.abs(kernel).max()) <= (3 / 108) ** 0.5
     assert float(kernel.var()) == pytest.approx(1 / 108, rel=0.02)
-    assert all(v.dtype == jnp.float32 for v in name_leaves(init(model, image(SMALL[name]))).values())
+    assert all(
+        v.dtype == jnp.float32 for v in name_leaves(variable_shapes(model, (SMALL[name], SMALL[name], 3))).values()
+    )
 
 
 def filled(model, x):
@@ -143,7 +143,7 @@ def filled(model, x):
             return rng.uniform(-1, 1, v.shape).astype(np.float32) * np.float32((3 / np.prod(v.shape[:-1])) ** 0.5)
         return np.full(v.shape, {"bias": 0.2, "scale": 1, "mean": 0, "var": 1}[path[-1].key], np.float32)
 
-    return jax.tree_util.tree_map_with_path(fill, init(model, x))
+    return jax.tree_util.tree_map_with_path(fill, variable_shapes(model, x.shape[1:]))
 
 
 def test_evaluation_does_not_depend_on_the_heads():
@@ -164,9 +164,9 @@ def test_options_of_googlenet():
         return models.create("googlenet_main", 10, "float32", **options)
 
     x = image(32)
-    like = name_leaves(init(create(), x))
+    like = name_leaves(variable_shapes(create(), x.shape[1:]))
     for options in ({"lrn": "caffe"}, {"lrn": "none"}, {"init_weights": "normal"}, {"init_weights": "he"}):
-        assert name_leaves(init(create(**options), x)) == like
+        assert name_leaves(variable_shapes(create(**options), x.shape[1:])) == like
     seen = {}
 
     def intercept(call, args, kwargs, context):
@@ -177,14 +177,14 @@ def test_options_of_googlenet():
     for lrn, constants in {"paper": (2.0, 1e-4, False), "caffe": (1.0, 1e-4, True), "none": None}.items():
         seen.clear()
         with nn.intercept_methods(intercept):
-            init(create(lrn=lrn), x)
+            variable_shapes(create(lrn=lrn), x.shape[1:])
         assert seen == ({"norm1": constants, "norm2": constants} if constants else {})
     for rule, std in (("caffe", 147**-0.5), ("normal", 0.01), ("he", (2 / 147) ** 0.5)):
         drawn = googlenet.INITS[rule](jax.random.key(0), (7, 7, 3, 640))
         assert float(drawn.std()) == pytest.approx(std, rel=0.02)
     for option in ("lrn", "init_weights"):
         with pytest.raises(UsageError, match="did you mean 'caffe'"):
-            init(create(**{option: "cafe"}), x)
+            variable_shapes(create(**{option: "cafe"}), x.shape[1:])
 
 
 def test_the_initial_weights_reach_every_layer():
@@ -197,7 +197,7 @@ def test_the_initial_weights_reach_every_layer():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(googlenet.INITS, "normal", constant_init)
-        like = name_leaves(init(model, image(80)))
+        like = name_leaves(variable_shapes(model, (80, 80, 3)))
     assert len(drawn) == sum(k.endswith("kernel") for k in like)
 
 
@@ -207,7 +207,7 @@ def test_networks_of_the_ablation():
 
     plain, baseline = create(norm=False, lrn=True, dropout=0.4), create(lrn=True, dropout=0.4)
     x = image(64, 2)
-    normed, biased, both = (init(model, x) for model in (create(), plain, baseline))
+    normed, biased, both = (variable_shapes(model, x.shape[1:]) for model in (create(), plain, baseline))
     channels = sum(v.size for k, v in name_leaves(normed["params"]).items() if k.endswith("scale"))
     assert channels == 11_295_240 - 11_285_224  # the published count has one more bias for every map
     assert sum(v.size for v in name_leaves(biased).values()) == 11_285_224 - channels
@@ -219,18 +219,18 @@ def test_networks_of_the_ablation():
     assert names.index("pool1") + 1 == names.index("norm1")
     assert names.index("norm2") + 1 == names.index("pool2")
     with pytest.raises(UsageError, match="did you mean 'sigmoid'"):
-        init(create(activation="sigmoyd"), x)
+        variable_shapes(create(activation="sigmoyd"), x.shape[1:])
 
 
 @pytest.mark.parametrize("name", ["googlenet", "bn_inception"])
 def test_bfloat16_computes_in_bfloat16(name):
     model = models.create(name, 10, "bfloat16")
     x = jax.ShapeDtypeStruct((2, 96, 96, 3), jnp.bfloat16)
-    variables = init(model, x)
+    variables = variable_shapes(model, x.shape[1:])
     assert {v.dtype for v in name_leaves(variables).values()} == {jnp.dtype("float32")}
     assert {v.dtype for v in name_leaves(scores(model, variables, x, train=True)).values()} == {jnp.dtype("bfloat16")}
 
 
 def test_an_image_of_another_size_is_explained():
     with pytest.raises(UsageError, match="multiples of 32, not 200 x 200"):
-        jax.eval_shape(models.create("bn_inception", 10, "float32").init, jax.random.key(0), image(200))
+        variable_shapes(models.create("bn_inception", 10, "float32"), (200, 200, 3))
