@@ -26,6 +26,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.patches import FancyBboxPatch, PathPatch  # noqa: E402, F401
 from matplotlib.path import Path as Outline  # noqa: E402, F401
 from matplotlib.ticker import LogFormatter, LogFormatterMathtext  # noqa: E402
+from matplotlib.transforms import offset_copy  # noqa: E402, F401
 
 INK, QUIET, FIRST, SECOND = "#222222", "#888888", "#1f5fa8", "#c8501e"
 plt.rcParams.update({

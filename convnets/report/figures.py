@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.transforms import offset_copy
-
-from convnets.plotting import INK, plt, save_figure
+from convnets.plotting import INK, offset_copy, plt, save_figure
 
 FEW, MANY = 4, 12  # rows whose curves are shown with their training error, and up to which curves are shown
 PAPER = "; diamond: the paper, in its setting"

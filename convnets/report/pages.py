@@ -45,12 +45,11 @@ def count_verdicts(made: Sequence[Table]) -> str:
     run = [v for c, v in judged if not c.ours]
     words = Counter(v.word for v in run)
     held = Counter(v.word for v in run if v.holds)
-    are = lambda n: f"{n} is" if n == 1 else f"{n} are"  # noqa: E731
     sentences = [
-        f"We ran {len(run)} claims of papers and of the lecture: {', '.join(f'{are(words[w])} {w}' for w in WORDS)}."
+        f"Of claims of papers and of the lecture, {len(run)} were run: {', '.join(f'{words[w]} {w}' for w in WORDS)}."
     ]
     if len(judged) > len(run):
-        sentences.append(f"{len(judged) - len(run)} more claims are our own.")
+        sentences.append(f"Besides, there are {len(judged) - len(run)} of our own.")
     sentences.append(
         f"After Holm's correction for all claims, {' and '.join(f'{held[w]} of the verdicts *{w}*' for w in DECIDED)} remain."
     )

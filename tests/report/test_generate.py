@@ -106,13 +106,11 @@ def test_results_tell_paper_ours_difference_cost_and_verdict(made):
     assert "| Us 2026, sec. 2, sec. 1 |" in text and "| Us 2026, sec. 2 |" in text  # what both name stands once
     assert "newer is better" not in text
     assert "6 recorded runs took 0.0 h on a CPU." in text
-    assert (
-        "Of the 2 claims of papers and of the lecture that were run, 2 are reproduced (2 of them also with Holm's"
-        in text
-    )
+    assert "Of claims of papers and of the lecture, 2 were run: 2 reproduced, 0 not resolved, 0 not reproduced." in text
+    assert "2 of the verdicts *reproduced* and 0 of the verdicts *not reproduced* remain" in text
     assert "interim" not in text and "our own" not in text
     assert (
-        "Claims whose paper states the size of the effect in our setting: 1. Sizes inside our interval: 1; resolved among these: 1."
+        "For 1 claims the paper gives the size of the effect in our setting: 1 of these sizes lie in our interval"
         in text
     )
     # the smallest difference first
@@ -148,7 +146,7 @@ def test_a_verdict_before_all_planned_runs_is_an_interim_one(made):
 def test_a_claim_of_our_own_is_counted_apart(made):
     claims = [c._replace(where="ours") for c in made[0].claims[:1]] + list(made[0].claims[1:])
     text = pages.document(change(made, claims=claims), results.read_results())
-    assert "Of the 1 claims of papers" in text and "1 more claims are our own." in text
+    assert "the lecture, 1 were run" in text and "Besides, there are 1 of our own." in text
     assert "| hot is worse | ours | full |" in text  # without the paper's name
 
 
@@ -214,8 +212,10 @@ def test_the_figure_shows_what_was_measured_and_is_the_same_again(made, tmp_path
     generate.draw_figures(made[0], tmp_path / "a.png")
     generate.draw_figures(made[0], tmp_path / "b.png")
     _, bars, lines, _ = seen["a"]
-    assert [bar[1] for bar in bars] == ["net", "hot"] and bars[0][2:] == pytest.approx((1.1, 0.2484, 0.95), abs=1e-4)
-    assert lines == {"net": [pytest.approx((3, 10.1, 0.2484, 11.0), abs=1e-4)]}
+    assert [bar[1] for bar in bars] == ["net", "hot"] and bars[0][2::2] == pytest.approx((1.1, 0.95))
+    assert bars[0][3] == pytest.approx((0.78, 1.42), abs=0.005)  # the interval of the table
+    ((x, mean, around, paper),) = lines["net"]
+    assert (x, mean, *around, paper) == pytest.approx((3, 10.1, 9.46, 10.74, 11.0), abs=0.005)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
