@@ -139,6 +139,7 @@ def plot_maps(image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], path:
         layers: (name, [h, w, channels]); at most the first 16 channels are shown.
     """
     count = min(max(m.shape[-1] for _, m in layers), 16)
+    side = max(m.shape[0] for _, m in layers)
     figure, axes = plt.subplots(len(layers) + 1, 1, figsize=(0.62 * count + 1.6, 0.68 * (len(layers) + 1) + 0.3),
                                 squeeze=False, layout="constrained")  # fmt: skip
     first = axes[0][0]
@@ -149,11 +150,16 @@ def plot_maps(image: np.ndarray, layers: Sequence[tuple[str, np.ndarray]], path:
         shown = values[..., :count]
         h, w, n = shown.shape
         limit = max(float(np.abs(shown).max()), 1e-12)
-        parts = [shown[..., i : i + 1] for i in range(n)] + [np.full((h, w, 1), np.nan)] * (count - n)
+        large = np.repeat(
+            np.repeat(shown, max(round(side / h), 1), axis=0), max(round(side / h), 1), axis=1
+        )  # so that columns align
+        parts = [large[..., i : i + 1] for i in range(n)] + [np.full_like(large[..., :1], np.nan)] * (count - n)
         _show(axis, tile(parts, count, np.nan), cmap="RdBu_r", vmin=-limit, vmax=limit)
         more = f"\n{n} of {values.shape[-1]}" if n < values.shape[-1] else ""
         axis.set_anchor("W")
-        axis.set_ylabel(f"{name}, {h} x {w}\n± {limit:.2g}{more}", rotation=0, ha="right", va="center", fontsize=7)
+        axis.set_ylabel(
+            f"{name}, {h} x {w}\n± {float(f'{limit:.2g}'):,g}{more}", rotation=0, ha="right", va="center", fontsize=7
+        )
     save_figure(figure, path)
 
 
@@ -209,9 +215,8 @@ def plot_statistics(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path,
             )
         axes[2].plot(depth, [100 * line["dead"] for line in lines], style, ms=3, color=colour, label=label)
     axes[0].set(ylabel="mean of a channel", title=title)
-    axes[1].set(
-        ylabel="standard deviation of a channel", yscale="log", title="line: median channel; band: 10 to 90 % of them"
-    )
+    axes[1].set(ylabel="standard deviation of a channel", yscale="log")
+    axes[1].set_title("line: median channel; band: 10 to 90 %", fontsize=8, color=INK)
     axes[2].set(ylabel="inputs that never change (%)", ylim=(-2, 102))
     for axis in axes:
         axis.set_xlabel("layer with weights, from the image on")
