@@ -57,6 +57,13 @@ def test_a_run_is_tested_as_it_was_and_nothing_is_written(scratch):
     assert sorted((p, p.stat().st_mtime_ns) for p in GOLDEN.rglob("*")) == before
 
 
+def test_the_variables_that_predict_uses_are_tested(scratch):
+    """Not those of the newest checkpoint: the user may have changed them, and the run may train on."""
+    run = convnets.open_run(GOLDEN)
+    run.variables = jax.tree.map(np.zeros_like, run.variables)
+    assert run.evaluate()["loss"] == pytest.approx(np.log(10))  # every class is as probable
+
+
 def test_a_run_says_what_it_is():
     assert repr(convnets.open_run(GOLDEN)).startswith("TrainedRun(stack on digits, ")
 

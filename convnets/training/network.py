@@ -139,13 +139,18 @@ def split_problems(config: ConfigDict, model: nn.Module, split: dataset.Split, k
     return found
 
 
-def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, Any], Evaluated]:
+def test_run(
+    config: ConfigDict, workdir: Path, file: str = "", opened: Network | None = None
+) -> tuple[dict[str, Any], Evaluated]:
     """Tests a run's newest checkpoint or a weights file; returns the content of result.json and the outcome.
 
     If a run is tested with other `data.test_ops` than its own, the result also has `feature_change`. This needs one
     process and evaluate.protocol=single.
+
+    Args:
+        opened: the network, if it is open already.
     """
-    opened = open_network(config, workdir, file)
+    opened = opened or open_network(config, workdir, file)
     split = open_test_split(config, opened.model, workdir)
     evaluator = Evaluator(opened.model, config.loss, split, **config.evaluate)
     variables = parallel.replicate(opened.variables)
