@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from convnets.augment import pipeline
 from convnets.data import image_files
 from convnets.errors import UsageError
+from convnets.evaluation import evaluator
 from convnets.losses import NO_PROBABILITIES
 from convnets.training import network
 
@@ -100,5 +101,6 @@ class TrainedRun:
         """
         config = self.config.copy_and_resolve_references()
         config.evaluate.protocol = protocol or config.evaluate.protocol
+        evaluator.check(self.model, config.loss, config.data.test_ops, config.evaluate.protocol)
         opened = self._opened._replace(variables=self.variables)
         return network.test_run(config, self.folder, self.file, opened)[0]
