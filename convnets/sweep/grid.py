@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convnets.config import get_leaf, leaf_keys, load_config
+from convnets.config import get_leaf, leaf_keys, load_config, overridden_key
 from convnets.errors import UsageError
 from convnets.sweep.experiment import ROOT, Experiment, Row, Scale
 
@@ -59,7 +59,7 @@ def make_experiment(source: str, grid: Sequence[str], extra: Sequence[str]) -> E
     if config is None or problems:
         raise UsageError("\n".join(problems))
     leaves: dict[str, list[tuple[str, Any]]] = {}  # (text, value) of each leaf
-    set_by_extra = {word.lstrip("-").removeprefix("no").removeprefix("config.").partition("=")[0] for word in extra}
+    set_by_extra = set(map(overridden_key, extra))
     for argument in grid:
         leaf, equals, text = argument.partition("=")
         leaf = leaf.strip()
