@@ -171,7 +171,8 @@ def start_program(command: usage.Command) -> None:
     if command.distributed:
         distributed.start(*usage.process_group(FLAGS), FLAGS.local_device_ids, FLAGS.peer_timeout)
         watchdog.listen()
-        distributed.check_same_folder(command.workdir)
+        if FLAGS.mode == "train":  # who only reads a run never writes
+            distributed.check_same_folder(command.workdir)
         if FLAGS.mode == "train" and (problem := validation.explain_indivisible(command.config)):
             raise UsageError(problem)
     environment.start_jax(devices=FLAGS.mode not in ("describe", "prepare"))

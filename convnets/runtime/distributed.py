@@ -227,12 +227,10 @@ def main_first(work: Callable[[], Any]) -> Any:
 
 
 def check_same_folder(path: Path) -> None:
-    """Raises UsageError if `path` is not the same folder on all processes."""
+    """Raises UsageError if `path` is not the same folder on all processes; writes a file there for a moment."""
     if process_count() == 1:
         return
-    mark = run_on_main(lambda: _mark(path) if path.is_dir() else None)  # published weights are tested without a workdir
-    if mark is None:
-        return
+    mark = run_on_main(lambda: _mark(path))
     until = time.monotonic() + GRACE
     while not (seen := (path / mark).exists()) and time.monotonic() < until:  # shared file systems may lag
         time.sleep(0.1)

@@ -10,7 +10,7 @@ import pytest
 
 from convnets.data import sampler
 from convnets.runtime import distributed
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_here
 
 LAUNCHERS = ("SLURM", "OMPI", "TPU", "KUBERNETES", "CUDA_VISIBLE")
 
@@ -68,6 +68,20 @@ def test_which_accelerators_a_process_takes(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     slurm(monkeypatch, STEP_NUM_TASKS="2")
     assert own() == []  # one task per node
+
+
+def test_several_processes_that_only_read_a_run_write_nothing(tmp_path, monkeypatch):
+    import run
+
+    marked = []
+    monkeypatch.setattr(distributed, "check_same_folder", marked.append)
+    monkeypatch.setattr(distributed, "start", lambda *_: None)
+    monkeypatch.setattr(run, "run_mode", lambda _: None)
+    meet = ("--distributed=manual", "--coordinator_address=localhost:1", "--num_processes=2", "--process_id=0")
+    run_here("--mode=evaluate", f"--workdir={ROOT}/tests/golden/run", *meet)
+    assert not marked
+    run_here(f"--workdir={tmp_path}", *meet)
+    assert marked == [tmp_path]
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9])
