@@ -39,7 +39,7 @@ try:
     from absl import flags
 
     from convnets.config import split_arguments
-    from convnets.errors import Error, Preempted, UsageError
+    from convnets.errors import Error, Preempted, UsageError, first_line
     from convnets.modes import parsing, usage
     from convnets.runtime import distributed, environment, streams, watchdog
     from convnets.training import validation
@@ -150,7 +150,13 @@ def main(argv: list[str]) -> int:
         compare.compare(command.members, command.workdir)
         return 0
     start_program(command)
-    run_mode(command)
+    try:
+        run_mode(command)
+    except RuntimeError as e:  # JaxRuntimeError
+        if not str(e).startswith("RESOURCE_EXHAUSTED"):
+            raise
+        advice = "take a smaller train.batch_size or evaluate.batch_size, or data.loader=stream"
+        raise Error(f"{first_line(e).rstrip('.')}; {advice}") from None
     return 0
 
 

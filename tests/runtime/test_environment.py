@@ -3,6 +3,7 @@
 import ctypes
 import os
 import pwd
+import re
 import subprocess
 import sys
 import types
@@ -16,7 +17,7 @@ import pytest
 from convnets.data import cache, sources
 from convnets.errors import DataError
 from convnets.runtime import environment
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_here
 
 
 def test_what_helps_is_set_where_nobody_has_an_opinion(monkeypatch):
@@ -158,3 +159,11 @@ def test_what_jax_does_not_have_is_one_line(variable, said):
             and variable in line
             and said in line
         )
+
+
+def test_a_lack_of_device_memory_is_one_line(monkeypatch):
+    from convnets.modes import describe
+
+    monkeypatch.setattr(describe, "describe", lambda *_: jax.numpy.zeros(2**50, np.uint8))
+    _, err = run_here("--mode=describe", code=1)
+    assert re.fullmatch(r"error: RESOURCE_EXHAUSTED: [^.]*; take a smaller train.batch_size or .*\n", err)

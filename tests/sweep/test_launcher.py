@@ -156,7 +156,9 @@ def test_a_relative_path_is_where_the_user_is_and_not_where_the_workers_run(tmp_
     path = experiment(tmp_path, "'a', '--config.model.init_from=a.safetensors'")
     monkeypatch.chdir(tmp_path)
     Path("a.safetensors").touch()
-    planned = trials.plan_trials(trials.load_experiment(str(path), "cpu"), "cpu", 1, ["--config.data.name=folder:birds"])
+    planned = trials.plan_trials(
+        trials.load_experiment(str(path), "cpu"), "cpu", 1, ["--config.data.name=folder:birds"]
+    )
     (trial,) = planned.values()
     assert {f"--config.model.init_from={tmp_path}/a.safetensors", f"--config.data.name=folder:{tmp_path}/birds"} < set(
         trial.arguments
