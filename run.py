@@ -179,6 +179,7 @@ def start_program(command: usage.Command) -> None:
         watchdog.listen()
         if FLAGS.mode == "train":  # who only reads a run never writes
             distributed.check_same_folder(command.workdir)
+        validation.check_processes(command.config)
         if FLAGS.mode == "train" and (problem := validation.explain_indivisible(command.config)):
             raise UsageError(problem)
     environment.start_jax(devices=FLAGS.mode not in ("describe", "prepare"))

@@ -14,7 +14,7 @@ from convnets.augment import pipeline
 from convnets.augment.statistics import load_statistics
 from convnets.config import load_config
 from convnets.data import dataset, sources
-from convnets.errors import CheckpointError, UsageError
+from convnets.errors import CheckpointError, DataError, UsageError
 from convnets.evaluation import feature_change
 from convnets.evaluation.evaluator import Evaluated, Evaluator
 from convnets.models.pretrained import weights
@@ -114,9 +114,17 @@ def open_test_split(config: ConfigDict, model: nn.Module, workdir: Path) -> data
     kept = workdir / "statistics.npz"
     statistics = load_statistics(kept) if kept.exists() else None
     split = distributed.main_first(lambda: dataset.load_test_split(**config.data, statistics=statistics))
+    check_same_data(split)
     if problems := split_problems(config, model, split, "test_ops"):
         raise UsageError("\n".join(problems))
     return split
+
+
+def check_same_data(*splits: dataset.Split) -> None:
+    """Raises DataError if the processes have other versions or sizes of a data set, which may be local to each host."""
+    own = [f"{s.info.name}:{s.info.version}, {s.info.num_examples:,} images of {s.info.split}" for s in splits]
+    if found := distributed.list_unequal("; ".join(own)):
+        raise DataError("the processes have different data: " + " | ".join(map(str, dict.fromkeys(found))))
 
 
 def split_problems(config: ConfigDict, model: nn.Module, split: dataset.Split, key: str) -> list[str]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from convnets.config import LAST_SEED, get_leaf
+from convnets.config import LAST_SEED, get_leaf, list_changes
 from convnets.errors import UsageError
-from convnets.runtime import environment
+from convnets.runtime import distributed, environment, provenance
 from convnets.runtime.files import is_file
 
 POSITIVE = ("optim.lr", "train.epochs", "train.batch_size", "train.log_every_steps", "checkpoint.every_steps",
@@ -95,6 +95,21 @@ def problems(config: ConfigDict, devices: bool = True, begins: bool = True) -> l
     if devices and config.train.batch_size > 0 and (not found or not metadata.entry_points(group="jax_plugins")):
         found += [problem] if (problem := explain_indivisible(config)) else []
     return found
+
+
+def check_processes(config: ConfigDict) -> None:
+    """Compares what the processes of a group are about to train or test; nothing else would notice that they differ.
+
+    Raises:
+        UsageError: another process has another config or another commit; data.data_dir may differ.
+    """
+    told = distributed.all_gather_json({**config.to_dict(), "commit": provenance.commit()})
+    for process, other in enumerate(told):
+        if "unknown" in (told[0]["commit"], other["commit"]):  # not every host may have git
+            other["commit"] = told[0]["commit"]
+        if differ := list_changes(told[0], other):
+            raise UsageError(f"process {process} differs from process 0: {'; '.join(differ)}; start all processes by the same"
+                             " command, on the same code")  # fmt: skip
 
 
 def explain_indivisible(config: ConfigDict) -> str | None:
