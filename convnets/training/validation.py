@@ -101,15 +101,19 @@ def check_processes(config: ConfigDict) -> None:
     """Compares what the processes of a group are about to train or test; nothing else would notice that they differ.
 
     Raises:
-        UsageError: another process has another config or another commit; data.data_dir may differ.
+        UsageError: another process has another config, commit or number of devices; data.data_dir may differ.
     """
-    told = distributed.all_gather_json({**config.to_dict(), "commit": provenance.commit()})
+    import jax
+
+    environment.start_jax(devices=True)
+    facts = {"commit": provenance.commit(), "devices": jax.local_device_count()}
+    told = distributed.all_gather_json({**config.to_dict(), **facts})
     for process, other in enumerate(told):
         if "unknown" in (told[0]["commit"], other["commit"]):  # not every host may have git
             other["commit"] = told[0]["commit"]
         if differ := list_changes(told[0], other):
             raise UsageError(f"process {process} differs from process 0: {'; '.join(differ)}; start all processes by the same"
-                             " command, on the same code")  # fmt: skip
+                             " command, on the same code and as many devices")  # fmt: skip
 
 
 def explain_indivisible(config: ConfigDict) -> str | None:

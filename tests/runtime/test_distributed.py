@@ -107,6 +107,9 @@ def test_processes_of_different_commands_or_code_are_refused(monkeypatch):
         UsageError, match=r"^process 1 differs from process 0: commit: abc -> def; optim.lr: 0.005 -> 0.5; start"
     ):
         validation.check_processes(config)
+    others(monkeypatch, lambda own: {**own, "devices": 1})
+    with pytest.raises(UsageError, match=r"process 0: devices: 2 -> 1; .* as many devices$"):
+        validation.check_processes(config)
 
 
 def test_processes_with_different_data_are_refused(monkeypatch):
