@@ -256,6 +256,10 @@ def test_jobs_share_the_cores_and_the_accelerators_memory(tmp_path, monkeypatch)
     started.clear()
     _local(tmp_path, folders[:1], 1, [], lambda: None)
     assert started == [("a", [], None)]  # a single trial gets all cores and memory
+    monkeypatch.setenv("XLA_CLIENT_MEM_FRACTION", "0.2")  # the newer name; jaxlib raises if both are set
+    started.clear()
+    _local(tmp_path, folders[:2], 2, [], lambda: None)
+    assert [memory for *_, memory in started] == [None, None]
 
 
 def test_seeds_begin_after_the_one_that_chose_the_recipe(monkeypatch):
