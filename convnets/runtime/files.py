@@ -42,6 +42,12 @@ def is_file(path: str | Path) -> bool:
     return False
 
 
+def may_be_intact(e: BaseException) -> bool:
+    """Whether what could not be read because of `e` may be intact: there is no permission or descriptor, or the disk fails."""
+    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    return isinstance(e, OSError) and e.errno is not None and not isinstance(e, missing)
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Converts OSError to CheckpointError, naming the path and the free disk space."""
