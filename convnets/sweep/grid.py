@@ -69,6 +69,10 @@ def make_experiment(source: str, grid: Sequence[str], extra: Sequence[str]) -> E
             problems.append(f"--grid: {leaf} is given twice")
         elif leaf == "train.seed":
             problems.append("--grid: every row is run with the seeds 0, 1, ...; --seeds=N says with how many")
+        elif leaf == "data.data_dir":
+            problems.append(
+                "--grid: data.data_dir says where the data are, and changes no result; take --config.data.data_dir=DIR"
+            )
         elif leaf in set_by_extra and leaf in leaf_keys(config):
             problems.append(f"--grid: {leaf} is set by --config.{leaf} too; leave out one of them")
         else:
