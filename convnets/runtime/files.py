@@ -88,13 +88,16 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         CheckpointError: the file cannot be written, for example because the disk is full.
     """
     target = Path(os.path.realpath(path))
-    scratch = target.with_name(target.name + ".tmp")
+    scratch = target.with_name(f"{target.name}.{os.getpid()}.tmp")  # another process may write the same file
     with writing(path):
-        with scratch.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the new name with no content
-        scratch.replace(target)
+        try:
+            with scratch.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut may leave the new name with no content
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:
