@@ -233,6 +233,8 @@ if __name__ == "__main__":
     except BrokenPipeError:  # the reader has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+        if distributed.process_count() > 1:
+            watchdog.fail(code, "the reader of standard output has left")
     except KeyboardInterrupt:
         print("interrupted; the same command resumes from the last checkpoint, if one was saved", file=sys.stderr)
         code = 130

@@ -164,3 +164,18 @@ for source in ("configs/lenet.py:digits", "configs/vgg.py:D-jitter", "configs/re
     assert not xla_bridge.backends_are_initialized(), source
 """
     assert run(code)[:2] == (0, "")
+
+
+def test_a_reader_that_leaves_ends_all_processes():
+    """Process 0 alone prints; the others would wait for it at the end, and it for them."""
+    code = """
+import os, runpy, sys
+from convnets.runtime import distributed, watchdog
+distributed._Group.count = 2
+watchdog.fail = lambda code, text: (print(text, file=sys.stderr, flush=True), os._exit(code))
+os.dup2(os.pipe()[1], 1)  # its reading end is closed in the next line
+os.closerange(3, 100)
+sys.argv = ["run.py", "--help"]
+runpy.run_path("run.py", run_name="__main__")
+"""
+    assert run(code)[:2] == (1, "the reader of standard output has left\n")
