@@ -116,6 +116,19 @@ def test_an_own_folder_comes_before_an_included_network_of_its_name(tmp_path, mo
         convnets.load_weights(convnets.create("lenet1", classes=10), "lenet1")
 
 
+def test_a_path_holds_from_any_working_directory(tmp_path, monkeypatch, scratch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run").symlink_to(GOLDEN)
+    assert convnets.open_run("~/run").class_names[:2] == ["0", "1"]
+    model = convnets.create("lenet5", classes=10)
+    (tmp_path / "a.safetensors").symlink_to(shipped.FOLDER / "lenet5" / shipped.WEIGHTS)
+    assert convnets.load_weights(model, "~/a.safetensors")
+    monkeypatch.chdir(tmp_path)
+    run = convnets.open_run("run")
+    monkeypatch.chdir("/")
+    assert run.evaluate()["num_examples"] == 360
+
+
 def test_an_unknown_name_is_no_attribute():
     with pytest.raises(AttributeError, match="no attribute 'creat'"):
         convnets.creat  # noqa: B018
