@@ -50,7 +50,9 @@ def open_network(config: ConfigDict, workdir: Path, file: str = "") -> Network:
         file = str(workdir / shipped.WEIGHTS)
     if file:
         return Network(model, draw_missing(weights.load(file, config.model.name, target.variables, model), model))
-    restored = Checkpoints(workdir / "checkpoints").restore(target, part=True)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    check_same_step(workdir, [0, *checkpoints.steps()][-1])
+    restored = checkpoints.restore(target, part=True)
     check_same_step(workdir, int(restored[0].step) if restored else 0)
     if restored is None:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
@@ -95,12 +97,11 @@ def load_initial(config: ConfigDict, model: nn.Module) -> dict[str, Any] | None:
 
 
 def check_same_step(workdir: Path, step: int) -> None:
-    """Raises CheckpointError if the processes restored checkpoints of different steps.
+    """Raises CheckpointError if the processes see or restored checkpoints of different steps.
 
-    A shared file system may show the files of another host late.
+    A shared file system may show the files of another host late. As soon as one process reads a checkpoint, orbax waits for all.
     """
-    found = distributed.all_gather_json(step)
-    if len(set(found)) > 1:
+    if found := distributed.list_unequal(step):
         raise CheckpointError(f"{workdir}: the processes see different newest checkpoints, of steps {found}")
 
 

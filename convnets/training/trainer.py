@@ -55,8 +55,9 @@ class Run:
         """Restores the newest checkpoint, or initializes the state before the first step."""
         config, workdir = self.config, self.workdir
         model, recipe = self.components.model, self.components.recipe
-        restored = None
-        if self.checkpoints.steps():
+        restored, steps = None, self.checkpoints.steps()
+        check_same_step(workdir, [0, *steps][-1])
+        if steps:
             restored = self.checkpoints.restore(state_shapes(model, recipe.optimizer, average=bool(recipe.average)))
         check_same_step(workdir, int(restored[0].step) if restored else 0)
         self.notes = list_mismatches(config.optim.schedule, config.optim.average, config.train.epochs,

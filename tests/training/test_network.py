@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -13,11 +14,13 @@ from convnets import models
 from convnets.config import load_config
 from convnets.errors import CheckpointError, UsageError
 from convnets.models.pretrained import weights
+from convnets.runtime import distributed
 from convnets.training import network
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.components import Components
 from convnets.training.network import open_network
 from convnets.training.state import create_state, draw_missing
+from convnets.training.trainer import Run
 from tests.conftest import ROOT, filled
 from tests.data.test_tf_pipeline import photographs
 
@@ -85,6 +88,19 @@ def test_who_only_reads_a_run_changes_nothing_in_its_folder(trained, tmp_path):
 def test_a_folder_without_a_checkpoint_is_refused(trained, tmp_path):
     with pytest.raises(CheckpointError, match="holds no checkpoint yet"):
         open_network(trained[0], tmp_path)
+
+
+def test_processes_that_see_different_checkpoints_say_so_before_one_waits_for_the_other_in_orbax(
+    trained, tmp_path, monkeypatch
+):
+    config, _, state = trained
+    Checkpoints(tmp_path / "checkpoints").save(state)
+    monkeypatch.setattr(distributed, "all_gather_json", lambda own: [own, 0])
+    monkeypatch.setattr(Checkpoints, "restore", None)
+    with pytest.raises(CheckpointError, match=r"different newest checkpoints, of steps \[7, 0\]"):
+        open_network(config, tmp_path)
+    with pytest.raises(CheckpointError, match=r"different newest checkpoints"):
+        Run(config, tmp_path, Mock())
 
 
 @pytest.mark.parametrize("file", ["", "export.safetensors"])
