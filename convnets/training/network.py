@@ -19,7 +19,7 @@ from convnets.evaluation import feature_change
 from convnets.evaluation.evaluator import Evaluated, Evaluator
 from convnets.models.pretrained import weights
 from convnets.runtime import distributed, files, parallel, provenance, shipped
-from convnets.training.checkpoint import Checkpoints
+from convnets.training.checkpoint import Checkpoints, checksum
 from convnets.training.state import draw_missing, state_shapes
 
 
@@ -160,6 +160,12 @@ def test_run(
         opened: the network, if it is open already.
     """
     opened = opened or open_network(config, workdir, file)
+    if distributed.process_count() > 1 and distributed.list_unequal(
+        list(map(checksum, jax.tree.leaves(opened.variables)))
+    ):
+        raise CheckpointError(
+            f"{file or workdir}: the processes have different networks; give all of them the same files"
+        )
     split = open_test_split(config, opened.model, workdir)
     evaluator = Evaluator(opened.model, config.loss, split, **config.evaluate)
     variables = parallel.replicate(opened.variables)

@@ -57,6 +57,17 @@ def test_weights_are_tested_on_fewer_images_than_a_training_batch(trained, tmp_p
     assert result["top1_error"] == 100 * np.mean(tested.scores.argmax(1) != tested.labels)
 
 
+def test_processes_that_opened_different_networks_say_so(trained, tmp_path, monkeypatch):
+    """A test writes no mark into the folder of the run, which would show whether all processes see the same."""
+    config, _, state = trained
+    Checkpoints(tmp_path / "checkpoints").save(state)
+    opened = open_network(config, tmp_path)
+    monkeypatch.setattr(distributed._Group, "count", 2)
+    monkeypatch.setattr(distributed, "all_gather_json", lambda own: [own, [own[0] + 1, *own[1:]]])
+    with pytest.raises(CheckpointError, match=f"^{tmp_path}: the processes have different networks"):
+        network.test_run(config, tmp_path, opened=opened)
+
+
 def test_a_test_needs_no_training_split(tmp_path):
     config = config_for(tmp_path / "birds", {"test": 6})
     model = models.create(**config.model)
