@@ -39,7 +39,7 @@ try:
     from absl import flags
 
     from convnets.config import split_arguments
-    from convnets.errors import Error, Preempted, UsageError
+    from convnets.errors import Error, Preempted, UsageError, first_line
     from convnets.modes import parsing, usage
     from convnets.runtime import distributed, environment, streams, watchdog
     from convnets.training import validation
@@ -151,7 +151,13 @@ def main(argv: list[str]) -> int:
         compare.compare(command.members, command.workdir)
         return 0
     start_program(command)
-    run_mode(command)
+    try:
+        run_mode(command)
+    except RuntimeError as e:  # JaxRuntimeError
+        if not str(e).startswith("RESOURCE_EXHAUSTED"):
+            raise
+        advice = "take a smaller train.batch_size or evaluate.batch_size, or data.loader=stream"
+        raise Error(f"{first_line(e).rstrip('.')}; {advice}") from None
     return 0
 
 
@@ -172,7 +178,9 @@ def start_program(command: usage.Command) -> None:
     if command.distributed:
         distributed.start(*usage.process_group(FLAGS), FLAGS.local_device_ids, FLAGS.peer_timeout)
         watchdog.listen()
-        distributed.check_same_folder(command.workdir)
+        if FLAGS.mode == "train":  # who only reads a run never writes
+            distributed.check_same_folder(command.workdir)
+        validation.check_processes(command.config)
         if FLAGS.mode == "train" and (problem := validation.explain_indivisible(command.config)):
             raise UsageError(problem)
     environment.start_jax(devices=FLAGS.mode not in ("describe", "prepare"))
@@ -226,6 +234,8 @@ if __name__ == "__main__":
     except BrokenPipeError:  # the reader has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+        if distributed.process_count() > 1:
+            watchdog.fail(code, "the reader of standard output has left")
     except KeyboardInterrupt:
         print("interrupted; the same command resumes from the last checkpoint, if one was saved", file=sys.stderr)
         code = 130

@@ -25,7 +25,7 @@ from convnets.models.summary import LayerSummary, summarize
 from convnets.modes import describe, evaluate
 from convnets.modes.output import CONSOLE
 from convnets.runtime import environment, shipped
-from convnets.runtime.files import is_file
+from convnets.runtime.files import is_file, local_path
 from convnets.training.state import draw_missing, state_shapes
 from convnets.training.trained_run import TrainedRun
 
@@ -108,9 +108,10 @@ def load_weights(model: nn.Module, file: str | Path) -> dict[str, Any]:
     """
     if model.name not in models.MODELS:
         raise UsageError("load_weights needs a network of convnets.create, which says which names its weights have")
-    folder = None if is_file(file) else shipped.find(str(file))
+    path = local_path(file)
+    folder = None if is_file(path) else shipped.find(str(file))
     like = state_shapes(model, optax.identity()).variables
-    return draw_missing(weights.load(folder / shipped.WEIGHTS if folder else file, model.name, like, model), model)
+    return draw_missing(weights.load(folder / shipped.WEIGHTS if folder else path, model.name, like, model), model)
 
 
 def open_run(folder: str | Path, *overrides: str) -> TrainedRun:
@@ -128,7 +129,7 @@ def open_run(folder: str | Path, *overrides: str) -> TrainedRun:
     >>> run.class_names[:3], run.config.model.name
     (['0', '1', '2'], 'lenet5')
     """
-    path = Path(folder)
+    path = local_path(folder)  # it is opened again for a test, when the working directory may be another one
     if not (path / "config.json").exists():
         path = shipped.find(str(folder)) or path
     if not (path / "config.json").exists():

@@ -176,9 +176,13 @@ def rename_config(config: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def overridden_key(override: str) -> str:
+    """Returns the key of a `--config.KEY=VALUE` argument."""
+    return override.partition("=")[0].lstrip("-").removeprefix("no").removeprefix("config.")
+
+
 def _override(config: ConfigDict, override: str) -> str | None:
-    word, _, value = override.partition("=")
-    key = word.lstrip("-").removeprefix("no").removeprefix("config.")
+    key, value = overridden_key(override), override.partition("=")[2]
     leaves = leaf_keys(config)
     if key not in leaves:
         return _explain_key(key, leaves)

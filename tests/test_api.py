@@ -57,6 +57,13 @@ def test_a_run_is_tested_as_it_was_and_nothing_is_written(scratch):
     assert sorted((p, p.stat().st_mtime_ns) for p in GOLDEN.rglob("*")) == before
 
 
+def test_the_variables_that_predict_uses_are_tested(scratch):
+    """Not those of the newest checkpoint: the user may have changed them, and the run may train on."""
+    run = convnets.open_run(GOLDEN)
+    run.variables = jax.tree.map(np.zeros_like, run.variables)
+    assert run.evaluate()["loss"] == pytest.approx(np.log(10))  # every class is as probable
+
+
 def test_a_run_says_what_it_is():
     assert repr(convnets.open_run(GOLDEN)).startswith("TrainedRun(stack on digits, ")
 
@@ -90,6 +97,7 @@ def test_every_network_keeps_the_name_that_its_weights_have(tmp_path):
             lambda: convnets.open_run("lenet5").predict(np.zeros((28, 28, 1), np.uint8)),
             r"this one \[28, 28, 1\]; give a list",
         ),
+        (lambda: convnets.open_run("lenet1").evaluate("dense"), "trained on loss=mse gives none"),
         (lambda: convnets.open_run(GOLDEN).predict("none.png"), "none.png cannot be read as an image"),
     ],
 )
@@ -106,6 +114,19 @@ def test_an_own_folder_comes_before_an_included_network_of_its_name(tmp_path, mo
     Path("lenet1").write_text("my own")
     with pytest.raises(CheckpointError, match="lenet1"):
         convnets.load_weights(convnets.create("lenet1", classes=10), "lenet1")
+
+
+def test_a_path_holds_from_any_working_directory(tmp_path, monkeypatch, scratch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run").symlink_to(GOLDEN)
+    assert convnets.open_run("~/run").class_names[:2] == ["0", "1"]
+    model = convnets.create("lenet5", classes=10)
+    (tmp_path / "a.safetensors").symlink_to(shipped.FOLDER / "lenet5" / shipped.WEIGHTS)
+    assert convnets.load_weights(model, "~/a.safetensors")
+    monkeypatch.chdir(tmp_path)
+    run = convnets.open_run("run")
+    monkeypatch.chdir("/")
+    assert run.evaluate()["num_examples"] == 360
 
 
 def test_an_unknown_name_is_no_attribute():

@@ -169,10 +169,15 @@ def test_what_all_find_is_said_once_and_what_one_finds_with_its_name(tmp_path, l
     both = launch(train(tmp_path, "--config.train.batch_size=50"), 2, devices=2)
     (_, err), (_, other) = end_all(both, 2)
     assert err == "error: train.batch_size is 50: it must be divisible by the 4 devices, like 48 or 52\n" and not other
-    own = lambda p: [f"--config.data.data_dir={tmp_path}", "--config.data.name=mnist"] if p else []  # noqa: E731
-    both = launch(train(tmp_path), 2, own=own)
+    both = launch(train(tmp_path), 2, own=lambda p: ["--config.optim.lr=0.01"] * p)
+    (_, err), (_, other) = end_all(both, 2)
+    assert err.startswith("error: process 1 differs from process 0: optim.lr: 0.003 -> 0.01; ") and not other
+    (tmp_path / "digits" / "1.0.0").mkdir(parents=True)
+    both = launch(
+        train(tmp_path, "--config.data.loader=stream"), 2, own=lambda p: [f"--config.data.data_dir={tmp_path}"] * p
+    )
     (_, other), (_, err) = end_all(both, 3)
-    assert re.search(r"error: process 1 of 2, on \S+: mnist is not in", err) and "error:" not in other
+    assert re.search(r"error: process 1 of 2, on \S+: digits is only half prepared", err) and "error:" not in other
 
 
 def test_processes_that_do_not_meet_say_so(tmp_path, launch):

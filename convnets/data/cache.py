@@ -19,7 +19,7 @@ from convnets.data.sources import Info
 from convnets.data.tf_pipeline import Batch, Stream
 from convnets.errors import DataError, first_line
 from convnets.op_string import Call
-from convnets.runtime.files import atomic_path, local_path
+from convnets.runtime.files import atomic_path, local_path, may_be_intact
 from convnets.runtime.progress import Progress
 
 TOO_LARGE = "take data.loader=stream, which holds no whole split in memory"
@@ -94,7 +94,7 @@ def load_decoded(folder: Path) -> tuple[Info, dict[str, np.ndarray]] | None:
     except MemoryError as e:
         raise DataError(f"{folder} does not fit into memory ({first_line(e)}); {TOO_LARGE}") from None
     except Exception as e:  # NumPy raises many exception types
-        if isinstance(e, OSError) and not isinstance(e, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+        if may_be_intact(e):
             raise DataError(f"{folder} cannot be read: {first_line(e)}; delete it, or set CONVNETS_CACHE") from None
         print(f"{folder} is damaged ({first_line(e)}); the images are decoded again", flush=True)
         shutil.rmtree(folder, ignore_errors=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from convnets.config import overridden_key
 from convnets.errors import UsageError
 from convnets.modes import usage
 from convnets.modes.output import CONSOLE, make_table
@@ -31,7 +32,7 @@ def sweep(given: Any, source: str, workdir: Path, overrides: Sequence[str]) -> i
     Raises:
         UsageError: the experiment, the grid or one of the configs has problems; nothing was started.
     """
-    if any(word.lstrip("-").startswith("config.train.seed=") for word in overrides):
+    if "train.seed" in map(overridden_key, overrides):
         raise UsageError("train.seed: every row is run with the seeds 0, 1, ...; --seeds=N says with how many")
     if given.grid:
         experiment, origin = grid.make_experiment(source, given.grid, overrides), {"config": source, "grid": given.grid}

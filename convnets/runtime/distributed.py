@@ -177,13 +177,19 @@ def say(text: str) -> None:
 
 
 def all_gather_json(value: Any) -> list[Any]:
-    """Returns the JSON-serializable value of every process; all must call it, and the next four functions too."""
+    """Returns the JSON-serializable value of every process; all must call it, and the next five functions too."""
     if process_count() == 1:
         return [value]
     _Group.shared += 1
     key = f"share/{_Group.shared}"
     _Group.client.key_value_set(f"{key}/{process_index()}", json.dumps(value))
     return [json.loads(_Group.client.blocking_key_value_get(f"{key}/{n}", LONG)) for n in range(process_count())]
+
+
+def list_unequal(value: Any) -> list[Any]:
+    """Returns the JSON-serializable value of every process if they differ, and [] if all are equal."""
+    told = all_gather_json(value)
+    return told if any(other != told[0] for other in told) else []
 
 
 def all_gather_rows(rows: np.ndarray) -> np.ndarray:
@@ -227,12 +233,10 @@ def main_first(work: Callable[[], Any]) -> Any:
 
 
 def check_same_folder(path: Path) -> None:
-    """Raises UsageError if `path` is not the same folder on all processes."""
+    """Raises UsageError if `path` is not the same folder on all processes; writes a file there for a moment."""
     if process_count() == 1:
         return
-    mark = run_on_main(lambda: _mark(path) if path.is_dir() else None)  # published weights are tested without a workdir
-    if mark is None:
-        return
+    mark = run_on_main(lambda: _mark(path))
     until = time.monotonic() + GRACE
     while not (seen := (path / mark).exists()) and time.monotonic() < until:  # shared file systems may lag
         time.sleep(0.1)

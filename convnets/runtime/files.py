@@ -42,6 +42,12 @@ def is_file(path: str | Path) -> bool:
     return False
 
 
+def may_be_intact(e: BaseException) -> bool:
+    """Whether what could not be read because of `e` may be intact: there is no permission or descriptor, or the disk fails."""
+    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    return isinstance(e, OSError) and e.errno is not None and not isinstance(e, missing)
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Converts OSError to CheckpointError, naming the path and the free disk space."""
@@ -82,13 +88,16 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         CheckpointError: the file cannot be written, for example because the disk is full.
     """
     target = Path(os.path.realpath(path))
-    scratch = target.with_name(target.name + ".tmp")
+    scratch = target.with_name(f"{target.name}.{os.getpid()}.tmp")  # another process may write the same file
     with writing(path):
-        with scratch.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the new name with no content
-        scratch.replace(target)
+        try:
+            with scratch.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut may leave the new name with no content
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

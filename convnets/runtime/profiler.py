@@ -1,9 +1,13 @@
 """Traces some steps of a run with JAX's profiler; docs/speed.md explains how to read the trace."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from convnets.errors import first_line
 
 WARM = 10  # warm-up steps before the trace, so that it excludes compilation, first allocations and prefetching
 
@@ -22,8 +26,9 @@ class Trace:
         """Starts or stops the trace after a dispatch, given its last step and one of its output arrays."""
         if self.steps and self.begun < 0 and step >= self.first:
             jax.block_until_ready(result)
-            jax.profiler.start_trace(self.folder)
             self.begun = step
+            with self._guard():
+                jax.profiler.start_trace(self.folder)
         elif self.steps and self.begun >= 0 and step >= self.begun + self.steps:
             jax.block_until_ready(result)
             self.close(step)
@@ -33,9 +38,19 @@ class Trace:
         if not self.steps:
             return
         if self.begun >= 0:
-            jax.profiler.stop_trace()
-            what = f"steps {self.begun + 1} to {step}" if step else f"the steps from {self.begun + 1} on"
-            print(f"trace of {what}: {self.folder}", flush=True)
+            with self._guard():
+                jax.profiler.stop_trace()
+                what = f"steps {self.begun + 1} to {step}" if step else f"the steps from {self.begun + 1} on"
+                print(f"trace of {what}: {self.folder}", flush=True)
         else:
             print(f"no trace: the run ended before step {self.first + 1}", flush=True)
         self.steps = 0
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Turns a failure of the profiler into one line of warning, so that the run goes on."""
+        try:
+            yield
+        except Exception as e:  # RuntimeError, OSError
+            self.steps = 0
+            print(f"warning: no trace: {first_line(e)}", flush=True)

@@ -28,9 +28,12 @@ def hold(workdir: Path) -> Iterator[None]:
     """Locks the folder for this process; takes over the lock of a killed process.
 
     Raises:
-        UsageError: another process trains there; the message gives its host, PID and age.
+        UsageError: another process trains there, the message gives its host, PID and age; or the lock may not be opened.
     """
-    file = os.open(workdir / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        file = os.open(workdir / NAME, os.O_RDWR | os.O_CREAT, 0o666)  # the umask may let a group resume the run
+    except OSError as e:
+        raise UsageError(f"--workdir={workdir} cannot be locked: {NAME}: {e.strerror}") from None
     try:
         _take(file, workdir)
         done, content = threading.Event(), {"host": socket.gethostname(), "pid": os.getpid(), "began": time.time()}

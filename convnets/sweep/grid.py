@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convnets.config import get_leaf, leaf_keys, load_config
+from convnets.config import get_leaf, leaf_keys, load_config, overridden_key
 from convnets.errors import UsageError
 from convnets.sweep.experiment import ROOT, Experiment, Row, Scale
 
@@ -59,7 +59,7 @@ def make_experiment(source: str, grid: Sequence[str], extra: Sequence[str]) -> E
     if config is None or problems:
         raise UsageError("\n".join(problems))
     leaves: dict[str, list[tuple[str, Any]]] = {}  # (text, value) of each leaf
-    set_by_extra = {word.lstrip("-").removeprefix("no").removeprefix("config.").partition("=")[0] for word in extra}
+    set_by_extra = set(map(overridden_key, extra))
     for argument in grid:
         leaf, equals, text = argument.partition("=")
         leaf = leaf.strip()
@@ -69,6 +69,10 @@ def make_experiment(source: str, grid: Sequence[str], extra: Sequence[str]) -> E
             problems.append(f"--grid: {leaf} is given twice")
         elif leaf == "train.seed":
             problems.append("--grid: every row is run with the seeds 0, 1, ...; --seeds=N says with how many")
+        elif leaf == "data.data_dir":
+            problems.append(
+                "--grid: data.data_dir says where the data are, and changes no result; take --config.data.data_dir=DIR"
+            )
         elif leaf in set_by_extra and leaf in leaf_keys(config):
             problems.append(f"--grid: {leaf} is set by --config.{leaf} too; leave out one of them")
         else:

@@ -204,9 +204,10 @@ def _local(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str], s
     """Runs `jobs` workers in parallel, each with its share of the CPU cores and of the accelerator's memory."""
     every = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     share = max(len(every) // jobs, 1)
-    memory = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{MEMORY / jobs:.3f}"} if jobs > 1 else {}
     # A trial is one process, even inside a multi-task allocation.
-    environment = {**memory, **os.environ, "SLURM_NTASKS": "1"}
+    environment = {**os.environ, "SLURM_NTASKS": "1"}
+    if jobs > 1 and "XLA_CLIENT_MEM_FRACTION" not in environment:  # its newer name; JAX refuses both
+        environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{MEMORY / jobs:.3f}")
     queue, running = list(todo), dict[int, subprocess.Popen]()
     shown = 0.0
     before = {number: signal.signal(number, lambda *_: sys.exit(143)) for number in signals_to_handle()}

@@ -15,6 +15,8 @@ from convnets.sweep.trials import ROOT
 
 POLL = 1.0  # seconds between two looks at the queue
 PATIENCE = 600.0  # seconds that a sweep waits for a Slurm that does not answer
+# A job finds SlurmJob on the path, before what the user has there.
+SETUP = f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"
 
 
 class SlurmJob:
@@ -59,7 +61,7 @@ def run_jobs(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str],
     executor = submitit.SlurmExecutor(folder=workdir / "slurm", max_num_timeout=1000)
     given = dict(option.split("=", 1) for option in options)
     executor.update_parameters(
-        job_name="sweep", array_parallelism=jobs, setup=[f"export PYTHONPATH={shlex.quote(str(ROOT))}"],
+        job_name="sweep", array_parallelism=jobs, setup=[SETUP],
         time=given.pop("time", 24 * 60), additional_parameters={"requeue": True, **given},
     )  # fmt: skip
     submitted = executor.map_array(SlurmJob(), [str(f) for f in new]) if new else []

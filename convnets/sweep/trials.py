@@ -23,8 +23,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ml_collections import ConfigDict
+
 from convnets import errors
-from convnets.config import list_overrides, load_config, run_file
+from convnets.config import PATHS, get_leaf, list_overrides, load_config, overridden_key, run_file
 from convnets.errors import CheckpointError, UsageError
 from convnets.runtime import files
 from convnets.runtime.distributed import SIGNALS
@@ -116,15 +118,23 @@ def _plan_run(
             known += [label] * (label not in known)
     if any(config is None for config in configs.values()):
         return None
-    trained = configs.pop("").to_dict()
+    config = configs.pop("")
+    trained = config.to_dict()
     tests = {name: list_overrides(trained, config.to_dict()) for name, config in configs.items()}
     trained["train"]["seed"], trained["data"]["data_dir"] = seed, ""  # data_dir is no part of the identity
     content = json.dumps([row.config, trained], sort_keys=True)
     trial = hashlib.sha256(content.encode()).hexdigest()[:10]
-    arguments = [f"--config={row.config}", *row.overrides, *extra, f"--config.train.seed={seed}"]
+    own = [_make_absolute(word, config) for word in (*row.overrides, *extra)]
+    arguments = [f"--config={row.config}", *own, f"--config.train.seed={seed}"]
     others = found.get(trial, Trial(row.label, seed, [], {}))  # two rows may share runs
     found[trial] = others._replace(arguments=arguments, tests={**others.tests, **tests})
     return trial
+
+
+def _make_absolute(override: str, config: ConfigDict) -> str:
+    """Returns an override with its path as the config has it: workers run in the repository, not where the user is."""
+    key = overridden_key(override)
+    return f"--config.{key}={get_leaf(config, key)}" if key in (*PATHS, "data.name") else override
 
 
 @functools.cache

@@ -5,6 +5,7 @@ Names, shapes and types are checked against the program that restores them.
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -20,7 +21,7 @@ from orbax.checkpoint import v1 as ocp
 from convnets.errors import CheckpointError, first_line
 from convnets.runtime import distributed
 from convnets.runtime.arrays import list_differences, name_leaves, show_differences
-from convnets.runtime.files import room
+from convnets.runtime.files import may_be_intact, room
 from convnets.training.state import TrainState
 
 CHECKSUMS = "crc32c"  # key in the facts: checksum of every array, as it was in memory
@@ -81,13 +82,14 @@ class Checkpoints:
         checkpoint's optimizer state is neither compared nor restored; the target's must hold no arrays.
 
         Raises:
-            CheckpointError: no checkpoint can be read, or names, shapes or types differ from the target's.
+            CheckpointError: no checkpoint can be read, or the newest not now; or names, shapes or types differ from the target's.
         """
         steps, damaged = self.steps(), []
         for step in reversed(steps):
             try:
                 arrays, facts = self._read(step)
             except Exception as e:  # orbax raises many exception types
+                _check_access(self.directory / str(step), e)
                 damaged.append(f"{self.directory / str(step)} is damaged: {_reason(e)}")
                 print(damaged[-1], flush=True)
                 continue
@@ -159,11 +161,36 @@ def checksum(array: Any) -> int:
     return google_crc32c.value(np.ascontiguousarray(array).tobytes())
 
 
-def _reason(e: BaseException) -> str:
-    """Returns the first line of the message of the exception's root cause."""
+def _check_access(folder: Path, e: Exception) -> None:
+    """Raises CheckpointError if a checkpoint that orbax could not read may be intact: a damaged one is replaced later."""
+    cause = _root(e)
+    try:
+        if may_be_intact(cause):
+            raise cause
+        for parent, _, names in os.walk(folder, onerror=_raise):  # TensorStore's errors have no types
+            for name in names:
+                with Path(parent, name).open("rb") as file:
+                    while file.read(2**24):
+                        pass
+    except OSError as failure:
+        if may_be_intact(failure):
+            raise CheckpointError(f"{folder} cannot be read now: {first_line(failure)}") from None
+
+
+def _raise(e: OSError) -> None:
+    raise e
+
+
+def _root(e: BaseException) -> BaseException:
+    """Returns an exception's root cause."""
     while cause := e.__cause__ or (None if e.__suppress_context__ else e.__context__):
         e = cause
-    return first_line(e).partition(" [tensorstore_spec")[0][:300]
+    return e
+
+
+def _reason(e: BaseException) -> str:
+    """Returns the first line of the message of the exception's root cause."""
+    return first_line(_root(e)).partition(" [tensorstore_spec")[0][:300]
 
 
 def unflatten(arrays: dict[str, np.ndarray], target: TrainState, where: str) -> TrainState:

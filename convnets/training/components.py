@@ -16,7 +16,7 @@ from convnets.evaluation.evaluator import Evaluator
 from convnets.models.lenet import Boosted
 from convnets.runtime import distributed, parallel
 from convnets.training import intervals, train_step
-from convnets.training.network import load_initial, split_problems
+from convnets.training.network import check_same_data, load_initial, split_problems
 from convnets.training.optimizer import make_recipe
 from convnets.training.state import TrainState, check_network, create_state
 
@@ -50,6 +50,7 @@ class Components:
             check_network(self.model, optax.identity() if isinstance(self.model, Boosted) else optimizer)
             self.initial = load_initial(config, self.model)
         self.train_split, self.test_split = distributed.main_first(lambda: dataset.load_splits(**config.data))
+        check_same_data(self.train_split, self.test_split)
         self._check()
         self.batch_size = config.train.batch_size
         self.examples = self.train_split.info.num_examples if picked is None else len(picked)

@@ -71,10 +71,7 @@ class Population:
 
     def _train(self, group: list[Run], stop: int, preemption: Preemption, step_timeout: float) -> None:
         first, start = group[0], int(group[0].state.step)
-        progress, watchdog = (
-            metric_log.TrainingProgress(stop, start),
-            Watchdog(step_timeout, start),
-        )
+        progress, watchdog = metric_log.TrainingProgress(stop, start), Watchdog(step_timeout, start)
         apart = jax.jit(lambda state: [jax.tree.map(lambda v, i=i: v[i], state) for i in range(len(group))])
 
         def on_event(step: int, state: TrainState, sums: list) -> TrainState:
@@ -94,11 +91,11 @@ class Population:
                 return state
             return state.replace(scale=parallel.replicate(np.stack([np.asarray(s.scale) for s in states])))
 
-        for member in group:
-            member.sharing = len(group)
-            member.start_logging(MemberProgress(progress, f"seed {member.seed}: "))
-        together = jax.tree.map(lambda *v: np.stack(v), *(jax.device_get(m.state) for m in group))
         try:
+            for member in group:
+                member.sharing = len(group)
+                member.start_logging(MemberProgress(progress, f"seed {member.seed}: "))
+            together = jax.tree.map(lambda *v: np.stack(v), *(jax.device_get(m.state) for m in group))
             with preemption.steps():
                 components = first.components
                 together = train_loop(
@@ -152,6 +149,3 @@ class MemberProgress:
     def say(self, text: str) -> None:
         """Prints a line that begins with the seed."""
         self.progress.say(self.name + text)
-
-    def close(self) -> None:
-        """Does nothing; the population closes the shared progress."""

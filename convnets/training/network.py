@@ -14,12 +14,12 @@ from convnets.augment import pipeline
 from convnets.augment.statistics import load_statistics
 from convnets.config import load_config
 from convnets.data import dataset, sources
-from convnets.errors import CheckpointError, UsageError
+from convnets.errors import CheckpointError, DataError, UsageError
 from convnets.evaluation import feature_change
 from convnets.evaluation.evaluator import Evaluated, Evaluator
 from convnets.models.pretrained import weights
 from convnets.runtime import distributed, files, parallel, provenance, shipped
-from convnets.training.checkpoint import Checkpoints
+from convnets.training.checkpoint import Checkpoints, checksum
 from convnets.training.state import draw_missing, state_shapes
 
 
@@ -50,7 +50,9 @@ def open_network(config: ConfigDict, workdir: Path, file: str = "") -> Network:
         file = str(workdir / shipped.WEIGHTS)
     if file:
         return Network(model, draw_missing(weights.load(file, config.model.name, target.variables, model), model))
-    restored = Checkpoints(workdir / "checkpoints").restore(target, part=True)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    check_same_step(workdir, [0, *checkpoints.steps()][-1])
+    restored = checkpoints.restore(target, part=True)
     check_same_step(workdir, int(restored[0].step) if restored else 0)
     if restored is None:
         raise CheckpointError(f"{workdir} holds no checkpoint yet")
@@ -95,12 +97,11 @@ def load_initial(config: ConfigDict, model: nn.Module) -> dict[str, Any] | None:
 
 
 def check_same_step(workdir: Path, step: int) -> None:
-    """Raises CheckpointError if the processes restored checkpoints of different steps.
+    """Raises CheckpointError if the processes see or restored checkpoints of different steps.
 
-    A shared file system may show the files of another host late.
+    A shared file system may show the files of another host late. As soon as one process reads a checkpoint, orbax waits for all.
     """
-    found = distributed.all_gather_json(step)
-    if len(set(found)) > 1:
+    if found := distributed.list_unequal(step):
         raise CheckpointError(f"{workdir}: the processes see different newest checkpoints, of steps {found}")
 
 
@@ -114,9 +115,17 @@ def open_test_split(config: ConfigDict, model: nn.Module, workdir: Path) -> data
     kept = workdir / "statistics.npz"
     statistics = load_statistics(kept) if kept.exists() else None
     split = distributed.main_first(lambda: dataset.load_test_split(**config.data, statistics=statistics))
+    check_same_data(split)
     if problems := split_problems(config, model, split, "test_ops"):
         raise UsageError("\n".join(problems))
     return split
+
+
+def check_same_data(*splits: dataset.Split) -> None:
+    """Raises DataError if the processes have other versions or sizes of a data set, which may be local to each host."""
+    own = [f"{s.info.name}:{s.info.version}, {s.info.num_examples:,} images of {s.info.split}" for s in splits]
+    if found := distributed.list_unequal("; ".join(own)):
+        raise DataError("the processes have different data: " + " | ".join(map(str, dict.fromkeys(found))))
 
 
 def split_problems(config: ConfigDict, model: nn.Module, split: dataset.Split, key: str) -> list[str]:
@@ -139,13 +148,24 @@ def split_problems(config: ConfigDict, model: nn.Module, split: dataset.Split, k
     return found
 
 
-def test_run(config: ConfigDict, workdir: Path, file: str = "") -> tuple[dict[str, Any], Evaluated]:
+def test_run(
+    config: ConfigDict, workdir: Path, file: str = "", opened: Network | None = None
+) -> tuple[dict[str, Any], Evaluated]:
     """Tests a run's newest checkpoint or a weights file; returns the content of result.json and the outcome.
 
     If a run is tested with other `data.test_ops` than its own, the result also has `feature_change`. This needs one
     process and evaluate.protocol=single.
+
+    Args:
+        opened: the network, if it is open already.
     """
-    opened = open_network(config, workdir, file)
+    opened = opened or open_network(config, workdir, file)
+    if distributed.process_count() > 1 and distributed.list_unequal(
+        list(map(checksum, jax.tree.leaves(opened.variables)))
+    ):
+        raise CheckpointError(
+            f"{file or workdir}: the processes have different networks; give all of them the same files"
+        )
     split = open_test_split(config, opened.model, workdir)
     evaluator = Evaluator(opened.model, config.loss, split, **config.evaluate)
     variables = parallel.replicate(opened.variables)

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from convnets.augment import pipeline
 from convnets.data import image_files
 from convnets.errors import UsageError
+from convnets.evaluation import evaluator
 from convnets.losses import NO_PROBABILITIES
 from convnets.training import network
 
@@ -30,7 +31,8 @@ class TrainedRun:
 
     def __init__(self, config: ConfigDict, folder: Path, file: str = ""):
         self.config, self.folder, self.file = config, folder, file
-        self.model, self.variables, *_ = network.open_network(config, folder, file)
+        self._opened = network.open_network(config, folder, file)
+        self.model, self.variables = self._opened.model, self._opened.variables
         self.facts = network.load_facts(folder, self.model, file=file)
         self.class_names: list[str] = list(self.facts["label_names"])
         self.has_probabilities = config.loss not in NO_PROBABILITIES
@@ -85,7 +87,7 @@ class TrainedRun:
         return np.asarray(jax.nn.log_softmax(scores, axis=1) if self.has_probabilities else scores)
 
     def evaluate(self, protocol: str = "") -> dict[str, Any]:
-        """Tests the network on the test split of its config, which must be prepared or may be downloaded.
+        """Tests `model` with `variables` on the test split of the config, which must be prepared or may be downloaded.
 
         Args:
             protocol: of convnets/evaluation/protocols.py, such as 'ten_crop'; '' is the config's own.
@@ -99,4 +101,6 @@ class TrainedRun:
         """
         config = self.config.copy_and_resolve_references()
         config.evaluate.protocol = protocol or config.evaluate.protocol
-        return network.test_run(config, self.folder, self.file)[0]
+        evaluator.check(self.model, config.loss, config.data.test_ops, config.evaluate.protocol)
+        opened = self._opened._replace(variables=self.variables)
+        return network.test_run(config, self.folder, self.file, opened)[0]

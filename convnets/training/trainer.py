@@ -47,6 +47,7 @@ class Run:
         self.training_errors: list[float] = []  # since step 0; empty without a feedback schedule
         self.test_errors: list[float] = []
         self._rate = jax.jit(self.components.recipe.rate)
+        self.log: metric_log.Metrics | None = None
         self.tested: Evaluated | None = None  # the test after the last step, if it was by evaluate.protocol
         self.restore()
 
@@ -54,8 +55,9 @@ class Run:
         """Restores the newest checkpoint, or initializes the state before the first step."""
         config, workdir = self.config, self.workdir
         model, recipe = self.components.model, self.components.recipe
-        restored = None
-        if self.checkpoints.steps():
+        restored, steps = None, self.checkpoints.steps()
+        check_same_step(workdir, [0, *steps][-1])
+        if steps:
             restored = self.checkpoints.restore(state_shapes(model, recipe.optimizer, average=bool(recipe.average)))
         check_same_step(workdir, int(restored[0].step) if restored else 0)
         self.notes = list_mismatches(config.optim.schedule, config.optim.average, config.train.epochs,
@@ -95,7 +97,7 @@ class Run:
         if self.config.loss in CLOSED_FORM:
             return self.fit_at_once()
         start = int(self.state.step)
-        self.start_logging(metric_log.TrainingProgress(self.components.total, start))
+        progress = metric_log.TrainingProgress(self.components.total, start)
         watchdog = Watchdog(step_timeout, start)
         trace = Trace(self.workdir / "profile", profile if distributed.is_main() else 0, start)
 
@@ -104,6 +106,7 @@ class Run:
             trace.watch(step, result)
 
         try:
+            self.start_logging(progress)
             with preemption.steps():
                 self.state = train_loop(
                     self.components.compile(self.seed), parallel.replicate(self.state), self.feed(start),
@@ -117,6 +120,7 @@ class Run:
             watchdog.close()
             trace.close()
             self.stop_logging()
+            progress.close()
 
     def feed(self, start: int) -> Iterator[tf_pipeline.Batch]:
         """Returns the training batches from a step on."""
@@ -137,10 +141,10 @@ class Run:
         self.marked = start
 
     def stop_logging(self) -> None:
-        """Ends the progress bar and closes the logs."""
-        self.progress.close()
+        """Closes the logs, if they are open."""
         if self.log:
             self.log.close()
+            self.log = None
 
     def save_last(self, state: TrainState) -> None:
         """Saves the state of the last event, unless that event saved it."""

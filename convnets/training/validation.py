@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from convnets.config import get_leaf, list_changes, load_config
 from convnets.errors import UsageError
-from convnets.runtime import environment
+from convnets.runtime import distributed, environment, provenance
 from convnets.runtime.files import is_file
 
 LAST_SEED = 2**32 - 1  # JAX and NumPy take seeds of 32 bits; a larger one would give the numbers of another seed
@@ -130,6 +130,25 @@ def problems(config: ConfigDict, devices: bool = True, begins: bool = True) -> l
     if devices and config.train.batch_size > 0 and (not found or not metadata.entry_points(group="jax_plugins")):
         found += [problem] if (problem := explain_indivisible(config)) else []
     return found
+
+
+def check_processes(config: ConfigDict) -> None:
+    """Compares what the processes of a group are about to train or test; nothing else would notice that they differ.
+
+    Raises:
+        UsageError: another process has another config, commit or number of devices; data.data_dir may differ.
+    """
+    import jax
+
+    environment.start_jax(devices=True)
+    facts = {"commit": provenance.commit(), "devices": jax.local_device_count()}
+    told = distributed.all_gather_json({**config.to_dict(), **facts})
+    for process, other in enumerate(told):
+        if "unknown" in (told[0]["commit"], other["commit"]):  # not every host may have git
+            other["commit"] = told[0]["commit"]
+        if differ := list_changes(told[0], other):
+            raise UsageError(f"process {process} differs from process 0: {'; '.join(differ)}; start all processes by the same"
+                             " command, on the same code and as many devices")  # fmt: skip
 
 
 def explain_indivisible(config: ConfigDict) -> str | None:

@@ -1,5 +1,6 @@
 """Process group settings within one process: flags, launchers, data shares. test_hosts.py uses real process groups."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,9 +9,12 @@ import time
 import numpy as np
 import pytest
 
-from convnets.data import sampler
-from convnets.runtime import distributed
-from tests.conftest import ROOT
+from convnets.config import load_config
+from convnets.data import dataset, sampler, sources
+from convnets.errors import DataError, UsageError
+from convnets.runtime import distributed, provenance
+from convnets.training import network, validation
+from tests.conftest import ROOT, run_here
 
 LAUNCHERS = ("SLURM", "OMPI", "TPU", "KUBERNETES", "CUDA_VISIBLE")
 
@@ -70,6 +74,53 @@ def test_which_accelerators_a_process_takes(monkeypatch):
     assert own() == []  # one task per node
 
 
+def test_several_processes_that_only_read_a_run_write_nothing(tmp_path, monkeypatch):
+    import run
+
+    marked = []
+    monkeypatch.setattr(distributed, "check_same_folder", marked.append)
+    monkeypatch.setattr(distributed, "start", lambda *_: None)
+    monkeypatch.setattr(run, "run_mode", lambda _: None)
+    meet = ("--distributed=manual", "--coordinator_address=localhost:1", "--num_processes=2", "--process_id=0")
+    run_here("--mode=evaluate", f"--workdir={ROOT}/tests/golden/run", *meet)
+    assert not marked
+    run_here(f"--workdir={tmp_path}", *meet)
+    assert marked == [tmp_path]
+
+
+def others(monkeypatch, change):
+    """Makes this process the first of two, of which the other has what `change` makes of the first one's values."""
+    monkeypatch.setattr(
+        distributed, "all_gather_json", lambda own: [json.loads(json.dumps(v)) for v in (own, change(own))]
+    )
+
+
+def test_processes_of_different_commands_or_code_are_refused(monkeypatch):
+    config, _ = load_config(ROOT / "configs/lenet.py:digits", [])
+    monkeypatch.setattr(provenance, "commit", lambda: "abc")
+    others(monkeypatch, lambda own: {**own, "data": {**own["data"], "data_dir": "elsewhere"}})
+    validation.check_processes(config)
+    others(monkeypatch, lambda own: {**own, "commit": "unknown"})
+    validation.check_processes(config)
+    others(monkeypatch, lambda own: {**own, "commit": "def", "optim": {**own["optim"], "lr": 0.5}})
+    with pytest.raises(
+        UsageError, match=r"^process 1 differs from process 0: commit: abc -> def; optim.lr: 0.005 -> 0.5; start"
+    ):
+        validation.check_processes(config)
+    others(monkeypatch, lambda own: {**own, "devices": 1})
+    with pytest.raises(UsageError, match=r"process 0: devices: 2 -> 1; .* as many devices$"):
+        validation.check_processes(config)
+
+
+def test_processes_with_different_data_are_refused(monkeypatch):
+    split = dataset.Split(sources.Info("mnist", "3.0.1", "train", 60000, 10, [], (28, 28, 1)), [], {})
+    others(monkeypatch, lambda own: own)
+    network.check_same_data(split)
+    others(monkeypatch, lambda own: own.replace("60,000", "59,999"))
+    with pytest.raises(DataError, match=r"mnist:3.0.1, 60,000 images of train \| mnist:3.0.1, 59,999 images"):
+        network.check_same_data(split)
+
+
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9])
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_processes_share_a_test(n, count):
@@ -113,3 +164,18 @@ for source in ("configs/lenet.py:digits", "configs/vgg.py:D-jitter", "configs/re
     assert not xla_bridge.backends_are_initialized(), source
 """
     assert run(code)[:2] == (0, "")
+
+
+def test_a_reader_that_leaves_ends_all_processes():
+    """Process 0 alone prints; the others would wait for it at the end, and it for them."""
+    code = """
+import os, runpy, sys
+from convnets.runtime import distributed, watchdog
+distributed._Group.count = 2
+watchdog.fail = lambda code, text: (print(text, file=sys.stderr, flush=True), os._exit(code))
+os.dup2(os.pipe()[1], 1)  # its reading end is closed in the next line
+os.closerange(3, 100)
+sys.argv = ["run.py", "--help"]
+runpy.run_path("run.py", run_name="__main__")
+"""
+    assert run(code)[:2] == (1, "the reader of standard output has left\n")

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import pwd
+import re
 import subprocess
 import sys
 import types
@@ -16,7 +17,8 @@ import pytest
 from convnets.data import cache, sources
 from convnets.errors import DataError
 from convnets.runtime import environment
-from tests.conftest import ROOT
+from convnets.runtime.import_tensorflow import import_tensorflow
+from tests.conftest import ROOT, run_here
 
 
 def test_what_helps_is_set_where_nobody_has_an_opinion(monkeypatch):
@@ -158,3 +160,29 @@ def test_what_jax_does_not_have_is_one_line(variable, said):
             and variable in line
             and said in line
         )
+
+
+def test_a_lack_of_device_memory_is_one_line(monkeypatch):
+    from convnets.modes import describe
+
+    monkeypatch.setattr(describe, "describe", lambda *_: jax.numpy.zeros(2**50, np.uint8))
+    _, err = run_here("--mode=describe", code=1)
+    assert re.fullmatch(r"error: RESOURCE_EXHAUSTED: [^.]*; take a smaller train.batch_size or .*\n", err)
+
+
+def test_the_tensorflow_of_the_user_stays_as_it_is(tmp_path, monkeypatch):
+    (tmp_path / "tensorflow.py").write_text("""if True:
+        import os
+        keras, hidden = os.environ["TF_USE_LEGACY_KERAS"], []
+        class config:
+            set_visible_devices = lambda *what: hidden.append(what)
+        """)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # to be restored
+    del sys.modules["tensorflow"]
+    monkeypatch.delenv("TF_USE_LEGACY_KERAS", raising=False)
+    for _ in range(2):
+        assert import_tensorflow().hidden == [([], "GPU")]
+        assert "TF_USE_LEGACY_KERAS" not in os.environ  # tf.keras of the user would look for the legacy package
+    monkeypatch.setitem(sys.modules, "tensorflow", types.SimpleNamespace())
+    import_tensorflow()  # does not touch its devices

@@ -77,6 +77,19 @@ def test_what_is_written_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch
     assert order == ["sync", "name", "sync", "name"] and sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "b"]
 
 
+def test_two_processes_that_write_the_same_file_do_not_mix(tmp_path, monkeypatch):
+    with files.replacing(tmp_path / "a") as first:
+        first.write(b"first")
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        with files.replacing(tmp_path / "a") as second:
+            second.write(b"2")
+        monkeypatch.undo()
+    assert (tmp_path / "a").read_bytes() == b"first"
+    with pytest.raises(ValueError, match="stop"), files.replacing(tmp_path / "a"):
+        raise ValueError("stop")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 def test_a_link_stays_one(tmp_path):
     (tmp_path / "far").mkdir()
     (tmp_path / "far" / "result.json").write_text("old")

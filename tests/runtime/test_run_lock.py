@@ -60,3 +60,15 @@ def test_one_on_another_host_that_beats_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(run_lock.time, "sleep", lambda _: (tmp_path / run_lock.NAME).write_text(elsewhere(2.0)))
     with pytest.raises(UsageError, match="in use by process 7 on elsewhere, which began 100 s ago; wait for it"):
         run_lock.hold(tmp_path).__enter__()
+
+
+def test_a_lock_is_the_groups_if_the_umask_says_so_and_one_that_cannot_be_opened_is_one_line(tmp_path):
+    before = os.umask(0o002)
+    try:
+        with run_lock.hold(tmp_path):
+            assert (tmp_path / run_lock.NAME).stat().st_mode & 0o777 == 0o664
+    finally:
+        os.umask(before)
+    (tmp_path / "other" / run_lock.NAME).mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"other cannot be locked: lock\.json: Is a directory$"):
+        run_lock.hold(tmp_path / "other").__enter__()

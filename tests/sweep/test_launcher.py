@@ -136,7 +136,7 @@ def test_print_shows_the_commands_of_what_is_missing(tmp_path):
                         "--seeds=2", "--config.data.data_dir=here")  # fmt: skip
     train, test, other, _ = out.splitlines()
     assert train.startswith("python run.py --config=configs/lenet.py:digits --config.train.epochs=1 "), err
-    assert "--config.data.data_dir=here" in train and "seed=0" in train and "seed=1" in other
+    assert f"--config.data.data_dir={ROOT / 'here'}" in train and "seed=0" in train and "seed=1" in other
     assert "--mode=evaluate" in test and test.endswith("--name=half '--config.data.test_split=test[:50%]'")
     assert not (tmp_path / "sweep").exists()
 
@@ -150,6 +150,19 @@ def test_a_trial_is_named_by_what_it_computes(tmp_path):
     assert plan("'a'", extra=["--config.data.data_dir=elsewhere"]) == names[:2]
     with pytest.raises(UsageError, match="two rows have the same label"):
         plan("'a'", "'a', '--config.optim.lr=0.1'")
+
+
+def test_a_relative_path_is_where_the_user_is_and_not_where_the_workers_run(tmp_path, monkeypatch):
+    path = experiment(tmp_path, "'a', '--config.model.init_from=a.safetensors'")
+    monkeypatch.chdir(tmp_path)
+    Path("a.safetensors").touch()
+    planned = trials.plan_trials(
+        trials.load_experiment(str(path), "cpu"), "cpu", 1, ["--config.data.name=folder:birds"]
+    )
+    (trial,) = planned.values()
+    assert {f"--config.model.init_from={tmp_path}/a.safetensors", f"--config.data.name=folder:{tmp_path}/birds"} < set(
+        trial.arguments
+    )
 
 
 def test_what_is_locked_runs_and_what_was_left_is_pending(tmp_path):
@@ -243,9 +256,14 @@ def test_jobs_share_the_cores_and_the_accelerators_memory(tmp_path, monkeypatch)
     started.clear()
     _local(tmp_path, folders[:1], 1, [], lambda: None)
     assert started == [("a", [], None)]  # a single trial gets all cores and memory
+    monkeypatch.setenv("XLA_CLIENT_MEM_FRACTION", "0.2")  # the newer name; jaxlib raises if both are set
+    started.clear()
+    _local(tmp_path, folders[:2], 2, [], lambda: None)
+    assert [memory for *_, memory in started] == [None, None]
 
 
-def test_seeds_begin_after_the_one_that_chose_the_recipe():
+def test_seeds_begin_after_the_one_that_chose_the_recipe(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)  # a row's batch is a single image
     planned = trials.plan_trials(load_experiments()["lenet"], "full", None, []).values()
     assert sorted({trial.seed for trial in planned}) == [1, 2, 3, 4, 5, 6]
 

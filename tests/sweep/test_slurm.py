@@ -1,9 +1,13 @@
-"""The Slurm launcher's wait for its jobs; tests/test_slurm.py runs sweeps under Slurm."""
+"""The Slurm launcher's jobs and its wait for them; tests/test_slurm.py runs sweeps under Slurm."""
+
+import os
+import subprocess
 
 import pytest
 
 from convnets.errors import UsageError
 from convnets.sweep import slurm
+from tests.conftest import ROOT
 
 
 def test_a_slurm_that_does_not_answer_for_a_while_ends_no_sweep(monkeypatch):
@@ -23,3 +27,10 @@ def test_a_slurm_that_does_not_answer_for_a_while_ends_no_sweep(monkeypatch):
     answers += [{"7_0"}, None, None]
     with pytest.raises(UsageError, match="timed out"):
         slurm._wait({"7_0"}, lambda: None)
+
+
+@pytest.mark.parametrize("own, wanted", [("", f"{ROOT}"), ("/a:/b", f"{ROOT}:/a:/b")])
+def test_a_job_keeps_the_python_path_of_the_user(own, wanted):
+    command = ["bash", "-c", f"{slurm.SETUP}; echo $PYTHONPATH"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": own}, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{wanted}\n"

@@ -1,3 +1,4 @@
+import errno
 import functools
 import shutil
 
@@ -114,6 +115,26 @@ def test_whatever_file_is_damaged_the_state_is_one_that_was_saved(pair, tmp_path
             assert np.array_equal(a, b), (file, name)
         if "METADATA" in file.name or (pair / file).stat().st_size > 5000:
             assert step == 1 and (how != "truncate" or "METADATA" not in file.name or file.name in said), (file, said)
+
+
+@late
+@pytest.mark.parametrize("without", ["descriptors", "access"])
+def test_what_cannot_be_read_now_is_no_damage(pair, tmp_path, monkeypatch, without):
+    """A damaged checkpoint is renamed once the run reaches its step again; this one may be intact."""
+    folder = tmp_path / "c"
+    shutil.copytree(pair, folder)
+    if without == "descriptors":
+
+        def fail(self, step):
+            raise KeyError("Failed to load checkpointable") from OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(Checkpoints, "_read", fail)
+    else:
+        file = max((folder / "2").rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
+        file.unlink()
+        file.symlink_to(file)  # root may read any file, but not this one
+    with pytest.raises(CheckpointError, match=r"/c/2 cannot be read now: \[Errno \d+\] Too many "):
+        Checkpoints(folder).restore(make())
 
 
 def test_one_bit_of_an_array_is_noticed(pair, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Members of a population equal the single runs of their seeds, also after a kill, a divergence or a late start."""
 
 import functools
+import io
 import json
 import shutil
 
@@ -8,13 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import rich.console
 
 from convnets.augment import device_ops, pipeline
 from convnets.config import load_config
-from convnets.errors import DivergedError
+from convnets.errors import CheckpointError, DivergedError
 from convnets.modes import train_seeds
 from convnets.runtime.arrays import name_leaves
 from convnets.runtime.preemption import Preemption
+from convnets.runtime.progress import Progress
 from convnets.training import divergence, validation
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.multi_seed import Population
@@ -56,6 +59,18 @@ def whole(tmp_path_factory):
     found = folders(tmp_path_factory.mktemp("whole"))
     train_seeds.train([config(seed) for seed in SEEDS], found[0].parent, False)
     return found
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_the_progress_bar_is_closed_if_the_logs_cannot_be_opened(tmp_path, monkeypatch, together):
+    """Else the cursor of the terminal stays hidden."""
+    terminal = functools.partial(rich.console.Console, file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr(rich.console, "Console", terminal)
+    (tmp_path / "events").write_text("a file")
+    found = Population([config(3)], [tmp_path]) if together else Run(config(3), tmp_path)
+    with pytest.raises(CheckpointError, match="events could not be written"):
+        found.train(Preemption())
+    assert Progress.shared is None and Progress.count == 0
 
 
 def lines(folder):

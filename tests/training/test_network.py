@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -13,11 +14,13 @@ from convnets import models
 from convnets.config import load_config
 from convnets.errors import CheckpointError, UsageError
 from convnets.models.pretrained import weights
+from convnets.runtime import distributed
 from convnets.training import network
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.components import Components
 from convnets.training.network import open_network
 from convnets.training.state import create_state, draw_missing
+from convnets.training.trainer import Run
 from tests.conftest import ROOT, filled
 from tests.data.test_tf_pipeline import photographs
 
@@ -54,6 +57,17 @@ def test_weights_are_tested_on_fewer_images_than_a_training_batch(trained, tmp_p
     assert result["top1_error"] == 100 * np.mean(tested.scores.argmax(1) != tested.labels)
 
 
+def test_processes_that_opened_different_networks_say_so(trained, tmp_path, monkeypatch):
+    """A test writes no mark into the folder of the run, which would show whether all processes see the same."""
+    config, _, state = trained
+    Checkpoints(tmp_path / "checkpoints").save(state)
+    opened = open_network(config, tmp_path)
+    monkeypatch.setattr(distributed._Group, "count", 2)
+    monkeypatch.setattr(distributed, "all_gather_json", lambda own: [own, [own[0] + 1, *own[1:]]])
+    with pytest.raises(CheckpointError, match=f"^{tmp_path}: the processes have different networks"):
+        network.test_run(config, tmp_path, opened=opened)
+
+
 def test_a_test_needs_no_training_split(tmp_path):
     config = config_for(tmp_path / "birds", {"test": 6})
     model = models.create(**config.model)
@@ -85,6 +99,19 @@ def test_who_only_reads_a_run_changes_nothing_in_its_folder(trained, tmp_path):
 def test_a_folder_without_a_checkpoint_is_refused(trained, tmp_path):
     with pytest.raises(CheckpointError, match="holds no checkpoint yet"):
         open_network(trained[0], tmp_path)
+
+
+def test_processes_that_see_different_checkpoints_say_so_before_one_waits_for_the_other_in_orbax(
+    trained, tmp_path, monkeypatch
+):
+    config, _, state = trained
+    Checkpoints(tmp_path / "checkpoints").save(state)
+    monkeypatch.setattr(distributed, "all_gather_json", lambda own: [own, 0])
+    monkeypatch.setattr(Checkpoints, "restore", None)
+    with pytest.raises(CheckpointError, match=r"different newest checkpoints, of steps \[7, 0\]"):
+        open_network(config, tmp_path)
+    with pytest.raises(CheckpointError, match=r"different newest checkpoints"):
+        Run(config, tmp_path, Mock())
 
 
 @pytest.mark.parametrize("file", ["", "export.safetensors"])
