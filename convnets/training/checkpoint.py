@@ -82,7 +82,7 @@ class Checkpoints:
         checkpoint's optimizer state is neither compared nor restored; the target's must hold no arrays.
 
         Raises:
-            CheckpointError: no checkpoint can be read, or the newest not now; or names, shapes or types differ from the target's.
+            CheckpointError: no checkpoint can be read, or one not now; or names, shapes or types differ from the target's.
         """
         steps, damaged = self.steps(), []
         for step in reversed(steps):

@@ -99,7 +99,7 @@ def load_initial(config: ConfigDict, model: nn.Module) -> dict[str, Any] | None:
 def check_same_step(workdir: Path, step: int) -> None:
     """Raises CheckpointError if the processes see or restored checkpoints of different steps.
 
-    A shared file system may show the files of another host late. As soon as one process reads a checkpoint, orbax waits for all.
+    A shared file system may show the files of another host late. Once one process reads a checkpoint, orbax waits for all.
     """
     if found := distributed.list_unequal(step):
         raise CheckpointError(f"{workdir}: the processes see different newest checkpoints, of steps {found}")

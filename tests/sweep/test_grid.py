@@ -62,7 +62,8 @@ def test_a_grid_is_the_rows_of_an_experiment():
         (["optim.lr=1", "optim.lr=2"], "--grid: optim.lr is given twice"),
         (["train.epochs=1"], "--grid: train.epochs is set by --config.train.epochs too; leave out one of them"),
         (["train.seed=1"], "--grid: every row is run with the seeds 0, 1, ...; --seeds=N says with how many"),
-        (["data.data_dir=a,b"], "--grid: data.data_dir says where the data are, and changes no result; take --config.data.data_dir=DIR"),
+        (["data.data_dir=a,b"], "--grid: data.data_dir says where the data are, and changes no result; take "
+                                "--config.data.data_dir=DIR"),
         (["optim.momentum=2", "optim.lr=1,2"], "optim.momentum=2, optim.lr=1 and 1 more: optim.momentum is 2.0: it must be at "
                                                "least 0 and less than 1"),
     ],
