@@ -48,8 +48,8 @@ def number(rate: float) -> str:
 
 def steps(lines: Lines, kind: str) -> list[str]:
     """Table of images/s and peak memory in training or inference beside PyTorch, one row per network and dtype."""
-    columns = ["network", "type", "batch", "ours, images/s", "PyTorch eager", "compiled", "ours / the faster",
-               "of the products' rate", "ours, MiB", "PyTorch", "ours / PyTorch"]  # fmt: skip
+    columns = ["network", "type", "batch", "ours, images/s", "PyTorch eager", "compiled", "ratio: ours / faster PyTorch",
+               "share of the matrix-product rate", "peak memory: ours, MiB", "PyTorch, MiB", "ratio"]  # fmt: skip
     rows = []
     for (_, net, dtype), v in newest(lines, kind, "where", "net", "dtype").items():
         rates = [
@@ -230,7 +230,7 @@ def costs(lines: Lines) -> list[str]:
                 rate = v["ours"]["images_per_second"]["median"] * macs[like]
                 days = took.images * took.epochs * macs[name] / rate / 86_400
                 rows.append([f"`{name}`", took.time, f"`{like}`", SHORT[dtype], f"{days:,.0f}", *origin(v)])
-    return make(["network", "the authors", "at the rate of", "type", "days today"], rows)
+    return make(["network", "training time of the authors", "rate measured on", "type", "days on this machine"], rows)
 
 
 TABLES: dict[str, Callable[[Lines], list[str]]] = {
