@@ -22,10 +22,8 @@ LEAST_SQUARES = ("The paper says that gradient descent and the solution of linea
 HIDDEN = "The paper gives neither the rates nor the passes of its fully connected networks; ours have LeNet-5's."
 FAR = (f"Its training error is as high: from the paper's initial weights 20 passes do not suffice to fit the training set. {HIDDEN}"
        " Its deslanted digits are not public.")  # fmt: skip
-TINY = ("Its training error is as high: 20 passes do not suffice to fit the training set. In pilots neither the paper's optimizer,"
-        " with its rates for LeNet-5 and three larger ones, nor digits cut to 20 x 20 before they are reduced gave a lower error.")  # fmt: skip
-UNFITTED = ("Its training error ends between 0.6 and 1.6 %, the paper's at 0.35 (III.B): from the paper's initial weights our runs do"
-            " not fit the digits as well.")  # fmt: skip
+TINY = ("Its training error is as high: so small a network does not fit the training set. Its images are reduced to 16 x 16 as the"
+        " paper says, so that a digit of 20 pixels has 11; the paper's may have been larger.")  # fmt: skip
 READING = ("The paper's 120 hidden units contradict its 17,000 weights, and it does not give the connections of C3; ours has 37 and"
            " both of the paper's counts (convnets/models/lenet.py).")  # fmt: skip
 
