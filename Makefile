@@ -80,7 +80,7 @@ test-torch: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q tests/models/pretrained/test_published.py
 
 # The oldest Python and jax that we support, in an environment of their own: that it installs, runs, computes and resumes.
-OLDEST := layers/test_cpu_kernels training/test_train_step training/test_checkpoint data/test_dataset test_run
+OLDEST := layers/test_cpu_kernels training/test_train_step training/test_curvature training/test_checkpoint data/test_dataset test_run
 test-oldest:
 	$(MAKE) VENV=.venv-3.11 PYTHON="$(call newest,3.11)" run
 	$(MAKE) VENV=.venv-3.11 .venv-3.11/installed-test
