@@ -31,14 +31,15 @@ Trained step by step, all but `lenet4` and `lenet4-boosted` by the paper's optim
     lenet4-boosted      three LeNet-4 on distorted digits, outputs added (convnets/training/boosting.py): 0.7 %.
 
 From the paper: the networks, sizes, numbers of components, units and neighbours, and the moments of deslanting; for the linear
-and the fully connected networks also its optimizer on single digits (III.C.5, appendix C). Unlike the paper: initial weights from
-U(-2.4/sqrt(F), 2.4/sqrt(F)), where F is the fan-in and the paper has 2.4/F (lenet.py says why); plain SGD with 16 digits a step
-for `lenet4` and `lenet4-boosted`; 25 passes for each boosted network, where the paper has 10 to 20 (III.D); 37 hidden units in LeNet-4
-(convnets/models/lenet.py); plain k-means with at most 20 rounds for `rbf`, where the paper
-has "the adaptive K-means algorithm" (III.C.4); digits distorted anew in every pass, where the paper has a fixed set of 60,000
-digits and 540,000 distortions. Our own, where the paper is silent: the sum of squared errors of LeNet's squashed units; the rates and passes
-of LeNet-5 for the fully connected networks; the widths of the Gaussians (convnets/training/classical.py); the scale of the SVM's
-kernel and its C; the part of the deslanted image that is kept; and the ranges of the distortions, which are taken from lenet.py.
+and the fully connected networks also its optimizer on single digits (III.C.5, appendix C). Unlike the paper: initial weights
+from U(-2.4/sqrt(F), 2.4/sqrt(F)), where F is the fan-in and the paper has 2.4/F (lenet.py says why); plain SGD with 16 digits
+a step for `lenet4` and `lenet4-boosted`; 25 passes for each boosted network, where the paper has 10 to 20 (III.D); 37 hidden
+units in LeNet-4 (convnets/models/lenet.py); plain k-means with at most 20 rounds for `rbf`, where the paper has "the adaptive
+K-means algorithm" (III.C.4); digits distorted anew in every pass, where the paper has a fixed set of 60,000 digits and 540,000
+distortions. Our own, where the paper is silent: the sum of squared errors of LeNet's squashed units; the rates and passes of
+LeNet-5 for the fully connected networks; the widths of the Gaussians (convnets/training/classical.py); the scale of the SVM's
+kernel and its C; the part of the deslanted image that is kept; and the ranges of the distortions, which are taken from
+lenet.py.
 
 Some of these were chosen with a look at the test error, as the paper's own were: the features of `pca` (four readings; this
 one also has the paper's 821 inputs), the votes of `pairwise` (eight), and the rule for the widths of `rbf` (five).

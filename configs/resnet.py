@@ -47,13 +47,12 @@ clipping (lines 205 to 289), channels standardized by its constants, Nesterov mo
 divided by 10 after 30 and 60 of 90 epochs. Batch normalization sees 64 examples for 50 layers, on 4 GPUs, and 32 for 101 and
 152, on 8 (TRAINING.md). Its ten crops sum the raw scores (train.lua, line 128):
 `--config.evaluate.protocol="ten_crop(average='score')"`. Its colour noise along the principal components has fixed constants,
-whose eigenvalues sum to 1.6 times those computed here. It draws the initial weights of convolutions by fan-out; here it is fan-in. Its last layer keeps
-Torch's weights from U(-1/sqrt(inputs), 1/sqrt(inputs)); here they are He's. Its rate stands outside the velocity; here it
-stands inside, as everywhere, so that the velocity keeps the old rate after each drop. Its bicubic filter aligns the corners;
-here it aligns pixel centres, and values are clipped to 0 to 255 and rounded, because images travel as bytes. The ResNet-50
-that was published, whose errors these are, "has a batch normalization layer after the addition" (pretrained/README.md); ours
-has it before, as models/resnet.lua does.
-"""
+whose eigenvalues sum to 1.6 times those computed here. It draws the initial weights of convolutions by fan-out; here it is
+fan-in. Its last layer keeps Torch's weights from U(-1/sqrt(inputs), 1/sqrt(inputs)); here they are He's. Its rate stands
+outside the velocity; here it stands inside, as everywhere, so that the velocity keeps the old rate after each drop. Its
+bicubic filter aligns the corners; here it aligns pixel centres, and values are clipped to 0 to 255 and rounded, because images
+travel as bytes. The ResNet-50 that was published, whose errors these are, "has a batch normalization layer after the addition"
+(pretrained/README.md); ours has it before, as models/resnet.lua does."""
 
 import functools
 

@@ -1,8 +1,8 @@
 """LeNet-5 on MNIST: LeCun et al. 1998, section III.B and figure 9.
 
-All rows have 20 passes. The second to the fourth row differ from the first as their labels say; those with the paper's schedule or
-its optimizer also have rates of their own. The paper trains by the stochastic diagonal Levenberg-Marquardt method. The first
-row's recipe was chosen by the test error of seed 0, which is therefore not counted.
+All rows have 20 passes. The second and the fourth row differ from the first as their labels say; the paper's schedule also has
+rates of its own. The third has the paper's optimizer, the stochastic diagonal Levenberg-Marquardt method, on single digits. The
+first row's recipe was chosen by the test error of seed 0, which is therefore not counted.
 """
 
 from convnets.sweep import Claim, Experiment, Row, Scale

@@ -6,8 +6,8 @@ from typing import Any
 
 from convnets.plotting import INK, offset_copy, plt, save_figure
 
-FEW, MANY = 4, 12  # rows whose curves are shown with their training error, and up to which curves are shown
-PAPER = "; diamond: the paper, in its setting"
+FEW, MANY = 4, 8  # rows whose curves are shown with their training error, and up to which curves are shown
+PAPER = "diamond: the paper, in its setting"
 
 Points = Sequence[tuple[float, float]]
 Range = tuple[float, float] | None  # low and high end of an interval
@@ -54,11 +54,8 @@ def plot_experiment(
             known = sorted((m[0], m[3]) for m in marks if m[3] is not None)
             if known:
                 axis.plot(*zip(*known, strict=True), "D--", ms=4, lw=0.8, color=colour[name], mfc="none")
-        axis.set(
-            xlabel=x,
-            ylabel=metric
-            + PAPER.replace("; ", "\n") * any(m[3] is not None for marks in lines.values() for m in marks),
-        )
+        given = any(m[3] is not None for marks in lines.values() for m in marks)
+        axis.set(xlabel=x, ylabel=f"{metric}\n{PAPER}" if given else metric)
         _wide(axis, "x", [m[0] for marks in lines.values() for m in marks])
         _wide(axis, "y", [m[1] for marks in lines.values() for m in marks])
         if axis.get_yscale() == "linear":
@@ -77,7 +74,7 @@ def plot_experiment(
         axis.set_xlim(left=0)
         if max(bar[2] for bar in bars) >= 10_000:
             axis.xaxis.set_major_formatter("{x:,g}")
-        axis.set(xlabel=metric + PAPER * any(bar[4] is not None for bar in bars))
+        axis.set(xlabel=f"{metric}; {PAPER}" if any(bar[4] is not None for bar in bars) else metric)
     save_figure(figure, path)
 
 
@@ -95,9 +92,8 @@ def _plot_curves(axis, curves: Curves, colour: Mapping[str, Any], error: str) ->
             axis.plot(*zip(*fitted, strict=True), color=colour[name], lw=0.8, ls=":")
         if paper is not None:
             axis.axhline(paper, color=colour[name], lw=0.8, ls="--")
-    notes = ["dashed: the paper"] * any(c[1] is not None for c in curves.values()) + [
-        "solid: test, dotted: training"
-    ] * training
+    notes = ["dashed: the paper"] * any(c[1] is not None for c in curves.values())
+    notes += ["solid: test, dotted: training"] * training
     axis.set(xlabel="epoch", ylabel="error (%)" if training else error)
     axis.locator_params(axis="x", integer=True)
     _wide(axis, "y", [v for points, *_ in curves.values() for _, v in points], 5)

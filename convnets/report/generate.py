@@ -14,7 +14,7 @@ from typing import Any
 from convnets.report import doc_blocks, pages, results
 from convnets.report.ledger import Table, TableRow, tables
 from convnets.report.pages import FIGURES
-from convnets.report.tables import claim_lines, cost, describe_metric, heading, test_interval
+from convnets.report.tables import claim_lines, compute_interval, cost, describe_metric, heading
 from convnets.report.verdicts import count_never, interval
 from convnets.runtime import drawing
 from convnets.sweep.experiment import ROOT, load_experiments
@@ -51,7 +51,7 @@ def draw_figures(table: Table, path: Path) -> None:
             curves[_label(line)] = (_mean_curve(line, column), paper, _mean_curve(line, 2) if column == 1 else [])
         if line.values:
             half = interval(list(line.values.values()))
-            around = test_interval(line) or ((line.mean - half, line.mean + half) if half else None)
+            around = compute_interval(line) or ((line.mean - half, line.mean + half) if half else None)
             measured = (line.mean, around, line.paper)
             if line.x is None:
                 bars.append((_label(line._replace(test="")), _label(line), *measured))

@@ -94,7 +94,7 @@ def _row_line(table: Table, line: TableRow) -> str:
     facts = _last_test(line)
     seconds, device = statistics.median(r["seconds"] for r in line.runs), facts["device"]
     images = f", {facts['num_examples']:,}" if "num_examples" in facts else ""
-    range_ = test_interval(line)
+    range_ = compute_interval(line)
     same = line.paper is not None and table.size == "full"
     return markdown.row([
         cell(line.label) + f" ({line.row.recipe})" * bool(line.row.recipe), facts["dataset"].split(":")[0] + images, facts["protocol"], paper_cell(metric, line),
@@ -111,7 +111,7 @@ def _last_test(line: TableRow) -> dict[str, Any]:
     return {**last, **(last.get("tests", {}).get(line.test, {}) if line.test else {})}
 
 
-def test_interval(line: TableRow) -> tuple[float, float] | None:
+def compute_interval(line: TableRow) -> tuple[float, float] | None:
     """Returns the 95 % interval of a row's error over runs and test sets, in percent; None for other metrics or one run."""
     metric = line.metric
     tested = unit(metric) == "%" and metric != "feature_change" and (not metric.startswith("train") or bool(line.test))

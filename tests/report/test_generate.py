@@ -189,8 +189,33 @@ def test_the_readme_has_what_was_run_and_says_what_was_not(made):
     assert "**1.10** ± 0.10 (3)" in text and "new" not in text and "hot is worse" not in text
     whole = pages.document(made, results.read_results())
     assert "| [Heat](RESULTS.md#heat-the-papers-size) | full | 2 |  |  |" in whole
+    assert "Us 2026, sec. 2.\n\n[experiments/heat.py](experiments/heat.py) explains the rows: `python run.py" in whole
     assert "## Heat: the paper's size\n" in whole  # GitHub derives the link's anchor from this heading
     assert "[experiments/PLANNED.md](experiments/PLANNED.md)" in text
+
+
+def test_the_readme_shows_no_row_that_its_test_error_chose_and_names_the_largest_difference(made, monkeypatch):
+    monkeypatch.setattr(pages, "SHOWN", 1)
+    given = f"{pages.BEGIN}\n{pages.END}"
+    assert "| net (" not in pages.readme(given, made, results.read_results())
+    rows = [
+        made[0].experiment.full.rows[0]._replace(recipe=f"of two, {pages.CHOSEN}"),
+        *made[0].experiment.full.rows[1:],
+    ]
+    text = pages.readme(given, change(made, rows=rows), results.read_results())
+    assert "| net (of two" not in text and "| net, shifted (of two" not in text
+    assert "1 of all rows lie within 0.3 points; the largest difference is 0.90 points (net, shifted)." in text
+
+
+def test_a_label_of_a_figure_says_if_a_row_has_one_run_or_runs_that_never_get_there(made):
+    line = made[0].lines[0]
+    assert generate._label(line) == "net"
+    one = line._replace(runs=line.runs[:1], values={0: 1.0})
+    assert generate._label(one) == "net (1 run)"
+    assert generate._label(one._replace(row=one.row._replace(deterministic=True))) == "net"
+    runs = [{"seed": seed, "steps": 100} for seed in range(3)]
+    never = line._replace(metric="steps_to_test_error(5)", runs=runs, values={0: 40, 1: 100, 2: 100})
+    assert generate._label(never) == "net (2 of 3 never)"
 
 
 def test_the_sheet_has_a_line_for_each_row_and_test(made):
