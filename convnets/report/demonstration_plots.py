@@ -42,7 +42,7 @@ def plot_edges(
     axis = right.add_subplot()
     for name, values in curves.items():
         axis.plot(values, lw=1.2, label=name)
-    axis.axhline(0.99, color=QUIET, lw=0.8, ls="--")
+    axis.axhline(0.99, color=QUIET, lw=0.8, ls="--", label="0.99")
     axis.set(xlabel="step", ylabel="cosine similarity with the true filter", xscale="symlog", xlim=(0, None))
     axis.legend(fontsize=7, loc="lower right")
     save_figure(figure, path)
@@ -104,6 +104,7 @@ def plot_thinned(found: Thinned, path: Path) -> None:
     _band(axis, found.counts, found.errors, FIRST, "mean of thinned networks")
     axis.axhline(found.scaled.mean(), color=SECOND, lw=1.6, label="scaled network")
     axis.set(xscale="log", xlabel="thinned networks in the mean", ylabel="test error (%)")
+    axis.text(0.03, 0.04, "bands: one standard deviation over seeds", transform=axis.transAxes, fontsize=7, color=INK)
     axis.set_title("test error")
     axis.legend(fontsize=7, loc="upper right")
     save_figure(figure, path)
@@ -126,12 +127,15 @@ def plot_drift(
     grid = parts[0].subplots(len(ranges), layers, sharex=True, sharey="row", squeeze=False)
     for row, (name, of_layer) in zip(grid, ranges.items(), strict=True):
         for axis, lines in zip(row, of_layer, strict=True):
-            axis.fill_between(steps, lines[:, 0], lines[:, 2], color=colours[name], alpha=0.22, lw=0)
-            axis.plot(steps, lines[:, 1], color=colours[name], lw=1.4)
+            axis.fill_between(
+                steps, lines[:, 0], lines[:, 2], color=colours[name], alpha=0.22, lw=0, label="15th to 85th percentile"
+            )
+            axis.plot(steps, lines[:, 1], color=colours[name], lw=1.4, label="median")
             axis.axhline(0, color=QUIET, lw=0.5)
             axis.xaxis.set_major_formatter("{x:,.0f}")
             axis.locator_params(axis="x", nbins=3)
         row[0].set_ylabel(f"{name}\ninput of a sigmoid")
+        row[-1].legend(fontsize=7, loc="upper right")
     for i in range(layers):
         grid[0, i].set_title(f"hidden layer {i + 1}")
         grid[-1, i].set_xlabel("step")
@@ -143,6 +147,7 @@ def plot_drift(
                       label=name)  # fmt: skip
     axis.set(xlabel="hidden layer", ylabel="drift (%)", xticks=places, xlim=(0.6, layers + 0.4))
     axis.set_ylim(bottom=0)
+    axis.text(0.03, 0.04, "bars: one standard deviation over seeds", transform=axis.transAxes, fontsize=7, color=INK)
     axis.set_title("all units")
     axis.legend(fontsize=8)
     save_figure(figure, path)
@@ -165,9 +170,10 @@ def plot_competition(
     axes = parts[0].subplots(len(profiles), 1, sharex=True, sharey=True)
     for axis, (name, (before, after)) in zip(axes, profiles.items(), strict=True):
         maps = np.arange(1, len(before) + 1)
-        axis.bar(maps, before, width=0.8, color=QUIET, alpha=0.35, label="activation")
+        axis.bar(maps, before, width=0.8, color=QUIET, alpha=0.35, label="before")
         axis.bar(maps, after, width=0.8, color=FIRST, label="normalized")
         axis.set_title(name, fontsize=8)
+        axis.set_ylabel("activation", fontsize=8)
     axes[-1].set(xlabel="map")
     axes[0].legend(fontsize=7, loc="upper right")
     axis = parts[1].subplots()
