@@ -5,6 +5,9 @@ HELD_OUT = ("--config.data.train_split=train[40000:50000]", "--config.data.test_
 ONE_UNIT = "one ensemble is one unit, and a verdict needs three"  # a note
 # How recipes on MNIST differ from LeCun et al. 1998: initial weights from U(-2.4/sqrt(F), 2.4/sqrt(F)).
 LARGER = "larger initial weights"
+# What configs/lenet.py chose by the test error of LeNet-5 with seed 0 (pages.CHOSEN leaves such rows out of README).
+SGD = f"{LARGER}, rate and schedule chosen by test error"
+DISTORTED = "distortions chosen by test error"
 LEARNED = "test_error_below(50)"  # of runs that do not stay at the 90 % of chance
 
 

@@ -64,6 +64,8 @@ EXPERIMENT = Experiment(
         rows=[digits(heads, init) for init in CPU for heads in (False, True)],
         claims=[
             *hasten("", "", "small weights", "at the rates of the pilot, 0.01 without and 0.02 with heads; "),
+            Claim("auxiliary classifiers lower the error in the end", "ours", metric="test_error", better="with, Xavier",
+                  worse="without, Xavier", note="ten runs, whose errors have deviations of 1 to 2 points"),
             Claim("auxiliary classifiers get a network of small initial weights off chance", "ours", metric="test_error", better="with, small weights",
                   worse="without, small weights"),
         ],

@@ -14,12 +14,13 @@ from convnets.report import doc_blocks, markdown, results
 from convnets.report.ledger import Table, TableRow
 from convnets.report.tables import (
     CLAIM_HEAD,
-    DECIDED,
     WORDS,
     anchor,
     cell,
     claim_lines,
+    compute_interval,
     cost,
+    count_verdicts,
     heading,
     paper_cell,
     row_head,
@@ -33,38 +34,22 @@ from convnets.sweep.experiment import FOLDER, Row, Scale, count_runs
 SHOWN = 8  # error rates in README at most
 CHOSEN = "chosen by test error"  # in the recipe of a row that was chosen among several by its test error
 NEAR = 0.3  # points; a row further from the paper says why
+INSIDE = "The paper's value lies in the row's interval."
 BEGIN, END = "<!-- results: python run.py --mode=report -->", "<!-- end of results -->"
 FIGURES = Path("docs", "figures")  # relative to the repository root
 WRITTEN = ("Written by `python run.py --mode=report` from `experiments/*.py` (what the papers say) and"
            " `experiments/results.jsonl` (what was measured); nothing here is typed by hand.")  # fmt: skip
 
 
-def count_verdicts(made: Sequence[Table]) -> str:
-    """Returns sentences that count the verdicts, how many hold together, and where the papers' effects lie."""
-    judged = [(c, v) for t in made for c, v in zip(t.claims, t.verdicts, strict=True) if v.n]
-    run = [v for c, v in judged if not c.ours]
-    words = Counter(v.word for v in run)
-    held = Counter(v.word for v in run if v.holds)
-    sentences = [
-        f"Of claims of papers and of the lecture, {len(run)} were run: {', '.join(f'{words[w]} {w}' for w in WORDS)}."
-    ]
-    if len(judged) > len(run):
-        sentences.append(f"Besides, there are {len(judged) - len(run)} of our own.")
-    sentences.append(
-        f"After Holm's correction for all claims, {' and '.join(f'{held[w]} of the verdicts *{w}*' for w in DECIDED)} remain."
-    )
-    if interim := sum(v.n < v.planned for v in run):
-        sentences.append(f"{interim} of these verdicts are interim, because not all planned runs have been recorded.")
-    compared = [v for v in run if v.size and not v.size.startswith("another")]
-    inside = [v for v in compared if v.size == "inside"]
-    sentences.append(f"For {len(compared)} claims the paper gives the size of the effect in our setting: {len(inside)} of these sizes lie in"
-                     f" our interval, and {sum(v.word in DECIDED for v in inside)} of those claims are resolved.")  # fmt: skip
-    return " ".join(sentences)
-
-
 def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> str:
     """Returns the text of RESULTS.md."""
-    lines = ["# Results", "", WRITTEN, "", cost(recorded), ""]
+    used = {(run["command"], run["commit"]) for t in made for line in t.lines for run in line.runs}
+    former = sum(
+        r["config"].startswith("configs/") and "published" not in r and (r["command"], r["commit"]) not in used
+        for r in recorded
+    )
+    lines = ["# Results", "", WRITTEN, "", cost(recorded)
+             + f" {former} of them are in no table below: pilots, and the runs of designs that were replaced." * bool(former), ""]  # fmt: skip
     if rates := reproductions(made):
         lines += ["## Error rates of the papers", "",
                   "These rows follow the paper's test protocol and its recipe, but for the differences in brackets; the docstring of"
@@ -134,12 +119,21 @@ def difference(line: TableRow) -> float:
     return abs(line.mean - line.paper)
 
 
+def is_inside(line: TableRow) -> bool:
+    """Returns whether the paper's value lies in the interval of a row."""
+    range_ = compute_interval(line)
+    return range_ is not None and line.paper is not None and range_[0] <= line.paper <= range_[1]
+
+
 def why_different(rates: Sequence[tuple[Table, TableRow]]) -> list[str]:
-    """Returns the notes of the rows that lie further than NEAR from the paper, each once, as a Markdown list."""
+    """Returns the notes of the rows that lie further than NEAR from the paper, each once, as a Markdown list.
+
+    If the paper's value lies in the interval of the row, the note says so first.
+    """
     of_note: dict[str, list[str]] = {}
     for _, line in rates:
-        if difference(line) >= NEAR and line.row.note:
-            of_note.setdefault(line.row.note, []).append(cell(line.label))
+        if difference(line) >= NEAR and (note := f"{INSIDE * is_inside(line)} {line.row.note}".strip()):
+            of_note.setdefault(note, []).append(cell(line.label))
     notes = [f"- {'; '.join(labels)}: {note}" for note, labels in of_note.items()]
     return [f"Why a row lies {NEAR} points or more from the paper:", "", *notes] if notes else []
 
@@ -212,10 +206,11 @@ def demonstrations(recorded: Sequence[Mapping[str, Any]], docs: str = "docs/", o
         entries = [e for e in entries if e["commit"] == entries[-1]["commit"]]
         values = [e["metrics"][metric] for e in entries]
         mean, half = statistics.mean(values), interval(values)
+        low, high = (max(mean - half, 0.0), min(mean + half, 100.0)) if "(%)" in metric else (mean - half, mean + half)
         spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
         command = f"`python -m {program.removesuffix('.py').replace('/', '.')}`"
         ours = f"**{mean:.5g}**{spread} ({len(values)})"
-        range_ = f"{mean - half:.5g} to {mean + half:.5g}" if half else ""
+        range_ = f"{low:.5g} to {high:.5g}" if half else ""
         rows.append([command, what, metric.replace("_", " "), ours, range_, entries[-1]["commit"][:7]])
     lines = markdown.table(["program", "of what", "metric", "ours, mean ± std (n)", "95 %", "commit"], rows)
     names = dict.fromkeys(Path(program).stem for program, _, _ in found)

@@ -4,7 +4,7 @@ import functools
 import math
 import re
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -148,6 +148,35 @@ def claim_lines(table: Table) -> list[str]:
     return out
 
 
+def count_verdicts(made: Sequence[Table]) -> str:
+    """Returns sentences that count the verdicts, how many hold together, and where the papers' effects lie."""
+    judged = [(c, v) for t in made for c, v in zip(t.claims, t.verdicts, strict=True) if v.n]
+    run = [v for c, v in judged if not c.ours]
+    of_source = {"papers": [v for c, v in judged if not c.ours and not c.of_lecture],
+                 "the lecture": [v for c, v in judged if c.of_lecture], "our own": [v for c, v in judged if c.ours]}  # fmt: skip
+    counts = [f"{len(found)} of {source} ({', '.join(f'{Counter(v.word for v in found)[w]} {w}' for w in WORDS)})"
+              for source, found in of_source.items() if found]  # fmt: skip
+    held = Counter(v.word for v in run if v.holds)
+    sentences = [
+        f"Claims that were run: {', '.join(counts)}.",
+        f"After Holm's correction for all claims, {' and '.join(f'{held[w]} of the verdicts *{w}*' for w in DECIDED)} on papers'"
+        " and the lecture's claims remain.",
+    ]  # fmt: skip
+    if interim := sum(v.n < v.planned for v in run):
+        sentences.append(f"{interim} of these verdicts are interim, because not all planned runs have been recorded.")
+    compared = [v for v in run if v.size and not v.size.startswith("another")]
+    inside = [v for v in compared if v.size == "inside"]
+    sentences.append(f"For {len(compared)} claims the paper gives the size of the effect in our setting: {len(inside)} of these sizes lie in"
+                     f" our interval, and {sum(v.word in DECIDED for v in inside)} of those claims are resolved.")  # fmt: skip
+    other = [v.low <= c.size <= v.high for c, v in judged
+             if c.size is not None and c.elsewhere and v.low is not None and v.high is not None]  # fmt: skip
+    if other:
+        sentences.append(
+            f"For {len(other)} it gives the size in another setting; {sum(other)} of these lie in our interval."
+        )
+    return " ".join(sentences)
+
+
 def _verdict(claim: Claim, v: Verdict) -> str:
     mark = "†" if v.word in DECIDED and not v.holds else ""
     facts = [f"rows of {v.commits} commits"] * (v.commits > 1)
@@ -175,7 +204,9 @@ def what_resolves(claim: Claim, v: Verdict) -> str:
             else "a value has no logarithm, or is not finite"
         )
     if v.n < ENOUGH:
-        return "a deterministic row has one run; more runs of the other row, or a larger test set, would resolve it"
+        return (
+            "a deterministic row has one run, and its error varies with the test images: a larger test set would tell"
+        )
     ours, low, high, margin = (
         math.log(x) if claim.ratio else x for x in (v.effect, v.low, v.high, claim.within or 1.0)
     )

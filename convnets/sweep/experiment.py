@@ -124,6 +124,11 @@ class Claim(NamedTuple):
         """Whether the claim is our own."""
         return self.where.startswith("ours")
 
+    @property
+    def of_lecture(self) -> bool:
+        """Whether the lecture makes the claim, and no paper."""
+        return self.where.startswith("lecture")
+
 
 class Scale(NamedTuple):
     """One size of an experiment; each of its rows is run with `seeds` seeds, from `first_seed` on.

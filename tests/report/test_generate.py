@@ -106,9 +106,10 @@ def test_results_tell_paper_ours_difference_cost_and_verdict(made):
     assert "| Us 2026, sec. 2, sec. 1 |" in text and "| Us 2026, sec. 2 |" in text  # what both name stands once
     assert "newer is better" not in text
     assert "6 recorded runs took 0.0 h on a CPU." in text
-    assert "Of claims of papers and of the lecture, 2 were run: 2 reproduced, 0 not resolved, 0 not reproduced." in text
-    assert "2 of the verdicts *reproduced* and 0 of the verdicts *not reproduced* remain" in text
-    assert "interim" not in text and "our own" not in text
+    assert "Claims that were run: 2 of papers (2 reproduced, 0 not resolved, 0 not reproduced)." in text
+    assert "2 of the verdicts *reproduced* and 0 of the verdicts *not reproduced* on papers' and the lecture's" in text
+    assert "interim" not in text and "our own" not in text and "another setting" not in text
+    assert "of them are in no table below" not in text
     assert (
         "For 1 claims the paper gives the size of the effect in our setting: 1 of these sizes lie in our interval"
         in text
@@ -146,8 +147,30 @@ def test_a_verdict_before_all_planned_runs_is_an_interim_one(made):
 def test_a_claim_of_our_own_is_counted_apart(made):
     claims = [c._replace(where="ours") for c in made[0].claims[:1]] + list(made[0].claims[1:])
     text = pages.document(change(made, claims=claims), results.read_results())
-    assert "the lecture, 1 were run" in text and "Besides, there are 1 of our own." in text
+    assert "were run: 1 of papers (1 reproduced, " in text and ", 1 of our own (1 reproduced, " in text
     assert "| hot is worse | ours | full |" in text  # without the paper's name
+    lectures = [claims[0]._replace(where="lecture: heat"), *claims[1:]]
+    assert "1 of the lecture (1 reproduced, " in pages.document(change(made, claims=lectures), results.read_results())
+
+
+def test_the_sizes_of_another_setting_are_counted_apart(made):
+    claims = [c._replace(elsewhere="ImageNet" * (c.size is not None)) for c in made[0].claims]
+    text = pages.document(change(made, claims=claims), results.read_results())
+    assert "For 1 it gives the size in another setting; 1 of these lie in our interval." in text
+    assert "For 0 claims the paper gives the size of the effect in our setting" in text
+
+
+def test_runs_that_no_table_counts_are_counted(made):
+    former = change(made, rows=made[0].experiment.full.rows[:1], claims=[])
+    assert "6 recorded runs took 0.0 h on a CPU. 3 of them are in no table below" in pages.document(
+        former, results.read_results()
+    )
+
+
+def test_a_row_says_whether_its_interval_has_the_papers_value(made):
+    far = [made[0].experiment.full.rows[0]._replace(paper=paper, note="As said.", tests={}) for paper in (1.41, 1.5)]
+    notes = [pages.why_different(pages.reproductions(change(made, rows=[row], claims=[]))) for row in far]
+    assert [lines[-1] for lines in notes] == [f"- net: {pages.INSIDE} As said.", "- net: As said."]
 
 
 def test_what_differs_from_the_papers_recipe_stands_beside_the_label(made):
