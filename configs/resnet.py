@@ -23,8 +23,7 @@ fb.resnet.torch's networks (stride 2 in the 3x3 convolution) and recipe:
     101_v1_5  22.44 / 6.21             21.08 / 5.35
     152_v1_5  22.16 / 6.16             20.69 / 5.21
 
-Table 4 is `--config.evaluate.protocol="multi_scale(224, 256, 384, 480, 640, average='score')"`. Other shortcut options:
-`--config.model.shortcut=C`.
+Table 4 is `--config.evaluate.protocol="multi_scale(224, 256, 384, 480, 640)"`. Other shortcut options: `--config.model.shortcut=C`.
 
 From the paper: batch 256, momentum 0.9, decay 1e-4; rate 0.1 "divided by 10 when the error plateaus"; up to 600,000
 iterations = 120 epochs. The shorter side is drawn from [256, 480]; augmentation is crops of 224, horizontal flips and
