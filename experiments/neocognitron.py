@@ -25,7 +25,7 @@ EXPERIMENT = Experiment(
         claims=[
             Claim("shifts by 2 cost nothing", "section 5 and figure 6", better=(DIGITS, "middle"), worse=DIGITS,
                   metric="test_error", within=2.0, one_sided=True,
-                  note="a floor effect: 39 of 40 runs have no error at all, and none is worse by over 0.8 points; the "
+                  note="a floor effect: 39 of 40 runs have no error on either side, none is worse by over 0.8 points; the "
                        "interval is only that of rounding to 5 images; the margin is ours"),
             Claim("small deformations cost nothing", "abstract, from memory", better=(DIGITS, "middle"), worse=(DIGITS, "deformed"),
                   metric="test_error", within=2.0, one_sided=True, note="the margin and the deformed digits are ours"),
