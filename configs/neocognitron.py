@@ -14,8 +14,11 @@ presentations, one image per step. A larger batch (lr_batch=1) adds up the updat
 
 Unspecified: the order of the images (here reshuffled every epoch); the positions (here all shifts by up to 2 cells,
 with equal probability); the choices for the network in convnets/models/neocognitron.py. The read-out, its loss and its
-learning rate are our own. We chose the decay rates of c, the initial a and the size of the digits by whether the digits
+learning rate (0.5) are our own. We chose the decay rates of c, the initial a and the size of the digits by whether the digits
 are told apart. Those trials used other seeds than the reported results.
+
+Left out: the paper also lets the network organize itself on X, Y, T and Z, and on all digits from 0 to 9 (section 5, from
+memory).
 """
 
 from configs import base

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from convnets.report import demonstrations, results
 from convnets.training import network
@@ -32,6 +33,13 @@ def path(variant: str) -> Path:
     return SHARED / "weights" / "akamaster" / PUBLISHED[variant][0]
 
 
+def config_of(variant: str, *overrides: str) -> ConfigDict:
+    """Returns the config of a variant, with the images that the file of its weights expects, and with overrides."""
+    data = str(SHARED / "tfds") if (SHARED / "tfds" / "cifar10").exists() else ""
+    given = [f"--config.data.test_ops={TEST_OPS}", *overrides]
+    return demonstrations.open_config(f"configs/resnet_cifar.py:{variant}", given, 0, data)
+
+
 def test_weights(variant: str) -> dict[str, Any]:
     """Tests the file of a variant on CIFAR-10's 10,000 test images; returns the content of a result.json.
 
@@ -39,10 +47,7 @@ def test_weights(variant: str) -> dict[str, Any]:
         CheckpointError: the file does not fit.
         DataError: CIFAR-10 is not there.
     """
-    data = str(SHARED / "tfds") if (SHARED / "tfds" / "cifar10").exists() else ""
-    overrides = [f"--config.data.test_ops={TEST_OPS}"]
-    config = demonstrations.open_config(f"configs/resnet_cifar.py:{variant}", overrides, 0, data)
-    return network.test_run(config, results.ROOT, str(path(variant)))[0]
+    return network.test_run(config_of(variant), results.ROOT, str(path(variant)))[0]
 
 
 def entry(variant: str, result: dict[str, Any]) -> dict[str, Any]:

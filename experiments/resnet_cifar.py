@@ -23,6 +23,7 @@ EXPERIMENT = Experiment(
             *(Row(f"ResNet-{n}", f"configs/resnet_cifar.py:{n}", error, "table 6", x=n, line="residual", cost=minutes(n))
               for n, error in PAPER.items()),
             *(Row(f"plain-{n}", f"configs/resnet_cifar.py:plain{n}", x=n, line="plain", cost=minutes(n)) for n in PLAIN),
+            Row("plain-110", "configs/resnet_cifar.py:plain110", cost=minutes(110)),
         ],
         claims=[
             *(Claim(f"{deep} layers are better than {less}", "table 6", better=f"ResNet-{deep}", worse=f"ResNet-{less}",
@@ -30,6 +31,7 @@ EXPERIMENT = Experiment(
             Claim("1202 layers are worse than 110", "table 6", better="ResNet-110", worse="ResNet-1202", size=1.32),
             *(Claim(f"plain: {deep} layers are worse than {less}", "figure 6", better=f"plain-{less}", worse=f"plain-{deep}")
               for less, deep in ((20, 32), (32, 44), (44, 56))),
+            Claim("plain: 110 layers are worse than 56", "figure 6, caption: above 60 %", better="plain-56", worse="plain-110"),
             Claim("plain: 56 layers are worse than 20, in training", "figure 6", metric="train_error", better="plain-20",
                   worse="plain-56"),
         ],

@@ -140,6 +140,8 @@ def test_recipes_have_the_numbers_of_their_sources():
     assert size("resnet.py:50") == 256 // 8  # KaimingHe/deep-residual-networks, readme, line 42
     assert size("resnet_cifar.py:110") == 128 // 2  # He et al. 2015, section 4.2
     assert [size(f"resnet.py:{n}_v1_5") for n in (50, 101, 152)] == [256 // 4, 256 // 8, 256 // 8]  # TRAINING.md
+    # The drops of figure 4 and of the curves in the authors' readme, line 64; fb.resnet.torch, train.lua, line 178
+    assert {resnet.get_config(n).optim.schedule for n in ("34A", "152", "plain34", "50_v1_5")} == {"steps(0.1, 30, 60)"}
     torch = resnet.get_config("50_v1_5").data  # fb.resnet.torch, datasets/transforms.lua, lines 38, 155, 205 to 256
     assert all("cubic=True" in ops for ops in (torch.train_ops, torch.test_ops)) and "clip=False" in torch.train_ops
     # Its readme has the errors of 50 and 101 layers since 6f9402d, whose crops d4b9406 corrected, and of 152 since e7ac22e.

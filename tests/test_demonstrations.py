@@ -1,4 +1,5 @@
-"""Tests the demonstrations thinned, drift, competition and first_rates: their numbers on small networks, and that they can be drawn."""
+"""Tests the demonstrations thinned, drift, competition, first_rates and layer_responses: their numbers on small networks, and
+that they can be drawn."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import pytest
 from convnets import models
 from convnets.report import demonstration_plots
 from convnets.report.demonstration_plots import Thinned
-from experiments import competition, drift, first_rates, thinned
+from experiments import competition, drift, first_rates, layer_responses, thinned
 
 
 def test_the_mean_of_thinned_networks_is_the_scaled_network_where_units_are_linear():
@@ -73,7 +74,22 @@ def test_the_figures_are_drawn(tmp_path, monkeypatch):
     axis = jnp.arange(5.0)
     demonstration_plots.plot_competition({"a": (axis, axis), "b": (axis, axis)}, {"0": (axis, axis)}, (axis, axis, axis), 4.0,
                                          tmp_path / "competition.png")  # fmt: skip
-    assert len(list(tmp_path.glob("*.png"))) == 3
+    demonstration_plots.plot_responses({"ResNet-8": ones[0], "ResNet-14": axis}, tmp_path / "responses.png")
+    assert len(list(tmp_path.glob("*.png"))) == 4
+
+
+def test_a_response_is_the_output_of_the_batch_norm_of_each_layer():
+    names = ["bn_conv1", *(f"bn{block}_branch2{half}" for block in ("2a", "3a", "4a") for half in "ab")]
+    model = models.create("resnet20_cifar", 10, "float32", maps=4, side=8).clone(depth=8)
+    images = np.random.default_rng(1).standard_normal((6, 8, 8, 3), np.float32)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    uneven = lambda own: {**own, "mean": jnp.linspace(-1, 1, own["mean"].size)}  # maps with different means  # noqa: E731
+    variables = {**variables, "batch_stats": {name: uneven(own) for name, own in variables["batch_stats"].items()}}
+    found = layer_responses.deviations(model, variables, [images[:4], images[4:]])
+    _, seen = model.apply(variables, images, capture_intermediates=lambda module, _: module.name in names)
+    wanted = [np.std(seen["intermediates"][name]["__call__"][0]) for name in names]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    assert found.shape == (6 + 1,)
 
 
 def test_the_papers_learning_rates_speak_for_larger_initial_weights(shared_data, tmp_path):

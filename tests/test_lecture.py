@@ -61,7 +61,7 @@ def test_the_page_has_commands_of_every_kind():
     assert others == [
         "experiments.edges",
         "pytest",
-        *(f"experiments.{name}" for name in ("first_rates", "competition", "thinned", "drift")),
+        *(f"experiments.{name}" for name in ("first_rates", "competition", "thinned", "layer_responses", "drift")),
     ]
 
 

@@ -135,7 +135,8 @@ def multi_scale(test: TestOps, *sizes: int, average: str = "softmax") -> Passes:
     """Averages `dense` over several sizes.
 
     Simonyan & Zisserman 2015, section 4.2, average the softmax at sizes around the training scale: 224, 256, 288, or
-    256, 384, 512 after scale jitter. He et al. 2015, section 3.4, "average the scores" at 224, 256, 384, 480, 640.
+    256, 384, 512 after scale jitter. He et al. 2015, section 3.4, "average the scores" at 224, 256, 384, 480, 640. They do not
+    say which; we average the softmax, since the authors' readme says "softmax scores" of the ten crops (line 75).
     """
     if not sizes:
         raise UsageError("multi_scale: give the shorter sides of the images, like multi_scale(256, 384, 512)")

@@ -22,16 +22,17 @@ Choices where the paper is silent (the same for every seed):
 - Cell positions: UC1 and UC2 have stride 2 and extend one and a half cells beyond each edge (padding 3 and 4). This
   gives the paper's 10 x 10 and 6 x 6. US1 has padding 2 and US2 padding 1.
 - Initial a: the paper says small, a function of the position and the planes without randomness, so that orientations differ
-  from plane to plane; it does not print the function. We take the mean of a preference and of U(0, 1), times 0.0001, 0.0001
-  and 0.0003 in US1, US2 and US3. In US1 the preference is a line through the middle of the window, rotated from plane to
-  plane. In US2 and US3 it favours planes below with nearly the same number. b starts at 0, as in the paper.
+  from plane to plane; it does not print the function. Ours is random, unlike the paper's: one half is a preference, the other
+  is U(0, 1). The largest a is 0.0001, 0.0001 and 0.0003 in US1, US2 and US3. In US1 the preference is a line through the
+  middle of the window, rotated from plane to plane. In US2 and US3 it favours planes below with nearly the same number. b
+  starts at 0, as in the paper.
 - S-columns: one at every position where the window fits into the layer. With additional columns cut at the edges, US2
   runs out of free planes and fewer seeds tell the digits apart.
 - Read-out: the paper has no classes; it observes which cell of UC3 responds. Our read-out is the only layer trained
-  with labels and a gradient. It is linear without bias, on the plane with the largest response in UC3. It therefore
-  predicts the most frequent class among the training images that this plane won. An image without a response, or won
-  by a plane that never won in training, counts as an error. `read` may name a layer instead; then the read-out sees all
-  its cells (also our choice).
+  with labels and a gradient. It is linear without bias, on the plane with the largest response in UC3: softmax regression,
+  from weights of 0, with a step after each image. If a plane wins images of several classes, it predicts the one that it won
+  often and lately, since recent images weigh more. An image without a response, or won by a plane that never won in training,
+  counts as an error. `read` may name a layer instead; then the read-out sees all its cells (also our choice).
 """
 
 from typing import Any, ClassVar
@@ -73,7 +74,7 @@ def neighbours(below: int, planes: int) -> np.ndarray:
 
 
 def slight(largest: float) -> Init:
-    """Returns the initializer of a, [size, size, planes below, planes], with values up to `largest`."""
+    """Returns the initializer of a, [size, size, planes below, planes], up to `largest`; its random half is ours."""
 
     def init(key, shape, dtype=jnp.float32):
         size, _, below, planes = shape

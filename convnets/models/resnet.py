@@ -24,6 +24,10 @@ Choices where the paper is silent or ambiguous:
   3x3, as in Torch and torchvision ("v1.5"); the parameters are the same, the function is not.
 - pool1: the authors' Caffe code pools without padding and rounds up; Torch pads by 1 and rounds down. Both give
   56 x 56, shifted by one pixel. The default 'torch' matches the weights that we can import.
+- pool5: the paper calls it global average pooling, which at 224 x 224 has one window of 7 x 7. Larger images are tested "in the
+  fully-convolutional form" (section 3.4). We take it as the authors' prototxts have pool5: windows of 7 x 7 with stride 1.
+  fc1000 then gives a map of class scores, as in our VGG, and the network returns its mean. One mean over the whole map would
+  give pixels at the border more weight (torchvision does this). On a map below 7 x 7, and on CIFAR, pool5 is that one mean.
 - Batch normalization has epsilon 1e-5 and momentum 0.9 (weight of the old value). `zero_init`, published after the
   paper, initializes the last scale of each block to 0. The released ResNet-50 has biases in conv1; ResNet-101 and -152
   have none, and neither do ours.
@@ -136,7 +140,7 @@ class Residual(nn.Module):
         return unit, functools.partial(unit, zero=self.zero_init)
 
     def _stages(self, x: jax.Array, block: Callable, lengths: tuple[int, ...], maps: int, train: bool) -> jax.Array:
-        """Applies all blocks and pool5; every stage except the first halves the map and doubles the channels."""
+        """Applies all blocks; every stage except the first halves the map and doubles the channels."""
         if self.shortcut not in SHORTCUTS:
             raise UsageError(f"unknown shortcut '{self.shortcut}' of ResNet{suggest(self.shortcut, SHORTCUTS)}")
         unit, last = self._unit(train)
@@ -146,11 +150,11 @@ class Residual(nn.Module):
             if self.shortcut != "none":
                 y = y + shortcut(x, name, y.shape[-1], stride, self.shortcut, unit)
             x = relu(y)
-        return Pool("average", (x.shape[1], x.shape[2]), 1, name="pool5")(x)[:, 0, 0]
+        return x
 
 
 class ResNet(Residual):
-    """Maps images [n, h, w, 3] of at least 32 pixels to logits [n, classes]; pool5 averages over the whole map.
+    """Maps images [n, h, w, 3] of at least 32 pixels to logits [n, classes], for a larger image the mean of its score map.
 
     Attributes:
         depth: row of IMAGENET.
@@ -171,6 +175,8 @@ class ResNet(Residual):
         x = relu(self._unit(train)[0](x, "conv1", 64, 7, 2))
         x = Pool("max", 3, 2, name="pool1", **pooling)(x)
         x = self._stages(x, block, lengths, 64, train)
+        x = Pool("average", (min(x.shape[1], 7), min(x.shape[2], 7)), 1, name="pool5")(x)
+        x = jnp.mean(x, axis=(1, 2))  # the mean of the score map is the score of this mean, since fc1000 is linear
         return Dense(self.num_classes, name="fc1000", dtype=self.dtype)(x)
 
 
@@ -198,4 +204,5 @@ class CifarResNet(Residual):
         block, lengths = cifar(self.depth)
         x = relu(self._unit(train)[0](x, "conv1", self.maps, 3, 1))
         x = self._stages(x, block, lengths, self.maps, train)
+        x = Pool("average", (x.shape[1], x.shape[2]), 1, name="pool5")(x)[:, 0, 0]
         return Dense(self.num_classes, name="fc", dtype=self.dtype)(x)

@@ -216,6 +216,24 @@ def plot_first_rates(rates: Mapping[str, Mapping[str, np.ndarray]], paper: tuple
     save_figure(figure, path)
 
 
+def plot_responses(deviations: Mapping[str, np.ndarray], path: Path) -> None:
+    """Plots the standard deviations of the layers' responses, in the order of the layers and ranked.
+
+    Args:
+        deviations: by network, [layers]; the first network is the shallowest.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
+    shades = plt.get_cmap("plasma")(np.linspace(0.75, 0.05, len(deviations)))
+    for shade, (name, values) in zip(shades, deviations.items(), strict=True):
+        places = np.arange(1, len(values) + 1)
+        axes[0].plot(places, values, color=shade, lw=1.2, label=name)
+        axes[1].plot(places, np.sort(values)[::-1], color=shade, lw=1.2, label=name)
+    axes[0].set(xlabel="layer", ylabel="standard deviation of the response", ylim=(0, None))
+    axes[1].set(xlabel="layer, ranked by its response")
+    axes[1].legend(fontsize=7, loc="upper right")
+    save_figure(figure, path)
+
+
 def _band(axis, at: Sequence[int], values: np.ndarray, colour: str, label: str) -> None:
     """Plots the mean of [seeds, points] and a band of one standard deviation."""
     mean = values.mean(axis=0)

@@ -76,6 +76,15 @@ def test_ten_crops_average_what_their_source_averages():
     assert {"50", "50_v1_5", "152_v1_5"} <= tests.keys()
 
 
+def test_several_scales_average_what_their_source_averages():
+    """He et al. 2015, table 4: 'scores', as softmax like the ten crops of the authors' readme, line 75."""
+    rows = [row for row in experiments.resnet.EXPERIMENT.full.rows if row.config and "multi-scale" in row.tests]
+    for row in rows:
+        (part,) = protocols.parts(row.tests["multi-scale"].overrides[0].partition("=")[2], HE)
+        assert (part.average, part.sides) == ("softmax", (224, 256, 384, 480, 640)), row.label
+    assert [row.label for row in rows] == ["34", "34C", "50", "101", "152"]
+
+
 def test_protocols_are_joined_and_average_what_they_are_told():
     both = protocols.parts("multi_scale(256, 384, 512, average='score')|multi_crop(256)", RESNET)
     assert [(p.average, len(p.passes)) for p in both] == [("score", 3), ("softmax", 1)]

@@ -1,5 +1,6 @@
 """ResNet: counts for the paper's options, the layer names of the prototxt, and parameter-free shortcuts."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,6 +117,35 @@ def test_any_size_from_32_on():
     for size in (32, 224, 321):
         image = jax.ShapeDtypeStruct((2, size, size + 10, 3), jnp.float32)
         assert jax.eval_shape(model.apply, variable_shapes(model), image).shape == (2, 1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "positions"),
+    [("resnet18", (224, 224), (1, 1)), ("resnet18", (288, 320), (3, 4)), ("resnet18", (224, 288), (1, 3)),
+     ("resnet18", (160, 256), (1, 2)), ("resnet20_cifar", (40, 48), (1, 1))],
+)  # fmt: skip
+def test_scores_are_the_mean_of_the_score_map(name, size, positions, monkeypatch):
+    """pool5 of the authors' prototxts has windows of 7 x 7 at stride 1; on CIFAR it is the whole map."""
+    monkeypatch.setitem(resnet.IMAGENET, 18, (resnet.basic, (1, 1, 1, 1)))
+    monkeypatch.setattr(resnet, "cifar", lambda depth: (resnet.basic, (1, 1, 1)))
+    model = models.create(name, 3, "float32")
+    image = np.random.default_rng(1).standard_normal((1, *size, 3), np.float32)
+    variables = jax.jit(model.init)(jax.random.key(0), image)
+    maps = []
+
+    def look(function, args, kwargs, context):
+        if context.module.name == "pool5":
+            maps.append(args[0])
+        return function(*args, **kwargs)
+
+    with nn.intercept_methods(look):
+        found = model.apply(variables, image)
+    features = np.asarray(maps[0][0])
+    last = variables["params"]["fc" if "cifar" in name else "fc1000"]
+    (rows, columns), (h, w) = positions, features.shape[:2]
+    scores = [features[i : h - rows + 1 + i, j : w - columns + 1 + j].mean((0, 1)) @ last["kernel"] + last["bias"]
+              for i in range(rows) for j in range(columns)]  # fmt: skip
+    np.testing.assert_allclose(found[0], np.mean(scores, axis=0), rtol=1e-4)
 
 
 def test_wrong_options_are_explained():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import ablation, vgg_cifar
+from configs import ablation, resnet_cifar, vgg_cifar
 from convnets import models, op_string
 from convnets.config import list_overrides, load_config
 from convnets.layers import LRN
@@ -171,3 +171,15 @@ def test_a_pilot_tests_on_training_images(name):
     for row in experiment.pilot.rows:
         config, _ = load_config(str(ROOT / row.config), list(row.overrides))
         assert "train" in experiment.metric or config.data.test_split.startswith("train["), row.label
+
+
+def test_every_cifar_resnet_of_the_paper_is_a_row():
+    """Also the plain network of 110 layers, which figure 6 names in its caption only."""
+    rows = load_experiments()["resnet_cifar"].full.rows
+    assert {row.config for row in rows} == {f"configs/resnet_cifar.py:{variant}" for variant in resnet_cifar.VARIANTS}
+
+
+def test_the_neocognitron_is_tested_on_all_digits_that_were_made_for_it():
+    (row,) = load_experiments()["neocognitron"].cpu.rows
+    given = {test.overrides[0].rpartition("=")[2] for test in row.tests.values()}
+    assert given == {"train", "deformed", "distorted"}  # 'test' is the split of the row itself
