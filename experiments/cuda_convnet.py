@@ -12,15 +12,13 @@ NAMES = ("The program of 2012 calls this one net \"13%\" and \"12%\" (example-la
 SCHEDULE = "Its file gives a whole percent and no schedule; ours has the schedule of the 18 % net."
 
 
-def net(name: str, paper: float, where: str, *overrides: str, cost: str, note: str = "") -> Row:
+def net(name: str, paper: float | None, where: str, *overrides: str, cost: str, note: str = "") -> Row:
     return Row(f"cuda-convnet {name}", f"configs/cuda_convnet.py:{name}", paper, where, overrides, cost=cost, note=note)
 
 
 def local(name: str, paper: float, where: str, *overrides: str, cost: str, note: str = "") -> Row:
     tests = {"ten": TEN["ten"]._replace(paper=paper, where=where)}
-    return Row(
-        f"cuda-convnet {name}", f"configs/cuda_convnet.py:{name}", overrides=overrides, tests=tests, cost=cost, note=note
-    )
+    return net(name, None, "", *overrides, cost=cost, note=note)._replace(tests=tests)
 
 
 EXPERIMENT = Experiment(

@@ -112,8 +112,8 @@ class LRN(nn.Module):
         below = self.size // 2
         neighbours = (1, self.size, self.size, 1) if self.within else (1,) * (squares.ndim - 1) + (self.size,)
         edges = tuple((below, n - 1 - below) if n > 1 else (0, 0) for n in neighbours)
-        total = lax.reduce_window(squares, np.float32(0), lax.add, neighbours, (1,) * squares.ndim, edges).reshape(x.shape)
-        scale = self.k + self.alpha / (np.prod(neighbours).item() if self.divide else 1) * total
+        total = lax.reduce_window(squares, np.float32(0), lax.add, neighbours, (1,) * squares.ndim, edges)
+        scale = self.k + self.alpha / (np.prod(neighbours).item() if self.divide else 1) * total.reshape(x.shape)
         return (x.astype(jnp.float32) * cpu_kernels.inverse_power(scale, self.beta)).astype(x.dtype)
 
 
