@@ -33,15 +33,17 @@ From the program (computerhistory/AlexNet-Source-Code, commit 2f8b81f), for orig
     src/layer.cu, line 565         biases do not decay, so they do not in paper either
     convdata_jpeg.py               lines 95 and 210: of each crop the central patch of the mean image is subtracted, wherever the
                                    crop was taken. Lines 65 and 177 to 179: colour noise by the deviations of the colours, where
-                                   the text has their variances; then the image is divided by 1.1.
+                                   the text has their variances; then the image is divided by 1.1. The deviations are known by
+                                   their name only (color_stdevs, convdata.py, line 41): the data are not in the program.
     convnet.py, line 177           batch 128
 
-Deviations. In original the bias rate follows the weight rate; the program kept it at 0.02. It also froze conv1 in two steps
-and stopped the colour noise, at the epochs 67 and 72. It crops and mirrors 32 images in a row alike (convdata_jpeg.py, lines
-77 and 238 to 246); here each has its own crop. In owt the bias rate follows the weight rate, while the original file divides
-it by 10 once, after half the epochs; its network differs from paper and file (convnets/models/alexnet.py), and its images are
-resized bilinearly, where cuda-convnet2 shrinks them by area. Caffe squeezed the images to 256 x 256, which keeps the edges;
-here the central square is used.
+Deviations. In original the bias rate follows the weight rate; the program kept it at 0.02. At epoch 67 it divided the rate of
+conv1 by 10 and stopped the colour noise; at epoch 72 it froze conv1. It crops and mirrors 32 images in a row alike
+(convdata_jpeg.py, lines 77 and 238 to 246); here each has its own crop. The rates of #145-half and of the controls were lowered
+at other epochs; one_gpu and alexnet_controls.py have the schedule of original.
+In owt the bias rate follows the weight rate, while the original file divides it by 10 once, after half the epochs. Its network
+differs from paper and file (convnets/models/alexnet.py). Its images are resized bilinearly, where cuda-convnet2 shrinks them
+by area. Caffe squeezed the images to 256 x 256, which keeps the edges; here the central square is used.
 """
 
 from configs import base

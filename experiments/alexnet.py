@@ -6,10 +6,10 @@ controls, too (layers/layer-params-*.cfg). #148, without LRN, and #147, with win
 validation set of 2012. #145-half, on one GPU, has them on the test set of 2010, which this repository does not prepare. No note
 is about a run without colour noise.
 
-Table 2 averages "five similar CNNs". The notes have five different networks of 2012: #120, #131, #135, #137 and #145, of which
-the first four also read a blurred image. Which of them the table averages is not said. avg-valid.py gives each network a
-coefficient, and can seek those with the lowest top-5 error on the validation set (lines 49 to 71). Ours are runs of one
-network, with equal weights. Of the seven networks of table 2, two were first trained on all of ImageNet, Fall 2011, which is
+Table 2 averages "five similar CNNs". Until the competition, the notes have five networks trained on ILSVRC-2012 alone: #120,
+#131, #135, #137 and #145. They differ, and the first four also read a blurred image. Which ones the table averages is not said.
+avg-valid.py gives each network a coefficient. By default it seeks the coefficients with the lowest top-5 error on the validation
+set (lines 49 to 71). Ours are runs of one network, with equal weights. Of the seven networks of table 2, two were first trained on all of ImageNet, Fall 2011, which is
 not distributed any more; ours are seven of the first kind. The test set of 2012 is hidden: there five networks have a top-5
 error of 16.4 %, and seven 15.3 %.
 """
@@ -19,8 +19,6 @@ from experiments._overrides import ONE_UNIT
 
 COST = "10 h, 1 x H100"
 TEN = Evaluation(("--config.evaluate.protocol=ten_crop",))
-
-
 TABLE = {"ten": TEN._replace(paper=40.7, where="table 2", top5=18.2)}
 NET = Row("AlexNet", "configs/alexnet.py:original", cost=COST, tests=TABLE)
 

@@ -7,8 +7,8 @@ QUARTER = ("--config.optim.schedule=steps(0.1, 30, 32.5)", "--config.train.epoch
 QUARTER_13 = ("--config.optim.schedule=steps(0.1, 35, 37.5)", "--config.train.epochs=40.0")
 WHOLE = ("The front page gives whole percents, so that up to half a point is rounding, and not the number of runs. The original keeps"
          " the order of the images in every epoch; ours reshuffles them.")  # fmt: skip
-NAMES = ("The program of 2012 calls this one net \"13%\" and \"12%\" (example-layers/layer-params-conv-local-*.cfg), and"
-         " keeps the rate of its biases; ours drops with that of the weights.")  # fmt: skip
+NAMES = ("The program of 2012 calls this one net \"13%\" and \"12%\" (example-layers/layer-params-conv-local-*.cfg)."
+         " It keeps the rate of the biases; ours drops with that of the weights.")  # fmt: skip
 SCHEDULE = "Its file gives a whole percent and no schedule; ours has the schedule of the 18 % net."
 
 
