@@ -25,7 +25,9 @@ the images are reshuffled into equal batches.
 
 Unspecified: how long 26pct and 18pct train at their last rate (here 2 and 10 epochs, as in Caffe's copies); the schedule of
 19pct (here the schedule of 18pct: the files of both say that they take 20 minutes); whether the rates of the biases of 26pct and
-19pct drop, too. Here all rates drop, as the file of 18pct says. The file of 11pct lowers the rates of weights alone (epsW).
+19pct drop, too. Here all rates drop, as the file of 18pct says. The last files of 11pct and 13pct lower the rates of weights
+alone (epsW is 0.00001, epsB 0.002). 13pct's is example-layers/layer-params-conv-local-12pct.cfg of the program of 2012
+(computerhistory/AlexNet-Source-Code, commit 2f8b81f).
 """
 
 from configs import base

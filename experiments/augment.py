@@ -3,8 +3,9 @@
 The cpu size on CIFAR-10 has the layers of cuda-convnet's 26 % network, its convolutions at half their width, with He's initial
 weights and the recipe of configs/ablation.py:cifar. It trains on crops of 24 x 24 of the first 10,000 images. Tests use the
 central crop, and so does the row without augmentation in training. How much a network overfits is the difference of its errors
-on test images and on its own training images, both without augmentation. The colour noise of the cpu size is the paper's. The
-full size has cuda-convnet2's, with a deviation of a tenth of the colours' own.
+on test images and on its own training images, both without augmentation. The colour noise of the cpu size follows the
+formula of the paper's text, with the colours' variances. The full size has that of its authors' program, with a deviation of a
+tenth of the colours' own (configs/alexnet.py).
 """
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale

@@ -1,7 +1,8 @@
 """Two columns: grouped convolutions whose feature maps see only their own half of the input.
 
-AlexNet's LRN is for pixels of 0 to 255. Here they are divided by their deviation, about 64. ReLU networks scale with their
-input, so the same network needs an alpha of 64^2 x 1e-4 = 0.41.
+The order of layers and the LRN are those of AlexNet's text, not of its authors' program (convnets/models/alexnet.py). The
+initial weights are He's. The LRN is for pixels of 0 to 255; here they are divided by their deviation, about 64. ReLU networks
+scale with their input, so the same network needs an alpha of 64^2 x 1e-4 = 0.41.
 
 tests/models/test_sequential.py shows that two groups equal two networks.
 """

@@ -6,6 +6,9 @@ One pixel of some maps goes through the layer, with the constants of Krizhevsky 
 is divided by (2 + 0.0001 x the sum of squares over five neighbouring maps)^0.75. Nothing is trained and nothing is
 random. Activations are of the size that first layers give for pixels of 0 to 255. Without neighbours, a map still
 inhibits itself, and small activations are divided by 2^0.75 = 1.68; the figure shows both.
+
+The constants are the formula's. The authors' program divided alpha by 5 (convnets/models/alexnet.py): there 93.10 % of an
+activation of 100 remain alone, 92.10 % among four of 20 and 73.78 % among four as high.
 """
 
 import time

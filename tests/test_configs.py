@@ -23,7 +23,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import run
-from configs import alexnet, base, cuda_convnet, lecun_1998, lenet, resnet
+from configs import alexnet, alexnet_controls, base, cuda_convnet, lecun_1998, lenet, resnet
 from convnets import models
 from convnets.analysis import run_figures
 from convnets.config import leaf_keys, list_changes, load_config
@@ -160,6 +160,30 @@ def test_recipes_have_the_numbers_of_their_sources():
         assert data.test_ops == "decode|center(24)|subtract_mean('center')"
     # cuda-convnet2's convdata.py, lines 181 to 183: colours after the mean, then divided by 1 + their standard deviation
     assert alexnet.get_config("owt").data.train_ops.endswith("|subtract_mean('center')|lighting(0.1, 'deviation')")
+    # computerhistory/AlexNet-Source-Code, layers/layer-params-145.cfg, and src/layer.cu, line 565: biases do not decay
+    original, owt = alexnet.get_config("original"), alexnet.get_config("owt")
+    rate = make_recipe(**original.optim, steps_per_epoch=1.0, batch_size=128).rate
+    rates = [0.01] * 25 + [0.001] * 26 + [1e-4] * 28 + [1e-5] * 12
+    assert rate(np.arange(91)).tolist() == pytest.approx(rates) and original.train.epochs == 91
+    assert (original.train.batch_size, original.optim.momentum, original.optim.weight_decay) == (128, 0.9, 5e-4)
+    layers = {"conv1": {"kernel": 0, "bias": 0}}
+    assert parameter_multipliers(original.optim.decay_multipliers)(layers) == {"conv1": {"kernel": 1.0, "bias": 0.0}}
+    assert parameter_multipliers(original.optim.lr_multipliers)(layers) == {"conv1": {"kernel": 1.0, "bias": 2.0}}
+    assert original.data == owt.data and original.data.test_ops.endswith("|center(224)|subtract_mean('center')")
+    settings = {"order": "original", "lrn": "cuda_convnet2", "init_weights": "original"}
+    assert {key: original.model[key] for key in settings} == settings
+    half, plain = alexnet.get_config("one_gpu"), original.copy_and_resolve_references()
+    plain.model.name = "alexnet_one_gpu"
+    assert half == plain
+    removed = {
+        "no_lrn": ["model.lrn"],
+        "pool2": ["model.pool_size"],
+        "no_colours": ["data.train_ops"],
+        "no_dropout": ["model.dropout"],
+    }
+    for name, keys in removed.items():
+        changed = list_changes(original.to_dict(), alexnet_controls.get_config(name).to_dict())
+        assert [line.split(":")[0] for line in changed] == keys
     epochs = {name: cuda_convnet.get_config(name).train.epochs for name in ("26pct", "18pct", "13pct", "11pct")}
     assert epochs == {"26pct": 8 + 2, "18pct": 120 + 10 + 10, "13pct": 100 + 40 + 10 + 10, "11pct": 350 + 150 + 10 + 10}
     plain, distorted = (lenet.get_config(name).to_dict() for name in ("mnist", "distorted"))

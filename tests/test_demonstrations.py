@@ -56,6 +56,9 @@ def test_neighbours_as_high_reduce_an_activation_by_a_lot():
     squares = {"alone": 1e4, "among_four_of_20": 1e4 + 4 * 400, "among_four_as_high": 5e4}
     wanted = {f"an_activation_of_100_{name}": 100 * ((2 + 1e-4 * s) / 2) ** -0.75 for name, s in squares.items()}
     assert found == pytest.approx(wanted, abs=0.01)
+    divided = [100 * ((2 + 1e-4 / 5 * s) / 2) ** -0.75 for s in squares.values()]  # as in the authors' program
+    text = " ".join(competition.__doc__.split())
+    assert all(f"{value:.2f} %" in text for value in divided)
     one, every = competition.profiles().values()
     kept = one[1] / one[0]
     assert kept[competition.MIDDLE + 2] < 0.8 * kept[competition.MIDDLE + 3] and np.all(

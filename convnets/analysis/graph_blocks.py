@@ -129,9 +129,14 @@ def _make_block(position: int, node: Node, inputs: tuple[int, ...], columns: int
     crossed = kind == "Conv" and columns > 1 and _groups(node) == 1
     return Block(
         position, node.name, colour, letter, legend, _lines(kind, node, columns), node.output, inputs, columns, crossed,
-        whole=PER_MAP.get(kind, False) and columns > 1, table=getattr(module, "table", None),
+        whole=columns > 1 and _mixes_columns(kind, module), table=getattr(module, "table", None),
         maps_in=node.layer.input[-1] if node.layer else 0,
     )  # fmt: skip
+
+
+def _mixes_columns(kind: str, module: Any) -> bool:
+    """Returns whether output maps at the edge of a column depend on the next column."""
+    return PER_MAP.get(kind, False) and not (kind == "LRN" and (module.within or module.groups > 1))
 
 
 def _lines(kind: str, node: Node, columns: int) -> tuple[str, ...]:

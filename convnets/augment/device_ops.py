@@ -208,7 +208,7 @@ def lighting(
         std: standard deviation of the three normal draws a.
         formula: 'eigenvalue' adds P (a * eigenvalues) for pixels scaled to 0 to 1, as in Krizhevsky et al. 2012,
             section 4.1. With pixels of 0 to 255 the same formula would swamp the image. 'deviation' follows
-            cuda-convnet2 (convdata.py, lines 74 and 181 to 183): it uses the square roots of the eigenvalues and divides
+            their program (configs/alexnet.py) and cuda-convnet2 (convdata.py, lines 74 and 181 to 183): it uses the square roots of the eigenvalues and divides
             the image and its noise by 1 + std. Put it after subtract_mean.
             Raises UsageError for another formula.
     """

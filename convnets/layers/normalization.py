@@ -86,9 +86,10 @@ class LRN(nn.Module):
         divide: divides alpha by the number of elements of a neighbourhood, `size` or size x size, as cuda-convnet,
             Caffe and PyTorch do. The paper does not.
         within: normalizes within a map instead of across maps.
+        groups: number of groups of maps that are normalized alone, as on each of AlexNet's two GPUs.
 
     Raises:
-        ValueError: `within`, and the input has no maps.
+        ValueError: `within`, and the input has no maps; or `groups` does not divide the maps.
     """
 
     size: int = 5
@@ -97,17 +98,22 @@ class LRN(nn.Module):
     k: float = 2.0
     divide: bool = False
     within: bool = False
+    groups: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.within and x.ndim != 4:
             raise ValueError(f"{self.name}: lrn(within=True) needs maps [n, h, w, c], the input is {list(x.shape)}")
-        below = self.size // 2
-        neighbours = (1, self.size, self.size, 1) if self.within else (1,) * (x.ndim - 1) + (self.size,)
-        edges = tuple((below, n - 1 - below) if n > 1 else (0, 0) for n in neighbours)
+        if x.shape[-1] % self.groups:
+            raise ValueError(f"{self.name}: groups is {self.groups}: it must divide the {x.shape[-1]} maps")
         squares = jnp.square(x.astype(jnp.float32))
-        total = lax.reduce_window(squares, np.float32(0), lax.add, neighbours, (1,) * x.ndim, edges)
-        scale = self.k + self.alpha / (np.prod(neighbours).item() if self.divide else 1) * total
+        if self.groups > 1 and not self.within:
+            squares = squares.reshape(*x.shape[:-1], self.groups, -1)
+        below = self.size // 2
+        neighbours = (1, self.size, self.size, 1) if self.within else (1,) * (squares.ndim - 1) + (self.size,)
+        edges = tuple((below, n - 1 - below) if n > 1 else (0, 0) for n in neighbours)
+        total = lax.reduce_window(squares, np.float32(0), lax.add, neighbours, (1,) * squares.ndim, edges)
+        scale = self.k + self.alpha / (np.prod(neighbours).item() if self.divide else 1) * total.reshape(x.shape)
         return (x.astype(jnp.float32) * cpu_kernels.inverse_power(scale, self.beta)).astype(x.dtype)
 
 

@@ -1,6 +1,8 @@
 """AlexNet, and the CIFAR-10 networks published with the same program (cuda-convnet).
 
 AlexNet       Krizhevsky, Sutskever, Hinton: ImageNet classification with deep convolutional neural networks, NIPS 2012.
+Program       its authors' program of 2012, computerhistory/AlexNet-Source-Code, commit 2f8b81f. Its network #145 is the
+              paper's: layers/layers-145.cfg; the notes in layer-params-145.cfg have the errors of table 2.
 One weird     Krizhevsky: One weird trick for parallelizing convolutional neural networks, arXiv 1404.5997, 2014.
 cuda-convnet  Krizhevsky's program of 2011-12, folder example-layers; section 3.3 of the AlexNet paper quotes its 13%
               and 11% nets.
@@ -39,14 +41,18 @@ ReLU follows every layer with weights except the last. 'halves' means two groups
 feature maps. `alexnet_one_gpu` is the control experiment of section 3.2. `alexnet_owt` has the widths and the padding
 of torchvision's alexnet.
 
+Where the paper's text and the authors' program contradict each other, an option has both:
+- `order`: the text has ReLU, LRN and pooling in both stages. The program has LRN, pooling and ReLU in the first. In the second
+  it has ReLU, LRN, a normalization within maps, and pooling. Caffe's CaffeNet pools before it normalizes.
+- `lrn`: the formula does not divide alpha by n; the program (layer.py, line 1183), Caffe and PyTorch do. The formula sums over
+  all maps of a layer, as Caffe does. In the program each GPU normalizes its own maps alone.
+- `init_weights`: the text has deviations of 0.01, the program 0.03 in conv3 to conv5. Between random images of deviation 70,
+  blurred by 4 pixels, initial logits then deviate by 0.032 instead of 0.0023 (1,024 units, 100 classes). Caffe found that biases of 1 leave the loss flat and used 0.1.
+
 Choices where the papers are silent or ambiguous:
-- 224 pixels give 55 positions only if the last window overhangs the edge by 3 pixels. cuda-convnet allows this, and so
-  does the default (`view` 'ceil'). Caffe uses 227-pixel inputs ('227'); others pad ('pad2'). The parameters are equal.
-- The LRN formula does not divide alpha by n, but cuda-convnet, Caffe and PyTorch do. `lrn` is 'paper', 'caffe',
-  'cuda_convnet2' or 'none'. LRN runs over all feature maps, also across the boundary between the two groups, as in Caffe.
-  cuda-convnet2's file for two GPUs (2014) normalizes the maps of each GPU alone.
-- Caffe found that biases of 1 leave the loss flat and used 0.1 (`init_weights` is a row of INITS).
-- Caffe's CaffeNet pools before it normalizes (`pool_first`). `pool_size` 2 is the control experiment of section 3.4.
+- 224 pixels give 55 positions only if the last window overhangs the edge: 1 + ceil((224 - 11) / 4), layer.py, line 1004. So
+  does the default (`view` 'ceil'). The program cuts equal borders off 256 pixels (convdata_jpeg.py, line 73), so it cannot have
+  read 227. Caffe did ('227'); others pad ('pad2'). The parameters are equal.
 - Dropout is inverted: training multiplies the kept outputs by 2, whereas the paper halves all outputs at test time.
 - One weird trick gives conv4 384 maps in a footnote, and its file in cuda-convnet2 256, which alone fits the paper's "0.2%
   more parameters". The file ends in a softmax, the paper in 1,000 logistic units. In the first stage the file has LRN before
@@ -94,6 +100,16 @@ LRNS: dict[str, dict[str, Any]] = {
     # cuda-convnet's constants for CIFAR-10: within a feature map (18% net), across feature maps (11% net).
     "within": {"size": 3, "alpha": 5e-5, "beta": 0.75, "k": 1.0, "divide": True, "within": True},
     "across": {"size": 9, "alpha": 1e-3, "beta": 0.75, "k": 1.0, "divide": True},
+    # The second normalization of AlexNet's program (cnorm2a, cnorm2b).
+    "original_within": {"size": 5, "alpha": 1e-3, "beta": 0.75, "k": 1.0, "divide": True, "within": True},
+}
+
+# What follows the convolutions of stages 1 and 2. LRN is over all maps ('norm'), over those of each group alone ('halves') or
+# within each map ('within').
+ORDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "paper": (("act", "norm", "pool"), ("act", "norm", "pool")),
+    "caffenet": (("act", "pool", "norm"), ("act", "pool", "norm")),
+    "original": (("halves", "pool", "act"), ("act", "halves", "within", "pool")),
 }
 
 # Standard deviations of the initial weights and values of the initial biases, one per layer.
@@ -101,9 +117,9 @@ LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 INITS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "paper": ((0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01), (0, 1, 0, 1, 1, 1, 1, 0)),
     "caffe": ((0.01, 0.01, 0.01, 0.01, 0.01, 0.005, 0.005, 0.01), (0, 0.1, 0, 0.1, 0.1, 0.1, 0.1, 0)),
+    "original": ((0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01), (0, 1, 0, 1, 1, 1, 1, 0)),
     "one_weird_trick": ((0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01), (0, 1, 0, 1, 1, 1, 1, -7)),
 }
-
 
 POOLINGS = ("", "max", "average", "l1", "l2", "stride")
 
@@ -115,7 +131,7 @@ class AlexNet(nn.Module):
         maps: number of feature maps of conv1 to conv5.
         groups: number of groups in conv2, conv4 and conv5.
         units: number of units of fc6 and fc7.
-        view, lrn, init_weights: rows of VIEWS, LRNS (or 'none') and INITS (or 'he'); see the module docstring.
+        view, order, lrn, init_weights: rows of VIEWS, ORDERS, LRNS (or 'none') and INITS (or 'he'); see the module docstring.
         dropout: dropout rate after fc6 and fc7.
     """
 
@@ -124,11 +140,11 @@ class AlexNet(nn.Module):
     units: Count = 4096
     num_classes: int = 1000
     view: str = "ceil"
+    order: str = "paper"
     lrn: str = "paper"
     init_weights: str = "paper"
     act: str = "relu"
     pool_size: Count = 3
-    pool_first: bool = False
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
@@ -142,10 +158,8 @@ class AlexNet(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         act, halves = choose(ACTIVATIONS, "activation", self.act), {"groups": self.groups}
         _, edge = choose(VIEWS, "view", self.view)
-        x = act(self._conv("conv1", self.maps[0], 11, stride=4, **edge)(x))
-        x = self._norm_and_pool(1, x)
-        x = act(self._conv("conv2", self.maps[1], 5, padding=2, **halves)(x))
-        x = self._norm_and_pool(2, x)
+        x = self._finish_stage(1, self._conv("conv1", self.maps[0], 11, stride=4, **edge)(x))
+        x = self._finish_stage(2, self._conv("conv2", self.maps[1], 5, padding=2, **halves)(x))
         x = act(self._conv("conv3", self.maps[2], 3, padding=1)(x))
         x = act(self._conv("conv4", self.maps[3], 3, padding=1, **halves)(x))
         x = act(self._conv("conv5", self.maps[4], 3, padding=1, **halves)(x))
@@ -167,13 +181,17 @@ class AlexNet(nn.Module):
             features, kernel, name=name, kernel_init=weights, bias_init=constant(bias), dtype=self.dtype, **options
         )
 
-    def _norm_and_pool(self, stage: int, x: jax.Array) -> jax.Array:
-        steps: list[nn.Module] = (
-            [] if self.lrn == "none" else [LRN(name=f"norm{stage}", **choose(LRNS, "lrn", self.lrn))]
-        )
-        steps.insert(0 if self.pool_first else len(steps), Pool("max", self.pool_size, 2, name=f"pool{stage}"))
-        for step in steps:
-            x = step(x)
+    def _finish_stage(self, stage: int, x: jax.Array) -> jax.Array:
+        for step in choose(ORDERS, "order", self.order)[stage - 1]:
+            if step == "act":
+                x = choose(ACTIVATIONS, "activation", self.act)(x)
+            elif step == "pool":
+                x = Pool("max", self.pool_size, 2, name=f"pool{stage}")(x)
+            elif self.lrn != "none" and step == "within":
+                x = LRN(name=f"within{stage}", **LRNS["original_within"])(x)
+            elif self.lrn != "none":
+                groups = self.groups if step == "halves" else 1
+                x = LRN(name=f"norm{stage}", groups=groups, **choose(LRNS, "lrn", self.lrn))(x)
         return x
 
 

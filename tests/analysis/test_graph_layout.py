@@ -103,6 +103,12 @@ def test_alexnet_has_two_columns_that_meet_where_the_paper_says():
     assert all(block.columns == 1 for block in make_blocks(graph_of("alexnet_ungrouped"))[0])
 
 
+def test_alexnet_of_the_program_normalizes_each_column_alone():
+    blocks = {block.name: block for block in make_blocks(graph_of("alexnet", order="original"))[0] if block.name}
+    assert all(blocks[name].columns == 2 for name in ("norm1", "pool1", "norm2", "within2", "pool2"))
+    assert not any(block.whole for block in blocks.values())
+
+
 def test_lenet_shows_the_table_of_its_connections():
     page = lay_out(graph_of("lenet5", 10))
     (table,) = [p for p in page.parts if isinstance(p, Rectangle) and p.part == "table"]

@@ -32,6 +32,7 @@ LAYERS = {
     "rbf": (RBF(np.sign(data(3, 4, seed=9))), (2, 4)),
     "gain": (Gain(bias=True), (2, 2, 2, 3)),
     "lrn": (LRN(size=3, alpha=0.5), (1, 2, 2, 4)),
+    "lrn of groups": (LRN(size=3, alpha=0.5, groups=2), (1, 2, 2, 6)),
     "lrn within": (LRN(size=3, alpha=0.5, within=True, divide=True), (1, 3, 3, 2)),
     "contrast": (LocalContrast(3), (1, 5, 5, 2)),
     **{kind: (Pool(kind, 3, 2, 1, True), (1, 6, 6, 2)) for kind in ("max", "average", "l1", "l2")},

@@ -106,6 +106,16 @@ def test_lrn_within_a_map(divide):
     close(y, reference)
 
 
+def test_lrn_of_groups_normalizes_each_alone():
+    x, options = 3 * data(2, 2, 2, 12), {"size": 5, "alpha": 0.3, "k": 1.5, "divide": True}
+    alone = [run(LRN(**options), x[..., k : k + 4])[0] for k in (0, 4, 8)]
+    close(run(LRN(groups=3, **options), x)[0], np.concatenate(alone, -1))
+    within = run(LRN(within=True, **options), x)[0]  # a map has no neighbours then
+    np.testing.assert_array_equal(run(LRN(within=True, groups=3, **options), x)[0], within)
+    with pytest.raises(ValueError, match="groups is 5: it must divide the 12 maps"):
+        LRN(groups=5).apply({}, x)
+
+
 def test_lrn_within_a_map_needs_maps():
     with pytest.raises(ValueError, match="needs maps"):
         LRN(within=True).apply({}, jnp.zeros((2, 4)))

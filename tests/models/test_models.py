@@ -63,46 +63,6 @@ def test_layers_hold_all_parameters(name):
     assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(variables))
 
 
-TINY = {"maps": (8, 8, 8, 8, 8), "units": 16}
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"view": "227"}, {"view": "pad2"}, {"lrn": "none"}, {"lrn": "caffe"}, {"pool_size": 2}, {"pool_first": True}],
-    ids=str,
-)
-def test_the_options_of_alexnet_keep_its_counts(options):
-    model, golden = models.create("alexnet", 1000, "float32", **options), GOLDEN["alexnet"]
-    totals = sum_costs(summarize(model, model.input_shape))
-    assert (totals["parameters"], totals["multiply_adds"]) == (golden["parameters"], golden["multiply_adds"])
-
-
-def test_alexnet_sees_what_its_units_should():
-    model = models.create("alexnet", 1000, "float32")
-    fields = {row.name: row.receptive_field for row in summarize(model, model.input_shape)}
-    # By hand: each layer adds (window - 1) x the product of the strides below it.
-    assert [fields[n] for n in ("conv1", "norm1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")] == [
-        11, 11, 19, 51, 67, 99, 131, 163, 195
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("side", "shape"), [(224, (2, 5)), (256, (2, 2, 2, 5)), (288, (2, 3, 3, 5))])
-def test_alexnet_scores_larger_images_densely(side, shape):
-    model = models.create("alexnet", 5, "float32", **TINY)
-    assert jax.eval_shape(model.apply, variable_shapes(model), jnp.zeros((2, side, side, 3))).shape == shape
-
-
-def test_alexnet_begins_with_the_weights_of_its_table():
-    for name, biases, std in (("paper", 1.0, 0.01), ("caffe", 0.1, 0.005)):
-        model = models.create("alexnet", 5, "float32", **TINY | {"units": 64}, init_weights=name)
-        params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 224, 224, 3)))["params"]
-        for layer, weights in params.items():
-            expected = biases if layer in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0
-            assert jnp.all(weights["bias"] == jnp.float32(expected)), layer
-        assert abs(float(jnp.std(params["fc6"]["kernel"])) / std - 1) < 0.05
-        assert abs(float(jnp.std(params["conv1"]["kernel"])) / 0.01 - 1) < 0.05
-
-
 def test_dropout_is_random_in_training_only():
     model = models.create("cuda_convnet_13pct", 10, "float32", dropout=0.5, init_weights="he")
     x = jax.random.normal(jax.random.key(0), (2, 24, 24, 3))
@@ -118,13 +78,6 @@ def test_shared_local_layers_are_convolutions():
     totals = sum_costs(summarize(model, model.input_shape))
     assert totals["parameters"] == 1116490 - 35 * (9 * 64 * 32 + 32) - 35 * (9 * 32 * 32 + 32)
     assert totals["multiply_adds"] == 18517248
-
-
-@pytest.mark.parametrize("option", ["view", "lrn", "init_weights", "act"])
-def test_wrong_options_of_alexnet_are_explained(option):
-    model = models.create("alexnet", 5, "float32", **TINY, **{option: "tenh"})
-    with pytest.raises(UsageError, match="'tenh'"):
-        variable_shapes(model)
 
 
 @pytest.mark.parametrize("name", [name for name in GOLDEN if name.startswith("cuda_convnet")])
