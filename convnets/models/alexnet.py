@@ -47,7 +47,8 @@ Where the paper's text and the authors' program contradict each other, an option
 - `lrn`: the formula does not divide alpha by n; the program (layer.py, line 1183), Caffe and PyTorch do. The formula sums over
   all maps of a layer, as Caffe does. In the program each GPU normalizes its own maps alone.
 - `init_weights`: the text has deviations of 0.01, the program 0.03 in conv3 to conv5. Between random images of deviation 70,
-  blurred by 4 pixels, initial logits then deviate by 0.032 instead of 0.0023 (1,024 units, 100 classes). Caffe found that biases of 1 leave the loss flat and used 0.1.
+  blurred by 4 pixels, initial logits then deviate by 0.032 instead of 0.0023 (1,024 units, 100 classes). Caffe found that
+  biases of 1 leave the loss flat and used 0.1.
 
 Choices where the papers are silent or ambiguous:
 - 224 pixels give 55 positions only if the last window overhangs the edge: 1 + ceil((224 - 11) / 4), layer.py, line 1004. So
