@@ -27,9 +27,10 @@ would cancel (section 3.2).
 Where the paper contradicts itself, we chose as its authors' own program, inception_v2.py of TensorFlow (tensorflow/models,
 research/slim/nets), whose test counts 10,173,112 variables; ours, counted as it does, are as many:
 - Figure 5 prints projections of 128 maps in 4c and 4d, but 576 maps after them and 1024 after 4e. With 96 maps all sums are
-  as printed. The public ports took 128, which gives 608 and 1056, and a plain first convolution (`port`): apache/mxnet,
+  as printed. The most used ports took 128, which gives 608 and 1056, and a plain first convolution (`port`): apache/mxnet,
   example/image-classification/symbols/inception-bn.py, and the Caffe and PyTorch weights of the same network. It has
-  11,285,224 parameters, or 11,295,240 with their biases, and 2,032,600,064 multiply-adds.
+  11,285,224 parameters, or 11,295,240 with their biases, and 2,032,600,064 multiply-adds. lim0606/caffe-googlenet-bn has 96
+  maps and a plain first convolution.
 - Figure 5 prints 28 x 28 and 14 x 14 for 3c and 4e despite their stride 2; we use the stride.
 - The text counts 13.6 million parameters; no reading of figure 5 gives this number.
 
