@@ -15,11 +15,16 @@ another. Photometric distortions are those of Howard 2013, who draws each factor
 principal colours, which he adds, is left out here.
 
 Unspecified: batch, base rate, decay and length (here as in Caffe's solver.prototxt: 32, 0.01, 2e-4, ten million
-iterations = 250 epochs); rate and decay of biases (here as in Caffe's network: twice, none); the initial weights; the kind of
-average (here exponential over some 10,000 steps, as in Google's later networks). The paper trained with asynchronous gradient
-descent on many machines. It says that the sampling of images changed over the months, that networks which had converged were
-trained further with other options, and that random interpolations came in relatively late. None of that is reproduced.
-Caffe squeezed the images to 256 x 256; in `caffe` the central square is used.
+iterations = 250 epochs); rate and decay of biases (here as in Caffe's network: twice, none); the initial weights (here
+'gaussian', the deviations of Caffe's first file, and 'caffe' in `caffe`: convnets/models/googlenet.py); the kind of average
+(here exponential over some 10,000 steps, as in Google's later networks). The paper trained with asynchronous gradient descent
+on many machines. It says that the sampling of images changed over the months, that networks which had converged were trained
+further with other options, and that random interpolations came in relatively late. None of that is reproduced. Caffe squeezed
+the images to 256 x 256; in `caffe` the central square is used.
+
+Table 3 does not describe its ten crops; the text compares the 144 with the crops of Krizhevsky et al. 2012. Theirs are corners
+of the central square of 256 x 256, so the test string takes that square first. Its central crop is the same as without the
+square, and `crops_144` takes squares of its own.
 """
 
 from configs import base
@@ -31,7 +36,7 @@ def get_config(variant: str = "paper"):
     config = base.imagenet(
         "googlenet",
         "decode|inception_crop(224)|flip|color_jitter|subtract_mean('colour')",
-        "decode|resize_short(256)|center(224)|subtract_mean('colour')",
+        "decode|resize_center_crop(256)|center(224)|subtract_mean('colour')",
     )
     config.optim.update(lr=0.01, schedule="exponential(0.96, 8)", momentum=0.9, weight_decay=2e-4, decay_multipliers="*/kernel",
                         lr_multipliers="*, */bias=2", average="ema(0.9999)")  # fmt: skip
@@ -41,7 +46,7 @@ def get_config(variant: str = "paper"):
 
 
 def paper(config):
-    pass
+    config.model.init_weights = "gaussian"
 
 
 def caffe(config):

@@ -25,6 +25,9 @@ validation set; during training they are measured on a single crop at the test s
     D_bn
     E_bn
 
+By default `dense` and `multi_scale` crop images to multiples of 32 pixels; `multiple=1`, as in 'dense(256, multiple=1)', shows
+the whole image as the paper does, and compiles the network for each size of image.
+
 Table 4 is `--config.evaluate.protocol='multi_scale(224, 256, 288)'`; table 5 is
 'multi_scale(256, 384, 512)|multi_crop(256, 384, 512)'.
 

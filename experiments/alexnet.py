@@ -11,7 +11,7 @@ Table 2 averages "five similar CNNs". Until the competition, the notes have five
 avg-valid.py gives each network a coefficient. By default it seeks the coefficients with the lowest top-5 error on the
 validation set (lines 49 to 71). Ours are runs of one network, with equal weights. Of the seven networks of table 2, two were
 first trained on all of ImageNet, Fall 2011, which is not distributed any more; ours are seven of the first kind. The test set
-of 2012 is hidden: there five networks have a top-5 error of 16.4 %, and seven 15.3 %. """
+of 2012 is hidden: there five networks have a top-5 error of 16.4 %, and seven 15.3 %."""
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
 from experiments._overrides import ONE_UNIT

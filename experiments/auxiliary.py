@@ -2,7 +2,9 @@
 
 The paper expects of them a larger gradient in the lower stages, and regularization (section 5); that they hasten training is the
 lecture's claim. Szegedy et al. 2015 (Rethinking, section 4) found no faster convergence early in training. That it depends
-on the initial weights is our guess.
+on the initial weights is our guess. N(0, 0.01) is hardly the paper's start: its deviations were probably 0.02 to 0.2, one
+for each kind of layer, and 0.001 for the heads' classifiers ('gaussian' in convnets/models/googlenet.py). It stands here for
+weights that are too small.
 
 The cpu size has the nine modules at a sixteenth of the width on 10,000 digits, with heads behind modules 4a and 4d, as in the
 paper. Small weights are 0.6 of He's, so that every layer weakens the signal: the longest path to the end has 20 layers, that

@@ -2,6 +2,9 @@
 
 The six networks of figure 4 vary BN-x30's initial weights, dropout and the normalization of the last layers; ours differ
 by seed. On the hidden test set the six have a top-5 error of 4.82 %.
+
+Figure 3 prints the maximum accuracy of a run, so the claim on it compares the lowest errors (`best_test_error`). The errors of
+the rows are those after the last step, since their top-5 errors, tests and ensembles are of the last weights.
 """
 
 from convnets.sweep import Claim, Evaluation, Experiment, Row, Scale
@@ -36,7 +39,8 @@ EXPERIMENT = Experiment(
         rows=[*RUNS.values(), SIX],
         claims=[
             sooner("BN-Baseline", "Inception", 2.3), sooner("BN-x5", "Inception", 14.8), sooner("BN-x30", "Inception", 11.5),
-            Claim("BN-x30 ends lower than Inception", "figure 3", better="BN-x30", worse="Inception", size=2.6),
+            Claim("the lowest error of BN-x30 is below Inception's", "figure 3", metric="best_test_error", better="BN-x30",
+                  worse="Inception", size=2.6),
             Claim("144 crops of BN-x30", "figure 4", better=("BN-x30", "crops_144"), worse="BN-x30", size=3.2),
             Claim("six networks instead of one", "figure 4", better=("6 x BN-x30", "crops_144"),
                   worse=("BN-x30", "crops_144"), size=1.89, note=ONE_UNIT),

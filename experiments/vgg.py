@@ -1,7 +1,8 @@
 """VGG on ILSVRC-2012: tables 3 to 7 of Simonyan & Zisserman 2015.
 
 The networks at S = 384 and with jitter start from Glorot initialization, not from a trained network. They therefore use
-VGG's initial learning rate. The ensembles of table 6 average the networks' own protocols. In the submission of seven networks
+VGG's initial learning rate. Dense tests crop images to multiples of 32 pixels, where the paper takes the whole image
+(`multiple=1` in evaluation/protocols.py), because the network is compiled for each size. The ensembles of table 6 average the networks' own protocols. In the submission of seven networks
 only the fully connected layers of D-jitter were fine-tuned; ours is trained as a whole. On the hidden test set seven networks
 have a top-5 error of 7.3 %, two 6.8 %, and one 7.0 % (tables 6 and 7).
 """

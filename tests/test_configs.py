@@ -23,7 +23,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import run
-from configs import alexnet, alexnet_controls, base, cuda_convnet, lecun_1998, lenet, resnet
+from configs import alexnet, alexnet_controls, base, cuda_convnet, googlenet, inception_bn, lecun_1998, lenet, resnet
 from convnets import models
 from convnets.analysis import run_figures
 from convnets.config import leaf_keys, list_changes, load_config
@@ -31,7 +31,9 @@ from convnets.data import dataset, sources
 from convnets.evaluation.evaluator import Evaluator
 from convnets.layers import Conv, Dense
 from convnets.losses import CLOSED_FORM
+from convnets.models.summary import variable_shapes
 from convnets.modes import train
+from convnets.runtime.arrays import name_leaves
 from convnets.training import components, network, trainer
 from convnets.training.optimizer import make_recipe, parameter_multipliers
 from tests.conftest import ROOT
@@ -201,6 +203,30 @@ def test_recipes_have_the_numbers_of_their_sources():
         assert config.optim == method.optim and config.loss == "sse"
         assert (config.train.epochs, config.train.batch_size) == (20, 1)
     assert {config.model.init_weights for config in configs[:-1]} == {"lecun_root(2.4)"}
+
+
+@pytest.mark.parametrize("variant", ["inception", "baseline", "x30"])
+def test_bn_inception_has_the_statistics_and_rates_of_its_sources(variant):
+    """tensorflow/models 054bfa1, research/slim/nets/inception_utils.py: decay 0.9997, epsilon 0.001, L2 0.00004.
+
+    lim0606/caffe-googlenet-bn d19caf5, train_val.prototxt: rates of 1 but for the classifier's bias; bvlc_googlenet: 2 for all.
+    """
+    config = inception_bn.get_config(variant)
+    stats = {k: config.model[k] for k in ("momentum", "epsilon") if k in config.model}
+    assert stats == ({} if variant == "inception" else {"momentum": 0.9997, "epsilon": 0.001})
+    assert config.optim.weight_decay == (pytest.approx(0.00004) if variant == "x30" else 2e-4)
+    params = variable_shapes(models.create(**config.model), (64, 64, 3))["params"]
+    rates = name_leaves(parameter_multipliers(config.optim.lr_multipliers)(params))
+    doubled = {name for name, rate in rates.items() if rate == 2}
+    assert set(rates.values()) == {1, 2} and "linear/bias" in doubled
+    assert doubled == {n for n in rates if n.endswith("/bias") and "_bn/" not in n}
+    assert (len(doubled) == 1) == (variant != "inception")
+
+
+def test_googlenet_starts_from_its_sources_weights():
+    """The paper's were Gaussian (readme of bvlc_googlenet); Caffe's own are its "xavier"."""
+    assert googlenet.get_config("paper").model.init_weights == "gaussian"
+    assert models.create(**googlenet.get_config("caffe").model).init_weights == "caffe"
 
 
 def test_a_leaf_that_nobody_reads_is_noticed():

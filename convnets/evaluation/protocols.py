@@ -21,9 +21,9 @@ from convnets import op_string
 from convnets.augment import pipeline
 from convnets.errors import UsageError
 from convnets.evaluation.metrics import AVERAGES
-from convnets.op_string import Call, Natural
+from convnets.op_string import Call, Count, Natural
 
-STEP = 32  # pixels; sides of whole images are multiples of it
+STEP = 32  # pixels; sides of whole images are multiples of it by default
 RESIZES = ("resize_short", "resize_center_crop")
 
 
@@ -108,17 +108,20 @@ def crops_144(test: TestOps, average: str = "softmax") -> Passes:
     ])  # fmt: skip
 
 
-def dense(test: TestOps, size: Natural = 0, average: str = "softmax", flip: bool = True) -> Passes:
+def dense(
+    test: TestOps, size: Natural = 0, average: str = "softmax", flip: bool = True, multiple: Count = STEP
+) -> Passes:
     """Fully convolutional evaluation of the whole image and its mirror image (Simonyan & Zisserman 2015, 3.2).
 
-    The class score map is averaged over space, then the softmax over the two images. Images are centre-cropped to
-    multiples of 32 pixels, so that few sizes are compiled. The pooling layers of our VGG drop the excess pixels anyway;
-    those of ResNet and GoogLeNet, and Caffe's own, round up.
+    The class score map is averaged over space, then the softmax over the two images. The papers take the uncropped image,
+    `multiple=1`. By default up to 31 pixels are cropped off a side, so that few sizes occur: the network is compiled for
+    each size, and there are up to 32 times as many without the crop. With it no pooling layer has a rest to round up.
 
     Args:
         size: shorter side of the images; 0 = the size in the test string. If that has none either, images keep their
             size in the data, as for CIFAR-10.
         flip: whether to add the mirror image.
+        multiple: images are centre-cropped to multiples of so many pixels. Not every network accepts others than 32.
     """
     if test.resize:
         size = size or test.resize.kwargs["n" if test.resize.name == "resize_center_crop" else "a"]
@@ -126,13 +129,13 @@ def dense(test: TestOps, size: Natural = 0, average: str = "softmax", flip: bool
         _no_mean_image("dense", test.pixels)
     else:  # images of the size in the data, as the mean image is
         _no_mean_image("dense", [call for call in test.after if call.kwargs.get("of") != ("center",)])
-    look = [test.resized(size), _op("crop_to_multiple", STEP)] if size else []
+    look = [test.resized(size), _op("crop_to_multiple", multiple)] if size else []
     ops = [*test.start, *look, *test.pixels, *([_op("with_flip")] if flip else [])]
     return Passes(average, [ops], (size,) if size else (0,) if test.n else ())
 
 
-def multi_scale(test: TestOps, *sizes: int, average: str = "softmax") -> Passes:
-    """Averages `dense` over several sizes.
+def multi_scale(test: TestOps, *sizes: int, average: str = "softmax", multiple: int = STEP) -> Passes:
+    """Averages `dense` over several sizes; `multiple` is that of `dense`.
 
     Simonyan & Zisserman 2015, section 4.2, average the softmax at sizes around the training scale: 224, 256, 288, or
     256, 384, 512 after scale jitter. He et al. 2015, section 3.4, "average the scores" at 224, 256, 384, 480, 640. They do not
@@ -140,7 +143,7 @@ def multi_scale(test: TestOps, *sizes: int, average: str = "softmax") -> Passes:
     """
     if not sizes:
         raise UsageError("multi_scale: give the shorter sides of the images, like multi_scale(256, 384, 512)")
-    parts = [dense(test, size, average) for size in sizes]
+    parts = [dense(test, size, average, multiple=multiple) for size in sizes]
     return Passes(average, [ops for p in parts for ops in p.passes], tuple(sizes))
 
 

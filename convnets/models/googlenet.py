@@ -31,8 +31,12 @@ Choices where the paper is silent or ambiguous:
   marks these layers (S), for "same", which gives the same windows.
 - Figure 3 shows the positions of local response normalization. We use the constants of Krizhevsky et al. 2012, whose
   formula does not divide alpha by n. Caffe's bvlc_googlenet does, with k = 1 (`lrn` is a row of LRNS or 'none').
-- Initial weights follow Caffe: "xavier", biases 0.2, and biases 0 in the classifiers. Its readme says that the original had
-  Gaussian weights; their deviation was not published. `init_weights` is a row of INITS; all rows have these biases.
+- Initial weights: `init_weights` is a row of INITS. All rows have Caffe's biases: 0.2, and 0 in the classifiers. 'caffe' is
+  its "xavier"; its readme says that the original had Gaussian weights. The first commit of bvlc_googlenet (BVLC/caffe
+  f15210cdc, made with Szegedy's help) has a standard deviation at each "xavier" filler, which ignores it; 86758be93 removed
+  them. 'gaussian' draws from them, the STDS. That they are the paper's is likely, but nobody says so. Two of them, 0.09 and
+  0.1, return in Google's inception_v2.py (tensorflow/models, research/slim/nets), but its inception_v1.py, which has batch
+  normalization, takes 0.01 everywhere. The classifier `linear` has no deviation there and remains "xavier".
 """
 
 import functools
@@ -62,18 +66,38 @@ MODULES = {
 POOLED = {"3b": "pool3", "4e": "pool4"}  # max pooling after a module
 HEADS = {"4a": "loss1", "4d": "loss2"}  # auxiliary head fed by a module
 
-INITS: dict[str, Init] = {"caffe": caffe_xavier(), "normal": normal(0.01), "he": he_normal()}
+# Standard deviations in BVLC/caffe f15210cdc, models/bvlc_googlenet/train_val.prototxt, by block and layer.
+STDS = {
+    "conv1": {"7x7_s2": 0.1},
+    "conv2": {"3x3_reduce": 0.1, "3x3": 0.03},
+    "inception": {"1x1": 0.03, "3x3_reduce": 0.09, "3x3": 0.03, "5x5_reduce": 0.2, "5x5": 0.03, "pool_proj": 0.1},
+    "loss": {"conv": 0.08, "fc": 0.02, "classifier": 2**-10},
+}
+
+
+def _gaussian(block: str, layer: str) -> Init:
+    std = STDS.get(block, {}).get(layer)
+    return normal(std) if std else caffe_xavier()
+
+
+Rule = Callable[[str, str], Init]  # of a block of STDS and a layer in it
+INITS: dict[str, Rule] = {
+    "caffe": lambda block, layer: caffe_xavier(), "normal": lambda block, layer: normal(0.01),
+    "he": lambda block, layer: he_normal(), "gaussian": _gaussian,
+}  # fmt: skip
 BIAS = nn.initializers.constant(0.2)
 
 Convolve = Callable[..., jax.Array]  # (x, name, maps, kernel=1, stride=1) -> y
 
 
-def _conv(x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, *, init: Init, dtype: Any) -> jax.Array:
+def _conv(
+    x: jax.Array, name: str, maps: int, kernel: int = 1, stride: int = 1, *, block: str, rule: Rule, dtype: Any
+) -> jax.Array:
     """Applies a convolution and ReLU; the layer belongs to the calling module.
 
     It pads kernel // 2 on both sides, as Caffe does; "same" padding would pad less before than after at stride 2.
     """
-    options: dict[str, Any] = {"kernel_init": init, "bias_init": BIAS, "dtype": dtype, "name": name}
+    options: dict[str, Any] = {"kernel_init": rule(block, name), "bias_init": BIAS, "dtype": dtype, "name": name}
     return relu(Conv(maps, kernel, stride, kernel // 2, **options)(x))
 
 
@@ -88,6 +112,19 @@ class Convs(nn.Module):
         for row in self.rows:
             x = self.conv(x, *row)
         return x
+
+
+def apply_conv1(x: jax.Array, conv: Convolve, separable: bool, depthwise_init: Init, dtype: Any) -> jax.Array:
+    """Applies the first layer, 7x7/2 to 64 maps, plain or separable; its layers belong to the calling module.
+
+    The separable one has eight 7x7/2 filters for each input map, without biases, and a 1x1 convolution of their outputs.
+    """
+    if not separable:
+        return Convs((("7x7_s2", 64, 7, 2),), conv, name="conv1")(x)
+    maps = x.shape[-1]
+    options: dict[str, Any] = {"bias": "none", "kernel_init": depthwise_init, "dtype": dtype}
+    x = Conv(8 * maps, 7, 2, 3, groups=maps, **options, name="conv1_depthwise")(x)
+    return Convs((("1x1", 64, 1, 1),), conv, name="conv1")(x)
 
 
 class Inception(nn.Module):
@@ -119,7 +156,7 @@ class Head(nn.Module):
     """
 
     num_classes: int
-    kernel_init: Init
+    rule: Rule
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -129,13 +166,13 @@ class Head(nn.Module):
                 f"the auxiliary head {self.name} averages 5 x 5 windows but its map is {x.shape[1]} x {x.shape[2]}: "
                 "take images of 79 pixels and more, or aux=False"
             )
-        dense = functools.partial(Dense, kernel_init=self.kernel_init, dtype=self.dtype)
+        init = functools.partial(self.rule, "loss")
         x = Pool("average", 5, 3, ceil=True, name="ave_pool")(x)
-        x = _conv(x, "conv", 128, init=self.kernel_init, dtype=self.dtype)
+        x = _conv(x, "conv", 128, block="loss", rule=self.rule, dtype=self.dtype)
         x = x.reshape(x.shape[0], -1)
-        x = relu(dense(1024, bias_init=BIAS, name="fc")(x))
+        x = relu(Dense(1024, kernel_init=init("fc"), bias_init=BIAS, dtype=self.dtype, name="fc")(x))
         x = nn.Dropout(0.7, deterministic=not train)(x)
-        return dense(self.num_classes, name="classifier")(x)
+        return Dense(self.num_classes, kernel_init=init("classifier"), dtype=self.dtype, name="classifier")(x)
 
 
 class GoogLeNet(nn.Module):
@@ -162,10 +199,12 @@ class GoogLeNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Any:
         half = functools.partial(Pool, "max", 3, 2, ceil=True)
-        init = choose(INITS, "init_weights", self.init_weights)
-        conv = functools.partial(_conv, init=init, dtype=self.dtype)
-        x = self._norm("norm1", half(name="pool1")(self._conv1(x, init, conv)))
-        x = Convs((("3x3_reduce", 64, 1, 1), ("3x3", 192, 3, 1)), conv, name="conv2")(x)
+        rule = choose(INITS, "init_weights", self.init_weights)
+        conv = functools.partial(_conv, rule=rule, dtype=self.dtype)
+        conv1, conv2, conv = (functools.partial(conv, block=block) for block in ("conv1", "conv2", "inception"))
+        x = apply_conv1(x, conv1, self.separable, rule("conv1", "depthwise"), self.dtype)
+        x = self._norm("norm1", half(name="pool1")(x))
+        x = Convs((("3x3_reduce", 64, 1, 1), ("3x3", 192, 3, 1)), conv2, name="conv2")(x)
         x = half(name="pool2")(self._norm("norm2", x))
         auxiliary = {}
         for module, widths in MODULES.items():
@@ -173,20 +212,12 @@ class GoogLeNet(nn.Module):
             if module in POOLED:
                 x = half(name=POOLED[module])(x)
             if module in HEADS and self.aux and (train or self.is_initializing()):
-                head = Head(self.num_classes, init, self.dtype, name=HEADS[module])
+                head = Head(self.num_classes, rule, self.dtype, name=HEADS[module])
                 auxiliary[HEADS[module]] = head(x, train=train)
         x = Pool("average", (x.shape[1], x.shape[2]), 1, name="pool5")(x)
         x = nn.Dropout(0.4, deterministic=not train)(x.reshape(x.shape[0], -1))
-        scores = Dense(self.num_classes, kernel_init=init, dtype=self.dtype, name="linear")(x)
+        scores = Dense(self.num_classes, kernel_init=rule("", "linear"), dtype=self.dtype, name="linear")(x)
         return (scores, auxiliary) if train and self.aux else scores
 
     def _norm(self, name: str, x: jax.Array) -> jax.Array:
         return x if self.lrn == "none" else LRN(name=name, **choose(LRNS, "lrn", self.lrn))(x)
-
-    def _conv1(self, x: jax.Array, init: Init, conv: Convolve) -> jax.Array:
-        if not self.separable:
-            return Convs((("7x7_s2", 64, 7, 2),), conv, name="conv1")(x)
-        colours = x.shape[-1]
-        options: dict[str, Any] = {"bias": "none", "kernel_init": init, "dtype": self.dtype}
-        x = Conv(8 * colours, 7, 2, 3, groups=colours, **options, name="conv1_depthwise")(x)
-        return Convs((("1x1", 64, 1, 1),), conv, name="conv1")(x)

@@ -32,8 +32,8 @@ STATED: dict[str, Stated] = {
                         " the classifier too 5.97 million; 1.5 billion multiply-adds need a separable 7x7 stem"),
     "googlenet_main": Stated("5 million (the lecture)", "1.5 billion", "without the classifier it is 5.97 million parameters; 1.5"
                              " billion multiply-adds need a separable 7x7 stem"),
-    "bn_inception": Stated("13.6 million", "", "no reading of figure 5 gives 13.6 million; ours is that with 608 maps in"
-                           " 4c and 4d, where the figure prints 576"),
+    "bn_inception": Stated("13.6 million", "", "no reading of figure 5 gives 13.6 million; ours has as many variables as"
+                           " the authors' inception_v2.py, counted alike"),
     "resnet18": Stated("", "1.8 billion"),
     "resnet34": Stated("", "3.6 billion"),
     "resnet50": Stated("", "3.8 billion"),

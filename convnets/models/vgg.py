@@ -11,12 +11,16 @@ Choices where the paper is silent or ambiguous:
 - Initial weights: section 3.1 draws A from N(0, variance 0.01) with biases 0, and initializes the deeper networks from
   A. It adds that after submission the authors found training possible without this, with Glorot & Bengio's rule. The
   default is 'glorot', since it needs no pretrained network. 'normal' is the first rule (standard
-  deviation 0.1, not the 0.01 of most code); 'he' is the rule of He et al. 2015. COPIED_FROM_A lists the layers that a
+  deviation 0.1, not the 0.01 of most code); 'he' is the rule of He et al. 2015. With 'normal' and pixels of 0 to 255 less
+  their mean, the first logits of A are of the order of 1e8, and of 1e5 at a quarter of the width; a tenth of the deviation
+  makes them 1e11 times smaller. So the paper's 10^-2 may have been the deviation. COPIED_FROM_A lists the layers that a
   deeper network copied from A, for `--config.model.init_from=FILE --config.model.init_layers=LIST`.
 - The 5x5 variant of B (section 4.1) replaces each pair of 3x3 convolutions by one 5x5 with as many output maps.
 - A-LRN uses the constants of Krizhevsky et al. 2012, to which the paper refers. LRN follows the ReLU of conv1_1.
 - Batch normalization (`_bn`) was published after the paper. It stands between convolution and ReLU. The convolutions
   keep their biases, as in torchvision, whose weights can be imported. If LRN is used too, it comes after the ReLU.
+- Pooling rounds up, as in Caffe (BVLC/caffe, src/caffe/layers/pooling_layer.cpp), on which the authors built (section 3.3): a
+  last window may overhang the edge. This matters only for images whose sides are not multiples of 32.
 - Fully connected layers are always convolutions (section 3.2), 7x7 and 1x1 without padding. At 224 x 224 they have one
   position; a larger image gives a map of class scores from the same parameters.
 """
@@ -67,7 +71,7 @@ def _as_fully_connected(init: Init) -> Init:
 class VGG(nn.Module):
     """Maps images [n, h, w, 3] to logits [n, classes], or to a logit map [n, h', w', classes].
 
-    The output has no spatial axes if pool5 is 7 x 7, that is for images of 224 to 255 pixels.
+    The output has no spatial axes if pool5 is 7 x 7, that is for images of 193 to 224 pixels.
 
     Attributes:
         config: row of TABLE.
@@ -103,10 +107,10 @@ class VGG(nn.Module):
                 if self.batch_norm:
                     x = BatchNorm(epsilon=self.epsilon, dtype=self.dtype, name=f"bn{stage}_{i}")(x, train=train)
                 x = relu(x)
-            x = Pool("max", 2, 2, name=f"pool{stage}")(x)
+            x = Pool("max", 2, 2, ceil=True, name=f"pool{stage}")(x)
         if min(x.shape[1:3]) < 7:
             raise UsageError(
-                f"VGG takes images from 224 x 224 on: fc6 needs 7 x 7, pool5 is {x.shape[1]} x {x.shape[2]}"
+                f"VGG takes images from 193 x 193 on: fc6 needs 7 x 7, pool5 is {x.shape[1]} x {x.shape[2]}"
             )
         for name, kernel in (("fc6", 7), ("fc7", 1)):
             fully = {**common, "kernel_init": _as_fully_connected(common["kernel_init"])}

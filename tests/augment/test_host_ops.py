@@ -134,6 +134,13 @@ def test_views_are_where_the_papers_say():
     assert whole.shape == (96, 128, 2) and whole[0, 0].tolist() == [2, 11]
 
 
+@pytest.mark.parametrize("sides", [(375, 500), (501, 334), (300, 451)])
+def test_the_central_crop_is_that_of_the_central_square(sides):
+    encoded = encode(photograph(*sides), "png")
+    square = show("resize_center_crop(256)", encoded, test=True)
+    close(show("resize_short(256)|center(224)", encoded, test=True), square[16:-16, 16:-16])
+
+
 def test_the_same_operation_on_host_and_device():
     shared = host_ops.HOST.keys() & DEVICE.keys()
     assert shared == {"center", "crop", "five_crop"}

@@ -1,7 +1,7 @@
 import pytest
 
 import experiments.resnet
-from configs import resnet
+from configs import googlenet, resnet
 from convnets import models, op_string
 from convnets.augment import pipeline
 from convnets.errors import UsageError
@@ -47,6 +47,12 @@ def passes(protocol, test_ops):
             "decode|resize_center_crop(n=256)|center(224)",
             ["decode|resize_short(256)|crop_to_multiple(32)|with_flip"],
         ),
+        ("dense(384, multiple=1)", "decode", ["decode|resize_short(384)|crop_to_multiple(1)|with_flip"]),
+        (
+            "multi_scale(256, 384, multiple=1)",
+            "decode|resize_short(256)|center(224)",
+            [f"decode|resize_short({s})|crop_to_multiple(1)|with_flip" for s in (256, 384)],
+        ),
         (
             "multi_scale(224, 640)",
             RESNET,
@@ -64,6 +70,16 @@ def passes(protocol, test_ops):
 )
 def test_a_protocol_is_a_list_of_test_strings(protocol, test_ops, expected):
     assert passes(protocol, test_ops) == expected
+
+
+def test_the_ten_crops_of_googlenet_lie_in_the_central_square():
+    """Krizhevsky et al. 2012, sections 2 and 4.1; three squares at each scale: Szegedy et al. 2014, section 7."""
+    test_ops = googlenet.get_config("paper").data.test_ops
+    assert passes("ten_crop", test_ops) == [
+        "decode|resize_center_crop(256)|five_crop(224)|with_flip|subtract_mean('colour')"
+    ]
+    rectangle = test_ops.replace("resize_center_crop", "resize_short")
+    assert rectangle != test_ops and passes("crops_144", test_ops) == passes("crops_144", rectangle)
 
 
 def test_ten_crops_average_what_their_source_averages():

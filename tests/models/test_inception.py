@@ -1,5 +1,7 @@
 """GoogLeNet and BN-Inception: the papers' tables module by module, and auxiliary heads that exist only in training."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,20 +10,20 @@ import pytest
 
 from convnets import models
 from convnets.errors import UsageError
-from convnets.layers import LRN, pool
+from convnets.layers import LRN, Conv, Dense, pool
 from convnets.models import googlenet, inception_bn
 from convnets.models.summary import sum_costs, summarize, variable_shapes
 from convnets.runtime.arrays import name_leaves
 
 # The "output size" column of table 1 of Szegedy et al. 2014 and of figure 5 of Ioffe & Szegedy 2015. In the latter,
-# 4c, 4d, 4e take the sums of its widths, and 3c, 4e the size after the stride (see the model module's docstring).
+# 3c and 4e have the size after the stride (see the model module's docstring).
 GOOGLENET = {
     "3a": (28, 256), "3b": (28, 480), "4a": (14, 512), "4b": (14, 512), "4c": (14, 512), "4d": (14, 528),
     "4e": (14, 832), "5a": (7, 832), "5b": (7, 1024),
 }  # fmt: skip
 BN_INCEPTION = {
-    "3a": (28, 256), "3b": (28, 320), "3c": (14, 576), "4a": (14, 576), "4b": (14, 576), "4c": (14, 608),
-    "4d": (14, 608), "4e": (7, 1056), "5a": (7, 1024), "5b": (7, 1024),
+    "3a": (28, 256), "3b": (28, 320), "3c": (14, 576), "4a": (14, 576), "4b": (14, 576), "4c": (14, 576),
+    "4d": (14, 576), "4e": (7, 1024), "5a": (7, 1024), "5b": (7, 1024),
 }  # fmt: skip
 SMALL = {"googlenet": 80, "bn_inception": 64}  # input sides in pixels; the heads of GoogLeNet need at least 79
 
@@ -66,6 +68,28 @@ def test_separable_stem_has_the_counts_of_table_1():
     assert sum_costs(rows)["multiply_adds"] == 1_498_677_248
     assert sum_costs(rows)["parameters"] == 6_998_552 - 7 * 7 * 3 * 64 + 2_712
     assert sum(r.multiply_adds for r in rows if r.name.startswith("conv1")) == 34_019_328
+
+
+def test_bn_inception_has_the_variables_of_its_authors_program():
+    """tensorflow/models 169dcbd, research/slim/nets/inception_v2_test.py: 10,173,112 variables below the classifier.
+
+    Its normalization has running statistics but no scale, and its first convolution a bias instead of a normalization.
+    """
+    variables = name_leaves(variable_shapes(models.create("bn_inception", 1000, "float32"), (224, 224, 3)))
+    counted = {k: v.size for k, v in variables.items() if not k.endswith("/scale") and "/linear/" not in k}
+    first = [k for k in counted if "/conv1/1x1_bn/" in k]
+    assert sorted(k.split("/")[-1] for k in first) == ["bias", "mean", "var"]
+    assert sum(counted.values()) - sum(counted[k] for k in first) + 64 == 10_173_112
+
+
+def test_the_public_ports_of_bn_inception():
+    """apache/mxnet 59b402c, example/image-classification/symbols/inception-bn.py: 4c and 4d project to 128 maps."""
+    rows = {r.name: r for r in summarize(models.create("bn_inception", 1000, "float32", port=True), (224, 224, 3))}
+    assert rows["conv1/7x7_s2"].output == [112, 112, 64] and "conv1_depthwise" not in rows
+    assert [rows[f"inception_{m}/pool_proj"].output[-1] for m in ("4b", "4c", "4d", "5a")] == [128] * 4
+    assert rows["inception_4e/pool"].output == [7, 7, 608] and rows["inception_5a/pool"].output == [7, 7, 1056]
+    total = sum_costs(rows.values())
+    assert (total["parameters"], total["multiply_adds"]) == (11_285_224, 2_032_600_064)
 
 
 def test_receptive_field_takes_the_widest_branch_and_no_normalization():
@@ -179,12 +203,47 @@ def test_options_of_googlenet():
         with nn.intercept_methods(intercept):
             variable_shapes(create(lrn=lrn), x.shape[1:])
         assert seen == ({"norm1": constants, "norm2": constants} if constants else {})
-    for rule, std in (("caffe", 147**-0.5), ("normal", 0.01), ("he", (2 / 147) ** 0.5)):
-        drawn = googlenet.INITS[rule](jax.random.key(0), (7, 7, 3, 640))
+    for rule, std in (("caffe", 147**-0.5), ("normal", 0.01), ("he", (2 / 147) ** 0.5), ("gaussian", 0.1)):
+        drawn = googlenet.INITS[rule]("conv1", "7x7_s2")(jax.random.key(0), (7, 7, 3, 640))
         assert float(drawn.std()) == pytest.approx(std, rel=0.02)
     for option in ("lrn", "init_weights"):
         with pytest.raises(UsageError, match="did you mean 'caffe'"):
             variable_shapes(create(**{option: "cafe"}), x.shape[1:])
+
+
+class Drawn(NamedTuple):
+    """Stands for an initializer: N(0, std^2), or without a deviation Caffe's xavier."""
+
+    std: float | None = None
+
+    def __call__(self, key, shape, dtype=jnp.float32):
+        return jnp.zeros(shape, dtype)
+
+
+def test_the_gaussian_weights_have_the_deviations_of_caffes_first_file():
+    """BVLC/caffe f15210cdc, models/bvlc_googlenet/train_val.prototxt: the std of every filler."""
+    seen = {}
+
+    def intercept(call, args, kwargs, context):
+        if isinstance(context.module, Conv | Dense):
+            seen["/".join(context.module.path)] = context.module.kernel_init.std
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(intercept), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(googlenet, "normal", Drawn)
+        patch.setattr(googlenet, "caffe_xavier", Drawn)
+        variable_shapes(models.create("googlenet", 10, "float32", init_weights="gaussian"), (80, 80, 3))
+    module = {"1x1": 0.03, "3x3_reduce": 0.09, "3x3": 0.03, "5x5_reduce": 0.2, "5x5": 0.03, "pool_proj": 0.1}
+    head = {"conv": 0.08, "fc": 0.02, "classifier": 0.0009765625}
+    expected = {
+        "conv1/7x7_s2": 0.1,
+        "conv2/3x3_reduce": 0.1,
+        "conv2/3x3": 0.03,
+        "linear": None,
+    }  # without a std: xavier
+    expected |= {f"inception_{m}/{k}": v for m in googlenet.MODULES for k, v in module.items()}
+    expected |= {f"loss{n}/{k}": v for n in (1, 2) for k, v in head.items()}
+    assert seen == expected
 
 
 def test_the_initial_weights_reach_every_layer():
@@ -196,7 +255,7 @@ def test_the_initial_weights_reach_every_layer():
         return jnp.zeros(shape, dtype)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(googlenet.INITS, "normal", constant_init)
+        patch.setitem(googlenet.INITS, "normal", lambda block, layer: constant_init)
         like = name_leaves(variable_shapes(model, (80, 80, 3)))
     assert len(drawn) == sum(k.endswith("kernel") for k in like)
 
@@ -209,8 +268,8 @@ def test_networks_of_the_ablation():
     x = image(64, 2)
     normed, biased, both = (variable_shapes(model, x.shape[1:]) for model in (create(), plain, baseline))
     channels = sum(v.size for k, v in name_leaves(normed["params"]).items() if k.endswith("scale"))
-    assert channels == 11_295_240 - 11_285_224  # the published count has one more bias for every map
-    assert sum(v.size for v in name_leaves(biased).values()) == 11_285_224 - channels
+    assert channels == 11_295_240 - 11_285_224 - 2 * 32  # the ports' biases, one for every map; 4c and 4d have 32 more
+    assert sum(v.size for v in name_leaves(biased).values()) == 11_188_288 - channels
     assert "batch_stats" not in biased
     assert name_leaves(both).keys() == name_leaves(normed).keys()
     for model, variables in ((plain, biased), (baseline, both), (create(activation="sigmoid"), normed)):

@@ -45,6 +45,10 @@ def test_dense_evaluation_has_the_same_parameters():
         image = jax.ShapeDtypeStruct((2, size, size + 32, 3), jnp.float32)
         scores = jax.eval_shape(functools.partial(model.apply, train=False), like, image)
         assert scores.shape == (2, side, side + 1, 1000)
+    image = jax.ShapeDtypeStruct(
+        (1, 256, 341, 3), jnp.float32
+    )  # Caffe: 341, 171, 86, 43, 22, 11 columns; 11 - 7 + 1 = 5
+    assert jax.eval_shape(functools.partial(model.apply, train=False), like, image).shape == (1, 2, 5, 1000)
 
 
 def test_convolutions_at_the_end_are_fully_connected_layers():
@@ -85,8 +89,9 @@ def test_fc6_has_the_initial_weights_of_a_fully_connected_layer():
 
 
 def test_too_small_an_image_is_explained():
-    with pytest.raises(UsageError, match="224 x 224"):
+    with pytest.raises(UsageError, match="193 x 193"):
         variable_shapes(models.create("vgg_a", 10, "float32"), (192, 192, 3))
+    variable_shapes(models.create("vgg_a", 10, "float32"), (193, 193, 3))
 
 
 def test_bfloat16():
