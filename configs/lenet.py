@@ -35,6 +35,7 @@ We chose these by the test error of seed 0, because the paper has no validation 
 from configs import base
 
 PIXELS = "pad(2)|value_range(-0.1, 1.175)"  # 28 x 28 centred in 32 x 32, background -0.1, ink 1.175
+ZIP = "decode|value_range(-1, 1)"
 PASSES = "table((2, 0.4), (5, 0.2), (8, 0.1), (12, 0.02))"  # the paper's own, 0.0005 for 2 epochs, 0.0002 for 3, ...
 
 
@@ -106,6 +107,22 @@ def lenet1989(config):
     config.data.train_ops = config.data.test_ops = "decode|resize(16)|value_range(-1, 1)"
 
 
+def lenet1989_zip(config):
+    config.model.name = "lenet1989"
+    config.loss = "sse"
+    config.optim.update(lr=0.001, schedule="constant", damping=0.02)
+    config.train.update(epochs=23.0, batch_size=1, reshuffle=False, steps_per_dispatch=20)
+    config.data.update(name="zip_codes", train_ops=ZIP, test_ops=ZIP)
+
+
+def full1989_zip(config):
+    lenet1989_zip(config)
+    del config.model.init_root
+    config.model.update(
+        name="stack", layers="fc(40)|scaled_tanh|out|scaled_tanh", init_weights="lecun_root(2.4)", side=16, channels=1
+    )
+
+
 VARIANTS = {"digits": digits, "mnist": mnist, "passes": passes, "distorted": distorted, "paper": paper,
             "paper-distorted": paper_distorted, "paper-lenet1": paper_lenet1, "modern": modern, "lenet1": lenet1,
-            "lenet1989": lenet1989}  # fmt: skip
+            "lenet1989": lenet1989, "lenet1989-zip": lenet1989_zip, "full1989-zip": full1989_zip}  # fmt: skip

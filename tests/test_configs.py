@@ -34,10 +34,10 @@ from convnets.losses import CLOSED_FORM
 from convnets.modes import train
 from convnets.training import components, network, trainer
 from convnets.training.optimizer import make_recipe, parameter_multipliers
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_zip_codes
 
 NETWORKS = {
-    "lenet": ["digits", "mnist", "paper", "paper-lenet1", "modern", "lenet1", "lenet1989"],
+    "lenet": ["digits", "mnist", "paper", "paper-lenet1", "modern", "lenet1", "lenet1989", "lenet1989-zip"],
     "cuda_convnet": ["26pct", "19pct", "18pct", "13pct", "11pct"],  # per-layer weight decay
     "resnet_cifar": ["20"],
     "alexnet": ["paper"],
@@ -119,6 +119,9 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
     batch = 8 if config.loss in CLOSED_FORM else 2  # a codebook needs at least as many descriptors as words
     size = {"train_split": f"train[:{images}]", "test_split": f"{config.data.test_split}[:6]"}
     directory = scratch / "tfds" if config.data.name in sources.OWN else shared_data
+    if config.data.name == "zip_codes" and not (directory / "zip_codes").exists():
+        write_zip_codes(tmp_path / "zip", {"train": 64, "test": 6})
+        sources.builder("zip_codes", directory, str(tmp_path / "zip"))
     assert run.main([
         "run.py", f"--config={ROOT}/configs/{stem}.py:{variant}", f"--workdir={tmp_path}", "--mode=train",
         f"--config.train.batch_size={batch}", f"--config.train.epochs={2 * batch / images}", "--config.evaluate.batch_size=4",
