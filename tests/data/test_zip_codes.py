@@ -73,12 +73,10 @@ def test_an_incomplete_archive_is_one_line(tmp_path):
 
 def test_missing_files_are_one_line_with_the_exit_code_of_data(tmp_path):
     (tmp_path / "files").mkdir()
-    run = (
-        "--config=configs/lenet.py:lenet1989-zip",
-        f"--config.data.data_dir={tmp_path}/tfds",
-        f"--workdir={tmp_path}/run",
-    )
-    by_hand = (*run[:2], "--mode=prepare", f"--manual_dir={tmp_path}/files")
+    two = "--config.train.batch_size=2"  # for the two devices of the tests
+    config = ("--config=configs/lenet.py:lenet1989-zip", f"--config.data.data_dir={tmp_path}/tfds", two)
+    run = (*config, f"--workdir={tmp_path}/run")
+    by_hand = (*config, "--mode=prepare", f"--manual_dir={tmp_path}/files")
     assert "put zip.train and zip.test, or both with .gz, from the web page of the book" in run_here(*run, code=3)[1]
     assert "files is not a folder with files" in run_here(*by_hand, code=3)[1]
     (tmp_path / "files" / "notes.txt").write_text("")
