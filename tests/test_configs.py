@@ -15,6 +15,7 @@ import json
 import os
 import re
 import textwrap
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -28,6 +29,7 @@ from convnets import models
 from convnets.analysis import run_figures
 from convnets.config import leaf_keys, list_changes, load_config
 from convnets.data import dataset, sources
+from convnets.data.builders import shifted_digits
 from convnets.evaluation.evaluator import Evaluator
 from convnets.layers import Conv, Dense
 from convnets.losses import CLOSED_FORM
@@ -122,6 +124,10 @@ def test_two_steps_and_a_test(stem, variant, shared_data, tmp_path, monkeypatch,
     if config.data.name == "zip_codes" and not (directory / "zip_codes").exists():
         write_zip_codes(tmp_path / "zip", {"train": 64, "test": 6})
         sources.builder("zip_codes", directory, str(tmp_path / "zip"))
+    if config.data.name == "shifted_digits" and not (directory / "mnist").exists():
+        directory.mkdir(exist_ok=True)
+        (directory / "mnist").symlink_to(Path(shared_data) / "mnist")
+        monkeypatch.setattr(shifted_digits, "SETS", 1)
     assert run.main([
         "run.py", f"--config={ROOT}/configs/{stem}.py:{variant}", f"--workdir={tmp_path}", "--mode=train",
         f"--config.train.batch_size={batch}", f"--config.train.epochs={2 * batch / images}", "--config.evaluate.batch_size=4",

@@ -24,7 +24,7 @@ from convnets.runtime.environment import NO_HOME
 from convnets.runtime.files import escape_unprintable, local_path
 from convnets.runtime.import_tensorflow import import_tensorflow
 
-OWN = {"digits": "digits", "stimuli": "fukushima_digits", "zip_codes": "zip_codes"}  # modules of data/builders/
+OWN = ("digits", "shifted_digits", "stimuli", "zip_codes")  # data sets with a builder of that name in data/builders/
 # Names of classes, for prepared files without them: TFDS takes these from the archive, and keeps them in a file of their own.
 CLASSES = {"cifar10": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]}
 
@@ -254,9 +254,9 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
 
     from convnets.data import tfds_progress
 
-    own = OWN.get(name.split(":")[0])
+    own = name.split(":")[0] in OWN
     if own:
-        importlib.import_module(f"convnets.data.builders.{own}")  # registers the builder
+        importlib.import_module(f"convnets.data.builders.{name.split(':')[0]}")  # registers the builder
     try:
         made = tfds.builder(name, data_dir=where)
     except Exception as e:  # of a name, a config or a version that there is not; TFDS raises several types
