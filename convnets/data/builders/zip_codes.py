@@ -21,7 +21,8 @@ SIDE = 16
 class ZipCodes(tfds.core.GeneratorBasedBuilder):
     """7,291 training and 2,007 test digits, float32 16 x 16, from 0 (paper) to 1 (ink) in steps of 1/2000, in the files' order.
 
-    The loader makes bytes of them (`convnets.data.sources`), which moves the files' values from -1 to 1 by at most 0.004.
+    The loader makes bytes of them (`convnets.data.sources`), which moves the files' values from -1 to 1 by at most 0.004. It
+    changes none of the decisions of a LeNet-1989 about the training digits.
     """
 
     VERSION = tfds.core.Version("1.0.0")
