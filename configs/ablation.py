@@ -18,6 +18,8 @@ from a paper. The argument selects the variant:
     lecun320    Net-5 on 320 digits in images of 16 x 16 (LeCun 1989, Generalization and network design strategies), one
                 digit a step, 400 epochs with a cosine schedule, to zero training error. Each seed uses a different
                 320 digits of MNIST (187 seeds fit); the paper has its own 320 digits.
+    lecun480    the same network and recipe on data of the paper's design, made from MNIST: binary digits, each at four
+                positions, 320 training and 160 test images for each seed (convnets/data/builders/shifted_digits.py).
     random      32 fixed random 9 x 9 filters on the first 1,000 digits; only `out` is trained. One stage of Jarrett et
                 al. 2009, whose data set is Caltech-101.
     random2     both stages of Jarrett et al. 2009, on 5,000 images of CIFAR-10.
@@ -34,6 +36,7 @@ from a paper. The argument selects the variant:
 from configs import base, cuda_convnet, resnet_cifar
 from convnets.models.googlenet import HEADS, MODULES, POOLED
 
+SETS = 120  # of 480 images, in shifted_digits
 STACK = "conv(16, 5)|relu|max(2)|conv(32, 5)|relu|max(2)|fc(64)|relu|out"
 
 
@@ -80,17 +83,31 @@ def bn_mnist():
     return config
 
 
+def part_of_seed(config, split: str, n: int, sets: int):
+    """Returns a reference to n images of a split, other ones for each seed, up to so many sets."""
+    first = n * (config.train.get_ref("seed") % sets)
+    return split + "[" + first.to_str() + ":" + (first + n).to_str() + "]"
+
+
 def lecun320():
     config = mnist10k()
     del config.model.layers, config.model.side, config.model.channels, config.model.init_weights
     config.model.name = "lecun_net5"
-    first = 320 * (config.train.get_ref("seed") % (60_000 // 320))
-    config.data.train_split = "train[" + first.to_str() + ":" + (first + 320).to_str() + "]"
+    config.data.train_split = part_of_seed(config, "train", 320, 60_000 // 320)
     config.data.train_ops = config.data.test_ops = "decode|resize(16)|value_range(-1.0, 1.0)"
     config.loss = "mse"
     config.optim.update(lr=0.1, schedule="cosine(400)", momentum=0.0)
     config.train.update(epochs=400.0, batch_size=1, eval_every_epochs=8.0, steps_per_dispatch=20)
     config.checkpoint.every_steps = 100_000
+    return config
+
+
+def lecun480():
+    config = lecun320()
+    del config.data.train_split  # a reference cannot replace another
+    config.data.update(name="shifted_digits", train_split=part_of_seed(config, "train", 320, SETS),
+                       test_split=part_of_seed(config, "test", 160, SETS))  # fmt: skip
+    config.data.train_ops = config.data.test_ops = "decode|value_range(-1.0, 1.0)"
     return config
 
 
@@ -170,7 +187,7 @@ def cifar_resnet(depth: str):
     return config
 
 
-VARIANTS = {f.__name__: f for f in (mnist10k, mlp, resnet, bn_mnist, lecun320, random, random2, cifar, cifar_aug,
+VARIANTS = {f.__name__: f for f in (mnist10k, mlp, resnet, bn_mnist, lecun320, lecun480, random, random2, cifar, cifar_aug,
                                     inception, inception_aux)}  # fmt: skip
 VARIANTS |= {
     "13pct": thirteen,

@@ -26,8 +26,7 @@ LEAST_SQUARES = ("The paper says that gradient descent and the solution of linea
                  " not: squashed outputs that are trained step by step come nearer.")  # fmt: skip
 HIDDEN = ("The paper gives neither the rates nor the passes of its fully connected networks; ours have LeNet-5's, and larger initial"
           " weights. With the same, 300 hidden units have the paper's error on deslanted digits, so that this is not all.")  # fmt: skip
-TINY = ("Its training error is as high: so small a network does not fit the training set. Its images are reduced to 16 x 16 as the"
-        " paper says, so that a digit of 20 pixels has 11; the paper's may have been larger.")  # fmt: skip
+TINY = "The paper's images of 16 x 16 pixels are another version of its database, which is not public; ours are made from MNIST."
 READING = "The same network by the paper's recipe lies nearer."
 
 

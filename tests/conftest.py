@@ -6,6 +6,7 @@ fixture `optimized`.
 """
 
 import contextlib
+import gzip
 import io
 import os
 import sys
@@ -103,6 +104,24 @@ def run_here(*arguments, code: int = 0) -> tuple[str, str]:
             watchdog.fail(found, str(e))
     assert found == code, (out.getvalue(), err.getvalue())
     return out.getvalue(), err.getvalue()
+
+
+def write_zip_codes(folder: Path, sizes: dict[str, int], suffix: str = "") -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Writes made-up files zip.SPLIT of so many digits, with all 2,001 grey levels in 8 of them.
+
+    Returns the values, [n, 256] from -1 to 1, and the labels, [n], of each split.
+    """
+    folder.mkdir()
+    made = {}
+    for split, n in sizes.items():
+        rng = np.random.default_rng(n)
+        values = rng.permutation(np.resize(np.arange(-1000, 1001), n * 256)).reshape(n, 256) / 1000
+        labels = rng.integers(0, 10, n)
+        lines = [f"{label:.4f} " + " ".join(f"{v:.4f}" for v in row) for label, row in zip(labels, values, strict=True)]
+        text = "".join(f"{line} \n" for line in lines).encode()
+        (folder / f"zip.{split}{suffix}").write_bytes(gzip.compress(text) if suffix else text)
+        made[split] = (values, labels)
+    return made
 
 
 def filled(like, seed=0):

@@ -24,7 +24,7 @@ from convnets.runtime.environment import NO_HOME
 from convnets.runtime.files import escape_unprintable, local_path
 from convnets.runtime.import_tensorflow import import_tensorflow
 
-OWN = {"digits": "digits", "stimuli": "fukushima_digits"}  # data sets with a builder in data/builders/, and its module
+OWN = ("digits", "shifted_digits", "stimuli", "zip_codes")  # data sets with a builder of that name in data/builders/
 # Names of classes, for prepared files without them: TFDS takes these from the archive, and keeps them in a file of their own.
 CLASSES = {"cifar10": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]}
 
@@ -254,8 +254,9 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
 
     from convnets.data import tfds_progress
 
-    if name.split(":")[0] in OWN:
-        importlib.import_module(f"convnets.data.builders.{OWN[name.split(':')[0]]}")  # registers the builder
+    own = name.split(":")[0] in OWN
+    if own:
+        importlib.import_module(f"convnets.data.builders.{name.split(':')[0]}")  # registers the builder
     try:
         made = tfds.builder(name, data_dir=where)
     except Exception as e:  # of a name, a config or a version that there is not; TFDS raises several types
@@ -263,17 +264,15 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
         why = f"TFDS knows no data set '{name}'" if known else f"TFDS has no data set '{name}' ({first_line(e)[:100]})"
         plain = re.sub(r"[^a-z0-9]+", "_", name.partition(":")[0].lower())
         near = difflib.get_close_matches(plain, tfds.list_builders(with_community_datasets=False), n=1)
-        hint = (
-            f"did you mean '{near[0]}'?"
-            if near and near[0] != name
-            else "its catalog lists the image classification sets"
-        )
+        other = near and near[0] != name
+        hint = f"did you mean '{near[0]}'?" if other else "its catalog lists the image classification sets"
         raise DataError(f"{why}; {hint}" + "; images of your own are folder:PATH" * ("/" in name)) from None
     if made.data_path.exists():
         return made
     if made.MANUAL_DOWNLOAD_INSTRUCTIONS and manual_dir is None:
+        files = made.MANUAL_DOWNLOAD_INSTRUCTIONS if own else "its archives"
         raise DataError(
-            f"{name} is not in {where} and must be downloaded by hand; put its archives into a folder and add"
+            f"{name} is not in {where} and must be downloaded by hand; put {files} into a folder and add"
             " --mode=prepare --manual_dir=FOLDER to this command"
         )
     print(f"preparing {name} in {where}", flush=True)
@@ -282,6 +281,8 @@ def builder(name: str, where: Path, manual_dir: str | None = None) -> Any:
     downloader.MAX_RETRIES = 4  # the tenth retry comes minutes later: a useless wait without a network
     try:
         made.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    except DataError:
+        raise
     except Exception as e:
         if made.data_path.exists():  # another trial of a sweep prepared it first
             return builder(name, where)

@@ -25,7 +25,8 @@ The table gives the links and weights, section 11.7 of the book the windows: in 
 fields two apart. Every unit has its own bias, even where weights are shared. Our choices: the windows reach 1 pixel beyond
 16 and 3 beyond 8. The one is on the right and below; of the three, two are on the left and above, so that the fields stay
 near the middle. Their value is the background, -1, in both layers, as in the zip code network of the same year (lenet.py).
-Squashing functions, loss and initial weights follow it too.
+Squashing functions and loss follow it too. Initial weights are from U(-2.4/F, 2.4/F), where F is the fan-in, as the text of
+that year prints it; configs/lenet.py has 2.4/sqrt(F) and says why.
 """
 
 import functools

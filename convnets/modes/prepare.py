@@ -14,7 +14,7 @@ from convnets.errors import DataError
 # Manual downloads from https://image-net.org/challenges/LSVRC/2012/2012-downloads.php, with their sizes in bytes.
 ARCHIVES = {"imagenet2012": {"ILSVRC2012_img_train.tar": 147_897_477_120, "ILSVRC2012_img_val.tar": 6_744_924_160}}
 SHOWN = 8  # images and epochs that are drawn
-COUNTS = {"imagenet2012": {"train": 1_281_167, "validation": 50_000}}
+COUNTS = {"imagenet2012": {"train": 1_281_167, "validation": 50_000}, "zip_codes": {"train": 7291, "test": 2007}}
 
 
 def prepare(config: ConfigDict, manual_dir: str, figure: str = "") -> None:
@@ -68,8 +68,8 @@ def draw_inputs(config: ConfigDict, train: dataset.Split, path: Path) -> None:
 
 def check_archives(name: str, folder: Path) -> None:
     """Checks the archives of `name` in `folder` by name and size; raises DataError listing all problems."""
-    if not folder.is_dir():
-        raise DataError(f"--manual_dir={folder} is not a folder")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise DataError(f"--manual_dir={folder} is not a folder with files")
     wrong = []
     for file, size in ARCHIVES.get(name.split(":")[0], {}).items():
         found = (folder / file).stat().st_size if (folder / file).is_file() else None

@@ -29,6 +29,8 @@ def described(config):
         ("ablation.py:lecun320", 0, "train[0:320]"),
         ("ablation.py:lecun320", 3, "train[960:1280]"),
         ("ablation.py:lecun320", 1000, "train[20800:21120]"),  # of a pilot
+        ("ablation.py:lecun480", 19, "train[6080:6400]"),
+        ("ablation.py:lecun480", 1000, "train[12800:13120]"),
         ("handcrafted.py:conv-cifar10-100", 2, "train[200:300]"),
     ],
 )
