@@ -71,7 +71,8 @@ def test_an_incomplete_archive_is_one_line(tmp_path):
         sources.builder("zip_codes", tmp_path / "tfds", str(tmp_path / "files"))
 
 
-def test_missing_files_are_one_line_with_the_exit_code_of_data(tmp_path):
+def test_missing_files_are_one_line_with_the_exit_code_of_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVNETS_CACHE", str(tmp_path))  # not the one with the images of other tests
     (tmp_path / "files").mkdir()
     two = "--config.train.batch_size=2"  # for the two devices of the tests
     config = ("--config=configs/lenet.py:lenet1989-zip", f"--config.data.data_dir={tmp_path}/tfds", two)
