@@ -14,13 +14,16 @@ LENET, FULL = "LeNet-1989", "40 hidden units"
 CONFIGS = {LENET: "configs/lenet.py:lenet1989-zip", FULL: "configs/lenet.py:full1989-zip"}
 ERRORS = {LENET: (5.0, 0.14), FULL: (8.1, 1.6)}  # on test and training digits
 TRIED = {LENET: (0.00005, 0.0001, 0.0002, 0.0005), FULL: (0.00003, 0.0001, 0.0003)}
+NOTES = {LENET: "The rate and the details of the paper's method are not published; with ours 1.1 % of the training digits stay wrong.",
+         FULL: "The rate and the details of the paper's method are not published."}  # fmt: skip
 HELD_OUT = ("--config.data.train_split=train[:6000]", "--config.data.test_split=train[6000:]")
 
 
 def row(net: str) -> Row:
     test, train = ERRORS[net]
     fitted = {"train": Evaluation(("--config.data.test_split=train",), train, "section 5")}
-    return Row(net, CONFIGS[net], test, "section 5", tests=fitted, cost="2 min, 1 core", recipe=f"{LARGER}, rate ours")
+    return Row(net, CONFIGS[net], test, "section 5", tests=fitted, cost="2 min, 1 core", note=NOTES[net],
+               recipe=f"{LARGER}, rate ours")  # fmt: skip
 
 
 EXPERIMENT = Experiment(
