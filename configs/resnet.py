@@ -26,12 +26,11 @@ fb.resnet.torch's networks (stride 2 in the 3x3 convolution) and recipe:
 Table 4 is `--config.evaluate.protocol="multi_scale(224, 256, 384, 480, 640)"`. Other shortcut options:
 `--config.model.shortcut=C`.
 
-From the paper: batch 256, momentum 0.9, decay 1e-4; rate 0.1 "divided by 10 when the error plateaus"; up to 600,000
-iterations = 120 epochs. The shorter side is drawn from [256, 480]; augmentation is crops of 224, horizontal flips and
-The colour noise of AlexNet's text. He initialization, no dropout. Batch normalization uses the statistics of 32 examples, on any
-number of devices up to eight (`model.ghost_batch`): "a mini-batch of 256 images on 8 GPUs, that is, 32 images per GPU"
-(the authors' readme, line 42). Their ten crops average the softmax at a shorter side of 256, "the same as those in the
-paper" (line 75).
+From the paper: batch 256, momentum 0.9, decay 1e-4; rate 0.1 "divided by 10 when the error plateaus"; up to 600,000 iterations
+= 120 epochs. The shorter side is drawn from [256, 480]; augmentation is crops of 224, horizontal flips and the colour noise of
+AlexNet's text. He initialization, no dropout. Batch normalization uses the statistics of 32 examples, on any number of devices
+up to eight (`model.ghost_batch`): "a mini-batch of 256 images on 8 GPUs, that is, 32 images per GPU" (the authors' readme,
+line 42). Their ten crops average the softmax at a shorter side of 256, "the same as those in the paper" (line 75).
 
 The text does not say when the error reached its plateaus. Figure 4 shows drops near 150,000 and 300,000 iterations, and the
 curves in the authors' readme (line 64) drop after 30 and 60 epochs (issue 63 there); 30 epochs are 150,137 iterations. So the

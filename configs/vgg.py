@@ -31,10 +31,10 @@ the whole image as the paper does, and compiles the network for each size of ima
 Table 4 is `--config.evaluate.protocol='multi_scale(224, 256, 288)'`; table 5 is
 'multi_scale(256, 384, 512)|multi_crop(256, 384, 512)'.
 
-From the paper: batch 256, momentum 0.9, decay 5e-4, dropout 0.5. Rate 0.01, "decreased by a factor of 10 when the
-validation set accuracy stopped improving", three times; 370,000 iterations = 74 epochs. The shorter side is S, or drawn
-from [256, 512] (jitter); crops of 224, horizontal flips, the colour noise of AlexNet's text, mean colour subtracted. A starts from
-random weights. Deeper networks start with the first four convolutions and the fully connected layers of A:
+From the paper: batch 256, momentum 0.9, decay 5e-4, dropout 0.5. Rate 0.01, "decreased by a factor of 10 when the validation
+set accuracy stopped improving", three times; 370,000 iterations = 74 epochs. The shorter side is S, or drawn from [256, 512]
+(jitter); crops of 224, horizontal flips, the colour noise of AlexNet's text, mean colour subtracted. A starts from random
+weights. Deeper networks start with the first four convolutions and the fully connected layers of A:
 
     --config.model.init_from=A.safetensors --config.model.init_layers=conv1_1,conv2_1,conv3_1,conv3_2,fc6,fc7,fc8
 
