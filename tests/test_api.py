@@ -97,7 +97,7 @@ def test_every_network_keeps_the_name_that_its_weights_have(tmp_path):
             lambda: convnets.open_run("lenet5").predict(np.zeros((28, 28, 1), np.uint8)),
             r"this one \[28, 28, 1\]; give a list",
         ),
-        (lambda: convnets.open_run("lenet1").evaluate("dense"), "trained on loss=mse gives none"),
+        (lambda: convnets.open_run("lenet1").evaluate("dense"), "trained on loss=sse gives none"),
         (lambda: convnets.open_run(GOLDEN).predict("none.png"), "none.png cannot be read as an image"),
     ],
 )
