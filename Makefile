@@ -33,7 +33,7 @@ test: lint
 test-configs: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q $(PARALLEL) -m configs tests/test_configs.py tests/training/test_boosting.py
 
-# Gradients of every network with all its layers, some for small images: minutes, and some 4 GB of memory.
+# Gradients of the networks with all their layers, some for small images: minutes, and some 4 GB of memory.
 test-gradients: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -m gradients
 

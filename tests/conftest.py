@@ -9,6 +9,7 @@ import contextlib
 import gzip
 import io
 import os
+import re
 import sys
 from pathlib import Path
 from unittest import mock
@@ -49,6 +50,9 @@ def pytest_collection_modifyitems(items):
     """Schedules the slowest test files first, so that no worker starts one of them last."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
+
+# Networks that have more of the layers of a smaller one of their family, and nothing else.
+DEEPER = re.compile(r"(resnet|plain)(32|44|56|110|1202)_cifar|(resnet|plain)34|resnet(101|152)(_v1_5)?|vgg_[bde](_bn)?")
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("CONVNETS_SHARED", ROOT / ".." / "shared"))

@@ -1,7 +1,5 @@
 """Accelerator checks that need only a CPU: the steps of the networks are lowered for the accelerator platforms."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -16,6 +14,7 @@ from convnets.runtime import parallel
 from convnets.training import train_step
 from convnets.training.optimizer import make_recipe
 from convnets.training.state import initial_state
+from tests.conftest import DEEPER
 from tests.models.test_models import GOLDEN
 
 PLATFORMS = ("cuda", "rocm", "tpu")
@@ -43,8 +42,6 @@ def programs(name):
     ]
 
 
-# These have more blocks of the same shapes than the networks of 20 and of 50 layers, and nothing else.
-DEEPER = re.compile(r"(resnet|plain)(32|44|56|110|1202)_cifar|resnet(101|152)(_v1_5)?")
 OTHERS = [name for name in MODELS if not DEEPER.fullmatch(name)]
 
 

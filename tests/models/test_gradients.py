@@ -1,8 +1,9 @@
 """Every parameter array of every network gets a gradient, at full width and depth.
 
 The networks run op by op, without compiling them whole, because deep ones repeat few shapes. `make test` runs one
-network of each small family; the others have the marker `gradients` (`make test-gradients`). For ImageNet networks,
-`make test` only checks that the scores depend on every array.
+network of each small family; the others have the marker `gradients` (`make test-gradients`). For ImageNet networks
+`make test`, and for networks that repeat the blocks of smaller ones every test, only checks that the scores depend on every
+array.
 """
 
 import jax
@@ -14,7 +15,7 @@ from convnets import models
 from convnets.models import MODELS
 from convnets.models.summary import variable_shapes
 from convnets.runtime.arrays import name_leaves
-from tests.conftest import filled, reached
+from tests.conftest import DEEPER, filled, reached
 from tests.models.test_models import GOLDEN
 
 # Smaller input sizes, in pixels, for networks that accept them. Batch norm over two numbers gives +-1 and no gradient,
@@ -29,9 +30,10 @@ def create(name, **options):
 
 
 # The neocognitron's learning rule is tested in tests/models/test_neocognitron.py.
-BY_GRADIENT = [name for name in MODELS if name != "neocognitron"]
+BY_GRADIENT = [name for name in MODELS if name != "neocognitron" and not DEEPER.fullmatch(name)]
 QUICK = ("lenet5", "lecun_net5", "cuda_convnet_18pct", "resnet20_cifar")
 LARGE = [name for name in MODELS if create(name).input_shape[0] > 100]
+DEEP = [name for name in MODELS if DEEPER.fullmatch(name) and name not in LARGE]
 
 
 def example(name, **options):
@@ -112,7 +114,7 @@ def test_every_array_has_a_gradient_with_options(name, options):
     check(name, **options)
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("name", [*LARGE, *(pytest.param(n, marks=pytest.mark.gradients) for n in DEEP)])
 def test_every_array_reaches_the_scores(name):
     model, like, images = example(name)
     state = {k: jax.tree.map(lambda v: np.ones(v.shape, v.dtype), v) for k, v in like.items() if k != "params"}
