@@ -35,7 +35,7 @@ def measure(root: bool, seed: int, data_dir: str) -> tuple[dict[str, np.ndarray]
     train, _ = dataset.load_splits(**config.data)
     model = models.create(**config.model)
     recipe = make_recipe(**config.optim, steps_per_epoch=1.0, batch_size=1)
-    params = create_state(model, recipe.optimizer, model.input_shape, seed).params
+    params = create_state(model, recipe.optimizer, seed).params
     chosen = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(train.info.num_examples)[:EXAMPLES]
     images = pipeline.apply(train.device_ops, None, jnp.asarray(train.resident_arrays["images"][chosen]))
     h = jax.jit(lambda images: curvature_of(model, {}, images)(params))(images)

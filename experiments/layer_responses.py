@@ -34,7 +34,7 @@ def deviations(model: nn.Module, variables, batches: Sequence[np.ndarray]) -> np
         batches: preprocessed images, [n, h, w, c] each.
     """
     found = collect_statistics(model, variables, [(images, np.ones(len(images))) for images in batches])
-    layers = [found[row.name] for row in summarize(model, model.input_shape) if row.kind == "BatchNorm"]
+    layers = [found[row.name] for row in summarize(model) if row.kind == "BatchNorm"]
     return np.array([np.sqrt(np.mean(layer.std**2) + np.var(layer.mean)) for layer in layers])
 
 
