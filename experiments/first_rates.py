@@ -18,8 +18,7 @@ import numpy as np
 from convnets import models
 from convnets.augment import pipeline
 from convnets.data import dataset
-from convnets.report import demonstration_plots, demonstrations, results
-from convnets.runtime import drawing
+from convnets.report import demonstration_plots, demonstrations
 from convnets.training.curvature import EXAMPLES, curvature_of
 from convnets.training.optimizer import make_recipe
 from convnets.training.state import create_state
@@ -61,10 +60,8 @@ def main() -> None:
             entries.append(demonstrations.entry("first_rates", f"initial weights from {reading}", seed, metrics, dataset=data, steps=0,
                                                 seconds=time.monotonic() - began))  # fmt: skip
     demonstrations.keep(entries)
-    path = results.ROOT / "docs" / "first_rates.png"
-    with drawing.guard(path):
+    with demonstrations.draw_into_docs("first_rates") as path:
         demonstration_plots.plot_first_rates(found, PAPER, path)
-        print(f"drawn: {path.relative_to(results.ROOT)}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from convnets.analysis.activations import collect_statistics
 from convnets.augment import pipeline
 from convnets.models.summary import summarize
 from convnets.report import demonstration_plots, demonstrations, results
-from convnets.runtime import drawing
 from convnets.training import network
 from experiments import published
 
@@ -64,10 +63,8 @@ def main() -> None:
     if not found:
         return
     demonstrations.keep(entries)
-    path = results.ROOT / "docs" / "layer_responses.png"
-    with drawing.guard(path):
+    with demonstrations.draw_into_docs("layer_responses") as path:
         demonstration_plots.plot_responses(found, path)
-        print(f"drawn: {path.relative_to(results.ROOT)}")
 
 
 if __name__ == "__main__":
