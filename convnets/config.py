@@ -155,9 +155,8 @@ def _make_absolute(config: ConfigDict) -> list[str]:
         prefix = FOLDER if key == "data.name" else ""
         if not value or not value.startswith(prefix):
             continue
-        section, leaf = key.split(".")
         try:
-            config[section][leaf] = f"{prefix}{files.local_path(value.removeprefix(prefix))}"
+            config.update_from_flattened_dict({key: f"{prefix}{files.local_path(value.removeprefix(prefix))}"})
         except UsageError as e:
             found.append(f"{key}: {e}")
     return found
