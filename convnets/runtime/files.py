@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from convnets.errors import CheckpointError, UsageError
 
+IMAGE_FOLDER = "folder:"  # begins a data.name that is a folder of images
 LEFT = 86400  # age in seconds of a scratch folder that a killed process has left; locks of another host may be unseen
 
 
