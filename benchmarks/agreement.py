@@ -46,7 +46,7 @@ def run_steps(net, dtype, device, batch, optimizer, count=1):
     jax.config.update("jax_threefry_partitionable", True)
     model, rng = models.create(net, 10, dtype), np.random.default_rng(0)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):  # the same initial weights to the last bit
-        state = jax.device_get(create_state(model, optimizer, model.input_shape, 0))
+        state = jax.device_get(create_state(model, optimizer, 0))
     index = np.arange(batch, dtype=np.int32)
     feed = {"mask": np.ones(batch, np.float32), "epoch": np.zeros_like(index), "index": index}
     resident_arrays = {"images": rng.standard_normal((batch, *model.input_shape), np.float32),

@@ -35,27 +35,13 @@ PARTS = ("forward", "gradients of inputs", "gradients of weights")
 
 def convolutions(net, batch):
     """Counts the convolutions by (shape of x, features, kernel, stride, padding, groups), including 1 x 1."""
-    import flax.linen as nn
-    import jax
-
     from convnets import layers, models
-
-    found = Counter()
-
-    def note(call, arguments, options, context):
-        layer = context.module
-        if isinstance(layer, layers.Conv) and context.method_name == "__call__":
-            pads = layers.pads(layer.padding)
-            found[
-                arguments[0].shape, layer.features, *map(layers.pair, (layer.kernel, layer.stride)), pads, layer.groups
-            ] += 1
-        return call(*arguments, **options)
+    from convnets.models.summary import trace_layers
 
     model = models.create(net, train.classes(net), "float32")
-    key, x = jax.random.key(0), jax.ShapeDtypeStruct((batch, *model.input_shape), "float32")
-    with nn.intercept_methods(note):
-        jax.eval_shape(lambda x: model.init(key, x, train=False), x)
-    return found
+    traced = [t for t in trace_layers(model).layers if isinstance(t.module, layers.Conv)]
+    return Counter(((batch, *t.input), t.module.features, *map(layers.pair, (t.module.kernel, t.module.stride)),
+                    layers.pads(t.module.padding), t.module.groups) for t in traced)  # fmt: skip
 
 
 def cpu_ms(function, *arguments):

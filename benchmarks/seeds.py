@@ -44,7 +44,7 @@ def serve(side, net, seeds, length):
     rng, count = np.random.default_rng(0), min(parallel.steps_per_dispatch(0), length)
     resident_arrays = parallel.replicate({"images": rng.integers(0, 255, (IMAGES, *model.input_shape), np.uint8),
                                  "labels": rng.integers(0, 10, IMAGES, np.int32)}, device)  # fmt: skip
-    states = [jax.device_get(create_state(model, recipe.optimizer, model.input_shape, s)) for s in range(seeds)]
+    states = [jax.device_get(create_state(model, recipe.optimizer, s)) for s in range(seeds)]
     batches = [list(sampler.training_schedule(IMAGES, BATCH, s, 0, length)) for s in range(seeds)]
 
     numbers: range | tuple = ()

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from convnets.training.state import initial_state
+from convnets.training.state import state_shapes
 
 os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", TPU_WORKER_HOSTNAMES="localhost")
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -36,7 +36,7 @@ def step_for(net, dtype, device):
     model = models.create(net, train.classes(net), dtype)
     optimizer = train.recipe(BATCH).optimizer
     with cpu_kernels.compile_for(device.platform):
-        shapes = jax.eval_shape(lambda: initial_state(model, optimizer, model.input_shape, 0))
+        shapes = state_shapes(model, optimizer)
     one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)  # noqa: E731
     batch = {"image": one(jnp.float32, *model.input_shape), "mask": one(jnp.float32),
              **{key: one(jnp.int32) for key in ("label", "epoch", "index")}}  # fmt: skip

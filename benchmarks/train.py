@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convnets.models.summary import intercept_layers, summarize
+from convnets.models.summary import summarize, summarize_trace, trace_layers
 from convnets.training.optimizer import make_recipe
 from convnets.training.state import create_state
 
@@ -81,7 +81,7 @@ def ours(kind, net, dtype, batch=0, count=1, steps=0):
            "epoch": np.zeros(batch, np.int32), "index": np.arange(batch, dtype=np.int32)}  # fmt: skip
     resident_arrays = parallel.replicate({"images": one.pop("image"), "labels": one.pop("label")}, devices)
     feed = jax.device_put(parallel.shard([one] * several, count))
-    now = parallel.replicate(create_state(model, optimizer, model.input_shape, 0), devices)
+    now = parallel.replicate(create_state(model, optimizer, 0), devices)
     if kind == "train":
         step = parallel.parallel(train_step.train_step(model, optimizer, "softmax", [], 0), train=True,
                               steps=several, devices=devices)  # fmt: skip
@@ -218,21 +218,11 @@ def least_seconds(model, dtype, batch, products, copies):
     It is the sum over the layers with products of the larger of two times: arithmetic at the rate of `products` GFLOP/s,
     and the layer's input, weights and output moved once at `copies` GB/s. All other operations count as free.
     """
-    import jax
-
-    inputs = []
-
-    def visit(module, x, y):
-        inputs.append(x.size)
-        return y
-
-    with intercept_layers(visit):
-        one = jax.ShapeDtypeStruct((1, *model.input_shape), np.float32)
-        jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, train=False)[0], one)
+    trace = trace_layers(model)
     seconds, width = 0.0, 2 if dtype == "bfloat16" else 4
-    for layer, size in zip(summarize(model, model.input_shape), inputs, strict=True):
+    for layer, traced in zip(summarize_trace(trace), trace.layers, strict=True):
         if layer.multiply_adds:
-            moved = width * (batch * (size + np.prod(layer.output)) + layer.parameters)
+            moved = width * (batch * (np.prod(traced.input) + np.prod(layer.output)) + layer.parameters)
             seconds += max(2 * batch * layer.multiply_adds / products, moved / copies) / 1e9
     return float(seconds)
 
@@ -255,7 +245,7 @@ def main():
         print(f"{device}: a matrix product in {dtype} reaches {rate:,.0f} GFLOP/s, a copy {copies:,.0f} GB/s")
         for net in nets:
             model = models.create(net, classes(net), dtype)
-            macs = sum(layer.multiply_adds for layer in summarize(model, model.input_shape))
+            macs = sum(layer.multiply_adds for layer in summarize(model))
             for kind in kinds:
                 load = round(os.getloadavg()[0], 1)
                 commands = {side: [__file__, f"--serve={side}:{kind}:{net}:{dtype}"] for side in SIDES}

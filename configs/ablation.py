@@ -83,17 +83,11 @@ def bn_mnist():
     return config
 
 
-def part_of_seed(config, split: str, n: int, sets: int):
-    """Returns a reference to n images of a split, other ones for each seed, up to so many sets."""
-    first = n * (config.train.get_ref("seed") % sets)
-    return split + "[" + first.to_str() + ":" + (first + n).to_str() + "]"
-
-
 def lecun320():
     config = mnist10k()
     del config.model.layers, config.model.side, config.model.channels, config.model.init_weights
     config.model.name = "lecun_net5"
-    config.data.train_split = part_of_seed(config, "train", 320, 60_000 // 320)
+    config.data.train_split = base.part_of_seed(config, "train", 320, 60_000 // 320)
     config.data.train_ops = config.data.test_ops = "decode|resize(16)|value_range(-1.0, 1.0)"
     config.loss = "mse"
     config.optim.update(lr=0.1, schedule="cosine(400)", momentum=0.0)
@@ -105,8 +99,8 @@ def lecun320():
 def lecun480():
     config = lecun320()
     del config.data.train_split  # a reference cannot replace another
-    config.data.update(name="shifted_digits", train_split=part_of_seed(config, "train", 320, SETS),
-                       test_split=part_of_seed(config, "test", 160, SETS))  # fmt: skip
+    config.data.update(name="shifted_digits", train_split=base.part_of_seed(config, "train", 320, SETS),
+                       test_split=base.part_of_seed(config, "test", 160, SETS))  # fmt: skip
     config.data.train_ops = config.data.test_ops = "decode|value_range(-1.0, 1.0)"
     return config
 

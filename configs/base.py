@@ -8,7 +8,7 @@ overrides stay consistent.
 
 from collections.abc import Callable
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from convnets.errors import UsageError
 
@@ -76,6 +76,12 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "batch_size": 1000,  # images per step on all devices; a view counts by its pixels
         },
     })  # fmt: skip
+
+
+def part_of_seed(config: ConfigDict, split: str, n: int, sets: int) -> FieldReference:
+    """Returns a reference to n images of a split, other ones for each seed, up to so many sets."""
+    first = n * (config.train.get_ref("seed") % sets)
+    return split + "[" + first.to_str() + ":" + (first + n).to_str() + "]"
 
 
 IMAGENET_TRAIN = 1_281_167  # training images of ILSVRC-2012; converts a paper's iterations to epochs

@@ -2,7 +2,8 @@
 
     python run.py --config=configs/handcrafted.py:hog-mnist-1000 --config.data.data_dir=DIR --workdir=runs/hog-1000
 
-The argument is a method and a data set. A suffix -N limits training to N images, different ones for each seed:
+The argument is a method and a data set. A suffix -N limits training to N images, different ones for each seed
+as long as they last:
     hog-mnist       histograms of oriented gradients and a linear SVM (Dalal & Triggs 2005).
     hog-cifar10
     sift-mnist      dense SIFT, a k-means codebook, a spatial pyramid and a linear SVM (Lazebnik et al. 2006).
@@ -24,6 +25,7 @@ import functools
 from configs import base, cuda_convnet, lenet
 
 EPOCHS = {"mnist": {100: 200, 1000: 40, 10_000: 15}, "cifar10": {100: 100, 1000: 60, 10_000: 15}}
+TOTAL = {"mnist": 60_000, "cifar10": 50_000}  # training images
 SIDES = {"mnist": (28, 1), "cifar10": (32, 3)}
 
 
@@ -33,8 +35,7 @@ def get_config(variant: str = "hog-mnist"):
     config = base.pick(VARIANTS, f"{method}-{data}")()
     if number:
         n = int(number)
-        first = n * config.train.get_ref("seed")
-        config.data.train_split = "train[" + first.to_str() + ":" + (first + n).to_str() + "]"
+        config.data.train_split = base.part_of_seed(config, "train", n, max(TOTAL[data] // n, 1))
         config.train.batch_size = min(config.train.batch_size, n // 2)
         if method == "conv":
             more_epochs(config, EPOCHS[data][n])

@@ -84,7 +84,7 @@ def summary(model: nn.Module) -> Summary:
     >>> sum(layer.parameters for layer in layers)
     60000
     """
-    return Summary(summarize(model, model.input_shape))
+    return Summary(summarize(model))
 
 
 def load_weights(model: nn.Module, file: str | Path) -> dict[str, Any]:

@@ -15,11 +15,10 @@ from ml_collections import ConfigDict, config_flags
 
 from convnets import op_string
 from convnets.errors import UsageError
-from convnets.runtime import files
+from convnets.runtime import files, provenance
 
-BASE = Path(__file__).parent.parent / "configs" / "base.py"
-PATHS = ("model.init_from", "data.data_dir")  # leaves that are paths; data.name is one too if it begins with FOLDER
-FOLDER = "folder:"
+BASE = provenance.ROOT / "configs" / "base.py"
+PATHS = ("model.init_from", "data.data_dir")  # leaves that are paths; so is a data.name that begins with IMAGE_FOLDER
 
 # Keys until 2026-11; the configs of runs recorded before have them.
 RENAMED = {"optim.rates": "optim.lr_multipliers", "optim.decay": "optim.decay_multipliers"}
@@ -152,12 +151,11 @@ def _make_absolute(config: ConfigDict) -> list[str]:
     found = []
     for key in (*PATHS, "data.name"):
         value = get_leaf(config, key) if key in leaf_keys(config) else ""
-        prefix = FOLDER if key == "data.name" else ""
+        prefix = files.IMAGE_FOLDER if key == "data.name" else ""
         if not value or not value.startswith(prefix):
             continue
-        section, leaf = key.split(".")
         try:
-            config[section][leaf] = f"{prefix}{files.local_path(value.removeprefix(prefix))}"
+            config.update_from_flattened_dict({key: f"{prefix}{files.local_path(value.removeprefix(prefix))}"})
         except UsageError as e:
             found.append(f"{key}: {e}")
     return found

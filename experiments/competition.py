@@ -18,8 +18,7 @@ import numpy as np
 
 from convnets.layers import LRN
 from convnets.models.alexnet import LRNS
-from convnets.report import demonstration_plots, demonstrations, results
-from convnets.runtime import drawing
+from convnets.report import demonstration_plots, demonstrations
 
 MAPS, MIDDLE = 25, 12  # of the profiles, and the place of the one high map
 HIGH, LOW, MOST = 100.0, 20.0, 300.0  # activations
@@ -67,11 +66,9 @@ def main() -> None:
                                               seconds=time.monotonic() - began)])  # fmt: skip
     responses = {"0": 0 * axis, "half as high": axis / 2, "as high": axis}
     pair = normalize(np.stack([np.full_like(axis, HIGH), axis], axis=1))
-    path = results.ROOT / "docs" / "competition.png"
-    with drawing.guard(path):
+    with demonstrations.draw_into_docs("competition") as path:
         curves = {name: (axis, middle_of(axis, around)) for name, around in responses.items()}
         demonstration_plots.plot_competition(profiles(), curves, (axis, pair[:, 0], pair[:, 1]), HIGH, path)
-        print(f"drawn: {path.relative_to(results.ROOT)}")
 
 
 if __name__ == "__main__":

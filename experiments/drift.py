@@ -19,8 +19,7 @@ import jax
 import numpy as np
 
 from convnets.augment import pipeline
-from convnets.report import demonstration_plots, demonstrations, results
-from convnets.runtime import drawing
+from convnets.report import demonstration_plots, demonstrations
 from convnets.training.components import Components
 from convnets.training.train_loop import train_in_memory
 
@@ -89,11 +88,9 @@ def main() -> None:
                 middle = np.argsort(units, axis=1)[:, units.shape[1] // 2]
                 typical[name] = np.stack([seen[:, :, layer, unit] for layer, unit in enumerate(middle)])
     demonstrations.keep(entries)
-    path = results.ROOT / "docs" / "drift.png"
-    with drawing.guard(path):
+    with demonstrations.draw_into_docs("drift") as path:
         found = {name: np.stack(values) for name, values in drifts.items()}
         demonstration_plots.plot_drift((0, *marks), typical, found, path)
-        print(f"drawn: {path.relative_to(results.ROOT)}")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ import optax
 
 from convnets.layers import Conv, normal
 from convnets.layers.pooling import windows
-from convnets.report import demonstration_plots, demonstrations, results
-from convnets.runtime import drawing
+from convnets.report import demonstration_plots, demonstrations
 
 VERTICAL = np.array([[1, 0, -1]] * 3, np.float32)  # the lecture's filter: bright on the left, dark on the right
 FILTERS = {"vertical edges": VERTICAL, "horizontal edges": VERTICAL.T}
@@ -114,10 +113,8 @@ def main() -> None:
                 curves[name], learned[name] = curve, [(str(n), found[n]) for n in SHOWN]
                 learned[name] += [("true", kernel)]
     demonstrations.keep(entries)
-    path = results.ROOT / "docs" / "edges.png"
-    with drawing.guard(path):
+    with demonstrations.draw_into_docs("edges") as path:
         demonstration_plots.plot_edges(panels, (images[0, ..., 0], maps[0, ..., 0]), learned, curves, path)
-        print(f"drawn: {path.relative_to(results.ROOT)}")
 
 
 def entry(name: str, seed: int, curve: list[float], seconds: float) -> dict:

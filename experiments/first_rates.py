@@ -18,8 +18,7 @@ import numpy as np
 from convnets import models
 from convnets.augment import pipeline
 from convnets.data import dataset
-from convnets.report import demonstration_plots, demonstrations, results
-from convnets.runtime import drawing
+from convnets.report import demonstration_plots, demonstrations
 from convnets.training.curvature import EXAMPLES, curvature_of
 from convnets.training.optimizer import make_recipe
 from convnets.training.state import create_state
@@ -35,7 +34,7 @@ def measure(root: bool, seed: int, data_dir: str) -> tuple[dict[str, np.ndarray]
     train, _ = dataset.load_splits(**config.data)
     model = models.create(**config.model)
     recipe = make_recipe(**config.optim, steps_per_epoch=1.0, batch_size=1)
-    params = create_state(model, recipe.optimizer, model.input_shape, seed).params
+    params = create_state(model, recipe.optimizer, seed).params
     chosen = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(train.info.num_examples)[:EXAMPLES]
     images = pipeline.apply(train.device_ops, None, jnp.asarray(train.resident_arrays["images"][chosen]))
     h = jax.jit(lambda images: curvature_of(model, {}, images)(params))(images)
@@ -61,10 +60,8 @@ def main() -> None:
             entries.append(demonstrations.entry("first_rates", f"initial weights from {reading}", seed, metrics, dataset=data, steps=0,
                                                 seconds=time.monotonic() - began))  # fmt: skip
     demonstrations.keep(entries)
-    path = results.ROOT / "docs" / "first_rates.png"
-    with drawing.guard(path):
+    with demonstrations.draw_into_docs("first_rates") as path:
         demonstration_plots.plot_first_rates(found, PAPER, path)
-        print(f"drawn: {path.relative_to(results.ROOT)}")
 
 
 if __name__ == "__main__":

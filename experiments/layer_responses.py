@@ -19,7 +19,6 @@ from convnets.analysis.activations import collect_statistics
 from convnets.augment import pipeline
 from convnets.models.summary import summarize
 from convnets.report import demonstration_plots, demonstrations, results
-from convnets.runtime import drawing
 from convnets.training import network
 from experiments import published
 
@@ -34,7 +33,7 @@ def deviations(model: nn.Module, variables, batches: Sequence[np.ndarray]) -> np
         batches: preprocessed images, [n, h, w, c] each.
     """
     found = collect_statistics(model, variables, [(images, np.ones(len(images))) for images in batches])
-    layers = [found[row.name] for row in summarize(model, model.input_shape) if row.kind == "BatchNorm"]
+    layers = [found[row.name] for row in summarize(model) if row.kind == "BatchNorm"]
     return np.array([np.sqrt(np.mean(layer.std**2) + np.var(layer.mean)) for layer in layers])
 
 
@@ -64,10 +63,8 @@ def main() -> None:
     if not found:
         return
     demonstrations.keep(entries)
-    path = results.ROOT / "docs" / "layer_responses.png"
-    with drawing.guard(path):
+    with demonstrations.draw_into_docs("layer_responses") as path:
         demonstration_plots.plot_responses(found, path)
-        print(f"drawn: {path.relative_to(results.ROOT)}")
 
 
 if __name__ == "__main__":

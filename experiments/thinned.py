@@ -20,9 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from convnets.augment import pipeline
-from convnets.report import demonstration_plots, demonstrations, results
+from convnets.report import demonstration_plots, demonstrations
 from convnets.report.demonstration_plots import Thinned
-from convnets.runtime import drawing
 from convnets.training.components import Components
 from convnets.training.train_loop import train_in_memory
 from experiments import dropout
@@ -109,10 +108,8 @@ def main() -> None:
         entries.append(entry(seed, found[-1], components.total, time.monotonic() - began))
         print(f"seed {seed}: {entries[-1]['metrics']}", flush=True)
     demonstrations.keep(entries)
-    path = results.ROOT / "docs" / "thinned.png"
-    with drawing.guard(path):
+    with demonstrations.draw_into_docs("thinned") as path:
         demonstration_plots.plot_thinned(gather(found), path)
-        print(f"drawn: {path.relative_to(results.ROOT)}")
 
 
 def gather(found: list[dict]) -> Thinned:

@@ -13,7 +13,7 @@ from convnets.models import MODELS
 from convnets.runtime import parallel
 from convnets.training import train_step
 from convnets.training.optimizer import make_recipe
-from convnets.training.state import initial_state
+from convnets.training.state import state_shapes
 from tests.conftest import DEEPER
 from tests.models.test_models import GOLDEN
 
@@ -30,7 +30,7 @@ def programs(name):
     shape = (side, side, model.input_shape[2])
     options = {**base.get_config().optim, "weight_decay": 1e-4}
     optimizer = make_recipe(**options, steps_per_epoch=1000, batch_size=BATCH).optimizer
-    start = jax.eval_shape(lambda: initial_state(model, optimizer, shape, 0))
+    start = state_shapes(model, optimizer, input_shape=shape)
     one = lambda dtype, *rest: jax.ShapeDtypeStruct((BATCH, *rest), dtype)  # noqa: E731
     batch = {"image": one(jnp.float32, *shape), "mask": one(jnp.float32),
              **{key: one(jnp.int32) for key in ("label", "epoch", "index")}}  # fmt: skip

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -32,7 +33,14 @@ from convnets.sweep.experiment import load_experiments
 from convnets.training import validation
 from tests.conftest import ROOT, SHARED
 
-COMMANDS = doc_blocks.commands()
+
+def commands(path: Path) -> list[list[str]]:
+    """Returns the commands of a Markdown file, split into words: indented lines that begin with `python` or `make`."""
+    lines = re.sub(r"\\\n\s*", "", path.read_text()).splitlines()
+    return [shlex.split(line, comments=True) for line in lines if re.match(r"    (python|make) ", line)]
+
+
+COMMANDS = commands(doc_blocks.PAGE)
 PART = ("--config.data.train_split=train[:512]", "--config.data.test_split=test[:100]")
 
 
@@ -99,7 +107,7 @@ def test_the_page_tells_of_every_experiment_that_was_run_and_links_to_what_is_th
     assert not missing, f"docs/lecture.md should tell of these experiments: {missing}"
 
 
-@pytest.mark.parametrize("words", doc_blocks.commands(ROOT / "docs" / "weights.md"), ids=" ".join)
+@pytest.mark.parametrize("words", commands(ROOT / "docs" / "weights.md"), ids=" ".join)
 def test_a_command_for_published_weights_is_right(words, monkeypatch):
     monkeypatch.chdir(ROOT)
     flags, overrides = flags_of(words)

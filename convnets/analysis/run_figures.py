@@ -44,7 +44,7 @@ def draw_run_figures(run: Run, tested: Evaluated) -> list[Path]:
 
 def _draw_filters(run: Run, path: Path, title: str) -> None:
     model = run.components.model
-    first = activations.first_filters(model, run.state.variables, summarize(model, model.input_shape))
+    first = activations.first_filters(model, run.state.variables, summarize(model))
     if first is not None:
         name, kernels = first
         run_plots.plot_filters(kernels[..., :FILTERS], path, f"{title}: filters of {name}")

@@ -19,7 +19,7 @@ from convnets.data.sources import Info
 from convnets.data.tf_pipeline import Batch, Stream
 from convnets.errors import DataError, first_line
 from convnets.op_string import Call
-from convnets.runtime.files import atomic_path, local_path, may_be_intact
+from convnets.runtime.files import IMAGE_FOLDER, atomic_path, local_path, may_be_intact
 from convnets.runtime.progress import Progress
 
 TOO_LARGE = "take data.loader=stream, which holds no whole split in memory"
@@ -64,12 +64,12 @@ def cached_path(name: str, data_dir: str, split: str, host: list[Call], on_error
     Does not import TensorFlow.
     """
     made_with = json.dumps([name, split, describe_calls(host), on_error])
-    words = f"{Path(name).name if name.startswith('folder:') else name}-{split}"[:50]  # a file name has 255 bytes
+    words = f"{Path(name).name if name.startswith(IMAGE_FOLDER) else name}-{split}"[:50]  # a file name has 255 bytes
     stem = f"{words}-{hashlib.sha256(made_with.encode()).hexdigest()[:8]}-".replace("/", "-").replace(":", "-")
     folder, digest = cache_dir() / "data", sources.digest(name, data_dir, split)
     if digest is not None:
         return folder / f"{stem}{digest}"
-    found = [] if name.startswith("folder:") else [p.parent for p in folder.glob(f"{glob.escape(stem)}*/info.json")]
+    found = [] if name.startswith(IMAGE_FOLDER) else [p.parent for p in folder.glob(f"{glob.escape(stem)}*/info.json")]
     newest = max(found, key=lambda p: p.stat().st_mtime, default=None)
     if newest:
         print(f"note: {name} is not in {sources.directory(data_dir)}; its decoded images are in {newest}", flush=True)

@@ -21,7 +21,7 @@ from convnets.data.tfrecord import Records
 from convnets.errors import DataError, first_line
 from convnets.runtime import distributed
 from convnets.runtime.environment import NO_HOME
-from convnets.runtime.files import escape_unprintable, local_path
+from convnets.runtime.files import IMAGE_FOLDER, escape_unprintable, local_path
 from convnets.runtime.import_tensorflow import import_tensorflow
 
 OWN = ("digits", "shifted_digits", "stimuli", "zip_codes")  # data sets with a builder of that name in data/builders/
@@ -70,8 +70,8 @@ def find(name: str, data_dir: str, split: str) -> Source:
     Raises:
         DataError: the data set is missing or damaged, has no labelled images, or cannot be prepared.
     """
-    if name.startswith("folder:"):
-        return _folder(local_path(name.removeprefix("folder:")), split)
+    if name.startswith(IMAGE_FOLDER):
+        return _folder(local_path(name.removeprefix(IMAGE_FOLDER)), split)
     return _prepared(name, directory(data_dir), split)
 
 
@@ -91,8 +91,8 @@ def digest(name: str, data_dir: str, split: str, *made_with: Any) -> str | None:
 
     Returns None if the data set is missing. Does not import TensorFlow.
     """
-    if name.startswith("folder:"):
-        root = local_path(name.removeprefix("folder:"))
+    if name.startswith(IMAGE_FOLDER):
+        root = local_path(name.removeprefix(IMAGE_FOLDER))
         there = os.path.isdir(root / split)  # noqa: PTH112 - Path.is_dir fails on a name that is too long
         files = [root / split / path for path in folders.scan_split(root / split)[0]] if there else []
         classes = folders.list_classes(root) if files else []  # of all splits, since they number the labels
@@ -118,17 +118,17 @@ def version_dir(path: Path) -> Path | None:
 def _folder(root: Path, split: str) -> Source:
     tf = import_tensorflow()
     if not root.is_dir():
-        raise DataError(f"folder:{root}: there is no such folder; it must hold {folders.LAYOUT}")
+        raise DataError(f"{IMAGE_FOLDER}{root}: there is no such folder; it must hold {folders.LAYOUT}")
     splits = folders.list_folders(root)
     if split not in splits:
         raise DataError(
-            f"folder:{root} has no split '{split}'; it has {', '.join(splits) or 'none'} ({folders.LAYOUT})"
+            f"{IMAGE_FOLDER}{root} has no split '{split}'; it has {', '.join(splits) or 'none'} ({folders.LAYOUT})"
         )
     names = folders.list_classes(root)
     images, passed = folders.scan_split(root / split)
     kinds = f"{sum(passed.values())} files passed over: {', '.join(f'{n} {kind}' for kind, n in passed.most_common())}"
     if not images:
-        raise DataError(f"folder:{root}: split '{split}' holds no images; they are expected as {folders.LAYOUT}"
+        raise DataError(f"{IMAGE_FOLDER}{root}: split '{split}' holds no images; they are expected as {folders.LAYOUT}"
                         + f"; {kinds}" * bool(passed))  # fmt: skip
     if passed and distributed.is_main():
         print(f"note: {root / split}: {kinds}", flush=True)
@@ -139,7 +139,7 @@ def _folder(root: Path, split: str) -> Source:
     if empty and distributed.is_main():
         print(f"note: {root / split}: no images of {len(empty)} of {len(names)} classes: {', '.join(empty[:5])}"
               + ", ..." * (len(empty) > 5), flush=True)  # fmt: skip
-    name = f"folder:{escape_unprintable(root.name)}"
+    name = f"{IMAGE_FOLDER}{escape_unprintable(root.name)}"
     info = Info(name, "1.0.0", split, len(images), len(names), shown, (None, None, 3))  # type: ignore
     files = folders.Pictures([str(root / split / path) for path in images])
     return Source(info, files, lambda index, records: (records, tf.gather(labels, index)))

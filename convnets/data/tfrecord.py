@@ -8,11 +8,11 @@ A record is: length (uint64), its checksum (uint32), the bytes, their checksum (
 CRC-32C.
 """
 
+import functools
 import os
 import resource
 import struct
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import google_crc32c
@@ -41,34 +41,24 @@ class _File:
         close(self.descriptor)
 
 
-class OpenFiles:
-    """Files open for reading: the most recently used, at most a quarter of the process's limit of open files.
+def open_files(paths: Sequence[str], most: int = 0) -> Callable[[int], _File]:
+    """Returns a function that opens file number i for reading; it raises DataError where that fails.
 
-    Training and test set have one each; the rest is for the program, its libraries and the checkpoints.
+    Args:
+        most: number of files that stay open, those used last; 0 = a quarter of the process's limit of open files. Training
+            and test set have one function each; the rest of the limit is for the program, its libraries and the checkpoints.
     """
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    most = most or max(2, MOST_OPEN if soft == resource.RLIM_INFINITY else min(MOST_OPEN, soft // 4))
 
-    def __init__(self, paths: Sequence[str]):
-        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self.most = max(2, MOST_OPEN if soft == resource.RLIM_INFINITY else min(MOST_OPEN, soft // 4))
-        self.paths, self._files, self._lock = paths, dict[int, _File](), threading.Lock()
-
-    def get(self, number: int) -> _File:
-        """Returns the file `number`, opened if needed; it stays open while the caller holds it.
-
-        Raises:
-            DataError: the file cannot be opened.
-        """
-        with self._lock:
-            file = self._files.pop(number, None)
+    @functools.lru_cache(most)
+    def open_file(number: int) -> _File:
         try:
-            file = file or _File(os.open(self.paths[number], os.O_RDONLY))
+            return _File(os.open(paths[number], os.O_RDONLY))
         except OSError as e:
-            raise DataError(f"{self.paths[number]}: {e.strerror}") from None
-        with self._lock:
-            self._files[number] = file  # the most recent is the last
-            if len(self._files) > self.most:
-                del self._files[next(iter(self._files))]
-        return file
+            raise DataError(f"{paths[number]}: {e.strerror}") from None
+
+    return open_file
 
 
 class Records:
@@ -97,7 +87,7 @@ class Records:
             owners.append(np.full(wanted, number, np.int32))
         self.offsets, self.lengths = np.concatenate(offsets), np.concatenate(lengths)
         self.owners = np.concatenate(owners)
-        self.files = OpenFiles(self.paths)
+        self.open_file = open_files(self.paths)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -111,7 +101,7 @@ class Records:
         records = np.empty(len(indices), object)
         for i, index in enumerate(indices):
             owner, length = int(self.owners[index]), int(self.lengths[index])
-            file = self.files.get(owner)
+            file = self.open_file(owner)
             try:
                 raw = os.pread(file.descriptor, length + FOOTER, int(self.offsets[index]))
             except OSError as e:

@@ -20,7 +20,7 @@ def feature_change(
     Features are the input of the last layer with parameters. Images with `|f| = 0` are excluded. Both test strings must
     give one view per image.
     """
-    layer = [row.name for row in summarize(model, model.input_shape) if row.parameters][-1]
+    layer = [row.name for row in summarize(model) if row.parameters][-1]
     devices, sides = jax.local_device_count(), []
     for s in (split, split.through(ops)):
         look = parallel.parallel(eval_step.input_step(model, layer, s.device_ops, 0), train=False)

@@ -13,7 +13,6 @@ from convnets.layers.initializers import (  # noqa: F401
     normal,
     parse_initializer,
     uniform_fan_in,
-    uniform_root_fan_in,
 )
 from convnets.layers.linear import RBF, Bias, Conv, Dense, Gain, LocallyConnected, Subsample  # noqa: F401
 from convnets.layers.neocognitron import CCells, SCells  # noqa: F401

@@ -22,6 +22,7 @@ from convnets.layers.cpu_convolution import plain_conv
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # grey from red, green and blue (ITU-R BT.601)
 PATCH, CELLS, DIRECTIONS = 16, 4, 8  # SIFT: patch of 16 x 16 pixels, 4 x 4 cells, 8 directions: 128 values
+BINS = 9  # HOG: orientations
 CLIP = 0.2  # HOG and SIFT: clips normalized entries, so that no single gradient dominates
 
 
@@ -43,16 +44,15 @@ def clipped(x: jax.Array, small: float) -> jax.Array:
 
 
 class HOG(nn.Module):
-    """Histograms of oriented gradients: [n, h, w, c] to [n, blocks down, blocks right, 4 x bins].
+    """Histograms of oriented gradients: [n, h, w, c] to [n, blocks down, blocks right, 4 x 9].
 
-    A cell is `cell` x `cell` pixels. In its cell, each pixel votes for one of `bins` orientations from 0 to 180
+    A cell is `cell` x `cell` pixels. In its cell, each pixel votes for one of 9 orientations from 0 to 180
     degrees. A pixel uses the channel with the longest gradient, and the vote's weight is that length. Blocks of 2 x 2
     cells overlap by one cell and are normalized separately (`clipped`). The result matches `skimage.feature.hog`, which
     does not interpolate the votes either.
     """
 
     cell: int = 4
-    bins: int = 9
 
     padding = 1  # the gradients need one more pixel on every side
 
@@ -73,10 +73,10 @@ class HOG(nn.Module):
         longest = jnp.argmax(length, axis=-1, keepdims=True)
         down, right, length = (jnp.take_along_axis(v, longest, axis=-1)[..., 0] for v in (down, right, length))
         angle = jnp.mod(jnp.arctan2(down, right), math.pi)
-        orientation = jnp.minimum(jnp.floor(angle * (self.bins / math.pi)).astype(jnp.int32), self.bins - 1)
-        votes = length[..., None] * jax.nn.one_hot(orientation, self.bins, dtype=x.dtype)
+        orientation = jnp.minimum(jnp.floor(angle * (BINS / math.pi)).astype(jnp.int32), BINS - 1)
+        votes = length[..., None] * jax.nn.one_hot(orientation, BINS, dtype=x.dtype)
         n, h, w = x.shape[0], x.shape[1] // self.cell, x.shape[2] // self.cell
-        votes = votes[:, : h * self.cell, : w * self.cell].reshape(n, h, self.cell, w, self.cell, self.bins)
+        votes = votes[:, : h * self.cell, : w * self.cell].reshape(n, h, self.cell, w, self.cell, BINS)
         cells = jnp.mean(votes, axis=(2, 4))
         corners = [cells[:, i : h - 1 + i, j : w - 1 + j] for i in (0, 1) for j in (0, 1)]
         return clipped(jnp.concatenate(corners, axis=-1), 1e-5)

@@ -1,5 +1,6 @@
 """Weight initializers of the papers."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -12,21 +13,15 @@ from convnets.errors import UsageError
 Init = Callable[..., jax.Array]  # (key, shape, dtype) -> array
 
 
-def uniform_fan_in(scale: float) -> Init:
-    """Returns U(-scale/F, scale/F), where F is the fan-in (LeCun et al. 1989, 1998 with scale 2.4)."""
+def uniform_fan_in(scale: float, root: bool = False) -> Init:
+    """Returns U(-scale/F, scale/F), F the fan-in (LeCun et al. 1989, 1998 with scale 2.4); with `root` F is its square root.
+
+    The root is Karpathy's reading of the same sentence (lecun1989-repro).
+    """
 
     def init(key, shape, dtype=jnp.float32):
-        limit = scale / np.prod(shape[:-1])
-        return jax.random.uniform(key, shape, dtype, -limit, limit)
-
-    return init
-
-
-def uniform_root_fan_in(scale: float) -> Init:
-    """Returns U(-scale/sqrt(F), scale/sqrt(F)): Karpathy's reading of the same sentence (lecun1989-repro)."""
-
-    def init(key, shape, dtype=jnp.float32):
-        limit = scale / np.sqrt(np.prod(shape[:-1]))
+        fan_in = np.prod(shape[:-1])
+        limit = scale / (np.sqrt(fan_in) if root else fan_in)
         return jax.random.uniform(key, shape, dtype, -limit, limit)
 
     return init
@@ -61,7 +56,7 @@ constant = jax.nn.initializers.constant
 
 INITS: dict[str, Callable[..., Init]] = {
     "he": he_normal, "normal": normal, "glorot": glorot, "caffe": caffe_xavier, "lecun": uniform_fan_in,
-    "lecun_root": uniform_root_fan_in,
+    "lecun_root": functools.partial(uniform_fan_in, root=True),
 }  # fmt: skip
 
 

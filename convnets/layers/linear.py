@@ -111,7 +111,6 @@ class LocallyConnected(nn.Module):
     stride: Pair = 1
     padding: Padding = 0
     kernel_init: Init = he_normal()
-    bias_init: Init = nn.initializers.zeros_init()
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -124,7 +123,7 @@ class LocallyConnected(nn.Module):
             return draw(jax.random.split(key, h * w)).reshape(shape)
 
         kernel = self.param("kernel", init, (h, w, kh, kw, channels, self.features)).astype(self.dtype)
-        bias = self.param("bias", self.bias_init, (h, w, self.features))
+        bias = self.param("bias", nn.initializers.zeros_init(), (h, w, self.features))
         x = jnp.pad(x.astype(self.dtype), ((0, 0), rows, columns, (0, 0)))
         down, right = (h - 1) * sh + 1, (w - 1) * sw + 1
         patches = [x[:, i : i + down : sh, j : j + right : sw] for i in range(kh) for j in range(kw)]

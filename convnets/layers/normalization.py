@@ -38,7 +38,6 @@ class BatchNorm(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
     scale_init: Init = nn.initializers.ones_init()
-    bias_init: Init = nn.initializers.zeros_init()
     dtype: Any = jnp.float32
     ghost_batch: int = 0
 
@@ -51,7 +50,7 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         scale = self.param("scale", self.scale_init, shape)
-        bias = self.param("bias", self.bias_init, shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), shape)
         if not train:
             factor = scale * lax.rsqrt(running_var.value + self.epsilon)
             return ((x.astype(jnp.float32) - running_mean.value) * factor + bias).astype(self.dtype)
@@ -124,32 +123,28 @@ class LocalContrast(nn.Module):
     means run over the surrounding size x size pixels and all maps, with Gaussian weights that sum to 1. The maps of a
     pixel share one mean and one sigma. c is the mean of sigma over one image.
 
+    Pixels outside the image are ignored, and the weights inside rescaled to sum to 1 (Torch7), so that a constant image
+    becomes 0 up to its border. The Gaussian's standard deviation is size / 4, the default of Torch7's image.gaussian (its
+    normalization layers have a flat window by default); we know of no published value.
+
     Attributes:
-        std: standard deviation of the Gaussian in pixels. None: size / 4, the default of Torch7's image.gaussian (its
-            normalization layers have a flat window by default); we know of no published value.
-        border: 'renormalize' ignores pixels outside the image and rescales the weights inside to sum to 1 (Torch7), so
-            that a constant image becomes 0 up to its border. 'zero' pads with pixels of value 0.
         epsilon: smallest divisor, for an image without contrast (Torch7's threshold).
 
     Raises:
-        ValueError: the border is unknown, or the size is even.
+        ValueError: the size is even.
     """
 
     size: int = 9
-    std: float | None = None
-    border: str = "renormalize"
     epsilon: float = 1e-4
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        if self.border not in ("renormalize", "zero"):
-            raise ValueError(f"border '{self.border}' is neither renormalize nor zero")
         if self.size % 2 == 0:
             raise ValueError(
                 f"the window of {self.name} has a pixel in its middle, so its size is odd, not {self.size}"
             )
         values = x.astype(jnp.float32)
-        inside = self._blur(jnp.ones((1, *x.shape[1:3], 1), jnp.float32)) if self.border == "renormalize" else 1
+        inside = self._blur(jnp.ones((1, *x.shape[1:3], 1), jnp.float32))
 
         def mean(a):
             return self._blur(jnp.mean(a, -1, keepdims=True)) / inside
@@ -161,7 +156,7 @@ class LocalContrast(nn.Module):
 
     def _blur(self, x: jax.Array) -> jax.Array:
         """Averages [n, h, w, 1] with the Gaussian; pixels outside the image count as 0."""
-        half, std = self.size // 2, self.std or self.size / 4
+        half, std = self.size // 2, self.size / 4
         line = np.exp(-0.5 * (np.arange(-half, half + 1) / std) ** 2)
         plane = jnp.asarray(np.outer(line, line) / np.sum(line) ** 2, jnp.float32)[:, :, None, None]
         return lax.conv_general_dilated(x, plane, (1, 1), pads(half), dimension_numbers=DIMENSION_NUMBERS,

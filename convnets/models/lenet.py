@@ -58,13 +58,11 @@ from convnets.layers import (
     RBF,
     Conv,
     Dense,
-    Init,
     Pool,
     Subsample,
     relu,
     scaled_tanh,
     uniform_fan_in,
-    uniform_root_fan_in,
 )
 
 # Connection tables: for each feature map, the maps of the layer below that it sees.
@@ -111,66 +109,67 @@ def _codes() -> np.ndarray:
 CODES = _codes()  # [10, 84]
 
 
-def _init(root: bool) -> Init:
-    return uniform_root_fan_in(2.4) if root else uniform_fan_in(2.4)
+class _LeNet(nn.Module):
+    """Options of the papers' networks.
 
-
-class LeNet1989(nn.Module):
-    """Maps [n, 16, 16, 1] to [n, classes]: 9,760 parameters, one bias per unit. Trained with squared error."""
+    Attributes:
+        init_root: initial weights from U(-2.4/sqrt(F), 2.4/sqrt(F)) instead of U(-2.4/F, 2.4/F), F the fan-in.
+    """
 
     num_classes: int = 10
     init_root: bool = False
     dtype: Any = jnp.float32
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """Arguments of every layer with a kernel."""
+        return {"kernel_init": uniform_fan_in(2.4, self.init_root), "dtype": self.dtype}
+
+
+class LeNet1989(_LeNet):
+    """Maps [n, 16, 16, 1] to [n, classes]: 9,760 parameters, one bias per unit. Trained with squared error."""
+
     input_shape: ClassVar = (16, 16, 1)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        common: dict[str, Any] = {"kernel_init": _init(self.init_root), "dtype": self.dtype}
-        strided = {"stride": 2, "padding": 2, "pad_value": -1.0, "bias": "unit", **common}
+        strided = {"stride": 2, "padding": 2, "pad_value": -1.0, "bias": "unit", **self.weights}
         x = scaled_tanh(Conv(12, 5, name="H1", **strided)(x))
         x = scaled_tanh(Conv(12, 5, name="H2", table=LENET1989_H2, **strided)(x))
-        x = scaled_tanh(Dense(30, name="H3", **common)(x.reshape(x.shape[0], -1)))
-        return scaled_tanh(Dense(self.num_classes, name="out", **common)(x))
+        x = scaled_tanh(Dense(30, name="H3", **self.weights)(x.reshape(x.shape[0], -1)))
+        return scaled_tanh(Dense(self.num_classes, name="out", **self.weights)(x))
 
 
-class LeNet1(nn.Module):
+class LeNet1(_LeNet):
     """Maps [n, 28, 28, 1] to [n, classes]: 2,578 parameters. The 1998 paper centres a 16 x 16 digit in the input."""
 
-    num_classes: int = 10
-    init_root: bool = False
-    dtype: Any = jnp.float32
     input_shape: ClassVar = (28, 28, 1)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        common: dict[str, Any] = {"kernel_init": _init(self.init_root), "dtype": self.dtype}
-        x = scaled_tanh(Conv(4, 5, name="H1", **common)(x))
+        x = scaled_tanh(Conv(4, 5, name="H1", **self.weights)(x))
         x = scaled_tanh(Subsample(name="H2", dtype=self.dtype)(x))
-        x = scaled_tanh(Conv(12, 5, name="H3", table=LENET1_H3, **common)(x))
+        x = scaled_tanh(Conv(12, 5, name="H3", table=LENET1_H3, **self.weights)(x))
         x = scaled_tanh(Subsample(name="H4", dtype=self.dtype)(x))
-        return scaled_tanh(Dense(self.num_classes, name="out", **common)(x.reshape(x.shape[0], -1)))
+        return scaled_tanh(Dense(self.num_classes, name="out", **self.weights)(x.reshape(x.shape[0], -1)))
 
 
-class LeNet4(nn.Module):
+class LeNet4(_LeNet):
     """Maps [n, 32, 32, 1] to [n, classes]: 16,885 parameters. Trained with squared error."""
 
-    num_classes: int = 10
-    init_root: bool = False
-    dtype: Any = jnp.float32
     input_shape: ClassVar = (32, 32, 1)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        common: dict[str, Any] = {"kernel_init": _init(self.init_root), "dtype": self.dtype}
-        x = scaled_tanh(Conv(4, 5, name="C1", **common)(x))
+        x = scaled_tanh(Conv(4, 5, name="C1", **self.weights)(x))
         x = scaled_tanh(Subsample(name="S2", dtype=self.dtype)(jnp.repeat(x, 2, axis=-1)))
-        x = scaled_tanh(Conv(16, 5, name="C3", table=LENET4_C3, **common)(x))
+        x = scaled_tanh(Conv(16, 5, name="C3", table=LENET4_C3, **self.weights)(x))
         x = scaled_tanh(Subsample(name="S4", dtype=self.dtype)(x))
-        x = scaled_tanh(Dense(37, name="F5", **common)(x.reshape(x.shape[0], -1)))
-        return scaled_tanh(Dense(self.num_classes, name="out", **common)(x))
+        x = scaled_tanh(Dense(37, name="F5", **self.weights)(x.reshape(x.shape[0], -1)))
+        return scaled_tanh(Dense(self.num_classes, name="out", **self.weights)(x))
 
 
-class Boosted(nn.Module):
+class Boosted(_LeNet):
     """Three networks whose outputs are added; here averaged, which keeps their scale and decides the same.
 
     convnets/training/boosting.py trains them one after the other.
@@ -178,9 +177,6 @@ class Boosted(nn.Module):
 
     network: ClassVar = LeNet4
     count: ClassVar = 3
-    num_classes: int = 10
-    init_root: bool = False
-    dtype: Any = jnp.float32
     input_shape: ClassVar = (32, 32, 1)
 
     @nn.compact
@@ -190,12 +186,9 @@ class Boosted(nn.Module):
         return functools.reduce(jnp.add, scores) / self.count
 
 
-class LeNet5(nn.Module):
+class LeNet5(_LeNet):
     """Maps [n, 32, 32, 1] to negative RBF distances [n, 10]: 60,000 parameters. Its loss is eq. 9 ('rbf_map')."""
 
-    num_classes: int = 10
-    init_root: bool = False
-    dtype: Any = jnp.float32
     input_shape: ClassVar = (32, 32, 1)
 
     def __post_init__(self) -> None:
@@ -205,13 +198,12 @@ class LeNet5(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        common: dict[str, Any] = {"kernel_init": _init(self.init_root), "dtype": self.dtype}
-        x = scaled_tanh(Conv(6, 5, name="C1", **common)(x))
+        x = scaled_tanh(Conv(6, 5, name="C1", **self.weights)(x))
         x = scaled_tanh(Subsample(name="S2", dtype=self.dtype)(x))
-        x = scaled_tanh(Conv(16, 5, name="C3", table=LENET5_C3, **common)(x))
+        x = scaled_tanh(Conv(16, 5, name="C3", table=LENET5_C3, **self.weights)(x))
         x = scaled_tanh(Subsample(name="S4", dtype=self.dtype)(x))
-        x = scaled_tanh(Conv(120, 5, name="C5", **common)(x))
-        x = scaled_tanh(Dense(84, name="F6", **common)(x.reshape(x.shape[0], -1)))
+        x = scaled_tanh(Conv(120, 5, name="C5", **self.weights)(x))
+        x = scaled_tanh(Dense(84, name="F6", **self.weights)(x.reshape(x.shape[0], -1)))
         return RBF(CODES, name="OUT", dtype=self.dtype)(x)
 
 

@@ -97,7 +97,7 @@ def is_layer(module: nn.Module | None) -> bool:
 
 
 @contextlib.contextmanager
-def intercept_layers(visit: Callable[[nn.Module, jax.Array, jax.Array], jax.Array]) -> Iterator[None]:
+def _intercept_layers(visit: Callable[[nn.Module, jax.Array, jax.Array], jax.Array]) -> Iterator[None]:
     """Context manager that calls visit(module, input, output) after every layer; the network goes on with its result."""
 
     def intercept(call, args, kwargs, context):
@@ -140,7 +140,7 @@ def capture(model: nn.Module, variables: Any, images: jax.Array) -> dict[str, tu
         seen["/".join(module.path)] = (x.astype(jnp.float32), y.astype(jnp.float32))
         return y
 
-    with intercept_layers(visit):
+    with _intercept_layers(visit):
         model.apply(variables, images, train=False)
     return seen
 
@@ -155,8 +155,9 @@ def variable_shapes(model: nn.Module, input_shape: tuple[int, int, int] | None =
     return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
 
 
-def trace_layers(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
-    """Traces the initialization of `model` with one image of `input_shape`; it runs auxiliary heads too."""
+def trace_layers(model: nn.Module, input_shape: tuple[int, int, int] | None = None) -> Trace:
+    """Traces the initialization of `model` with one image, by default of its own shape; it runs auxiliary heads too."""
+    shape = input_shape or model.input_shape
     found: list[TracedLayer] = []
 
     def visit(module, x, y):
@@ -164,15 +165,15 @@ def trace_layers(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
         return LAYER.bind(y, x)
 
     def program(x):
-        with intercept_layers(visit), explain_misfits():
+        with _intercept_layers(visit), explain_misfits():
             return model.init_with_output(jax.random.key(0), x, train=False)[0]
 
-    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    return Trace(jax.make_jaxpr(program)(image).jaxpr, found, input_shape)
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return Trace(jax.make_jaxpr(program)(image).jaxpr, found, shape)
 
 
-def summarize(model: nn.Module, input_shape: tuple[int, int, int]) -> list[LayerSummary]:
-    """Summarizes the layers of `model` in execution order for one image of `input_shape`, by tracing only."""
+def summarize(model: nn.Module, input_shape: tuple[int, int, int] | None = None) -> list[LayerSummary]:
+    """Summarizes the layers of `model` in execution order for one image, by default of its own shape, by tracing only."""
     return summarize_trace(trace_layers(model, input_shape))
 
 

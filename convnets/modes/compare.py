@@ -47,9 +47,7 @@ def compare(members: Sequence[Path], out: Path) -> None:
 
 def _describe(workdir: Path, lines: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Returns the facts of a run; without its result the errors and costs are missing, and the last step stands in."""
-    result, manifest = (
-        files.read_json(path) if (path := workdir / name).exists() else {} for name in ("result.json", "manifest.json")
-    )
+    result, manifest = (files.read_json(workdir / name, {}) for name in ("result.json", "manifest.json"))
     keys = ("top1_error", "top5_error", "protocol", "parameters", "steps", "seconds", "images_per_second")
     tested = next((line["test_error"] for line in reversed(lines) if "test_error" in line), None)
     return {

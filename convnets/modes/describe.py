@@ -25,7 +25,7 @@ def describe(config: ConfigDict, as_json: bool, figure: str) -> None:
         figure: the file of the drawing, '' for none.
     """
     model, name = models.create(**config.model), config.model.name
-    trace = trace_layers(model, model.input_shape)
+    trace = trace_layers(model)
     rows, graph = summarize_trace(trace), build_graph(trace)
     totals, paper = {**sum_costs(rows), "depth": count_depth(graph)}, STATED.get(name, Stated())
     training = TRAINING.get(name)

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from convnets.runtime import environment, import_probe, provenance
 
-ROOT = Path(__file__).parent.parent.parent
 NEWEST_JAX = "0.12"  # CI runs every test on it; docs/speed.md compares it with 0.10.2, the last for Python 3.11
 RECIPES = ("mnist", "cifar10", "imagenet2012")  # data sets of the papers' recipes
 LITTLE_MEMORY, LITTLE_DISK, FEW_CORES = 4 * 2**30, 2 * 2**30, 4
@@ -113,7 +112,7 @@ def look_at_packages(report: Report) -> None:
     report.facts.append(("packages", ", ".join(f"{n} {versions[n]}" for n in SHOWN if n in versions)))
     slow = [name for name in names if name.startswith("tensorflow")]  # these take as long as all others together
     others = [name for name in names if name not in ("jax", *slow)]
-    failures, devices = import_probe.try_imports([["jax", *others], slow], ROOT)
+    failures, devices = import_probe.try_imports([["jax", *others], slow], provenance.ROOT)
     report.broken += failures
     _look_at_devices(report, devices)
     if versions.get("jax") and _numbers(versions["jax"]) < _numbers(NEWEST_JAX):
@@ -254,7 +253,7 @@ def look_at_code(report: Report) -> None:
     """Adds the folder and the commit of the code."""
     found = provenance.commit()
     head = "" if found == "unknown" else provenance.shorten(found)
-    report.facts.append(("code", f"{ROOT}, {f'commit {head}' if head else 'of no git commit'}"))
+    report.facts.append(("code", f"{provenance.ROOT}, {f'commit {head}' if head else 'of no git commit'}"))
     if not head:
         report.advice.append("without git, results name no commit and --mode=report takes none: install git, clone")
 

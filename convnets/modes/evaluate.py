@@ -24,7 +24,7 @@ def evaluate(config: ConfigDict, workdir: Path, file: str, name: str = "") -> No
     result, _ = network.test_run(config, workdir, file)
     print_results(result)
     if not file and distributed.is_main():
-        path = workdir / f"evaluation{'-' * bool(name)}{name}.json"
+        path = workdir / files.evaluation_file(name)
         try:
             files.write_json(path, result)
         except CheckpointError as e:  # a read-only folder
@@ -46,9 +46,10 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     from convnets.evaluation import evaluator
     from convnets.training import network
 
-    lacking = [str(w) for w in workdirs if not (w / f"evaluation-{name}.json").exists()]
+    kept = files.evaluation_file(name)
+    lacking = [str(w) for w in workdirs if not (w / kept).exists()]
     if name and 0 < len(lacking) < len(workdirs):
-        raise UsageError(f"--name={name}: {', '.join(lacking)} has no evaluation-{name}.json, other runs have one")
+        raise UsageError(f"--name={name}: {', '.join(lacking)} has no {kept}, other runs have one")
     configs = [load_run_config(workdir, overrides, "" if lacking else name) for workdir in workdirs]
     for config, workdir in zip(configs, workdirs, strict=True):
         if config.loss in NO_PROBABILITIES:
@@ -68,7 +69,7 @@ def ensemble(workdirs: Sequence[Path], overrides: list[str], out: Path | None, n
     protocol = " + ".join(dict.fromkeys(r["protocol"] for r in results))
     together = {**facts, "protocol": protocol, **summary, **sums, "members": results}
     if out and distributed.is_main():
-        files.write_json(out / f"evaluation{'-' * bool(name)}{name}.json", together)
+        files.write_json(out / kept, together)
     print_results(*results, {**together, "workdir": f"average of {len(results)}"})
 
 
@@ -81,7 +82,7 @@ def load_run_config(workdir: Path, overrides: list[str], test: str = "") -> Conf
     trained, problems = load_config(workdir / "config.json", [])
     if trained is None:
         raise UsageError("\n".join(problems))
-    tested = files.read_json(workdir / f"evaluation-{test}.json")["config"] if test else trained.to_dict()
+    tested = files.read_json(workdir / files.evaluation_file(test))["config"] if test else trained.to_dict()
     own = list_overrides(trained.to_dict(), tested)
     config, problems = load_config(workdir / "config.json", [*own, *overrides])
     assert config is not None

@@ -33,9 +33,7 @@ def ship(config: ConfigDict, workdir: Path, name: str) -> None:
     dataset = files.read_json(workdir / "manifest.json")["dataset"]
     card = {k: v for k, v in results.record(workdir).items() if k not in ("metrics", "curve", "tests", "wall")}
     config = config.copy_and_resolve_references()
-    for path in PATHS:  # of this machine
-        section, leaf = path.split(".")
-        config[section][leaf] = ""
+    config.update_from_flattened_dict(dict.fromkeys(PATHS, ""))  # of this machine
     with files.atomic_path(shipped.FOLDER / name) as folder:
         folder.mkdir()
         _write(config, workdir, folder / shipped.WEIGHTS)

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from convnets.augment import pipeline
 from convnets.data import cache, dataset, sources
 from convnets.errors import DataError
+from convnets.runtime.files import IMAGE_FOLDER
 
 # Manual downloads from https://image-net.org/challenges/LSVRC/2012/2012-downloads.php, with their sizes in bytes.
 ARCHIVES = {"imagenet2012": {"ILSVRC2012_img_train.tar": 147_897_477_120, "ILSVRC2012_img_val.tar": 6_744_924_160}}
@@ -28,7 +29,7 @@ def prepare(config: ConfigDict, manual_dir: str, figure: str = "") -> None:
         DataError: an archive is missing or incomplete, or the data set does not have the expected content.
     """
     name = config.data.name
-    if not name.startswith("folder:"):
+    if not name.startswith(IMAGE_FOLDER):
         where = sources.directory(config.data.data_dir)
         if manual_dir and sources.version_dir(where / name.replace(":", "/")) is None:
             check_archives(name, Path(manual_dir).absolute())

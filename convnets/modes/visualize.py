@@ -113,7 +113,7 @@ def _subject(config: ConfigDict, workdir: Path, file: str, with_data: bool) -> t
     ops = split.device_ops if split else image_files.operations(config.data.test_ops, workdir)
     image = jax.ShapeDtypeStruct((1, *model.input_shape), np.float32)
     run_ones = jax.eval_shape(functools.partial(capture, model), variables, image)
-    layers = [r for r in summarize(model, model.input_shape) if r.name in run_ones]
+    layers = [r for r in summarize(model) if r.name in run_ones]
     return Subject(name, config.loss, model, variables, ops, split, layers), step
 
 

@@ -1,8 +1,10 @@
 """What the demonstrations share: programs in experiments/ that are no tables of runs. Their numbers go into RESULTS.md."""
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +13,7 @@ from ml_collections import ConfigDict
 from convnets.config import load_config
 from convnets.errors import Error, UsageError
 from convnets.report import results
-from convnets.runtime import environment, provenance
+from convnets.runtime import drawing, environment, provenance
 
 
 def run(main: Callable[[], None]) -> None:
@@ -74,3 +76,12 @@ def keep(entries: Sequence[Mapping[str, Any]]) -> None:
         print("not recorded: the code is not committed")
     else:
         print(f"{results.keep_results(entries)} new results recorded; python run.py --mode=report lists them")
+
+
+@contextlib.contextmanager
+def draw_into_docs(program: str) -> Iterator[Path]:
+    """Yields the path of a program's figure, docs/PROGRAM.png; a failure to draw it costs one line of warning."""
+    path = results.ROOT / "docs" / f"{program}.png"
+    with drawing.guard(path):
+        yield path
+        print(f"drawn: {path.relative_to(results.ROOT)}")

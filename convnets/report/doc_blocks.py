@@ -1,10 +1,8 @@
-"""Markdown pages: the generated blocks that --mode=report fills, and the shell commands that the pages contain."""
+"""Markdown pages: the generated blocks that --mode=report fills."""
 
 import json
 import re
-import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from convnets.errors import UsageError
@@ -60,9 +58,3 @@ def sizes(names: list[str]) -> list[str]:
         rows.append([f"`{name}`", paper.parameters, f"{ours['parameters']:,}", paper.multiply_adds,
                      f"{ours['multiply_adds']:,}"])  # fmt: skip
     return markdown.table(["network", "parameters: the paper", "exactly", "multiply-adds: the paper", "exactly"], rows)
-
-
-def commands(path: Path = PAGE) -> list[list[str]]:
-    """Returns the commands of a Markdown file, split into words: indented lines that begin with `python` or `make`."""
-    lines = re.sub(r"\\\n\s*", "", path.read_text()).splitlines()
-    return [shlex.split(line, comments=True) for line in lines if re.match(r"    (python|make) ", line)]

@@ -51,10 +51,9 @@ class Table(NamedTuple):
     verdicts: Sequence[Verdict]
 
     @property
-    def claims(self) -> Sequence[Claim]:
-        """The claims about the rows."""
-        chosen: Scale = getattr(self.experiment, self.size)
-        return chosen.claims
+    def scale(self) -> Scale:
+        """The rows, claims and seeds of this size."""
+        return getattr(self.experiment, self.size)
 
     @property
     def command(self) -> str:

@@ -29,7 +29,7 @@ from convnets.report.tables import (
 )
 from convnets.report.verdicts import interval
 from convnets.runtime import files, shipped
-from convnets.sweep.experiment import FOLDER, Row, Scale, count_runs
+from convnets.sweep.experiment import FOLDER, count_runs
 
 SHOWN = 8  # error rates in README at most
 CHOSEN = "chosen by test error"  # in the recipe of a row that was chosen among several by its test error
@@ -80,24 +80,18 @@ def planned(made: Sequence[Table]) -> str:
     """Returns the text of experiments/PLANNED.md: rows and claims that were not run, or not as often as planned."""
     lines = ["# Planned", "", WRITTEN.replace("what was measured", "what was measured, and is not repeated here"), ""]
     for t in in_order(made):
-        missing = [line for line in t.lines if len(line.runs) < count_planned(t, line.row)
+        missing = [line for line in t.lines if len(line.runs) < count_runs(line.row, t.scale.seeds)
                    and (not line.test or line.paper is not None)]  # fmt: skip
-        claims = [cell(c.text) for c, v in zip(t.claims, t.verdicts, strict=True) if not v.n]
+        claims = [cell(c.text) for c, v in zip(t.scale.claims, t.verdicts, strict=True) if not v.n]
         if missing:
             metric = t.experiment.metric
-            rows = [[cell(line.label) + f" ({len(line.runs)} of {count_planned(t, line.row)} runs)" * bool(line.runs), paper_cell(metric, line), line.row.cost if not line.test and line.main else ""]
+            rows = [[cell(line.label) + f" ({len(line.runs)} of {count_runs(line.row, t.scale.seeds)} runs)" * bool(line.runs), paper_cell(metric, line), line.row.cost if not line.test and line.main else ""]
                     for line in missing]  # fmt: skip
             pilot = t.experiment.pilot is not None and t.size == "cpu"
             lines += [f"## {heading(t)}", "", f"    {t.command}", "", *[f"The pilot of its rates: `{t.pilot_command}`.", ""] * pilot,
                       *markdown.table(["network and recipe", f"paper ({unit(metric)})", "cost of a run"], rows), "",
                       *([f"Claims: {'; '.join(claims)}.", ""] if claims else [])]  # fmt: skip
     return "\n".join(lines)
-
-
-def count_planned(table: Table, row: Row) -> int:
-    """Returns the number of runs that a row is to have."""
-    scale: Scale = getattr(table.experiment, table.size)
-    return count_runs(row, scale.seeds)
 
 
 def reproductions(made: Sequence[Table]) -> list[tuple[Table, TableRow]]:
@@ -149,7 +143,7 @@ def count_lines(made: Sequence[Table]) -> list[str]:
     """Returns a Markdown table of the verdicts on the papers' claims, with links to the sections of RESULTS.md."""
     rows = []
     for t in in_order(made):
-        words = Counter(v.word for claim, v in zip(t.claims, t.verdicts, strict=True) if v.n and not claim.ours)
+        words = Counter(v.word for claim, v in zip(t.scale.claims, t.verdicts, strict=True) if v.n and not claim.ours)
         if words:
             link = f"[{cell(t.experiment.title)}](RESULTS.md#{anchor(heading(t))})"
             rows.append([link, t.size, *(words[w] or "" for w in WORDS)])

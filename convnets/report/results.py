@@ -30,9 +30,9 @@ def record(workdir: Path) -> dict[str, Any]:
     Raises:
         UsageError: the run is not finished, its code was not committed, or a test did not count its whole split.
     """
-    if (workdir / "evaluation.json").exists() and not (workdir / "manifest.json").exists():
+    if (workdir / files.evaluation_file()).exists() and not (workdir / "manifest.json").exists():
         return _record_ensemble(workdir)
-    status = files.read_json(workdir / "status.json") if (workdir / "status.json").exists() else {}
+    status = files.read_json(workdir / "status.json", {})
     diverged = _diverged(workdir, status) if status.get("state") == "diverged" else None
     try:
         manifest = files.read_json(workdir / "manifest.json")
@@ -70,7 +70,7 @@ def record(workdir: Path) -> dict[str, Any]:
 
 def _record_ensemble(folder: Path) -> dict[str, Any]:
     """Returns the record of an ensemble: its result and tests, and the command, seed and commit of each member run."""
-    together = files.read_json(folder / "evaluation.json")
+    together = files.read_json(folder / files.evaluation_file())
     folders = [Path(member["workdir"]) for member in together.get("members", ())]
     if not folders or not re.fullmatch("[0-9a-f]{40}", together["commit"]):
         raise UsageError(f"{folder} holds no run, and no ensemble that was tested by committed code")
@@ -78,7 +78,7 @@ def _record_ensemble(folder: Path) -> dict[str, Any]:
     members = [record(member) for member in folders]
     names = [" ".join([member["config"], *member["overrides"]]) for member in members]
     counts = Counter(names)
-    status = files.read_json(folder / "status.json") if (folder / "status.json").exists() else {}
+    status = files.read_json(folder / "status.json", {})
     facts = {k: v for k, v in together.items() if k not in ("members", "split_examples")}
     tests = {name: {"overrides": _members_overrides(test), **{k: test[k] for k in TEST_FACTS}}
              for name, test in _read_tests(folder, together["commit"])}  # fmt: skip

@@ -42,13 +42,9 @@ def describe_metric(metric: str) -> str:
 
 def unit(metric: str) -> str:
     """Returns the unit of a metric: %, steps, or its name in words."""
-    return (
-        "%"
-        if metric.endswith("_error") or metric.startswith("test_error") or metric == "feature_change"
-        else "steps"
-        if metric.startswith("steps")
-        else metric.replace("_", " ")
-    )
+    if metric.endswith("_error") or metric.startswith("test_error") or metric == "feature_change":
+        return "%"
+    return "steps" if metric.startswith("steps") else metric.replace("_", " ")
 
 
 def heading(table: Table) -> str:
@@ -129,7 +125,7 @@ CLAIM_HEAD = markdown.head(
 def claim_lines(table: Table) -> list[str]:
     """Returns the claims that were run in Markdown, without the head."""
     out = []
-    for claim, v in zip(table.claims, table.verdicts, strict=True):
+    for claim, v in zip(table.scale.claims, table.verdicts, strict=True):
         if not v.n:
             continue
         metric = claim.metric or table.experiment.metric
@@ -150,7 +146,7 @@ def claim_lines(table: Table) -> list[str]:
 
 def count_verdicts(made: Sequence[Table]) -> str:
     """Returns sentences that count the verdicts, how many hold together, and where the papers' effects lie."""
-    judged = [(c, v) for t in made for c, v in zip(t.claims, t.verdicts, strict=True) if v.n]
+    judged = [(c, v) for t in made for c, v in zip(t.scale.claims, t.verdicts, strict=True) if v.n]
     run = [v for c, v in judged if not c.ours]
     of_source = {"papers": [v for c, v in judged if not c.ours and not c.of_lecture],
                  "the lecture": [v for c, v in judged if c.of_lecture], "our own": [v for c, v in judged if c.ours]}  # fmt: skip

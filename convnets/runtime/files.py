@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from convnets.errors import CheckpointError, UsageError
 
+IMAGE_FOLDER = "folder:"  # begins a data.name that is a folder of images
 LEFT = 86400  # age in seconds of a scratch folder that a killed process has left; locks of another host may be unseen
 
 
@@ -100,12 +101,20 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             scratch.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def evaluation_file(name: str = "") -> str:
+    """Returns the file name of a run's test: 'evaluation.json', or 'evaluation-NAME.json'."""
+    return f"evaluation{'-' * bool(name)}{name}.json"
+
+
+def read_json(path: Path, missing: dict[str, Any] | None = None) -> dict[str, Any]:
     """Returns the content of a run's JSON file.
+
+    Args:
+        missing: returned if there is no such file; None = raises FileNotFoundError.
 
     Raises:
         CheckpointError: the file is damaged, as a power cut may leave it; the message says what to do.
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, and nothing to return in its place.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -113,7 +122,9 @@ def read_json(path: Path) -> dict[str, Any]:
             return content
         reason = "it holds no JSON object"
     except FileNotFoundError:
-        raise
+        if missing is None:
+            raise
+        return missing
     except OSError as e:
         raise CheckpointError(f"{path} cannot be read: {e.strerror}") from None
     except ValueError as e:

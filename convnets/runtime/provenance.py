@@ -14,6 +14,7 @@ from typing import Any
 
 from convnets.runtime import environment
 
+ROOT = Path(__file__).parents[2]  # of the repository
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
 
 

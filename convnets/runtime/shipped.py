@@ -6,7 +6,9 @@ The manifest is its card: command, commit, seed, error. `--mode=export --name=NA
 
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[2] / "experiments" / "weights"
+from convnets.runtime.provenance import ROOT
+
+FOLDER = ROOT / "experiments" / "weights"
 WEIGHTS = "weights.safetensors"
 
 

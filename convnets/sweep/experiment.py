@@ -20,14 +20,13 @@ run. Tests of the same run are first combined within that run; different rows ar
 import importlib
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from convnets import op_string
 from convnets.errors import UsageError
+from convnets.runtime.provenance import ROOT
 from convnets.sweep.metrics import AT_TESTS, METRICS
 
-ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "experiments"
 SIZES = ("cpu", "full")  # of results
 RUNNABLE = (*SIZES, "pilot")

@@ -186,7 +186,7 @@ class StatusTable:
 def _note(workdir: Path, facts: dict[str, Any]) -> None:
     """Writes sweep.json; prints a note if the sweep was begun at another commit, and keeps that commit."""
     path = workdir / "sweep.json"
-    before = files.read_json(path) if path.exists() else facts
+    before = files.read_json(path, facts)
     if before["commit"] != facts["commit"]:
         print(f"note: trials of this sweep were begun at commit {before['commit'][:7]}, the code is {facts['commit'][:7]}"
               " now; a row's results are taken from one commit")  # fmt: skip

@@ -54,7 +54,7 @@ def run_jobs(workdir: Path, todo: list[Path], jobs: int, options: Sequence[str],
     if wrong:
         raise UsageError(f"--slurm={wrong[0]}: give KEY=VALUE, as in #SBATCH --KEY=VALUE")
     kept = workdir / "slurm.json"
-    known = files.read_json(kept) if kept.exists() else {}
+    known = files.read_json(kept, {})
     alive = _queue()
     known = {name: job for name, job in known.items() if job in alive}
     new = [f for f in todo if f.name not in known]

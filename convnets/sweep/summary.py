@@ -82,7 +82,7 @@ def read_results(row: Row, workdir: Path, planned: Mapping[str, Trial]) -> list[
             found += [{"seed": seed, **counted}] if (counted := _count_diverged(folder)) else []
         elif result := trials.read_json(folder / "result.json"):
             found.append(
-                result | {"tests": {name: trials.read_json(folder / f"evaluation-{name}.json") for name in row.tests}}
+                result | {"tests": {name: trials.read_json(folder / files.evaluation_file(name)) for name in row.tests}}
             )
     return found
 
@@ -104,8 +104,8 @@ def measure_trial(metric: str, folder: Path, test: str = "", state: str = "done"
     if state == "diverged":
         counted = {} if test else _count_diverged(folder)
         return metrics.measure_diverged(metric, counted) if counted else None
-    result = trials.read_json(folder / (f"evaluation-{test}.json" if test else "result.json"))
-    result = result or (trials.read_json(folder / "evaluation.json") if not test else {})  # of an ensemble
+    result = trials.read_json(folder / (files.evaluation_file(test) if test else "result.json"))
+    result = result or (trials.read_json(folder / files.evaluation_file()) if not test else {})  # of an ensemble
     if not result:
         return None
     if metric in metrics.AT_TESTS:

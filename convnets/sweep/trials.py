@@ -160,12 +160,12 @@ def commands(folder: Path, trial: Trial) -> list[list[str]]:
     run, result = ["python", "run.py"], read_json(folder / "result.json")
     if trial.members:
         command = [*run, "--mode=evaluate", f"--workdirs={','.join(str(folder.parent / m) for m in trial.members)}"]
-        names = {"": "evaluation.json", **{name: f"evaluation-{name}.json" for name in trial.tests}}
+        names = {name: files.evaluation_file(name) for name in ("", *trial.tests)}
         return [[*command, f"--workdir={folder}", *([f"--name={name}"] if name else [])]
                 for name, file in names.items() if not _is_current(folder, trial, name, read_json(folder / file))]  # fmt: skip
     left = [] if result else [[*run, *trial.arguments, f"--workdir={folder}"]]
     for name, overrides in trial.tests.items():
-        tested = read_json(folder / f"evaluation-{name}.json")
+        tested = read_json(folder / files.evaluation_file(name))
         if not (result and tested and list_overrides(result["config"], tested["config"]) == list(overrides)):
             left.append([*run, "--mode=evaluate", f"--workdir={folder}", f"--name={name}", *overrides])
     return left

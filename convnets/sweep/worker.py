@@ -57,7 +57,6 @@ def run_trial(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    # python -m convnets.sweep.worker FOLDER [CORE,CORE,...]
     for number in signals_to_handle():
         signal.signal(number, lambda *_: sys.exit(143))
     if len(sys.argv) > 2 and hasattr(os, "sched_setaffinity"):

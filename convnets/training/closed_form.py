@@ -40,7 +40,7 @@ def fit_closed_form(
     """
     if distributed.process_count() > 1:
         raise UsageError(f"loss={loss} is fitted by one process, which looks at all images")
-    order = [row.name for row in summarize(model, model.input_shape) if row.name.rstrip("0123456789") in FITS]
+    order = [row.name for row in summarize(model) if row.name.rstrip("0123456789") in FITS]
     if not any(name in OUTPUTS for name in order):
         raise UsageError(
             f"loss={loss} fits the layer 'out'; the layers of this network are {', '.join(sorted(state.params))}"

@@ -77,7 +77,7 @@ class Components:
     def initial_state(self, seed: int) -> TrainState:
         """Draws the state before the first step; `model.init_from` replaces the variables that it gives."""
         average = bool(self.recipe.average)
-        state = create_state(self.model, self.recipe.optimizer, self.model.input_shape, seed, average=average)
+        state = create_state(self.model, self.recipe.optimizer, seed, average=average)
         initial = self.initial or load_initial(self.config, self.model)
         if initial is None:
             return state

@@ -37,27 +37,32 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def create_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, input_shape: tuple[int, ...], seed: int,
-    average: bool = False,
-) -> TrainState:  # fmt: skip
+    model: nn.Module, optimizer: optax.GradientTransformation, seed: int, average: bool = False
+) -> TrainState:
     """Creates the state before the first step, a pure function of the seed.
 
     Args:
-        input_shape: (height, width, channels).
         average: whether to keep an average of the parameters.
     """
-    init = functools.partial(initial_state, model, optimizer, input_shape, seed, average)
+    init = functools.partial(_initial_state, model, optimizer, model.input_shape, seed, average)
     # Without compiler optimization: it runs once, and optimizing it would take ten times as long as running it.
     return jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})()
 
 
-def state_shapes(model: nn.Module, optimizer: optax.GradientTransformation, average: bool = False) -> TrainState:
+def state_shapes(
+    model: nn.Module, optimizer: optax.GradientTransformation, average: bool = False,
+    input_shape: tuple[int, int, int] | None = None,
+) -> TrainState:  # fmt: skip
     """Returns the shapes and types of the state of `create_state`; traces the network, and computes nothing.
+
+    Args:
+        input_shape: (height, width, channels) of the image; None = the network's own.
 
     Raises:
         UsageError: a layer does not fit its input.
     """
-    return jax.eval_shape(functools.partial(initial_state, model, optimizer, model.input_shape, 0, average))
+    shape = input_shape or model.input_shape
+    return jax.eval_shape(functools.partial(_initial_state, model, optimizer, shape, 0, average))
 
 
 def check_network(model: nn.Module, optimizer: optax.GradientTransformation) -> None:
@@ -76,11 +81,11 @@ def draw_missing(variables: dict[str, Any], model: nn.Module) -> dict[str, Any]:
     missing = lambda v: isinstance(v, jax.ShapeDtypeStruct)  # noqa: E731
     if not any(map(missing, jax.tree.leaves(variables))):
         return variables
-    drawn = create_state(model, optax.identity(), model.input_shape, 0).variables
+    drawn = create_state(model, optax.identity(), 0).variables
     return jax.tree.map(lambda given, new: new if missing(given) else given, variables, drawn)
 
 
-def initial_state(model, optimizer, input_shape, seed, average=False) -> TrainState:
+def _initial_state(model, optimizer, input_shape, seed, average=False) -> TrainState:
     """Builds the state for `create_state`, which compiles this function; also works with `jax.eval_shape`.
 
     Raises:

@@ -19,7 +19,7 @@ from convnets.models.summary import trace_layers
 
 def graph_of(name, classes=1000, **options):
     model = models.create(name, classes, "float32", **options)
-    return build_graph(trace_layers(model, model.input_shape))
+    return build_graph(trace_layers(model))
 
 
 def assert_clear(page):

@@ -120,9 +120,9 @@ def test_an_accelerator_may_differ_by_rounding_only():
 
 def test_the_roofline_is_the_larger_of_arithmetic_and_bytes():
     model, free = models.create("lenet5_modern", 10, "float32"), 1e30
-    macs = sum(layer.multiply_adds for layer in summarize(model, model.input_shape))
+    macs = sum(layer.multiply_adds for layer in summarize(model))
     assert train.least_seconds(model, "float32", 8, 5.0, free) == pytest.approx(2 * 8 * macs / 5e9)
     values = {batch: train.least_seconds(model, "float32", batch, free, 4.0) * 1e9 for batch in (1, 2)}
     assert train.least_seconds(model, "bfloat16", 1, free, 4.0) * 2e9 == pytest.approx(values[1])
-    parameters = sum(layer.parameters for layer in summarize(model, model.input_shape) if layer.multiply_adds)
+    parameters = sum(layer.parameters for layer in summarize(model) if layer.multiply_adds)
     assert 2 * values[1] - values[2] == pytest.approx(parameters)  # the weights move once a batch

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from convnets.data import dataset, sources
 from convnets.data.sampler import evaluation_schedule
 from convnets.data.tf_pipeline import Stream
-from convnets.data.tfrecord import OpenFiles, Records
+from convnets.data.tfrecord import Records, open_files
 from convnets.errors import DataError
 from convnets.op_string import parse
 from tests.conftest import ROOT
@@ -224,15 +224,16 @@ def test_many_shards_are_read_by_many_threads_under_a_limit_of_64_descriptors(sh
 
 
 def test_the_least_recently_used_file_is_closed(shards):
-    files = OpenFiles(shards)
-    files.most = 3
-    held = files.get(0)
-    for number in (1, 2, 0, 3):
-        files.get(number)
-    assert list(files._files) == [2, 0, 3] and files.get(0) is held
-    descriptor = files.get(2).descriptor
+    get = open_files(shards, most=3)
+    held, second = get(0), get(1).descriptor
+    for number in (2, 0, 3):
+        get(number)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.pread(second, 1, 0)
+    assert get(0) is held and get.cache_info().currsize == 3
+    descriptor = get(2).descriptor
     for number in (4, 5, 6):
-        files.get(number)
+        get(number)
     assert os.pread(held.descriptor, 1, 0)  # evicted, and open for the one who holds it
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.pread(descriptor, 1, 0)

@@ -49,7 +49,7 @@ def split_of(ops, images=IMAGES):
 
 def with_weights(model):
     """Returns a network and random variables, different from its initial ones."""
-    start = create_state(model, optax.identity(), model.input_shape, 0)
+    start = create_state(model, optax.identity(), 0)
     return model, parallel.replicate({"params": filled(start.params), "batch_stats": filled(start.batch_stats)})
 
 
@@ -267,7 +267,7 @@ def test_an_average_of_one_is_that_one_and_of_two_the_mean():
 
 def test_the_change_of_features_is_that_of_what_goes_into_the_last_layer():
     model = models.create("stack", 3, "float32", layers="conv(4, 3)|relu|max(2)|out", side=8, channels=1)
-    start = create_state(model, optax.identity(), (8, 8, 1), 0)
+    start = create_state(model, optax.identity(), 0)
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype(np.uint8)
     images[3] = 0  # without biases a zero image has zero features; it is not counted
     shifted = np.zeros_like(images)

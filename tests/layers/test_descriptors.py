@@ -102,12 +102,12 @@ def test_a_pyramid_of_words_by_hand():
 
 def test_a_line_of_words_says_its_sizes():
     model = models.create("stack", 10, "float32", layers="sift(2)|codebook(20)|pyramid(3)|out", side=32, channels=3)
-    rows = {r.name: r for r in summarize(model, model.input_shape)}
+    rows = {r.name: r for r in summarize(model)}
     assert [rows[n].output for n in ("sift1", "codebook1", "pyramid1", "out")] == [[9, 9, 128], [9, 9, 20], [420], [10]]
     assert rows["codebook1"].multiply_adds == 81 * 128 * 20
     assert (rows["sift1"].receptive_field, rows["pyramid1"].receptive_field) == (18, 18 + 2 * 8)
     hog = models.create("stack", 10, "float32", layers="hog(4)|out", side=28, channels=1)
-    (row, out) = summarize(hog, hog.input_shape)
+    (row, out) = summarize(hog)
     assert (row.output, row.receptive_field, out.parameters) == ([6, 6, 36], 10, 6 * 6 * 36 * 10 + 10)
 
 

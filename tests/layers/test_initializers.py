@@ -12,7 +12,7 @@ from convnets import layers
     ("init", "limit", "std"),
     [
         (layers.uniform_fan_in(2.4), 2.4 / 50, 2.4 / 50 / np.sqrt(3)),
-        (layers.uniform_root_fan_in(2.4), 2.4 / np.sqrt(50), 2.4 / np.sqrt(150)),
+        (layers.uniform_fan_in(2.4, root=True), 2.4 / np.sqrt(50), 2.4 / np.sqrt(150)),
         (layers.caffe_xavier(), np.sqrt(3 / 50), np.sqrt(1 / 50)),
         (layers.glorot(), np.sqrt(6 / (50 + 25 * 400)), np.sqrt(2 / (50 + 25 * 400))),
         (layers.he_normal(), None, np.sqrt(2 / 50)),

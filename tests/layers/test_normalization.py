@@ -133,28 +133,26 @@ def test_lrn_damps_where_all_maps_are_high():
     assert run(LRN(), together)[0][..., 2] < 0.6 * run(LRN(), alone)[0][..., 2]
 
 
-def weighted_means(values, size, std, border):
+def weighted_means(values, size):
     """Returns Gaussian-weighted means of [n, h, w, c] over windows and all maps, as [n, h, w, 1]."""
     n, h, w, c = values.shape
-    means, half = np.zeros((n, h, w)), size // 2
+    means, half, std = np.zeros((n, h, w)), size // 2, size / 4
     for i, j in np.ndindex(h, w):
-        total, weights, everything = 0.0, 0.0, 0.0
+        total, weights = 0.0, 0.0
         for p, q in itertools.product(range(-half, half + 1), repeat=2):
             weight = np.exp(-(p**2 + q**2) / (2 * std**2))
-            everything += weight * c
             if 0 <= i + p < h and 0 <= j + q < w:
                 total, weights = total + weight * values[:, i + p, j + q].sum(-1), weights + weight * c
-        means[:, i, j] = total / (weights if border == "renormalize" else everything)
+        means[:, i, j] = total / weights
     return means[..., None]
 
 
-@pytest.mark.parametrize("border", ["renormalize", "zero"])
-@pytest.mark.parametrize(("size", "std"), [(5, None), (3, 0.7)])
-def test_local_contrast(border, size, std):
+@pytest.mark.parametrize("size", [5, 3])
+def test_local_contrast(size):
     x = data(2, 6, 7, 3) + 1
-    y, _ = run(LocalContrast(size, std, border), x)
-    v = x - weighted_means(x, size, std or size / 4, border)
-    sigma = np.sqrt(weighted_means(v**2, size, std or size / 4, border))
+    y, _ = run(LocalContrast(size), x)
+    v = x - weighted_means(x, size)
+    sigma = np.sqrt(weighted_means(v**2, size))
     close(y, v / np.maximum(sigma.mean((1, 2), keepdims=True), sigma), 1e-4)
     assert np.any(sigma < sigma.mean((1, 2), keepdims=True))  # both arguments of the maximum occur
     assert np.any(sigma > sigma.mean((1, 2), keepdims=True))
@@ -169,8 +167,6 @@ def test_local_contrast_of_an_even_image_is_zero_with_finite_gradients():
     x = jnp.ones((1, 6, 6, 2))
     np.testing.assert_allclose(LocalContrast(5).apply({}, x), 0, atol=1e-2)
     assert jnp.all(jnp.isfinite(jax.grad(lambda x: jnp.sum(LocalContrast(5).apply({}, x)))(jnp.zeros((1, 6, 6, 2)))))
-    with pytest.raises(ValueError, match="border"):
-        run(LocalContrast(border="mirror"), np.ones((1, 6, 6, 2), np.float32))
     with pytest.raises(ValueError, match="odd"):
         run(LocalContrast(4), np.ones((1, 6, 6, 2), np.float32))
 

@@ -26,13 +26,13 @@ ORIGINAL = {"order": "original", "lrn": "cuda_convnet2", "init_weights": "origin
 )  # fmt: skip
 def test_the_options_of_alexnet_keep_its_counts(options):
     model, golden = models.create("alexnet", 1000, "float32", **options), GOLDEN["alexnet"]
-    totals = sum_costs(summarize(model, model.input_shape))
+    totals = sum_costs(summarize(model))
     assert (totals["parameters"], totals["multiply_adds"]) == (golden["parameters"], golden["multiply_adds"])
 
 
 def test_alexnet_sees_what_its_units_should():
     model = models.create("alexnet", 1000, "float32")
-    fields = {row.name: row.receptive_field for row in summarize(model, model.input_shape)}
+    fields = {row.name: row.receptive_field for row in summarize(model)}
     # By hand: each layer adds (window - 1) x the product of the strides below it.
     assert [fields[n] for n in ("conv1", "norm1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")] == [
         11, 11, 19, 51, 67, 99, 131, 163, 195

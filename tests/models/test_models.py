@@ -40,7 +40,7 @@ def test_every_model_has_a_golden():
 @pytest.mark.parametrize("name", GOLDEN)
 def test_counts_and_sizes(name):
     model, golden = create(name), GOLDEN[name]
-    trace = trace_layers(model, model.input_shape)
+    trace = trace_layers(model)
     rows = summarize_trace(trace)
     totals = sum_costs(rows)
     assert totals["parameters"] == golden["parameters"]
@@ -75,7 +75,7 @@ def test_dropout_is_random_in_training_only():
 
 def test_shared_local_layers_are_convolutions():
     model = models.create("cuda_convnet_13pct", 10, "float32", shared=True)
-    totals = sum_costs(summarize(model, model.input_shape))
+    totals = sum_costs(summarize(model))
     assert totals["parameters"] == 1116490 - 35 * (9 * 64 * 32 + 32) - 35 * (9 * 32 * 32 + 32)
     assert totals["multiply_adds"] == 18517248
 
@@ -85,7 +85,7 @@ def test_poolings_of_cuda_convnet_give_the_same_maps(name):
     golden = GOLDEN[name]
     for kind in ("max", "average", "l1", "l2", "stride"):
         model = models.create(name, 10, "float32", pooling=kind)
-        rows = {r.name: r for r in summarize(model, model.input_shape)}
+        rows = {r.name: r for r in summarize(model)}
         assert sum(r.parameters for r in rows.values()) == golden["parameters"]
         first = golden["sizes"]["conv1"]
         if kind == "stride":
@@ -122,11 +122,11 @@ def test_width_multiplies_maps_and_units():
     # Arithmetic on the paper's table with 8, 8, 16 maps and 16 units.
     parameters = 25 * 3 * 8 + 8 + 25 * 8 * 8 + 8 + 25 * 8 * 16 + 16 + 16 * 16 * 16 + 16 + 16 * 10 + 10
     model = models.create("cuda_convnet_26pct", 10, "float32", width=0.25)
-    rows = summarize(model, model.input_shape)
+    rows = summarize(model)
     assert sum_costs(rows)["parameters"] == parameters
-    assert [r.name for r in rows] == [r.name for r in summarize(model.clone(width=1.0), model.input_shape)]
+    assert [r.name for r in rows] == [r.name for r in summarize(model.clone(width=1.0))]
     model = models.create("cuda_convnet_13pct", 10, "float32", width=2.0)
-    outputs = {r.name: r.output for r in summarize(model, model.input_shape)}
+    outputs = {r.name: r.output for r in summarize(model)}
     assert (outputs["conv1"], outputs["local3"], outputs["fc10"]) == ([24, 24, 128], [6, 6, 64], [10])
     with pytest.raises(UsageError, match="width is 0: it must be a number above 0"):
         variable_shapes(models.create("vgg_a", 10, "float32", width=0))
@@ -160,9 +160,9 @@ def test_wrong_values_of_options_are_explained_at_once(name, options, message):
 )  # fmt: skip
 def test_a_layer_that_does_not_fit_its_input_is_named(name, options, message):
     model = models.create(name, 10, "float32", **options)
-    for trace in (summarize, lambda model, shape: create_state(model, optax.identity(), shape, 0)):
+    for trace in (summarize, lambda model: create_state(model, optax.identity(), 0)):
         with pytest.raises(UsageError) as e:
-            trace(model, model.input_shape)
+            trace(model)
         assert str(e.value).startswith(f"model: {message}") and "\n" not in str(e.value)
 
 

@@ -129,7 +129,7 @@ def one_step(images, labels, rates=RATES):
     model = models.create("neocognitron", 5, "float32")
     options = {**base.get_config().optim, "lr": 1.0, "momentum": 0.0, "lr_multipliers": rates}
     recipe = make_recipe(**options, steps_per_epoch=5.0, batch_size=1)
-    before = create_state(model, recipe.optimizer, model.input_shape, 0)
+    before = create_state(model, recipe.optimizer, 0)
     step = parallel.parallel(
         train_step.train_step(model, recipe.optimizer, "softmax", [], 0), train=True, devices=jax.devices()[:1]
     )

@@ -38,7 +38,7 @@ def create(name, **options):
 
 def rows(name, **options):
     model = create(name, **options)
-    return summarize(model, model.input_shape)
+    return summarize(model)
 
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS)

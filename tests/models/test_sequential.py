@@ -18,7 +18,7 @@ def create(line, shape=(28, 28, 1), **options):
 
 
 def rows(model):
-    return {r.name: r for r in summarize(model, model.input_shape)}
+    return {r.name: r for r in summarize(model)}
 
 
 def initial(model, train=False):

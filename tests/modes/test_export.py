@@ -24,7 +24,7 @@ def test_export_takes_published_names_where_they_say_the_same(options, name, tmp
     config = base.get_config("resnet20_cifar")
     config.model.update(options)
     model = models.create(**config.model)
-    trained = create_state(model, optax.identity(), model.input_shape, 0)
+    trained = create_state(model, optax.identity(), 0)
     rng = np.random.default_rng(0)
     trained = jax.tree.map(
         lambda v: rng.standard_normal(v.shape, np.float32) if v.ndim else v.dtype.type(7), jax.device_get(trained)

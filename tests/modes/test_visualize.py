@@ -23,7 +23,7 @@ def published(tmp_path):
     config.model.update(layers="conv(4, 3)|relu|max(2)|out", side=16, channels=3)
     config.data.update(name="nothing", test_ops="decode|resize(16)|standardize((125, 123, 114), (63, 62, 67))")
     model = models.create(**config.model)
-    fresh = create_state(model, optax.identity(), model.input_shape, 0).variables
+    fresh = create_state(model, optax.identity(), 0).variables
     file, picture = tmp_path / "published.safetensors", tmp_path / "a.png"
     weights.save(file, "stack", fresh, own_names=True)
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)).save(picture)

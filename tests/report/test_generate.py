@@ -40,7 +40,7 @@ def test_recorded_runs_are_as_long_as_their_rows_configs():
 
 def test_a_claim_that_is_not_resolved_says_why():
     made = ledger.tables(load_experiments(), results.read_results())
-    claims = [(t.name, c, v) for t in made for c, v in zip(t.claims, t.verdicts, strict=True)]
+    claims = [(t.name, c, v) for t in made for c, v in zip(t.scale.claims, t.verdicts, strict=True)]
     assert not [(name, c.text) for name, c, v in claims if v.word == "not resolved" and v.n >= v.planned and not c.note]
 
 
@@ -145,7 +145,7 @@ def test_a_verdict_before_all_planned_runs_is_an_interim_one(made):
 
 
 def test_a_claim_of_our_own_is_counted_apart(made):
-    claims = [c._replace(where="ours") for c in made[0].claims[:1]] + list(made[0].claims[1:])
+    claims = [c._replace(where="ours") for c in made[0].scale.claims[:1]] + list(made[0].scale.claims[1:])
     text = pages.document(change(made, claims=claims), results.read_results())
     assert "were run: 1 of papers (1 reproduced, " in text and ", 1 of our own (1 reproduced, " in text
     assert "| hot is worse | ours | full |" in text  # without the paper's name
@@ -154,7 +154,7 @@ def test_a_claim_of_our_own_is_counted_apart(made):
 
 
 def test_the_sizes_of_another_setting_are_counted_apart(made):
-    claims = [c._replace(elsewhere="ImageNet" * (c.size is not None)) for c in made[0].claims]
+    claims = [c._replace(elsewhere="ImageNet" * (c.size is not None)) for c in made[0].scale.claims]
     text = pages.document(change(made, claims=claims), results.read_results())
     assert "For 1 it gives the size in another setting; 1 of these lie in our interval." in text
     assert "For 0 claims the paper gives the size of the effect in our setting" in text

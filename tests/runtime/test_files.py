@@ -50,6 +50,7 @@ def test_a_folder_in_place_of_a_file_is_one_line_and_a_missing_file_is_the_calle
         files.read_json(tmp_path)
     with pytest.raises(FileNotFoundError):
         files.read_json(tmp_path / "none")
+    assert files.read_json(tmp_path / "none", {}) == {}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 
 def described(config):
     model = models.create(**config.model)
-    return summarize(model, model.input_shape)
+    return summarize(model)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from convnets.training.state import create_state
 @functools.cache
 def fresh(name, momentum, seed):
     model = models.create(name, 10, "float32")
-    return jax.device_get(create_state(model, optax.sgd(0.1, momentum=momentum), model.input_shape, seed))
+    return jax.device_get(create_state(model, optax.sgd(0.1, momentum=momentum), seed))
 
 
 def make(name="lenet1", step=3, seed=0, momentum: float | None = 0.9):

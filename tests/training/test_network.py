@@ -41,7 +41,7 @@ def trained(tmp_path_factory):
     """Returns a config on 24 images (fewer than train.batch_size), its network, and a state at step 7."""
     config = config_for(tmp_path_factory.mktemp("few") / "birds", {"train": 16, "test": 8})
     model = models.create(**config.model)
-    state = create_state(model, optax.identity(), model.input_shape, 0)
+    state = create_state(model, optax.identity(), 0)
     state = state.replace(step=np.int32(7), params=filled(state.params), batch_stats=filled(state.batch_stats))
     return config, model, jax.device_get(state)
 
@@ -71,7 +71,7 @@ def test_processes_that_opened_different_networks_say_so(trained, tmp_path, monk
 def test_a_test_needs_no_training_split(tmp_path):
     config = config_for(tmp_path / "birds", {"test": 6})
     model = models.create(**config.model)
-    state = create_state(model, optax.identity(), model.input_shape, 0)
+    state = create_state(model, optax.identity(), 0)
     file = tmp_path / "a.safetensors"
     weights.save(file, "resnet20_cifar", jax.device_get(state.variables), own_names=True, model=model)
     assert network.test_run(config, tmp_path, str(file))[0]["num_examples"] == 6
@@ -137,7 +137,7 @@ def test_a_layer_that_does_not_fit_its_input_is_named_before_data_are_read(monke
 def test_what_a_file_lacks_is_drawn_and_nothing_else(trained):
     """Auxiliary heads may be missing; an array that stayed a shape would fail in the first use of the network."""
     _, model, state = trained
-    fresh = create_state(model, optax.identity(), model.input_shape, 0).variables
+    fresh = create_state(model, optax.identity(), 0).variables
     given = jax.tree.map(lambda v: v, state.variables)
     given["params"]["fc"] = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), given["params"]["fc"])
     found = draw_missing(given, model)

@@ -49,7 +49,7 @@ def compiled(network, devices, per_dispatch=1):
 
 @functools.cache
 def initial(network):
-    return jax.device_get(create_state(network, SGD, network.input_shape, 0))
+    return jax.device_get(create_state(network, SGD, 0))
 
 
 def train(network, devices, count, per_dispatch=1):
@@ -109,7 +109,7 @@ class Headed(nn.Module):
 def test_the_loss_of_a_head_has_weight_three_tenths():
     """Szegedy et al. 2014, section 5. Weights of 0 in both layers would have equal gradients of their losses."""
     model = Headed()
-    state = jax.device_get(create_state(model, SGD, model.input_shape, 0))
+    state = jax.device_get(create_state(model, SGD, 0))
     state = state.replace(params=jax.tree.map(np.zeros_like, state.params))
     step = parallel.parallel(train_step.train_step(model, SGD, "softmax", PLAIN, 5), train=True)
     batch = next(sampler.training_schedule(N, BATCH, 5, 0, 1))
@@ -125,7 +125,7 @@ def test_curvature_is_of_the_whole_batch_and_of_the_units_that_learn(network):
     model = models.create("lenet5", 10, "float32")
     watcher = optax.GradientTransformationExtraArgs(
         optax.init_empty_state, lambda updates, state, params, *, curvature, **_: (curvature(params), state))  # fmt: skip
-    state = jax.device_get(create_state(model, watcher, model.input_shape, 0))
+    state = jax.device_get(create_state(model, watcher, 0))
     step = parallel.parallel(train_step.train_step(model, watcher, "rbf_map", PLAIN, 5), train=True)
     batch = next(sampler.training_schedule(N, 4, 5, 0, 1))
     after, _ = step(parallel.replicate(state), parallel.shard([batch], 2), parallel.replicate(RESIDENT))
@@ -148,7 +148,7 @@ def test_several_steps_of_a_population_in_a_dispatch_are_the_same_steps():
     model = models.create("stack", 10, "float32", layers="conv(4, 3)|relu|norm|dropout(0.5)|out", side=8)
     ops, optimizer, seeds = pipeline.parse("decode|value_range(0.0, 1.0)|pad_crop(1)|flip")[1], optax.sgd(0.1), (3, 4)
     resident_arrays = parallel.replicate({"images": RESIDENT["images"][:, :8, :8], "labels": RESIDENT["labels"]})
-    members = [jax.device_get(create_state(model, optimizer, model.input_shape, seed)) for seed in seeds]
+    members = [jax.device_get(create_state(model, optimizer, seed)) for seed in seeds]
     start = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
     orders = [sampler.training_schedule(N, 4, seed, 0, 2) for seed in seeds]
     batches = [{k: np.stack([b[k] for b in own], axis=1) for k in own[0]} for own in zip(*orders, strict=True)]
@@ -165,7 +165,7 @@ def test_several_steps_of_a_population_in_a_dispatch_are_the_same_steps():
 
 
 def test_the_state_is_donated_and_has_no_device_axis(network):
-    at = parallel.replicate(create_state(network, SGD, network.input_shape, 0))
+    at = parallel.replicate(create_state(network, SGD, 0))
     before = jax.tree.map(jnp.shape, at.params)
     after, _ = compiled(network, 2)(
         at, parallel.shard([next(sampler.training_schedule(N, BATCH, 5, 0, 1))], 2), parallel.replicate(RESIDENT)
@@ -177,7 +177,7 @@ def test_the_state_is_donated_and_has_no_device_axis(network):
 @pytest.mark.parametrize("batch_size", [1, 7, 36, 37, 64])
 def test_evaluation_counts_exactly_n_for_any_batch(batch_size):
     network = models.create("lenet5_modern", 10, "float32")
-    at = parallel.replicate(create_state(network, optax.identity(), network.input_shape, 0).variables)
+    at = parallel.replicate(create_state(network, optax.identity(), 0).variables)
     split = dataset.Split(INFO, PLAIN, RESIDENT, ops="decode")
     summary, scores, _ = Evaluator(network, "softmax", split, protocol="single", batch_size=batch_size)(at)
     assert summary["num_examples"] == N and scores.shape == (N, 10)

@@ -71,7 +71,7 @@ def test_training_in_memory_is_a_run_without_a_workdir(tmp_path):
     seen = {}
     given = config(3, average="ema(0.8)")
     model = models.create(**given.model)
-    begun = create_state(model, optax.identity(), model.input_shape, 7).variables
+    begun = create_state(model, optax.identity(), 7).variables
     given.model.init_from = str(tmp_path / "begun.safetensors")
     weights.save(given.model.init_from, given.model.name, begun, own_names=True, model=model)
     components = Components(given)

@@ -50,26 +50,12 @@ def _resnet(row: tuple[Callable, tuple[int, ...]], way: str = "downsample", **he
 
 PUBLISHED_LAYERS: dict[str, Callable[[], dict[str, str]]] = {
     "alexnet_owt": _alexnet,
-    "vgg_a": partial(_vgg, "A"),
-    "vgg_a_bn": partial(_vgg, "A", True),
-    "vgg_b": partial(_vgg, "B"),
-    "vgg_b_bn": partial(_vgg, "B", True),
-    "vgg_d": partial(_vgg, "D"),
-    "vgg_d_bn": partial(_vgg, "D", True),
-    "vgg_e": partial(_vgg, "E"),
-    "vgg_e_bn": partial(_vgg, "E", True),
-    "resnet18": partial(_resnet, resnet.IMAGENET[18], fc1000="fc"),
-    "resnet34": partial(_resnet, resnet.IMAGENET[34], fc1000="fc"),
-    "resnet50_v1_5": partial(_resnet, resnet.IMAGENET[50], fc1000="fc"),
-    "resnet101_v1_5": partial(_resnet, resnet.IMAGENET[101], fc1000="fc"),
-    "resnet152_v1_5": partial(_resnet, resnet.IMAGENET[152], fc1000="fc"),
-    "resnet20_cifar": partial(_resnet, resnet.cifar(20), "shortcut", fc="linear"),
-    "resnet32_cifar": partial(_resnet, resnet.cifar(32), "shortcut", fc="linear"),
-    "resnet44_cifar": partial(_resnet, resnet.cifar(44), "shortcut", fc="linear"),
-    "resnet56_cifar": partial(_resnet, resnet.cifar(56), "shortcut", fc="linear"),
-    "resnet110_cifar": partial(_resnet, resnet.cifar(110), "shortcut", fc="linear"),
-    "resnet1202_cifar": partial(_resnet, resnet.cifar(1202), "shortcut", fc="linear"),
-}
+    **{f"vgg_{row.lower()}{'_bn' * bn}": partial(_vgg, row, bn) for row in "ABDE" for bn in (False, True)},
+    **{f"resnet{depth}": partial(_resnet, resnet.IMAGENET[depth], fc1000="fc") for depth in (18, 34)},
+    **{f"resnet{depth}_v1_5": partial(_resnet, resnet.IMAGENET[depth], fc1000="fc") for depth in (50, 101, 152)},
+    **{f"resnet{depth}_cifar": partial(_resnet, resnet.cifar(depth), "shortcut", fc="linear")
+       for depth in (20, 32, 44, 56, 110, 1202)},
+}  # fmt: skip
 
 
 def unwrapped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
