@@ -59,7 +59,7 @@ class Evaluator:
         self.resident_arrays = parallel.replicate(split.resident_arrays)
         self.parts = []
         for average, passes, _ in protocols.parts(protocol, split.ops):
-            splits = [split if ops == split.ops else split.through(ops) for ops in map(op_string.write, passes)]
+            splits = [split if ops == split.ops else split.with_test_ops(ops) for ops in map(op_string.write, passes)]
             compiled = [
                 parallel.parallel(eval_step.eval_step(model, loss, s.device_ops, average), train=False) for s in splits
             ]

@@ -109,7 +109,7 @@ def reproductions(made: Sequence[Table]) -> list[tuple[Table, TableRow]]:
             for line in t.lines if line.values and line.paper is not None]  # fmt: skip
     once = dict[Any, tuple[Table, TableRow]]()
     for t, line in sorted(rows, key=lambda found: -len(found[1].runs)):
-        once.setdefault((line.metric, line.test, line.paper, *results.key(line.row)), (t, line))
+        once.setdefault((line.metric, line.test, line.paper, *results.identify_row(line.row)), (t, line))
     return sorted(once.values(), key=lambda found: difference(found[1]))
 
 

@@ -59,11 +59,11 @@ def fit_closed_form(
 
     params = state.params
     for layer in order:
-        look = parallel.parallel(eval_step.input_step(model, layer, split.device_ops, seed), train=False)
+        look = parallel.parallel(eval_step.layer_input_step(model, layer, split.device_ops, seed), train=False)
         inputs = batches(look, params, f"inputs of the layer {layer}:")
         params = {**params, layer: FITS[layer.rstrip("0123456789")](inputs, params[layer], loss, seed)}
     scores_of = lambda variables, images: jnp.asarray(model.apply(variables, images, train=False), jnp.float32)  # noqa: E731
-    judge = parallel.parallel(eval_step.look_step(scores_of, split.device_ops, seed), train=False)
+    judge = parallel.parallel(eval_step.forward_step(scores_of, split.device_ops, seed), train=False)
     rows = []
     for scores, labels in batches(judge, params, "training error:"):
         losses = np.asarray(LOSSES[loss](jnp.asarray(scores), jnp.asarray(labels)))
