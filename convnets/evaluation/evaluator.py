@@ -163,7 +163,11 @@ def average_scores(scores: Sequence[np.ndarray], average: str) -> np.ndarray:
 
 
 def measure(scores: np.ndarray, labels: np.ndarray, loss: str) -> dict[str, Any]:
-    """Returns {'loss', 'top1_error', 'top5_error', 'num_examples'} of scores [n, classes]."""
+    """Returns {'loss', 'top1_error', 'top5_error', 'num_examples'} of scores [n, classes]; errors in percent.
+
+    Args:
+        labels: [n], class indices.
+    """
     total: dict[str, Any] = {}
     for start in range(0, len(scores), CHUNK):
         s, truth = (jnp.asarray(v[start : start + CHUNK]) for v in (scores, labels))
