@@ -1,4 +1,4 @@
-"""Device steps in evaluation mode: class scores (logits) of test images, and what a network gives for training images."""
+"""Device steps with train=False: class scores (logits) of test images, and outputs or layer inputs of given images."""
 
 from collections.abc import Callable
 from typing import Any

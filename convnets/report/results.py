@@ -239,7 +239,7 @@ def _wanted(source: str, overrides: tuple[str, ...]) -> list[str]:
 def select_runs(
     row: Row, results: Sequence[Mapping[str, Any]], first_seed: int = 0, planned: int = FIRST_PILOT_SEED
 ) -> list[Mapping[str, Any]]:
-    """Returns a row's recorded runs of one commit: the newest that has all its tests, and all planned runs if one has.
+    """Returns a row's recorded runs of one commit, preferably one with all tests, then all planned runs, then the newest.
 
     A commit may lack some tests, because a row of another experiment may train the same network for other tests. Runs of
     seeds below `first_seed` and of pilots are no results: they chose the recipe. Seeds beyond the `planned` ones, which

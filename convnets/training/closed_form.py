@@ -33,7 +33,7 @@ def fit_closed_form(
 ) -> tuple[TrainState, list[dict[str, float]]]:  # fmt: skip
     """Returns the state fitted to the first `num_images` images of training, and {'loss', 'error'} of each batch of them.
 
-    The last batch may be short: an image that it lacks would be one of the next epoch, which was seen already.
+    The last batch may be short: no further images fill it.
 
     Raises:
         UsageError: no output layer can be fitted, there are too few or too many images, or several processes run.
