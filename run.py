@@ -203,7 +203,7 @@ def run_mode(command: usage.Command) -> None:
     elif FLAGS.mode == "predict":
         mode.predict(config, command.opened, command.weights, FLAGS.images, FLAGS.invert, FLAGS.output, FLAGS.json)
     elif FLAGS.mode == "export" and FLAGS.name:
-        mode.ship(config, workdir, FLAGS.name)
+        mode.include(config, workdir, FLAGS.name)
     elif FLAGS.mode == "export":
         mode.export(config, workdir, Path(command.weights))
     elif FLAGS.mode == "describe":

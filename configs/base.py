@@ -44,7 +44,7 @@ def get_config(network: str = "lenet5_modern") -> ConfigDict:
             "test_ops": "decode",
             "on_error": "error",  # for undecodable training images: error, or skip (up to one in a thousand)
         },
-        "loss": "softmax",  # convnets.losses.LOSSES: softmax, mse, rbf_map; svm, least_squares: without SGD (training/closed_form.py)
+        "loss": "softmax",  # convnets/losses.py: softmax, mse, sse, rbf_map; fitted without SGD: svm, least_squares
         "optim": {  # convnets.training.optimizer.make_recipe
             "lr": 0.01,
             "lr_batch": 0,  # batch size that lr is meant for; lr scales in proportion to the batch size; 0 = no scaling

@@ -24,7 +24,7 @@ from convnets.models.pretrained import weights
 from convnets.models.summary import LayerSummary, summarize
 from convnets.modes import describe, evaluate
 from convnets.modes.output import CONSOLE
-from convnets.runtime import environment, shipped
+from convnets.runtime import environment, included
 from convnets.runtime.files import is_file, local_path
 from convnets.training.state import draw_missing, state_shapes
 from convnets.training.trained_run import TrainedRun
@@ -109,9 +109,9 @@ def load_weights(model: nn.Module, file: str | Path) -> dict[str, Any]:
     if model.name not in models.MODELS:
         raise UsageError("load_weights needs a network of convnets.create, which says which names its weights have")
     path = local_path(file)
-    folder = None if is_file(path) else shipped.find(str(file))
+    folder = None if is_file(path) else included.find(str(file))
     like = state_shapes(model, optax.identity()).variables
-    return draw_missing(weights.load(folder / shipped.WEIGHTS if folder else path, model.name, like, model), model)
+    return draw_missing(weights.load(folder / included.WEIGHTS if folder else path, model.name, like, model), model)
 
 
 def open_run(folder: str | Path, *overrides: str) -> TrainedRun:
@@ -131,8 +131,8 @@ def open_run(folder: str | Path, *overrides: str) -> TrainedRun:
     """
     path = local_path(folder)  # it is opened again for a test, when the working directory may be another one
     if not (path / "config.json").exists():
-        path = shipped.find(str(folder)) or path
+        path = included.find(str(folder)) or path
     if not (path / "config.json").exists():
-        known = ", ".join(shipped.names())
+        known = ", ".join(included.names())
         raise UsageError(f"{folder} holds no run: there is no config.json; included networks: {known}")
     return TrainedRun(evaluate.load_run_config(path, [f"--config.{o}" for o in overrides]), path)

@@ -23,7 +23,7 @@ PATHS = ("model.init_from", "data.data_dir")  # leaves that are paths; so is a d
 # Keys until 2026-11; the configs of runs recorded before have them.
 RENAMED = {"optim.rates": "optim.lr_multipliers", "optim.decay": "optim.decay_multipliers"}
 
-# Keys of `optim` since 2026-11, with the value that configs of runs recorded before mean.
+# Keys added to `optim` in 2026-11; the configs of runs recorded before get these values.
 ADDED = {"damping": 0.0}
 
 

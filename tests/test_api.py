@@ -15,7 +15,7 @@ import convnets
 from convnets import api, models
 from convnets.errors import CheckpointError, UsageError
 from convnets.models.pretrained import weights
-from convnets.runtime import shipped
+from convnets.runtime import included
 from tests.conftest import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "run"
@@ -108,7 +108,7 @@ def test_a_wrong_argument_is_named(wrong, message):
 
 def test_an_own_folder_comes_before_an_included_network_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(shipped.FOLDER / "lenet1", "lenet5", ignore=shutil.ignore_patterns(shipped.WEIGHTS))
+    shutil.copytree(included.FOLDER / "lenet1", "lenet5", ignore=shutil.ignore_patterns(included.WEIGHTS))
     with pytest.raises(CheckpointError, match="lenet5 holds no checkpoint"):
         convnets.open_run("lenet5")
     Path("lenet1").write_text("my own")
@@ -121,7 +121,7 @@ def test_a_path_holds_from_any_working_directory(tmp_path, monkeypatch, scratch)
     (tmp_path / "run").symlink_to(GOLDEN)
     assert convnets.open_run("~/run").class_names[:2] == ["0", "1"]
     model = convnets.create("lenet5", classes=10)
-    (tmp_path / "a.safetensors").symlink_to(shipped.FOLDER / "lenet5" / shipped.WEIGHTS)
+    (tmp_path / "a.safetensors").symlink_to(included.FOLDER / "lenet5" / included.WEIGHTS)
     assert convnets.load_weights(model, "~/a.safetensors")
     monkeypatch.chdir(tmp_path)
     run = convnets.open_run("run")

@@ -27,7 +27,7 @@ from convnets.errors import Error
 from convnets.models.pretrained import weights
 from convnets.modes import describe
 from convnets.report import doc_blocks, pages
-from convnets.runtime import shipped
+from convnets.runtime import included
 from convnets.sweep import trials
 from convnets.sweep.experiment import load_experiments
 from convnets.training import validation
@@ -112,7 +112,7 @@ def test_a_command_for_published_weights_is_right(words, monkeypatch):
     monkeypatch.chdir(ROOT)
     flags, overrides = flags_of(words)
     if not flags.config:
-        assert flags.mode == "export" or flags.weights in shipped.names()
+        assert flags.mode == "export" or flags.weights in included.names()
         return
     config, problems = load_config(flags.config, overrides)
     assert [p for p in problems + validation.problems(config) if "devices" not in p] == []

@@ -3,7 +3,7 @@
 import pytest
 
 from convnets import api
-from convnets.runtime import files, shipped
+from convnets.runtime import files, included
 from experiments import published
 from tests.conftest import SHARED
 
@@ -19,9 +19,9 @@ def test_a_published_file_has_its_published_error(variant, shared_data):
     assert round(result["top1_error"], 2) == published.PUBLISHED[variant][1]
 
 
-@pytest.mark.parametrize("name", shipped.names())
+@pytest.mark.parametrize("name", included.names())
 def test_a_network_that_comes_along_has_the_error_of_its_card(name, shared_data):
-    card = files.read_json(shipped.FOLDER / name / "manifest.json")
+    card = files.read_json(included.FOLDER / name / "manifest.json")
     if not (SHARED / "tfds" / card["dataset"]["name"]).exists():
         pytest.skip(f"no {card['dataset']['name']} in {shared_data}")
     result = api.open_run(name, f"data.data_dir={shared_data}").evaluate()

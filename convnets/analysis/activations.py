@@ -16,10 +16,10 @@ from convnets.losses import NO_PROBABILITIES
 from convnets.models.graph import LEARNT
 from convnets.models.summary import LayerSummary, capture
 
-Square = tuple[int, int, int, int]  # top, left, bottom, right, the last two exclusive
+Box = tuple[int, int, int, int]  # top, left, bottom, right, the last two exclusive
 
 
-class Part(NamedTuple):
+class BatchStatistics(NamedTuple):
     """Statistics of one layer over one batch of n images.
 
     Attributes:
@@ -36,11 +36,11 @@ class Part(NamedTuple):
     high: jax.Array
 
 
-class Channels(NamedTuple):
+class LayerStatistics(NamedTuple):
     """Statistics of one layer over a whole data set.
 
     Attributes:
-        max_value, max_position: as in `Part`, for all images.
+        max_value, max_position: as in `BatchStatistics`, for all images.
         mean, std: [channels], over all images and positions.
         dead: fraction of the layer's input channels (input units for a fully connected layer) that are constant over
             all images and positions. They carry no information; after a ReLU they are units that never fire.
@@ -53,16 +53,16 @@ class Channels(NamedTuple):
     dead: float
 
 
-def _part(before: jax.Array, after: jax.Array) -> Part:
+def _measure_batch(before: jax.Array, after: jax.Array) -> BatchStatistics:
     over = tuple(range(before.ndim - 1))
     y = after.reshape(after.shape[0], -1, after.shape[-1])
-    return Part(jnp.max(y, axis=1), jnp.argmax(y, axis=1), jnp.mean(y, axis=1), jnp.mean(jnp.square(y), axis=1),
+    return BatchStatistics(jnp.max(y, axis=1), jnp.argmax(y, axis=1), jnp.mean(y, axis=1), jnp.mean(jnp.square(y), axis=1),
                 jnp.min(before, axis=over), jnp.max(before, axis=over))  # fmt: skip
 
 
 def collect_statistics(
     model: nn.Module, variables: Any, batches: Iterable[tuple[np.ndarray, np.ndarray]]
-) -> dict[str, Channels]:
+) -> dict[str, LayerStatistics]:
     """Returns the statistics of every layer over all images, keyed by layer name.
 
     Args:
@@ -71,25 +71,27 @@ def collect_statistics(
 
     @jax.jit
     def look(variables, images):
-        return {name: _part(*both) for name, both in capture(model, variables, images).items()}
+        return {name: _measure_batch(*both) for name, both in capture(model, variables, images).items()}
 
-    kept: dict[str, list[Part]] = {}
+    kept: dict[str, list[BatchStatistics]] = {}
     for images, mask in batches:
         real = np.flatnonzero(mask)
         images = np.asarray(images)
         if len(real) < len(images):  # pad with a copy of a real image: min and max stay the same
             images = np.where((np.asarray(mask) > 0)[:, None, None, None], images, images[real[0]])
         for name, part in jax.device_get(look(variables, images)).items():
-            kept.setdefault(name, []).append(Part(*(v[real] for v in part[:4]), *part[4:]))
+            kept.setdefault(name, []).append(BatchStatistics(*(v[real] for v in part[:4]), *part[4:]))
     return {name: _merge(parts) for name, parts in kept.items()}
 
 
-def _merge(parts: Sequence[Part]) -> Channels:
+def _merge(parts: Sequence[BatchStatistics]) -> LayerStatistics:
     max_value, max_position, mean, square = (np.concatenate([p[i] for p in parts]) for i in range(4))
     low, high = np.min([p.low for p in parts], axis=0), np.max([p.high for p in parts], axis=0)
     middle = mean.astype(np.float64).mean(axis=0)
     variance = square.astype(np.float64).mean(axis=0) - middle**2
-    return Channels(max_value, max_position, middle, np.sqrt(np.maximum(variance, 0)), float(np.mean(low == high)))
+    return LayerStatistics(
+        max_value, max_position, middle, np.sqrt(np.maximum(variance, 0)), float(np.mean(low == high))
+    )
 
 
 def first_filters(model: nn.Module, variables: Any, rows: Sequence[LayerSummary]) -> tuple[str, np.ndarray] | None:
@@ -117,7 +119,7 @@ def first_filters(model: nn.Module, variables: Any, rows: Sequence[LayerSummary]
 # Units and their receptive fields -----------------------------------------------------------------------------------
 
 
-def levels(rows: Sequence[LayerSummary]) -> list[LayerSummary]:
+def choose_layers(rows: Sequence[LayerSummary]) -> list[LayerSummary]:
     """Returns the first, middle and last weighted layer with feature maps below the classifier.
 
     In a network without feature maps, the fully connected layers are used instead.
@@ -128,16 +130,16 @@ def levels(rows: Sequence[LayerSummary]) -> list[LayerSummary]:
     return [chosen[i] for i in dict.fromkeys((0, len(chosen) // 2, len(chosen) - 1))] if chosen else []
 
 
-def patch(layer: LayerSummary, position: int) -> Square:
+def locate_receptive_field(layer: LayerSummary, position: int) -> Box:
     """Returns a unit's receptive field in input pixels; it may extend into the padding outside the image."""
     row, column = divmod(int(position), layer.output[1]) if len(layer.output) == 3 else (0, 0)
     top, left = (layer.start + layer.jump * at for at in (row, column))
     return top, left, top + layer.receptive_field, left + layer.receptive_field
 
 
-def cut(image: np.ndarray, square: Square) -> np.ndarray:
-    """Returns the crop [side, side, c] of a square; pixels outside the image [h, w, c] are 0."""
-    top, left, bottom, right = square
+def crop_box(image: np.ndarray, box: Box) -> np.ndarray:
+    """Returns the crop [bottom - top, right - left, c] of a box; pixels outside the image [h, w, c] are 0."""
+    top, left, bottom, right = box
     h, w = image.shape[:2]
     out = np.zeros((bottom - top, right - left, image.shape[2]), image.dtype)
     y0, x0, y1, x1 = max(top, 0), max(left, 0), min(bottom, h), min(right, w)
@@ -145,9 +147,9 @@ def cut(image: np.ndarray, square: Square) -> np.ndarray:
     return out
 
 
-def best(channels: Channels, channel: int, count: int) -> np.ndarray:
+def find_strongest_images(statistics: LayerStatistics, channel: int, count: int) -> np.ndarray:
     """Returns the indices of the `count` images with the largest activation of a channel, in descending order."""
-    return np.argsort(-channels.max_value[:, channel], kind="stable")[:count]
+    return np.argsort(-statistics.max_value[:, channel], kind="stable")[:count]
 
 
 # One image ----------------------------------------------------------------------------------------------------------
@@ -196,7 +198,7 @@ def occlude(
     return Occlusion(values, (rows, columns), side)
 
 
-def scorer(model: nn.Module, variables: Any, loss: str) -> Callable[[np.ndarray], np.ndarray]:
+def make_scorer(model: nn.Module, variables: Any, loss: str) -> Callable[[np.ndarray], np.ndarray]:
     """Returns a function from images [n, h, w, c] to [n, classes].
 
     The values are softmax probabilities, or the raw outputs for the losses in NO_PROBABILITIES.
@@ -211,7 +213,7 @@ def scorer(model: nn.Module, variables: Any, loss: str) -> Callable[[np.ndarray]
     return lambda images: np.asarray(scores(variables, images))
 
 
-def statistics(rows: Sequence[LayerSummary], found: Mapping[str, Channels]) -> list[dict[str, Any]]:
+def tabulate_statistics(rows: Sequence[LayerSummary], found: Mapping[str, LayerStatistics]) -> list[dict[str, Any]]:
     """Returns one dict for each layer with weights, in order of depth.
 
     Its keys are 'layer', 'norm', 'dead' and the per-channel lists 'mean', 'std' and 'raw'. 'mean' and 'std' describe

@@ -6,7 +6,7 @@ cells of the cat's visual cortex with it:
     g(x, y) = exp(-u^2 / 2 su^2 - v^2 / 2 sv^2) (a cos(2 pi f u) + b sin(2 pi f u)),
     u = (x - cx) cos t + (y - cy) sin t,  v = -(x - cx) sin t + (y - cy) cos t
 
-It has 8 parameters, so any 5 x 5 filter resembles one to some degree; `noise` measures the fit expected by chance.
+It has 8 parameters, so any 5 x 5 filter resembles one to some degree; `fit_noise` measures the fit expected by chance.
 """
 
 from typing import NamedTuple
@@ -100,13 +100,13 @@ def fit(pixels: np.ndarray) -> Gabor:
     return Gabor(orientation, p[3], explained, (p[0], p[1]), (p[4], p[5]), scale * values(p).reshape(h, w))
 
 
-def noise(side: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
+def fit_noise(side: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
     """Returns `explained` [count] for filters of i.i.d. Gaussian pixels: the chance level at this filter size."""
     rng = np.random.default_rng(seed)
     return np.array([fit(rng.standard_normal(side)).explained for _ in range(count)])
 
 
-def grey(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def project_on_colour_axis(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Projects each filter of a kernel [h, w, channels, maps] on its own principal colour axis.
 
     Returns:

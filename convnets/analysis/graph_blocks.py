@@ -32,7 +32,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "mul": (TIMES, "addition", "multiplication"),
     "concatenate": ("", "concatenation", "concatenation"),
 }
-# Layers of which each output map depends on its own input map, or, marked True, on neighbouring ones too.
+# Layers that compute each output map from the input map of the same number; True: and from its neighbours.
 PER_MAP = {"Pool": False, "Subsample": False, "BatchNorm": False, "Gain": False, "CCells": True, "LRN": True}
 MAX_COLUMNS = 4  # more groups of a convolution are a number in its block
 

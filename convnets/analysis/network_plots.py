@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convnets.analysis.activations import Occlusion, Square, cut
+from convnets.analysis.activations import Box, Occlusion, crop_box
 from convnets.analysis.gabor import Gabor
 from convnets.plotting import FIRST, INK, QUIET, SECOND, plt, save_figure
 
@@ -50,7 +50,7 @@ def plot_gabors(filters: np.ndarray, fits: Sequence[Gabor], chance: np.ndarray, 
     The two other panels show the histogram of explained variance, and frequency against orientation.
 
     Args:
-        chance: explained variance for filters of noise, from `gabor.noise`.
+        chance: explained variance for filters of noise, from `gabor.fit_noise`.
     """
     order = np.argsort([-f.explained for f in fits])
     shown, columns = order[:32], 8
@@ -88,15 +88,15 @@ def plot_gabors(filters: np.ndarray, fits: Sequence[Gabor], chance: np.ndarray, 
     save_figure(figure, path)
 
 
-def plot_units(rows: Sequence[tuple[int, Sequence[tuple[np.ndarray, Square]]]], path: Path, title: str) -> None:
+def plot_units(rows: Sequence[tuple[int, Sequence[tuple[np.ndarray, Box]]]], path: Path, title: str) -> None:
     """Plots the images that excite each channel most, with the unit's receptive field outlined and as a crop.
 
     Args:
-        rows: (channel, [(image [h, w, c], square)]), in descending order of activation.
+        rows: (channel, [(image [h, w, c], box)]), in descending order of activation.
     """
     count = max(len(found) for _, found in rows)
     # A field larger than the image has nothing to cut out.
-    cropped = not all(covers(square, image) for _, found in rows for image, square in found)
+    cropped = not all(covers(box, image) for _, found in rows for image, box in found)
     size = (0.75 * count * (1 + cropped) + 0.6, 0.72 * len(rows) + 0.5)
     figure, axes = plt.subplots(len(rows), 1 + cropped, figsize=size, squeeze=False, layout="constrained")
     for (channel, found), (whole, *parts) in zip(rows, axes, strict=True):
@@ -104,8 +104,8 @@ def plot_units(rows: Sequence[tuple[int, Sequence[tuple[np.ndarray, Square]]]], 
         _show(whole, tile(images, count))
         whole.set_ylabel(channel, rotation=0, ha="right", va="center")
         for part in parts:
-            _outline(whole, images, [square for _, square in found])
-            _show(part, tile([cut(v, square) for v, (_, square) in zip(images, found, strict=True)], count))
+            _outline(whole, images, [box for _, box in found])
+            _show(part, tile([crop_box(v, box) for v, (_, box) in zip(images, found, strict=True)], count))
     if cropped:
         axes[0][1].set_title("what the unit sees of them")
     else:
@@ -114,16 +114,16 @@ def plot_units(rows: Sequence[tuple[int, Sequence[tuple[np.ndarray, Square]]]], 
     save_figure(figure, path)
 
 
-def covers(square: Square, image: np.ndarray) -> bool:
+def covers(box: Box, image: np.ndarray) -> bool:
     """Returns whether a receptive field holds the whole image [h, w, c]."""
-    top, left, bottom, right = square
+    top, left, bottom, right = box
     return top <= 0 and left <= 0 and bottom >= image.shape[0] and right >= image.shape[1]
 
 
-def _outline(axis, images: Sequence[np.ndarray], squares: Sequence[Square]) -> None:
+def _outline(axis, images: Sequence[np.ndarray], boxes: Sequence[Box]) -> None:
     """Draws the receptive fields around what they see of a row of images."""
     width = images[0].shape[1] + GAP
-    for i, (image, (top, left, bottom, right)) in enumerate(zip(images, squares, strict=True)):
+    for i, (image, (top, left, bottom, right)) in enumerate(zip(images, boxes, strict=True)):
         y0, x0, y1, x1 = max(top, 0), max(left, 0), min(bottom, image.shape[0]), min(right, image.shape[1])
         box = ((i * width + x0 - 0.5), y0 - 0.5), x1 - x0, y1 - y0
         axis.add_patch(plt.Rectangle(*box, fill=False, color=SECOND, lw=1.2))
@@ -196,7 +196,7 @@ def plot_statistics(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path,
     Where there are more runs than colours, the colours begin again, with other marks.
 
     Args:
-        runs: by name, the result of `activations.statistics`; runs without lines are left out.
+        runs: by name, the result of `activations.tabulate_statistics`; runs without lines are left out.
     """
     runs = {name: lines for name, lines in runs.items() if lines}
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")

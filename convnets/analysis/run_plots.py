@@ -72,7 +72,12 @@ def plot_filters(kernel: np.ndarray, path: Path, title: str) -> None:
 
 
 def plot_confusion(labels: np.ndarray, guesses: np.ndarray, names: Sequence[str], path: Path, title: str) -> None:
-    """Plots the confusion matrix: true classes in rows, predictions in columns; the colour shows mistakes only."""
+    """Plots the confusion matrix: true classes in rows, predictions in columns; the colour shows mistakes only.
+
+    Args:
+        labels, guesses: [n], class indices.
+        names: names of the classes.
+    """
     n = len(names)
     matrix = np.zeros((n, n), int)
     np.add.at(matrix, (labels, guesses), 1)
@@ -91,7 +96,13 @@ def plot_confusion(labels: np.ndarray, guesses: np.ndarray, names: Sequence[str]
 def plot_mistakes(
     images: np.ndarray, labels: np.ndarray, guesses: np.ndarray, names: Sequence[str], path: Path, title: str
 ) -> None:
-    """Plots at most 100 misclassified images, each titled 'truth > guess'."""
+    """Plots at most 100 misclassified images, each titled 'truth > guess'.
+
+    Args:
+        images: uint8 [n, h, w, 1 or 3].
+        labels, guesses: [n], class indices.
+        names: names of the classes.
+    """
     columns = min(max(len(images), 1), 14 if max(map(len, names)) < 4 else 7)
     titles = [f"{names[truth]} > {names[guess]}" for truth, guess in zip(labels[:100], guesses[:100], strict=True)]
     _plot_tiles(images[:100], titles, columns, 0.8, path, title, cmap="gray_r")

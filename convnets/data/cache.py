@@ -1,6 +1,6 @@
 """The on-disk cache of decoded data sets. A cache that is damaged is made anew; one that cannot be written is not used.
 
-One that cannot be read now, for lack of memory or of permission, is an error, and stays.
+A cache that cannot be read for lack of memory or permission raises DataError and is kept.
 """
 
 import glob

@@ -54,7 +54,7 @@ class Split:
     ops: str = ""
     find: Callable[[], Source] | None = None
 
-    def through(self, ops: str) -> "Split":
+    def with_test_ops(self, ops: str) -> "Split":
         """Returns the same examples with another test-time augmentation string.
 
         Resident images are reused if the host operations are unchanged; otherwise images are streamed.
@@ -118,7 +118,7 @@ def load_splits(
         return train, test
     # Measured with the training string only: the mean must not depend on the test-time augmentation.
     host = [host_ops.remove_chance(c) for c in parse_operations(train_ops, loader, False)[0]]
-    found = statistics(train, sources.digest(name, data_dir, train_split, describe_calls(host)), host)
+    found = load_or_measure_statistics(train, sources.digest(name, data_dir, train_split, describe_calls(host)), host)
     train, test = (
         dataclasses.replace(s, device_ops=pipeline.bind(s.device_ops, found), statistics=found) for s in (train, test)
     )
@@ -159,7 +159,7 @@ def parse_operations(text: str, loader: str, test: bool) -> tuple[list[Call], li
     return host, device
 
 
-def statistics(train: Split, digest: str | None, host: list[Call]) -> Statistics:
+def load_or_measure_statistics(train: Split, digest: str | None, host: list[Call]) -> Statistics:
     """Returns the statistics of a training split, measured without random operations and cached on disk."""
     kept = cache_dir() / "statistics" / f"{digest}.npz" if digest else None  # None: only the decoded images are there
     if kept and kept.exists():

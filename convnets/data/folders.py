@@ -17,7 +17,7 @@ JUNK = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume info
         "ehthumbs.db", "desktop.ini"}  # fmt: skip
 
 
-class Pictures:
+class ImageFiles:
     """Image files of any format, accessed by index."""
 
     def __init__(self, paths: Sequence[str]):

@@ -55,7 +55,7 @@ class Source(NamedTuple):
     """
 
     info: Info
-    reader: Records | folders.Pictures
+    reader: Records | folders.ImageFiles
     parse: Callable[[Any, Any], tuple[Any, Any]]
 
 
@@ -141,7 +141,7 @@ def _folder(root: Path, split: str) -> Source:
               + ", ..." * (len(empty) > 5), flush=True)  # fmt: skip
     name = f"{IMAGE_FOLDER}{escape_unprintable(root.name)}"
     info = Info(name, "1.0.0", split, len(images), len(names), shown, (None, None, 3))  # type: ignore
-    files = folders.Pictures([str(root / split / path) for path in images])
+    files = folders.ImageFiles([str(root / split / path) for path in images])
     return Source(info, files, lambda index, records: (records, tf.gather(labels, index)))
 
 

@@ -1,4 +1,4 @@
-"""Device steps in evaluation mode: class scores (logits) of test images, and what a network gives for training images."""
+"""Device steps with train=False: class scores (logits) of test images, and outputs or layer inputs of given images."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +36,7 @@ def eval_step(model: nn.Module, loss: str, ops: list[Call], average: str = "soft
     return step
 
 
-def look_step(look: Callable[[Any, jax.Array], jax.Array], ops: list[Call], seed: int):
+def forward_step(look: Callable[[Any, jax.Array], jax.Array], ops: list[Call], seed: int):
     """Returns the step (variables, batch, resident_arrays) -> (count, (look(variables, images) [n, ...], labels [n])).
 
     Images are augmented as in training, including random operations.
@@ -50,6 +50,6 @@ def look_step(look: Callable[[Any, jax.Array], jax.Array], ops: list[Call], seed
     return step
 
 
-def input_step(model: nn.Module, layer: str, ops: list[Call], seed: int):
-    """Returns the `look_step` to the inputs of a layer; the network runs with train=False."""
-    return look_step(lambda variables, images: capture(model, variables, images)[layer][0], ops, seed)
+def layer_input_step(model: nn.Module, layer: str, ops: list[Call], seed: int):
+    """Returns the `forward_step` to the inputs of a layer; the network runs with train=False."""
+    return forward_step(lambda variables, images: capture(model, variables, images)[layer][0], ops, seed)

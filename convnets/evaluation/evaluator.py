@@ -59,7 +59,7 @@ class Evaluator:
         self.resident_arrays = parallel.replicate(split.resident_arrays)
         self.parts = []
         for average, passes, _ in protocols.parts(protocol, split.ops):
-            splits = [split if ops == split.ops else split.through(ops) for ops in map(op_string.write, passes)]
+            splits = [split if ops == split.ops else split.with_test_ops(ops) for ops in map(op_string.write, passes)]
             compiled = [
                 parallel.parallel(eval_step.eval_step(model, loss, s.device_ops, average), train=False) for s in splits
             ]
@@ -163,7 +163,11 @@ def average_scores(scores: Sequence[np.ndarray], average: str) -> np.ndarray:
 
 
 def measure(scores: np.ndarray, labels: np.ndarray, loss: str) -> dict[str, Any]:
-    """Returns {'loss', 'top1_error', 'top5_error', 'num_examples'} of scores [n, classes]."""
+    """Returns {'loss', 'top1_error', 'top5_error', 'num_examples'} of scores [n, classes]; errors in percent.
+
+    Args:
+        labels: [n], class indices.
+    """
     total: dict[str, Any] = {}
     for start in range(0, len(scores), CHUNK):
         s, truth = (jnp.asarray(v[start : start + CHUNK]) for v in (scores, labels))

@@ -22,8 +22,8 @@ def feature_change(
     """
     layer = [row.name for row in summarize(model) if row.parameters][-1]
     devices, sides = jax.local_device_count(), []
-    for s in (split, split.through(ops)):
-        look = parallel.parallel(eval_step.input_step(model, layer, s.device_ops, 0), train=False)
+    for s in (split, split.with_test_ops(ops)):
+        look = parallel.parallel(eval_step.layer_input_step(model, layer, s.device_ops, 0), train=False)
         schedule = sampler.evaluation_schedule(s.info.num_examples, -(-batch_size // devices) * devices)
         sides.append((s.feed(schedule), look, parallel.replicate(s.resident_arrays)))
     ratios: list[np.ndarray] = []

@@ -20,7 +20,9 @@ class LayerSummary(NamedTuple):
 
     Attributes:
         name: name in the paper, with the module path if the layer lies in a block.
+        kind: class name of the layer.
         output: output shape [height, width, maps] or [units].
+        parameters: number of values in the layer's collection "params".
         multiply_adds: for one image, without biases; counts every layer with a kernel, and RBF units.
         receptive_field: side of the square of input pixels that one output unit sees.
         jump: distance between the receptive fields of neighbouring units, in input pixels.
@@ -133,6 +135,9 @@ def capture(model: nn.Module, variables: Any, images: jax.Array) -> dict[str, tu
     """Returns the (input, output) of each layer in float32, keyed by module path with the paper's layer name.
 
     The network runs in evaluation mode: without auxiliary heads, and batch normalization uses running statistics.
+
+    Args:
+        images: [n, h, w, c], preprocessed; inputs and outputs are [n, ...] too.
     """
     seen = {}
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from convnets.config import PATHS
 from convnets.models.pretrained import weights
 from convnets.report import results
-from convnets.runtime import files, shipped
+from convnets.runtime import files, included
 from convnets.training.network import open_network
 
 
@@ -24,8 +24,8 @@ def export(config: ConfigDict, workdir: Path, file: Path) -> None:
           + shlex.join([f"--workdir={workdir}", f"--weights={file}"]))  # fmt: skip
 
 
-def ship(config: ConfigDict, workdir: Path, name: str) -> None:
-    """Writes a finished run as an included network, see `shipped`: weights, config, card, statistics.
+def include(config: ConfigDict, workdir: Path, name: str) -> None:
+    """Writes a finished run as an included network, see `included`: weights, config, card, statistics.
 
     Raises:
         UsageError: the run is not finished, or its code was not committed.
@@ -34,14 +34,14 @@ def ship(config: ConfigDict, workdir: Path, name: str) -> None:
     card = {k: v for k, v in results.record(workdir).items() if k not in ("metrics", "curve", "tests", "wall")}
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(dict.fromkeys(PATHS, ""))  # of this machine
-    with files.atomic_path(shipped.FOLDER / name) as folder:
+    with files.atomic_path(included.FOLDER / name) as folder:
         folder.mkdir()
-        _write(config, workdir, folder / shipped.WEIGHTS)
+        _write(config, workdir, folder / included.WEIGHTS)
         files.write_json(folder / "config.json", config.to_dict())
         files.write_json(folder / "manifest.json", {**card, "dataset": dataset})
         if (workdir / "statistics.npz").exists():
             shutil.copy(workdir / "statistics.npz", folder)
-    print(f"written to {shipped.FOLDER / name}; to test it: python run.py --mode=evaluate --weights={name}")
+    print(f"written to {included.FOLDER / name}; to test it: python run.py --mode=evaluate --weights={name}")
 
 
 def _write(config: ConfigDict, workdir: Path, file: Path) -> None:

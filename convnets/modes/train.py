@@ -189,7 +189,7 @@ def _manifest(run: Any, origin: Mapping[str, Any]) -> None:
     if path.exists():  # keeps the first session's facts and lists later sessions
         first = files.read_json(path)
         session = {k: facts[k] for k in ("command", "commit", "started")}
-        if int(run.state.step) and (differ := provenance.list_differences(first, facts)):
+        if int(run.state.step) and (differ := provenance.list_environment_changes(first, facts)):
             session["differ"] = differ
             print(f"note: resumed with other versions or devices ({'; '.join(differ)}): its rounding may differ from an"
                   " uninterrupted run's", flush=True)  # fmt: skip

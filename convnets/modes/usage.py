@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from convnets.config import load_config
 from convnets.errors import UsageError
-from convnets.runtime import distributed, environment, shipped
+from convnets.runtime import distributed, environment, included
 from convnets.runtime.files import is_file
 from convnets.training import validation
 
@@ -78,13 +78,13 @@ def check_command(given: Any, stray: Sequence[str], overrides: list[str], defaul
     own = str(source).removesuffix(".py").split("/")[-1].replace(".py:", "-")
     if own == "config.json":
         own = f"weights-{Path(given.weights).stem}"
-    folder = find_shipped(given)
+    folder = find_included(given)
     if given.mode == "sweep":
         own = f"{own}-grid" if given.grid else f"{Path(given.experiment).stem}-{given.size}"
     elif given.mode == "compare" or folder:
         own = f"weights-{given.weights}" if folder else "compared"
     workdir = Path(given.workdir or Path("runs", own)).absolute()
-    opened, weights = (folder, str(folder / shipped.WEIGHTS)) if folder else (workdir, given.weights)
+    opened, weights = (folder, str(folder / included.WEIGHTS)) if folder else (workdir, given.weights)
     if given.mode in OPENS and weights and not given.workdir:
         opened = Path(weights).absolute().parent  # facts of its data may lie beside it
     if given.mode == "compare" and (problems := check_workdir(workdir, given.mode)):
@@ -134,9 +134,9 @@ def list_members(given: Any) -> list[Path]:
     return [folder for part in trials for folder in part]
 
 
-def find_shipped(given: Any) -> Path | None:
+def find_included(given: Any) -> Path | None:
     """Returns the folder of the trained network that --weights names, None if it names a file or nothing."""
-    return shipped.find(given.weights) if given.mode in OPENS and not is_file(given.weights) else None
+    return included.find(given.weights) if given.mode in OPENS and not is_file(given.weights) else None
 
 
 def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | Path | None, list[str]]:
@@ -151,7 +151,7 @@ def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | P
     found += _flags_of_others(given)
     mode, source, members = given.mode, given.config or default, list_members(given)
     kept = Path(given.workdir).absolute() / "config.json" if given.workdir else None
-    folder = find_shipped(given)
+    folder = find_included(given)
     if mode in ("evaluate", "visualize", "compare") and members:
         if given.config or given.weights:
             found.append("--workdirs: every run has its own config and weights; leave out --config and --weights")
@@ -171,7 +171,7 @@ def find_config(given: Any, stray: Sequence[str], default: str) -> tuple[str | P
         else:
             found.append(f"--workdir={kept.parent} holds no run: there is no config.json" if kept else
                          f"--mode={mode} needs --workdir, the folder of a trained run"
-                         + f", or --weights: a file, or {', '.join(shipped.names())}" * (mode in OPENS))  # fmt: skip
+                         + f", or --weights: a file, or {', '.join(included.names())}" * (mode in OPENS))  # fmt: skip
             source = None
     return source, found + _sweep_flags(given, mode) + _files(given, mode, len(members), kept is not None)
 
@@ -212,9 +212,9 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
             )
         if not re.fullmatch(r"[a-z0-9_-]+", given.name):
             found.append(f"--name={given.name}: lower case letters, digits, - and _ make the name of a network")
-        elif (shipped.FOLDER / given.name).exists():
+        elif (included.FOLDER / given.name).exists():
             found.append(
-                f"--name={given.name}: {shipped.FOLDER / given.name} exists already; export writes a new folder"
+                f"--name={given.name}: {included.FOLDER / given.name} exists already; export writes a new folder"
             )
     elif mode == "export":
         if not given.weights.endswith(".safetensors"):
@@ -225,15 +225,15 @@ def _files(given: Any, mode: str, members: int, has_workdir: bool) -> list[str]:
             found.append(f"--weights={given.weights}: there is no such folder")
     if mode == "evaluate" and given.name and given.weights:
         found.append("--name is for runs: the result of --weights is only printed")
-    if mode in ("evaluate", "predict") and has_workdir and find_shipped(given):
+    if mode in ("evaluate", "predict") and has_workdir and find_included(given):
         found.append(f"--weights={given.weights} is an included network with data of its own: leave out --workdir")
     if mode == "visualize" and given.invert and not given.images:
         found.append("--invert is for --images")
     if mode == "evaluate" and "/" in given.name:
         found.append(f"--name={given.name}: it is part of a file name, so it has no /")
-    if mode != "export" and given.weights and mode in OPENS and not is_file(given.weights) and not find_shipped(given):
+    if mode != "export" and given.weights and mode in OPENS and not is_file(given.weights) and not find_included(given):
         found.append(f"--weights={given.weights} does not exist, and no included network has this name:"
-                     f" {', '.join(shipped.names())}")  # fmt: skip
+                     f" {', '.join(included.names())}")  # fmt: skip
     if mode in TAKEN_BY["figure"] and given.figure:
         figure = Path(given.figure).absolute()
         if figure.suffix not in (".svg", ".pdf", ".png") or figure.is_dir():

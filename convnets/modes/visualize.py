@@ -131,9 +131,9 @@ def _filters(subject: Subject, title: str, figures: list[Figure]) -> dict[str, A
         size = " x ".join(map(str, kernel.shape[:2]))
         print(f"filters of {name} are {size}: too small to tell a Gabor function from anything else")
         return {"filters": {"layer": name, "gabors": []}}
-    projected, shares = gabor.grey(kernel)
+    projected, shares = gabor.project_on_colour_axis(kernel)
     fits = [gabor.fit(f) for f in projected]
-    chance = gabor.noise(projected.shape[1:], NOISE)
+    chance = gabor.fit_noise(projected.shape[1:], NOISE)
     plot = network_plots.plot_gabors
     figures.append(("gabors.png", lambda path: plot(projected, fits, chance, path, f"{title}: {name}")))
     middle, by_chance = (float(np.median(v)) for v in ([f.explained for f in fits], chance))
@@ -154,19 +154,19 @@ def _collect_units(subject: Subject, title: str, figures: list[Figure]) -> dict[
     pixels = int(np.prod(subject.model.input_shape[:2]))
     batch = min(max(400 * 32 * 32 // pixels, 1), 200, count)
     found = activations.collect_statistics(subject.model, subject.variables, _inputs(split, count, batch))
-    lines = activations.statistics(subject.layers, found)
+    lines = activations.tabulate_statistics(subject.layers, found)
     plot = network_plots.plot_statistics
     if lines:  # else no layer has weights that SGD learns
         figures.append(("statistics.png", lambda path: plot({subject.name: lines}, path, title)))
     units = []
-    for level, layer in zip(("low", "middle", "high"), activations.levels(subject.layers), strict=False):
-        channels = found[layer.name]
+    for level, layer in zip(("low", "middle", "high"), activations.choose_layers(subject.layers), strict=False):
+        measured = found[layer.name]
         rows = []
-        for channel in range(min(CHANNELS, channels.max_value.shape[1])):
-            indices = activations.best(channels, channel, BEST)
-            squares = [activations.patch(layer, channels.max_position[i, channel]) for i in indices]
-            rows.append({"channel": channel, "images": indices.tolist(), "squares": squares,
-                         "peaks": channels.max_value[indices, channel].tolist()})  # fmt: skip
+        for channel in range(min(CHANNELS, measured.max_value.shape[1])):
+            indices = activations.find_strongest_images(measured, channel, BEST)
+            boxes = [activations.locate_receptive_field(layer, measured.max_position[i, channel]) for i in indices]
+            rows.append({"channel": channel, "images": indices.tolist(), "squares": boxes,
+                         "peaks": measured.max_value[indices, channel].tolist()})  # fmt: skip
         heading = f"{title}: what excites channels of {layer.name} most"
         figures.append((f"units-{level}.png", functools.partial(_draw_units, split, rows, heading)))
         units.append({"level": level, "layer": layer.name, "receptive_field": layer.receptive_field, "rows": rows})
@@ -196,7 +196,7 @@ def _picture(
     else:
         assert subject.split
         image, what = _pick(subject.split, [0]), "the first test image"
-    score = activations.scorer(subject.model, subject.variables, subject.loss)
+    score = activations.make_scorer(subject.model, subject.variables, subject.loss)
     whole = score(image)[0]
     guess = int(np.argmax(whole))
     name = facts["label_names"][guess]

@@ -22,16 +22,16 @@ Lines = Sequence[Mapping[str, Any]]
 def read() -> list[dict[str, Any]]:
     """Returns the lines of results.jsonl with `where` and `jax` added, without the first two, which name no machine."""
     lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
-    return [{**line, "where": where(line), "jax": line["versions"]["jax"]} for line in lines if "cores" in line]
+    return [{**line, "where": name_machine(line), "jax": line["versions"]["jax"]} for line in lines if "cores" in line]
 
 
-def where(line: Mapping[str, Any]) -> str:
+def name_machine(line: Mapping[str, Any]) -> str:
     """Returns the accelerator, or for a CPU the core count and the processor with its fastest matrix instructions."""
     device = line.get("device", "cpu")
     return f"{line['cores']} cores, {line.get('processor', UNNAMED)}" if device == "cpu" else device
 
 
-def newest(lines: Lines, benchmark: str, *keys: str) -> dict[tuple, Mapping[str, Any]]:
+def select_newest(lines: Lines, benchmark: str, *keys: str) -> dict[tuple, Mapping[str, Any]]:
     """Returns a benchmark's last line for each combination of `keys`, in order of first measurement."""
     return {tuple(line[k] for k in keys): line for line in lines if line["benchmark"] == benchmark}
 
@@ -51,7 +51,7 @@ def steps(lines: Lines, kind: str) -> list[str]:
     columns = ["network", "type", "batch", "ours, images/s", "PyTorch eager", "compiled", "ratio: ours / faster PyTorch",
                "share of the matrix-product rate", "peak memory: ours, MiB", "PyTorch, MiB", "ratio"]  # fmt: skip
     rows = []
-    for (_, net, dtype), v in newest(lines, kind, "where", "net", "dtype").items():
+    for (_, net, dtype), v in select_newest(lines, kind, "where", "net", "dtype").items():
         rates = [
             number(v[s]["images_per_second"]["median"]) if s in v else "failed"
             for s in ("ours", "torch", "torch_compiled")
@@ -81,7 +81,8 @@ def ratios(lines: Lines) -> list[str]:
     """
     kinds = ("train", "inference")
     named = latest([line for line in lines if line["benchmark"] in kinds and UNNAMED not in line["where"]])
-    found = {k: v for kind in kinds for k, v in newest(named, kind, "where", "net", "benchmark", "dtype").items()}
+    by = ("where", "net", "benchmark", "dtype")
+    found = {k: v for kind in kinds for k, v in select_newest(named, kind, *by).items()}
     cases = [(kind, dtype) for kind in kinds for dtype in SHORT if any(key[2:] == (kind, dtype) for key in found)]
     rows = []
     for where, net in dict.fromkeys(key[:2] for key in found):
@@ -97,7 +98,7 @@ def ratios(lines: Lines) -> list[str]:
 def inputs(lines: Lines) -> list[str]:
     """Table of the input pipeline beside a PyTorch DataLoader, one row per kind of images."""
     rows = []
-    for (_, task), v in newest(lines, "input", "where", "task").items():
+    for (_, task), v in select_newest(lines, "input", "where", "task").items():
         rates = [
             f"{v[s]['images_per_second']['median']:,.0f}" if s in v else ""
             for s in ("ours", "torch_uint8", "torch_float32")
@@ -109,7 +110,7 @@ def inputs(lines: Lines) -> list[str]:
 
 def starts(lines: Lines) -> list[str]:
     """Table of the seconds from the command to the end of the first step, one row per network."""
-    found = newest(lines, "start", "where", "net")
+    found = select_newest(lines, "start", "where", "net")
     sides = list(next(iter(found.values()))["seconds"]) if found else []
     columns = [f"{side.replace('torch', 'PyTorch').replace('_', ' ')}, s" for side in sides]
     rows = [[net, *(spread(v["seconds"][s], ".1f") for s in sides), *origin(v)] for (_, net), v in found.items()]
@@ -118,7 +119,7 @@ def starts(lines: Lines) -> list[str]:
 
 def scales(lines: Lines) -> list[str]:
     """Table of throughput as batch, depth, devices or steps per dispatch grow."""
-    found = newest(lines, "scale", "where", "what", "net", "batch", "devices")
+    found = select_newest(lines, "scale", "where", "what", "net", "batch", "devices")
     rows = [[what, f"`{net}`", batch, devices, spread(v["images_per_second"]), f"{v['cpu_ms']:.2f}",
              f"{spread(v['ratio'], '.2f')} of {'PyTorch' if v['beside'] == 'torch' else v['beside']}", *origin(v)]
             for (_, what, net, batch, devices), v in found.items()]  # fmt: skip
@@ -129,21 +130,21 @@ def seeds(lines: Lines) -> list[str]:
     """Table of several seeds trained as one program beside one after the other."""
     rows = [[f"`{net}`", count, f"{v['together']['median']:.3g}", f"{v['one_by_one']['median']:.3g}",
              spread(v["ratio"], ".2f"), *origin(v)]
-            for (_, net, count), v in newest(lines, "seeds", "where", "net", "seeds").items()]  # fmt: skip
+            for (_, net, count), v in select_newest(lines, "seeds", "where", "net", "seeds").items()]  # fmt: skip
     return make(["network", "seeds", "one program, seeds/s", "one after the other", "times as fast"], rows)
 
 
 def kernels(lines: Lines) -> list[str]:
     """Table of all forms of cpu_convolution.py and cpu_kernels.py, from the newest line of each machine."""
     rows = [[form, shape, *(f"{v[k]:.2f}" for k in ("ours_ms", "plain_ms", "ratio", "ratio_of_cpu")), *origin(line)]
-            for line in newest(lines, "kernels", "where").values()
+            for line in select_newest(lines, "kernels", "where").values()
             for form, cases in line["forms"].items() for shape, v in cases.items()]  # fmt: skip
     return make(["form", "shape", "ours, ms", "plain, ms", "times as fast", "in CPU time"], rows)
 
 
 def parts(lines: Lines) -> list[str]:
     """Table of the time breakdown of a training step, one row per network and dtype."""
-    found = newest(lines, "parts", "where", "net", "dtype")
+    found = select_newest(lines, "parts", "where", "net", "dtype")
     names = list(dict.fromkeys(name for v in found.values() for name in v["parts"]))
     rows = [[f"`{net}`", SHORT[dtype], v["batch"], f"{v['step_cpu_ms']:,.0f}",
              *(part(v["parts"].get(name), v["step_cpu_ms"]) for name in names), v["gflops_of_products"], *origin(v)]
@@ -153,9 +154,10 @@ def parts(lines: Lines) -> list[str]:
 
 def compiles(lines: Lines) -> list[str]:
     """Table of the cost of cross-compiling each network's training step for an absent accelerator, with estimates."""
+    found = select_newest(lines, "compile", "where", "topology", "net", "dtype")
     rows = [[f"`{net}`", SHORT[dtype], v["batch"], topology, f"{v['lower_s']:.1f}", f"{v['compile_s']:.1f}",
              f"{v['argument_mib'] + v['temporary_mib']:,.0f}", f"{1e3 * v['estimated_s']:.2f}", *origin(v)]
-            for (_, topology, net, dtype), v in newest(lines, "compile", "where", "topology", "net", "dtype").items()]  # fmt: skip
+            for (_, topology, net, dtype), v in found.items()]  # fmt: skip
     return make(
         ["network", "type", "batch", "chip", "tracing, s", "compiling, s", "memory, MiB", "a step, estimated ms"], rows
     )
@@ -163,7 +165,7 @@ def compiles(lines: Lines) -> list[str]:
 
 def accelerators(lines: Lines) -> list[str]:
     """Table of the speed of training steps on accelerators, as shares of what they can reach."""
-    found = newest(
+    found = select_newest(
         [v for v in lines if "share_of_roofline" in v and v["device"] != "cpu"], "train", "where", "net", "dtype"
     )
     rows = [[f"`{net}`", SHORT[dtype], v["batch"], number(v["ours"]["images_per_second"]["median"]),
@@ -180,7 +182,7 @@ def agreements(lines: Lines) -> list[str]:
     cases = {"float32_exact": "float32, exact products", "float32": "float32", "bfloat16": "bfloat16",
              "cpu_bfloat16": "bfloat16 on the CPU"}  # fmt: skip
     equal = {True: "yes", False: "**no**", None: ""}
-    found = newest([v for v in lines if v.get("device") != "cpu"], "agreement", "where", "net")
+    found = select_newest([v for v in lines if v.get("device") != "cpu"], "agreement", "where", "net")
     rows = [[f"`{net}`", v["batch"], *(f"**{v['errors'][c]:.1e}**" if c in v["beyond"] else f"{v['errors'][c]:.1e}" for c in cases),
              equal[v.get("deterministic")], *origin(v)] for (_, net), v in found.items()]  # fmt: skip
     return make(["network", "batch", *cases.values(), "equal bits twice"], rows)
@@ -188,8 +190,9 @@ def agreements(lines: Lines) -> list[str]:
 
 def accelerator_parts(lines: Lines) -> list[str]:
     """Table of the parts of benchmarks/accelerator.py: how long each took, on an accelerator and in a rehearsal."""
+    found = select_newest(lines, "accelerator_part", "where", "rehearsal", "part")
     rows = [[f"`{name}`", "rehearsal" if rehearsal else "as planned", v["state"], f"{v['seconds']:,.0f}", *origin(v)]
-            for (_, rehearsal, name), v in newest(lines, "accelerator_part", "where", "rehearsal", "part").items()]  # fmt: skip
+            for (_, rehearsal, name), v in found.items()]  # fmt: skip
     return make(["part", "length", "state", "seconds"], rows)
 
 
@@ -221,7 +224,8 @@ def costs(lines: Lines) -> list[str]:
     Only lines of the newest jax are included.
     """
     macs = {name: counts["multiply_adds"] for name, counts in json.loads(GOLDEN.read_text()).items()}
-    found = newest(latest([line for line in lines if line["benchmark"] == "train"]), "train", "where", "net", "dtype")
+    training = latest([line for line in lines if line["benchmark"] == "train"])
+    found = select_newest(training, "train", "where", "net", "dtype")
     rows = []
     for name, like in LIKE.items():
         took = TRAINING[name]

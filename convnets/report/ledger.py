@@ -76,7 +76,8 @@ def tables(experiments: Mapping[str, Experiment], recorded: Sequence[Mapping[str
     for name, experiment in experiments.items():
         for size, chosen in ((s, getattr(experiment, s)) for s in SIZES if getattr(experiment, s)):
             rows = {
-                row.label: (row, results.runs(row, recorded, chosen.first_seed, chosen.seeds)) for row in chosen.rows
+                row.label: (row, results.select_runs(row, recorded, chosen.first_seed, chosen.seeds))
+                for row in chosen.rows
             }
             lines = []
             for row, runs in rows.values():
@@ -94,10 +95,10 @@ def _row_lines(row: Row, runs: Sequence[Mapping[str, Any]], metric: str) -> list
     entries: list[tuple[str, Row | Evaluation]] = [("", row), *row.tests.items()]
     for test, given in entries:
         own = metrics.of_test(metric) if test else metric
-        value = results.values(row, test, own, runs)
+        value = results.measure_by_seed(row, test, own, runs)
         found.append(TableRow(row, test, given.paper, given.where, given.x, runs, value, own))
         if given.top5 is not None:
-            value = results.values(row, test, "top5_error", runs)
+            value = results.measure_by_seed(row, test, "top5_error", runs)
             found.append(TableRow(row, test, given.top5, given.where, None, runs, value, "top5_error", main=False))
     return found
 
@@ -118,7 +119,7 @@ def _judge_rows(
     claim: Claim, metric: str, rows: Mapping[str, tuple[Row, Sequence[Mapping[str, Any]]]], seeds: int
 ) -> Verdict:
     """Returns the verdict on a claim from the recorded runs of its rows, of which `seeds` are planned."""
-    values = lambda label, test: results.values(rows[label][0], test, metric, rows[label][1])  # noqa: E731
+    values = lambda label, test: results.measure_by_seed(rows[label][0], test, metric, rows[label][1])  # noqa: E731
     named = dict.fromkeys(label for _, label, _ in claim_sides(claim))
     found = {label: runs for label, (_, runs) in rows.items()}
     verdict = judge_rows(claim, values, metric, [row for row, _ in rows.values()], found)

@@ -28,7 +28,7 @@ from convnets.report.tables import (
     unit,
 )
 from convnets.report.verdicts import interval
-from convnets.runtime import files, shipped
+from convnets.runtime import files, included
 from convnets.sweep.experiment import FOLDER, count_runs
 
 SHOWN = 8  # error rates in README at most
@@ -73,7 +73,7 @@ def document(made: Sequence[Table], recorded: Sequence[Mapping[str, Any]]) -> st
             if claims := claim_lines(t):
                 lines += [*CLAIM_HEAD, *claims, ""]
             lines += [f"![{t.experiment.title}]({FIGURES / f'{t.name}-{t.size}.png'})", ""]
-    return "\n".join(lines + published(recorded) + shipped_networks() + demonstrations(recorded))
+    return "\n".join(lines + published(recorded) + included_networks() + demonstrations(recorded))
 
 
 def planned(made: Sequence[Table]) -> str:
@@ -103,7 +103,7 @@ def reproductions(made: Sequence[Table]) -> list[tuple[Table, TableRow]]:
             for line in t.lines if line.values and line.paper is not None]  # fmt: skip
     once = dict[Any, tuple[Table, TableRow]]()
     for t, line in sorted(rows, key=lambda found: -len(found[1].runs)):
-        once.setdefault((line.metric, line.test, line.paper, *results.key(line.row)), (t, line))
+        once.setdefault((line.metric, line.test, line.paper, *results.identify_row(line.row)), (t, line))
     return sorted(once.values(), key=lambda found: difference(found[1]))
 
 
@@ -164,12 +164,12 @@ def published(recorded: Sequence[Mapping[str, Any]]) -> list[str]:
             *markdown.table(["network", "file", "test set", "published (%)", "ours (%)", "difference", "commit"], rows), ""]  # fmt: skip
 
 
-def shipped_networks() -> list[str]:
+def included_networks() -> list[str]:
     """Returns a table of the included networks from their cards."""
     rows = []
-    for name in shipped.names():
-        card = files.read_json(shipped.FOLDER / name / "manifest.json")
-        size = (shipped.FOLDER / name / shipped.WEIGHTS).stat().st_size
+    for name in included.names():
+        card = files.read_json(included.FOLDER / name / "manifest.json")
+        size = (included.FOLDER / name / included.WEIGHTS).stat().st_size
         rows.append([f"`{name}`", f"`{card['command']}`", f"{card['dataset']['name']}, {card['num_examples']:,}",
                      f"**{card['top1_error']:.2f}**", f"{card['parameters']:,}", f"{size / 1e6:.2f} MB", card["commit"][:7]])  # fmt: skip
     if not rows:

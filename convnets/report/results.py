@@ -159,7 +159,7 @@ def _tests(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def finished(folders: Sequence[Path]) -> list[Path]:
+def list_run_folders(folders: Sequence[Path]) -> list[Path]:
     """Returns the run folders among `folders`; a sweep's folder is replaced by its finished trials."""
     found = []
     for folder in folders:
@@ -174,7 +174,7 @@ def finished(folders: Sequence[Path]) -> list[Path]:
 
 def add_lines(folders: Sequence[Path]) -> int:
     """Records runs, replacing their earlier records; returns the number of new runs."""
-    return keep_results(list(map(record, finished(folders))))
+    return keep_results(list(map(record, list_run_folders(folders))))
 
 
 def keep_results(entries: Sequence[Mapping[str, Any]]) -> int:
@@ -206,10 +206,10 @@ def _config(source: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     return config.to_dict()
 
 
-def key(row: Row) -> tuple[str, tuple[str, ...]]:
+def identify_row(row: Row) -> tuple[str, tuple[str, ...]]:
     """Returns the config and overrides that identify the recorded runs of a row; of an ensemble, what its members are."""
     if row.members:
-        members = [(n, *key(member)) for member, n in row.members]
+        members = [(n, *identify_row(member)) for member, n in row.members]
         return ENSEMBLE, tuple(sorted(" ".join([f"{n} x {config}", *overrides]) for n, config, overrides in members))
     return row.config, tuple(_added(row.config, (), tuple(row.overrides)))
 
@@ -231,21 +231,21 @@ def _wanted(source: str, overrides: tuple[str, ...]) -> list[str]:
     found: dict[str, None] = {}
     for experiment in load_experiments().values():
         for size in (experiment.cpu, experiment.full):
-            if size and any(row.config == source and key(row)[1] == overrides for row in size.rows):
+            if size and any(row.config == source and identify_row(row)[1] == overrides for row in size.rows):
                 found |= dict.fromkeys([experiment.metric, *(c.metric or experiment.metric for c in size.claims)])
     return list(found)
 
 
-def runs(
+def select_runs(
     row: Row, results: Sequence[Mapping[str, Any]], first_seed: int = 0, planned: int = FIRST_PILOT_SEED
 ) -> list[Mapping[str, Any]]:
-    """Returns a row's recorded runs of one commit: the newest that has all its tests, and all planned runs if one has.
+    """Returns a row's recorded runs of one commit, preferably one with all tests, then all planned runs, then the newest.
 
     A commit may lack some tests, because a row of another experiment may train the same network for other tests. Runs of
     seeds below `first_seed` and of pilots are no results: they chose the recipe. Seeds beyond the `planned` ones, which
     another experiment may need, are left out too. An ensemble counts by its first member's seed.
     """
-    config, overrides = key(row)
+    config, overrides = identify_row(row)
     seeds = lambda run: [member["seed"] for member in run.get("members", [run])]  # noqa: E731
     found = [r for r in results if r["config"] == config and tuple(r["overrides"]) == overrides
              and first_seed <= min(seeds(r)) < first_seed + planned and max(seeds(r)) < FIRST_PILOT_SEED]  # fmt: skip
@@ -270,7 +270,7 @@ def count_images(found: Sequence[Mapping[str, Any]], test: str) -> int:
     return min((t["num_examples"] for t in tested if "num_examples" in t), default=0)  # a diverged run has none
 
 
-def values(row: Row, test: str, metric: str, found: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+def measure_by_seed(row: Row, test: str, metric: str, found: Sequence[Mapping[str, Any]]) -> dict[int, float]:
     """Returns a metric by seed, for the runs of a row or of one of its tests; runs without the metric are omitted."""
     values: dict[int, float] = {}
     for run in found:

@@ -17,7 +17,7 @@ ENOUGH = 3  # minimum number of runs per row for a verdict
 LEVEL = 0.95  # of the confidence intervals
 NORMAL = 1.96  # half-width of a 95 % interval in standard deviations of a normal distribution
 CERTAIN = 1e12  # degrees of freedom of a normal distribution
-SAYS_LESS = {-1: "reproduced", 1: "not reproduced"}  # the word for a side's being the smaller one, by its sign
+SAYS_LESS = {-1: "reproduced", 1: "not reproduced"}  # by the sign of a side: the verdict if its metric is lower
 BINARY = ("any_error",)  # metrics with the values 0 and 100 only
 ROUNDING = {"steps": 1.0, "error": 0.01}  # step between neighbouring values of a metric, by a word of its name
 OF_TEST_IMAGES = ("test_error", "test_error_below", "best_test_error", "top5_error")  # the step of these is one image
@@ -201,8 +201,8 @@ def _standard_error(samples: list[list[float]], rounding: Sequence[float], known
     """Returns Welch's standard error of a sum of means of independent samples, and its degrees of freedom.
 
     Args:
-        rounding: for each sample, the least variance that its rounded values can have. A sample of one value, which is
-            certain, has no other, and no end of degrees of freedom.
+        rounding: for each sample, the least variance that its rounded values can have. A sample of one value, of a
+            deterministic row, has this variance and infinitely many degrees of freedom.
         known: a variance of the sum that is not estimated from the samples.
     """
     spread = [statistics.variance(s) if len(s) > 1 else 0.0 for s in samples]

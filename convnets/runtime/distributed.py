@@ -37,7 +37,7 @@ SHUTDOWN = 120  # max seconds between the first and the last process that finish
 class _Group:
     index, count = 0, 1
     client: Any = None
-    shared = asked = 0  # number of all_gather_json calls; last step passed to `preempted`
+    gathers = queried_step = 0  # number of all_gather_json calls; last step passed to `preempted`
 
 
 def process_index() -> int:
@@ -180,8 +180,8 @@ def all_gather_json(value: Any) -> list[Any]:
     """Returns the JSON-serializable value of every process; all must call it, and the next five functions too."""
     if process_count() == 1:
         return [value]
-    _Group.shared += 1
-    key = f"share/{_Group.shared}"
+    _Group.gathers += 1
+    key = f"share/{_Group.gathers}"
     _Group.client.key_value_set(f"{key}/{process_index()}", json.dumps(value))
     return [json.loads(_Group.client.blocking_key_value_get(f"{key}/{n}", LONG)) for n in range(process_count())]
 
@@ -276,7 +276,7 @@ def preempted(step: int) -> bool:
         return False
     from jax.experimental import multihost_utils
 
-    before, _Group.asked = _Group.asked, step
+    before, _Group.queried_step = _Group.queried_step, step
     return any(multihost_utils.reached_preemption_sync_point(s) for s in range(before + 1, step + 1))
 
 

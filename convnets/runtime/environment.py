@@ -93,7 +93,8 @@ def set_xla_flags(deterministic: bool = False, dtype: str = "float32") -> None:
     flags_set = os.environ.get("XLA_FLAGS", "").split()
     for first, last, only, unit, flag in CPU_FLAGS:
         known = any(given.startswith(flag.split("=")[0]) for given in flags_set)
-        # What a dtype needs costs the cache of compiled programs, which an accelerator's programs keep.
+        # The flag for one dtype calls oneDNN, which disables the cache of compiled programs (`can_cache_programs`).
+        # So it is set only where JAX has no accelerator, whose programs are cached.
         fits = (not only or (only == dtype and has_only_cpus())) and (not unit or unit in processor_flags())
         if first <= version < last and not known and fits:
             flags_set.append(flag)

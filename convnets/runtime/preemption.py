@@ -57,14 +57,14 @@ class Preemption:
 
     @contextlib.contextmanager
     def steps(self) -> Iterator[None]:
-        """Marks the training loop, in which `asked` is called after every dispatch."""
+        """Marks the training loop, in which `should_stop` is called after every dispatch."""
         self.stepping = True
         try:
             yield
         finally:
             self.stepping = False
 
-    def asked(self, step: int) -> bool:
+    def should_stop(self, step: int) -> bool:
         """Returns whether to stop after this step; call it after every dispatch. Does not wait for a device."""
         if self.handles:  # the event loop of a checkpoint save may have replaced the wakeup fd
             signal.set_wakeup_fd(self.pipe, warn_on_full_buffer=False)
@@ -72,7 +72,7 @@ class Preemption:
             self.noted = time.monotonic()
         return self.noted > 0
 
-    def leave(self) -> None:
+    def raise_if_preempted(self) -> None:
         """Raises Preempted if a signal was received; call it once everything is saved."""
         if self.noted:
             raise Preempted("preempted and saved; the same command resumes")

@@ -12,7 +12,7 @@ from convnets.errors import first_line
 WARM = 10  # warm-up steps before the trace, so that it excludes compilation, first allocations and prefetching
 
 
-class Trace:
+class StepTrace:
     """Traces the first `steps` steps after step `start` + WARM into a folder; 0 = off.
 
     The trace begins and ends between dispatches, with the device idle, so it contains whole steps.

@@ -48,7 +48,7 @@ def shorten(commit: str) -> str:
     return commit[:7] + "+" * commit.endswith("+changes")
 
 
-def list_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def list_environment_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Returns in words what two manifests differ in that changes the rounding of a run: versions, devices, and a CPU's cores."""
     old, new = ({**m["versions"], "devices": f"{m['device']['count']} x {m['device']['kind']}"} for m in (before, now))
     if now["device"]["platform"] == "cpu":

@@ -141,7 +141,7 @@ class StatusTable:
                 print("  ".join(filter(None, (*text, "" if status["state"] == "running" else words))), flush=True)
 
     def _progress(self) -> tuple[int, str]:
-        """Returns how many trials have ended, and that with the time left in words."""
+        """Returns the number of ended trials, and a text with it and the time left."""
         ended = sum(s["state"] in (*FINAL, "failed") for s in self.statuses.values())
         left = estimate_left([(self.labels[f].label, s) for f, s in self.statuses.items()], self.jobs)
         return ended, f"{ended} of {len(self.statuses)} trials" + (f", {clock(left)} left" if left else "")

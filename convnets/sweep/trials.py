@@ -5,7 +5,8 @@ holds:
 
     trial.json    label, seed, and the arguments of run.py for training and for each test
     status.json   state: running, done, failed (with rc and the last lines) or diverged; seconds of all sessions, without
-                  those whose worker was killed; when it would have begun without a break; updated by the worker
+                  those whose worker was killed; began: the start time of this session minus the seconds of earlier ones;
+                  updated by the worker
     log.txt       output of the trial's processes
     lock          held while one of the trial's processes is alive, even after its launcher was killed
 

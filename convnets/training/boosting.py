@@ -113,7 +113,7 @@ def _guess(before: list[Run], config: ConfigDict) -> Iterator[tuple[np.ndarray, 
         guesses = [jnp.argmax(jnp.asarray(model.apply(own, images, train=False)), axis=1) for own in variables]
         return jnp.stack(guesses, axis=1)
 
-    look = parallel.parallel(eval_step.look_step(guess, split.device_ops, seed), train=False)
+    look = parallel.parallel(eval_step.forward_step(guess, split.device_ops, seed), train=False)
     variables = parallel.replicate([run.state.variables for run in before])
     resident_arrays = first.resident_arrays()
     n, devices = split.info.num_examples, jax.local_device_count()

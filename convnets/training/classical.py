@@ -27,7 +27,7 @@ def least_squares(features: np.ndarray, labels: np.ndarray, classes: int) -> tup
 def least_squares_of_pairs(features: np.ndarray, labels: np.ndarray, pairs: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns (kernel [d, pairs], bias [pairs]): for each pair of classes, +1 for the first and -1 for the second.
 
-    A pair of which one class is never seen gives the other one; a pair that is never seen gives 0.
+    If one class of a pair has no examples, the unit predicts the other. If both have none, its output is 0.
     """
     kernel, bias = np.zeros((features.shape[1], pairs), np.float32), np.zeros(pairs, np.float32)
     classes = round((1 + (1 + 8 * pairs) ** 0.5) / 2)  # pairs = classes (classes - 1) / 2

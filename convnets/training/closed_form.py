@@ -33,7 +33,7 @@ def fit_closed_form(
 ) -> tuple[TrainState, list[dict[str, float]]]:  # fmt: skip
     """Returns the state fitted to the first `num_images` images of training, and {'loss', 'error'} of each batch of them.
 
-    The last batch may be short: an image that it lacks would be one of the next epoch, which was seen already.
+    The last batch may be short: no further images fill it.
 
     Raises:
         UsageError: no output layer can be fitted, there are too few or too many images, or several processes run.
@@ -59,11 +59,11 @@ def fit_closed_form(
 
     params = state.params
     for layer in order:
-        look = parallel.parallel(eval_step.input_step(model, layer, split.device_ops, seed), train=False)
+        look = parallel.parallel(eval_step.layer_input_step(model, layer, split.device_ops, seed), train=False)
         inputs = batches(look, params, f"inputs of the layer {layer}:")
         params = {**params, layer: FITS[layer.rstrip("0123456789")](inputs, params[layer], loss, seed)}
     scores_of = lambda variables, images: jnp.asarray(model.apply(variables, images, train=False), jnp.float32)  # noqa: E731
-    judge = parallel.parallel(eval_step.look_step(scores_of, split.device_ops, seed), train=False)
+    judge = parallel.parallel(eval_step.forward_step(scores_of, split.device_ops, seed), train=False)
     rows = []
     for scores, labels in batches(judge, params, "training error:"):
         losses = np.asarray(LOSSES[loss](jnp.asarray(scores), jnp.asarray(labels)))

@@ -83,10 +83,10 @@ class Population:
                 states[i] = self._ask(member, member.on_event, step, states[i], own) or states[i]
             for member in group:
                 member.mark = time.monotonic()
-            voices = [m.progress.last for m in group if m not in self.diverged]
-            if not voices:
+            latest = [m.progress.last for m in group if m not in self.diverged]
+            if not latest:
                 raise DivergedError("every member of the group")
-            progress.update_step(step, *np.mean(voices, axis=0)[1:])
+            progress.update_step(step, *np.mean(latest, axis=0)[1:])
             if not first.components.recipe.feedback:
                 return state
             return state.replace(scale=parallel.replicate(np.stack([np.asarray(s.scale) for s in states])))
@@ -101,12 +101,12 @@ class Population:
                 together = train_loop(
                     components.compile(first.seed, [m.seed for m in group]), parallel.replicate(together), _batches(group, start),
                     components.resident_arrays(), start=start, stop=stop, next_event=first.next_event, on_event=on_event,
-                    should_stop=preemption.asked, on_dispatch=watchdog.watch,
+                    should_stop=preemption.should_stop, on_dispatch=watchdog.watch,
                 )  # fmt: skip
                 for member, state in zip(group, apart(together), strict=True):
                     member.state = state
                     self._ask(member, member.save_last, state)
-            preemption.leave()
+            preemption.raise_if_preempted()
         finally:
             watchdog.close()
             for member in group:

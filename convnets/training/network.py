@@ -18,7 +18,7 @@ from convnets.errors import CheckpointError, DataError, UsageError
 from convnets.evaluation import feature_change
 from convnets.evaluation.evaluator import Evaluated, Evaluator
 from convnets.models.pretrained import weights
-from convnets.runtime import distributed, files, parallel, provenance, shipped
+from convnets.runtime import distributed, files, included, parallel, provenance
 from convnets.training.checkpoint import Checkpoints, checksum
 from convnets.training.state import draw_missing, state_shapes
 
@@ -46,8 +46,8 @@ def open_network(config: ConfigDict, workdir: Path, file: str = "") -> Network:
     """
     model = models.create(**config.model)
     target = state_shapes(model, optax.identity(), average=bool(config.optim.average))
-    if not file and (workdir / shipped.WEIGHTS).exists() and not (workdir / "checkpoints").exists():
-        file = str(workdir / shipped.WEIGHTS)
+    if not file and (workdir / included.WEIGHTS).exists() and not (workdir / "checkpoints").exists():
+        file = str(workdir / included.WEIGHTS)
     if file:
         return Network(model, draw_missing(weights.load(file, config.model.name, target.variables, model), model))
     checkpoints = Checkpoints(workdir / "checkpoints")

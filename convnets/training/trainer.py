@@ -16,7 +16,7 @@ from convnets.evaluation.evaluator import Evaluated
 from convnets.losses import CLOSED_FORM
 from convnets.runtime import distributed, files, parallel
 from convnets.runtime.preemption import Preemption
-from convnets.runtime.profiler import Trace
+from convnets.runtime.profiler import StepTrace
 from convnets.runtime.watchdog import Watchdog
 from convnets.training import closed_form, divergence, intervals, metric_log
 from convnets.training.checkpoint import Checkpoints
@@ -99,7 +99,7 @@ class Run:
         start = int(self.state.step)
         progress = metric_log.TrainingProgress(self.components.total, start)
         watchdog = Watchdog(step_timeout, start)
-        trace = Trace(self.workdir / "profile", profile if distributed.is_main() else 0, start)
+        trace = StepTrace(self.workdir / "profile", profile if distributed.is_main() else 0, start)
 
         def on_dispatch(step: int, result: Any) -> None:
             watchdog.watch(step, result)
@@ -111,11 +111,11 @@ class Run:
                 self.state = train_loop(
                     self.components.compile(self.seed), parallel.replicate(self.state), self.feed(start),
                     self.components.resident_arrays(), start=start, stop=self.components.total,
-                    next_event=self.next_event, on_event=self.on_event, should_stop=preemption.asked,
+                    next_event=self.next_event, on_event=self.on_event, should_stop=preemption.should_stop,
                     on_dispatch=on_dispatch,
                 )  # fmt: skip
                 self.save_last(self.state)
-            preemption.leave()
+            preemption.raise_if_preempted()
         finally:
             watchdog.close()
             trace.close()

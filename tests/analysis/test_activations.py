@@ -40,7 +40,7 @@ def test_stripes_run_as_they_are_seen():
 
 
 def test_noise_and_nothing_are_no_gabors():
-    assert np.median(gabor.noise((11, 11), 3)) < 0.4
+    assert np.median(gabor.fit_noise((11, 11), 3)) < 0.4
     assert gabor.fit(np.full((5, 5), 2.0)).explained == 0
     with pytest.raises(ValueError, match="3 x 3 pixels fits any"):
         gabor.fit(np.ones((3, 3)))
@@ -49,7 +49,7 @@ def test_noise_and_nothing_are_no_gabors():
 def test_a_filter_of_one_colour_axis_is_seen_on_it():
     pattern = wave(7, 60, 0.2, 0)
     kernel = np.stack([pattern[..., None] * c for c in ((0.2, 1, -0.3), (-2, -1, 0))], axis=-1)
-    projected, share = gabor.grey(kernel)
+    projected, share = gabor.project_on_colour_axis(kernel)
     np.testing.assert_allclose(share, 1)
     np.testing.assert_allclose(projected[0], pattern * np.linalg.norm((0.2, 1, -0.3)), atol=1e-12)
     np.testing.assert_allclose(projected[1], -pattern * np.sqrt(5), atol=1e-12)  # on the brighter side of the axis
@@ -85,7 +85,7 @@ def test_statistics_are_those_of_all_images_that_count():
         assert found[name].max_value.shape == (5, y.shape[-1])
     assert found["conv1"].dead == 0 and found["norm1"].dead == pytest.approx(1 / 3)
     assert found["fc1"].dead >= 1 / 3
-    lines = activations.statistics(summarize(model, (12, 12, 1)), found)
+    lines = activations.tabulate_statistics(summarize(model, (12, 12, 1)), found)
     assert [(line["layer"], line["norm"]) for line in lines] == [("conv1", "norm1"), ("fc1", ""), ("out", "")]
     assert lines[0]["std"] == found["norm1"].std.tolist() and lines[0]["raw"] == found["conv1"].std.tolist()
 
@@ -98,11 +98,11 @@ def test_the_image_with_the_planted_pattern_is_found_and_its_patch():
     images[4, 5:8, 3:6, 0] = pattern
     found = activations.collect_statistics(model, variables, [(images, np.ones(6))])["conv1"]
     layer = summarize(model, (12, 12, 1))[0]
-    assert activations.best(found, 1, 3)[0] == 4
-    square = activations.patch(layer, found.max_position[4, 1])
-    assert square == (5, 3, 8, 6)
-    np.testing.assert_array_equal(activations.cut(images[4], square)[..., 0], pattern)
-    np.testing.assert_array_equal(activations.cut(images[4], (-1, 10, 2, 13))[1:, :2], images[4, :2, 10:])
+    assert activations.find_strongest_images(found, 1, 3)[0] == 4
+    box = activations.locate_receptive_field(layer, found.max_position[4, 1])
+    assert box == (5, 3, 8, 6)
+    np.testing.assert_array_equal(activations.crop_box(images[4], box)[..., 0], pattern)
+    np.testing.assert_array_equal(activations.crop_box(images[4], (-1, 10, 2, 13))[1:, :2], images[4, :2, 10:])
 
 
 @pytest.mark.parametrize("layer, place", [("conv1", 0), ("conv2", 13), ("conv7", 5), ("pool3", 10)])
@@ -118,18 +118,22 @@ def test_a_patch_is_where_the_gradient_reaches(layer, place):
         return y.reshape(-1, y.shape[-1])[place].sum()
 
     reached = np.argwhere(np.asarray(jax.jit(jax.grad(unit))(image))[0, :, :, 0] > 0)
-    top, left, bottom, right = activations.patch(rows[layer], place)
+    top, left, bottom, right = activations.locate_receptive_field(rows[layer], place)
     assert reached.min(0).tolist() == [max(top, 0), max(left, 0)]
     assert (reached.max(0) + 1).tolist() == [min(bottom, 16), min(right, 16)]
 
 
 def test_levels_are_the_first_the_middle_and_the_last_layer_with_a_map():
-    names = lambda line: [r.name for r in activations.levels(summarize(stack(line)[0], (12, 12, 1)))]  # noqa: E731
+    names = lambda line: [r.name for r in activations.choose_layers(summarize(stack(line)[0], (12, 12, 1)))]  # noqa: E731
     assert names("conv(1, 3)|max(2)|conv(1, 3)|conv(1, 1)|fc(4)|out") == ["conv1", "conv2", "conv3"]
     assert names("conv(1, 3)|relu|out") == ["conv1"]
     assert names("fc(4)|relu|fc(4)|out") == ["fc1", "fc2"] and names("out") == ["out"]
     alexnet = models.create("alexnet", 1000, "float32")  # fc8, which is a convolution, is its classifier
-    assert [r.name for r in activations.levels(summarize(alexnet, alexnet.input_shape))] == ["conv1", "conv4", "fc7"]
+    assert [r.name for r in activations.choose_layers(summarize(alexnet, alexnet.input_shape))] == [
+        "conv1",
+        "conv4",
+        "fc7",
+    ]
 
 
 def test_first_filters_are_pictures_of_the_image():
@@ -151,7 +155,7 @@ def test_the_probability_falls_where_the_square_hides_the_only_informative_pixel
     variables["params"]["out"] = {"kernel": kernel, "bias": np.zeros(3, np.float32)}
     image = np.zeros((12, 12, 1), np.float32)
     image[5, 7] = 1
-    score = activations.scorer(model, variables, "softmax")
+    score = activations.make_scorer(model, variables, "softmax")
     whole = score(image[None])[0, 1]
     found = activations.occlude(lambda v: score(v)[:, 1], image, side=3, stride=1, batch=50)
     assert found.values.shape == (12, 12) and found.centres[0].tolist() == list(range(12))
@@ -159,4 +163,4 @@ def test_the_probability_falls_where_the_square_hides_the_only_informative_pixel
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (4, 6, 6, 8) and len(rows) == 9
     hidden = np.exp(4 / 144) / (np.exp(4 / 144) + 2)  # the square is the mean of the image
     np.testing.assert_allclose(found.values[rows, columns], hidden, rtol=1e-5)
-    assert activations.scorer(model, variables, "mse")(image[None])[0].tolist() == [0, 4, 0]
+    assert activations.make_scorer(model, variables, "mse")(image[None])[0].tolist() == [0, 4, 0]

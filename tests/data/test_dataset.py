@@ -170,7 +170,7 @@ def test_statistics_stay_with_a_test_string_that_does_not_need_them(tmp_path):
                "train_ops": "decode|subtract_mean", "on_error": "error"}  # fmt: skip
     own = dataset.load_splits(test_ops="decode|subtract_mean", **section)[0].statistics
     other = dataset.load_test_split(own, test_ops="decode|value_range(0.0, 1.0)", **section)
-    assert other.through("decode|subtract_mean").device_ops
+    assert other.with_test_ops("decode|subtract_mean").device_ops
 
 
 def test_a_half_prepared_set_and_a_wrong_split_are_explained(tmp_path):

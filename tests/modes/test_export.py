@@ -13,7 +13,7 @@ from convnets import api, models
 from convnets.models.pretrained import weights
 from convnets.modes import evaluate, export
 from convnets.report import results
-from convnets.runtime import files, shipped
+from convnets.runtime import files, included
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.state import create_state
 from tests.test_api import GOLDEN
@@ -43,14 +43,14 @@ def test_export_takes_published_names_where_they_say_the_same(options, name, tmp
 
 
 def test_a_finished_run_comes_along_by_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
-    export.ship(evaluate.load_run_config(GOLDEN, ["--config.data.data_dir=/somewhere"]), GOLDEN, "own")
+    monkeypatch.setattr(included, "FOLDER", tmp_path)
+    export.include(evaluate.load_run_config(GOLDEN, ["--config.data.data_dir=/somewhere"]), GOLDEN, "own")
     card, result = (json.loads(p.read_text()) for p in (tmp_path / "own" / "manifest.json", GOLDEN / "result.json"))
     assert {k: card[k] for k in ("seed", "commit", "top1_error")} == {
         k: result[k] for k in ("seed", "commit", "top1_error")
     }
     assert card["config"] == "configs/ablation.py:mnist10k" and card["command"].startswith("python run.py --config=")
-    assert shipped.names() == ["own"] and "somewhere" not in (tmp_path / "own" / "config.json").read_text()
+    assert included.names() == ["own"] and "somewhere" not in (tmp_path / "own" / "config.json").read_text()
     for path in (tmp_path / "own").iterdir():  # others may read it, as any new file
         path.with_suffix(".new").touch()
         assert path.stat().st_mode == path.with_suffix(".new").stat().st_mode
@@ -61,12 +61,12 @@ def test_a_finished_run_comes_along_by_its_name(tmp_path, monkeypatch):
 
 
 def test_what_comes_along_is_small_and_has_its_card():
-    assert sum(p.stat().st_size for p in shipped.FOLDER.rglob("*")) < 8_000_000
-    for name in shipped.names():
+    assert sum(p.stat().st_size for p in included.FOLDER.rglob("*")) < 8_000_000
+    for name in included.names():
         for part in ("manifest", "config"):
-            text = (shipped.FOLDER / name / f"{part}.json").read_text()
+            text = (included.FOLDER / name / f"{part}.json").read_text()
             assert not re.search(r"/(work|root|home|tmp)/", text), name
-        card = files.read_json(shipped.FOLDER / name / "manifest.json")
+        card = files.read_json(included.FOLDER / name / "manifest.json")
         assert {"command", "commit", "seed", "top1_error", "config", "overrides"} <= set(card)
         assert re.fullmatch("[0-9a-f]{40}", card["commit"])
         (recorded,) = [r for r in results.read_results() if all(r.get(key) == card[key] for key in ("config", "commit", "seed"))

@@ -10,7 +10,7 @@ import run
 from configs import base
 from convnets.errors import UsageError
 from convnets.modes import usage
-from convnets.runtime import shipped
+from convnets.runtime import included
 
 
 def parse(*arguments):
@@ -92,10 +92,10 @@ def test_a_loss_that_does_not_fit_the_output_layer_is_refused(layers, loss, said
 
 def test_weights_beside_a_config_are_drawn_into_a_folder_of_their_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("config.json", "manifest.json", shipped.WEIGHTS):
-        shutil.copy(shipped.FOLDER / "lenet5" / name, tmp_path)
+    for name in ("config.json", "manifest.json", included.WEIGHTS):
+        shutil.copy(included.FOLDER / "lenet5" / name, tmp_path)
     command = usage.check_command(
-        parse("--mode=visualize", f"--weights={shipped.WEIGHTS}", "--distributed=off"), [], [], ""
+        parse("--mode=visualize", f"--weights={included.WEIGHTS}", "--distributed=off"), [], [], ""
     )
     assert command.workdir == tmp_path / "runs" / "weights-weights" and command.opened == tmp_path
 

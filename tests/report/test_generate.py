@@ -5,7 +5,7 @@ from collections import defaultdict
 import pytest
 
 from convnets.report import figures, generate, ledger, pages, results, tables
-from convnets.runtime import shipped
+from convnets.runtime import included
 from convnets.sweep import metrics
 from convnets.sweep.experiment import Claim, Evaluation, Experiment, Row, Scale, load_experiments
 from experiments import published
@@ -277,7 +277,7 @@ def test_published_weights_and_networks_that_come_along_have_their_tables():
     rows = [line for line in pages.published([old, new]) if "resnet32" in line]
     assert rows == ["| `resnet32_cifar` | resnet32-d509ac18.th | cifar10, 10,000 | 7.37 | **7.37** | +0.00 | aaaaaaa |"]
     assert pages.published([]) == [] and pages.demonstrations([old, new]) == []
-    assert [line.split("`")[1] for line in pages.shipped_networks()[6:-1]] == shipped.names()
+    assert [line.split("`")[1] for line in pages.included_networks()[6:-1]] == included.names()
 
 
 def test_every_metric_has_words_for_an_axis():

@@ -99,11 +99,12 @@ def test_a_run_keeps_a_short_curve_its_metrics_and_its_tests(place):
     assert entry["curve"] == [[1.0, 55.0, 72.5], [2.0, 3.0, 22.5]]
     # The mean of ten steps is first at most 50 at step 15: (100 - 5 s) for s from 6 to 15 has the mean 47.5.
     assert entry["metrics"] == {"steps_to_train_error(50)": 15.0}
-    found = results.runs(ROW, results.read_results())
-    assert results.values(ROW, "shifted", "test_error", found) == {0: 12.0}
-    assert results.values(ROW, "", "steps_to_train_error(50)", found) == {0: 15.0}
+    found = results.select_runs(ROW, results.read_results())
+    assert results.measure_by_seed(ROW, "shifted", "test_error", found) == {0: 12.0}
+    assert results.measure_by_seed(ROW, "", "steps_to_train_error(50)", found) == {0: 15.0}
     changed = ROW._replace(tests={"shifted": Evaluation(("--config.data.test_ops=decode",))})
-    assert results.values(changed, "shifted", "test_error", found) == {}  # that test was recorded with older flags
+    # That test was recorded with older flags.
+    assert results.measure_by_seed(changed, "shifted", "test_error", found) == {}
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_end(place):
@@ -121,11 +122,12 @@ def test_a_diverged_trial_is_a_result_at_chance(place):
     (folder / "b" / "status.json").write_text('{"state": "done"}')
     (finished(folder / "c", lr=9.0, seed=2) / "status.json").write_text('{"state": "failed"}')
     assert results.add_lines([folder]) == 2
-    found = results.runs(HOT, results.read_results())
-    assert results.values(HOT, "", "test_error", found) == {0: 90.0, 1: 1.5}
-    assert results.values(HOT, "", "steps_to_train_error(50)", found) == {0: 75000, 1: 15.0}  # 0: all planned steps
-    assert results.values(HOT, "", "test_loss", found) == {1: 0.1}
-    assert results.values(HOT, "", "any_error", found) == {0: 100.0, 1: 100.0}
+    found = results.select_runs(HOT, results.read_results())
+    assert results.measure_by_seed(HOT, "", "test_error", found) == {0: 90.0, 1: 1.5}
+    steps = results.measure_by_seed(HOT, "", "steps_to_train_error(50)", found)
+    assert steps == {0: 75000, 1: 15.0}  # 0: all planned steps
+    assert results.measure_by_seed(HOT, "", "test_loss", found) == {1: 0.1}
+    assert results.measure_by_seed(HOT, "", "any_error", found) == {0: 100.0, 1: 100.0}
     assert metrics.any_error(RunRecord({"top1_error": 0.0})) == 0
     assert found[0]["wall"] == 3.0
 
@@ -135,27 +137,28 @@ def test_a_rows_runs_are_those_of_the_newest_commit(place):
     results.add_lines(
         [finished(place / "new", seed=s) for s in range(1)] + [finished(place / "tuned", lr=0.5, error=0.1)]
     )
-    assert [r["commit"][0] for r in results.runs(ROW, results.read_results())] == ["a"]
+    assert [r["commit"][0] for r in results.select_runs(ROW, results.read_results())] == ["a"]
     spelled = ROW._replace(overrides=("--config.optim.lr=0.50",))
-    assert [r["top1_error"] for r in results.runs(spelled, results.read_results())] == [0.1]
+    assert [r["top1_error"] for r in results.select_runs(spelled, results.read_results())] == [0.1]
 
 
 def test_seeds_that_chose_the_recipe_are_not_counted(place):
     results.add_lines([finished(place / str(seed), seed=seed) for seed in (0, 1, 2, 1000)])
-    found = results.runs(ROW, results.read_results(), first_seed=1)
+    found = results.select_runs(ROW, results.read_results(), first_seed=1)
     assert [run["seed"] for run in found] == [1, 2]
 
 
 def test_seeds_beyond_the_planned_ones_are_not_counted(place):
+    select_planned = lambda: results.select_runs(ROW, results.read_results(), first_seed=1, planned=3)  # noqa: E731
     results.add_lines([finished(place / str(seed), seed=seed) for seed in range(6)])
-    assert [run["seed"] for run in results.runs(ROW, results.read_results(), first_seed=1, planned=3)] == [1, 2, 3]
+    assert [run["seed"] for run in select_planned()] == [1, 2, 3]
     newer = [finished(place / f"new{seed}", seed=seed, commit="b" * 40) for seed in (7, 8)]
     results.add_lines(newer)  # of a newer commit, which another experiment needed
-    assert [run["seed"] for run in results.runs(ROW, results.read_results(), first_seed=1, planned=3)] == [1, 2, 3]
+    assert [run["seed"] for run in select_planned()] == [1, 2, 3]
     results.add_lines(
         [finished(place / f"few{seed}", seed=seed, commit="c" * 40) for seed in (1, 2)]
     )  # fewer than planned
-    assert [run["seed"] for run in results.runs(ROW, results.read_results(), first_seed=1, planned=3)] == [1, 2, 3]
+    assert [run["seed"] for run in select_planned()] == [1, 2, 3]
 
 
 def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(place):
@@ -165,9 +168,10 @@ def test_the_same_network_trained_for_another_row_does_not_hide_a_rows_tests(pla
     )
     results.add_lines([finished(place / "new", tests={"turned": (ROW.tests["shifted"].overrides, 34.0)})])
     for row, test, error in ((ROW, "shifted", 12.0), (other, "turned", 34.0)):
-        assert results.values(row, test, "test_error", results.runs(row, results.read_results())) == {0: error}
+        found = results.select_runs(row, results.read_results())
+        assert results.measure_by_seed(row, test, "test_error", found) == {0: error}
     plain = ROW._replace(tests={})
-    assert [r["commit"][0] for r in results.runs(plain, results.read_results())] == ["a"]
+    assert [r["commit"][0] for r in results.select_runs(plain, results.read_results())] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -234,16 +238,16 @@ def test_an_ensemble_is_recorded_with_its_members_and_matches_its_row(place):
     entry = results.read_results()[-1]
     assert entry["command"] == "python run.py --mode=evaluate --workdirs=m2,m3" and entry["wall"] == 0
     assert [(m["seed"], m["commit"]) for m in entry["members"]] == [(2, "a" * 40), (3, "a" * 40)]
-    found = results.runs(several, results.read_results())
-    assert results.values(several, "", "test_error", found) == {1: 1.0}  # the second ensemble: seeds 2 and 3
-    again, none = (results.runs(several, results.read_results(), first_seed=seed) for seed in (2, 3))
+    found = results.select_runs(several, results.read_results())
+    assert results.measure_by_seed(several, "", "test_error", found) == {1: 1.0}  # the second ensemble: seeds 2 and 3
+    again, none = (results.select_runs(several, results.read_results(), first_seed=seed) for seed in (2, 3))
     assert again == found and not none  # its members' seeds count, not its own
-    assert results.runs(several, results.read_results(), first_seed=2, planned=1) == found
-    assert not results.runs(several, results.read_results(), first_seed=0, planned=2)
-    assert results.values(several, "shifted", "test_error", found) == {1: 8.0}
-    assert not results.runs(several._replace(members=((ROW, 3),)), results.read_results())
+    assert results.select_runs(several, results.read_results(), first_seed=2, planned=1) == found
+    assert not results.select_runs(several, results.read_results(), first_seed=0, planned=2)
+    assert results.measure_by_seed(several, "shifted", "test_error", found) == {1: 8.0}
+    assert not results.select_runs(several._replace(members=((ROW, 3),)), results.read_results())
     other = ROW._replace(tests={"shifted": Evaluation(("--config.data.test_ops=decode",))})
-    assert results.values(several._replace(members=((other, 2),)), "shifted", "test_error", found) == {}
+    assert results.measure_by_seed(several._replace(members=((other, 2),)), "shifted", "test_error", found) == {}
 
 
 @pytest.mark.parametrize(

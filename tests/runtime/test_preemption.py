@@ -23,14 +23,14 @@ def test_every_signal_stops_a_run_at_its_next_step_and_leaves_no_handler(number,
     before = signal.getsignal(number)
     with Preemption() as preemption:
         with preemption.steps():
-            assert not preemption.asked(1)
+            assert not preemption.should_stop(1)
             os.kill(os.getpid(), number)
             until = time.monotonic() + 10
-            while not preemption.asked(2) and time.monotonic() < until:
+            while not preemption.should_stop(2) and time.monotonic() < until:
                 time.sleep(0.01)
-            assert preemption.asked(2)
+            assert preemption.should_stop(2)
         with pytest.raises(Preempted):
-            preemption.leave()
+            preemption.raise_if_preempted()
     assert signal.getsignal(number) is before
     assert capfd.readouterr().err.startswith(f"{number.name}: the step is finished and saved")
 
@@ -50,11 +50,11 @@ def test_ctrl_c_saves_and_a_second_one_interrupts(capfd):
         with Preemption() as preemption:
             with preemption.steps():
                 signal.raise_signal(signal.SIGINT)
-                assert preemption.asked(2)
+                assert preemption.should_stop(2)
                 with pytest.raises(KeyboardInterrupt):
                     signal.raise_signal(signal.SIGINT)
             with pytest.raises(Preempted):
-                preemption.leave()
+                preemption.raise_if_preempted()
             with pytest.raises(KeyboardInterrupt):  # nothing to save
                 signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -71,7 +71,7 @@ def test_nohup_is_respected():
         with Preemption() as preemption, preemption.steps():
             os.kill(os.getpid(), signal.SIGHUP)
             time.sleep(0.05)
-            assert not preemption.asked(1)
+            assert not preemption.should_stop(1)
     finally:
         signal.signal(signal.SIGHUP, before)
 

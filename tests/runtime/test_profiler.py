@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from convnets.runtime.profiler import WARM, Trace
+from convnets.runtime.profiler import WARM, StepTrace
 
 
 @pytest.mark.parametrize("part", ["start_trace", "stop_trace"])
@@ -13,7 +13,7 @@ def test_a_profiler_that_fails_costs_the_run_one_line(tmp_path, monkeypatch, cap
 
     for name in ("start_trace", "stop_trace"):
         monkeypatch.setattr(jax.profiler, name, fail if name == part else lambda *_: None)
-    trace = Trace(tmp_path, 2, 0)
+    trace = StepTrace(tmp_path, 2, 0)
     for step in range(WARM + 5):
         trace.watch(step, 0)
     trace.close()

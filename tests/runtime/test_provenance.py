@@ -16,13 +16,13 @@ def test_what_changes_the_rounding_of_a_run_is_said():
     """A run that is resumed elsewhere; what the first manifest does not say is no difference."""
     cpu = {"platform": "cpu", "kind": "cpu", "count": 1}
     before = {"versions": {"jax": "0.11.2", "flax": "1"}, "device": cpu, "cores": 2}
-    assert provenance.list_differences(before, before) == []
+    assert provenance.list_environment_changes(before, before) == []
     now = before | {"versions": {"jax": "0.12.0"}, "cores": 1}
     expected = ["jax: 0.11.2, now 0.12.0", "flax: 1, now None", "cores: 2, now 1"]
-    assert provenance.list_differences(before, now) == expected
-    assert provenance.list_differences({k: before[k] for k in ("versions", "device")}, before) == []
+    assert provenance.list_environment_changes(before, now) == expected
+    assert provenance.list_environment_changes({k: before[k] for k in ("versions", "device")}, before) == []
     other = before | {"device": {"platform": "gpu", "kind": "H200", "count": 1}, "cores": 16}
-    assert provenance.list_differences(before, other) == ["devices: 1 x cpu, now 1 x H200"]
+    assert provenance.list_environment_changes(before, other) == ["devices: 1 x cpu, now 1 x H200"]
 
 
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch):

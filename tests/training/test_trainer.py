@@ -130,7 +130,7 @@ def test_preempted_between_events_and_resumed_is_never_stopped(tmp_path):
         return made
 
     class Preempts(Preemption):
-        def asked(self, step):
+        def should_stop(self, step):
             self.noted = time.monotonic() if step == 7 else self.noted
             return step == 7
 
