@@ -182,10 +182,11 @@ def keep_results(entries: Sequence[Mapping[str, Any]]) -> int:
 
     Returns the number of new entries.
     """
-    known: dict[tuple, Mapping[str, Any]] = {_identity(entry): entry for entry in read_results()}
-    before = len(known)
-    known |= {_identity(entry): entry for entry in entries}
-    files.write_text(RESULTS, "".join(json.dumps(entry) + "\n" for entry in known.values()))
+    with files.lock_folder(RESULTS.parent, wait=True):  # another process may record, too
+        known: dict[tuple, Mapping[str, Any]] = {_identity(entry): entry for entry in read_results()}
+        before = len(known)
+        known |= {_identity(entry): entry for entry in entries}
+        files.write_text(RESULTS, "".join(json.dumps(entry) + "\n" for entry in known.values()))
     return len(known) - before
 
 

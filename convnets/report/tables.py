@@ -108,12 +108,16 @@ def _last_test(line: TableRow) -> dict[str, Any]:
 
 
 def compute_interval(line: TableRow) -> tuple[float, float] | None:
-    """Returns the 95 % interval of a row's error over runs and test sets, in percent; None for other metrics or one run."""
+    """Returns the 95 % interval of a row's error over runs and test sets, in percent; None for other metrics or one run.
+
+    Training images are no sample of test images: the error on them has the interval over runs.
+    """
     metric = line.metric
     tested = unit(metric) == "%" and metric != "feature_change" and (not metric.startswith("train") or bool(line.test))
     if not (tested or metric in BINARY):
         return None
-    examples = _last_test(line).get("num_examples", 0)
+    seen = bool(line.test) and line.row.tests[line.test].on_training_images
+    examples = 0 if seen else _last_test(line).get("num_examples", 0)
     return error_interval(metric, list(line.values.values()), examples, line.row.deterministic)
 
 

@@ -156,10 +156,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     for left in target.parent.glob(f"{marks}*"):
         with contextlib.suppress(OSError):  # another process may be writing there, or remove it too
             if time.time() - left.stat().st_mtime > LEFT:
-                with _locked(left, needed=True):
+                with lock_folder(left, needed=True):
                     shutil.rmtree(left)
     folder = Path(tempfile.mkdtemp(prefix=marks, dir=target.parent))
-    with _locked(folder), _removed(folder):
+    with lock_folder(folder), _removed(folder):
         yield folder / target.name
         for path in folder.rglob("*"):
             if path.is_file():
@@ -182,12 +182,16 @@ def _removed(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, needed: bool = False) -> Iterator[None]:
-    """Locks a folder; if the lock is needed, raises OSError where another process has it or folders have none (NFS)."""
+def lock_folder(folder: Path, needed: bool = False, wait: bool = False) -> Iterator[None]:
+    """Locks a folder, for which it can wait.
+
+    Raises:
+        OSError: the lock is needed, and another process has it or folders have none (NFS).
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             if needed:
                 raise

@@ -16,6 +16,7 @@ from convnets.runtime import environment
 
 ROOT = Path(__file__).parents[2]  # of the repository
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
+CODE = ("convnets", "configs", "experiments")  # the folders of Python files that a run may import
 
 
 def versions() -> dict[str, str]:
@@ -30,17 +31,19 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """Returns the commit of the running code, with '+changes' for a modified tree.
 
-    Outside git it is the variable CONVNETS_COMMIT, to be set by the script that copies the tree, or 'unknown'. Changes of `*.jsonl` files do not
-    count: they are recorded results, not code.
+    A Python file that git does not track is a change if it can be a part of a run: CODE. Changes of `*.jsonl` files do not count:
+    they are recorded results, not code. Outside git the commit is the variable CONVNETS_COMMIT, to be set by the script that
+    copies the tree, or 'unknown'.
     """
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        status = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)*.jsonl"]
-        changed = subprocess.run(status, capture_output=True, text=True)
+        status = ["status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)*.jsonl"]
+        unknown = ["ls-files", "--others", "--exclude-standard", "--", *(f":(top){folder}/*.py" for folder in CODE)]
+        changed = "".join(subprocess.run([*git, *c], capture_output=True, text=True).stdout for c in (status, unknown))
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("CONVNETS_COMMIT") or "unknown"
-    return head + ("+changes" if changed.stdout.strip() else "")
+    return head + ("+changes" if changed.strip() else "")
 
 
 def shorten(commit: str) -> str:

@@ -37,6 +37,9 @@ Side = str | tuple[str, str]  # a row's label, or (label, name of one of the row
 class Evaluation(NamedTuple):
     """An additional evaluation of a row's trained runs: run.py --mode=evaluate with these overrides.
 
+    A part of the split 'train' counts as the row's training images: its error varies over runs only. Parts that are held out are
+    the test split of a row.
+
     Attributes:
         overrides: '--config.KEY=VALUE' arguments, added to the row's own.
         paper: the paper's value, in the unit of the experiment's metric.
@@ -50,6 +53,11 @@ class Evaluation(NamedTuple):
     where: str = ""
     x: float | None = None
     top5: float | None = None
+
+    @property
+    def on_training_images(self) -> bool:
+        """Whether the images are a part of the split 'train'."""
+        return any(o.startswith("--config.data.test_split=train") for o in self.overrides)
 
 
 class Row(NamedTuple):

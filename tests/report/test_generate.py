@@ -5,6 +5,7 @@ from collections import defaultdict
 import pytest
 
 from convnets.report import figures, generate, ledger, pages, results, tables
+from convnets.report.verdicts import interval
 from convnets.runtime import included
 from convnets.sweep import metrics
 from convnets.sweep.experiment import Claim, Evaluation, Experiment, Row, Scale, load_experiments
@@ -171,6 +172,13 @@ def test_a_row_says_whether_its_interval_has_the_papers_value(made):
     far = [made[0].experiment.full.rows[0]._replace(paper=paper, note="As said.", tests={}) for paper in (1.41, 1.5)]
     notes = [pages.why_different(pages.reproductions(change(made, rows=[row], claims=[]))) for row in far]
     assert [lines[-1] for lines in notes] == [f"- net: {pages.INSIDE} As said.", "- net: As said."]
+
+
+def test_training_images_are_no_sample_of_test_images(made):
+    test = Evaluation(("--config.data.test_split=train",))
+    line = made[0].lines[0]._replace(test="train", row=made[0].lines[0].row._replace(tests={"train": test}))
+    low, high = tables.compute_interval(line)
+    assert (high - low) / 2 == pytest.approx(interval(list(line.values.values())))
 
 
 def test_what_differs_from_the_papers_recipe_stands_beside_the_label(made):

@@ -1,6 +1,7 @@
 """Recorded results: what is kept of a run, and which experiment row it belongs to."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -78,6 +79,16 @@ def test_a_run_is_recorded_once_and_only_of_committed_code(place):
         results.add_lines([finished(place / "dirty", commit="a" * 40 + "+changes")])
     with pytest.raises(UsageError, match="holds no finished run"):
         results.add_lines([place])
+
+
+def test_two_that_record_at_once_lose_nothing(place):
+    def keep(name):
+        for i in range(20):
+            results.keep_results([{"command": f"{name} {i}", "commit": "a", "protocol": "single"}])
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(keep, "ab"))
+    assert len(results.read_results()) == 40
 
 
 def test_a_test_of_a_part_of_its_split_is_refused(place):

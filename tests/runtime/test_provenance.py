@@ -43,6 +43,12 @@ def test_a_line_that_is_recorded_is_no_change_of_the_code(tmp_path, monkeypatch)
     for command in (["init"], ["add", "."], ["commit", "-m", "first"]):
         subprocess.run([*git, *command], check=True, capture_output=True)
     lines.write_text("first\nsecond\n")
+    (tmp_path / "benchmarks" / "mine.py").write_text("no part of a run\n")
+    assert len(provenance.commit()) == 40
+    untracked = code.with_name("mine.py")
+    untracked.write_text("a network of its user\n")
+    assert provenance.commit().endswith("+changes")
+    untracked.unlink()
     assert len(provenance.commit()) == 40
     code.write_text("second\n")
     assert provenance.commit().endswith("+changes")
