@@ -7,6 +7,7 @@ import numpy as np
 from convnets.analysis import activations, run_plots
 from convnets.augment import pipeline
 from convnets.evaluation.evaluator import Evaluated
+from convnets.evaluation.metrics import guess_classes
 from convnets.models.summary import capture, summarize
 from convnets.runtime import drawing, files
 from convnets.training.trainer import Run
@@ -26,7 +27,7 @@ def draw_run_figures(run: Run, tested: Evaluated) -> list[Path]:
     title = f"{run.config.model.name} on {run.components.test_split.info.name}"
     with drawing.guard(paths[1]):
         _draw_filters(run, paths[1], title)
-    labels, guesses = tested.labels, np.argmax(tested.scores, axis=1)
+    labels, guesses = tested.labels, guess_classes(tested.scores, tested.labels)
     error = f"{np.count_nonzero(guesses != labels)} of {len(labels)} wrong"
     with drawing.guard(paths[2]):
         run_plots.plot_confusion(

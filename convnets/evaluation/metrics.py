@@ -33,6 +33,15 @@ def measure(scores: jax.Array, labels: jax.Array, losses: jax.Array, mask: jax.A
     }
 
 
+def guess_classes(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns the predicted classes, [n], of scores [n, classes]. As in the top-1 error, a tie with the correct class is wrong."""
+    rows = np.arange(len(labels))
+    others = np.array(scores)
+    others[rows, labels] = -np.inf
+    best = np.argmax(others, axis=1)
+    return np.where(others[rows, best] < scores[rows, labels], labels, best)
+
+
 def summarize(sums: dict) -> dict[str, float]:
     """Returns {'loss', 'top1_error', 'top5_error', 'num_examples'} from accumulated sums; errors in percent."""
     count = float(sums["count"])

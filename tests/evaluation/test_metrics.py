@@ -29,6 +29,11 @@ def test_constant_and_nan_scores_are_errors():
     assert float(measure(np.full_like(SCORES, np.nan))["top5"]) == 4
 
 
+def test_guesses_are_wrong_where_the_error_counts():
+    assert metrics.guess_classes(SCORES, LABELS).tolist() == [0, 6, 1, 1]
+    assert (metrics.guess_classes(np.full_like(SCORES, np.nan), LABELS) != LABELS).all()
+
+
 def test_merging_any_partition_gives_the_whole():
     whole = metrics.summarize(metrics.add({}, measure()))
     parts: dict = {}
