@@ -1,8 +1,8 @@
 """Figure 9 of LeCun et al. 1998: test errors of most of its classifiers on MNIST.
 
 The fully connected networks and the rows "the paper's recipe" have the paper's optimizer on single digits, with LeNet-5's rates.
-The initial weights are from U(-2.4/sqrt(F), 2.4/sqrt(F)), which the paper's learning rates speak for (`experiments/first_rates.py`).
-The rows *initial weights 2.4/F* have the paper's words instead.
+The initial weights are from U(-2.4/sqrt(F), 2.4/sqrt(F)), which the paper's learning rates speak for (`experiments/first_rates.py`);
+`experiments/lecun_init.py` compares them with the paper's words, 2.4/F.
 
 The linear classifier has two rows, one for each of the paper's two methods (III.C.1). So has the SVM: the
 figure has 1.1 %, without its mark for deslanted digits. The text (III.C.11) gives 1.4 % for a regular SVM on the regular digits,
@@ -50,10 +50,8 @@ def trained(
     return Row(label, f"configs/{file}.py:{variant}", paper, FIGURE, cost=cost, note=note, recipe=recipe)
 
 
-SMALL = "--config.model.init_weights=lecun(2.4)"
 LENET5 = trained("LeNet-5", "mnist", 0.95, "6 min, 1 core", file="lenet")
 FEW = "three runs, whose errors differ by as much"
-SATURATED = "from 2.4/F two of three runs stay at chance, and one learns from the ninth pass on"
 UNITS = ("300", "1000", "300-100", "500-150")
 PAPER = {"300": (4.7, 3.6), "1000": (4.5, 3.8), "300-100": (3.05, 2.5), "500-150": (2.95, 2.45)}  # and with distortions
 
@@ -85,8 +83,6 @@ EXPERIMENT = Experiment(
             *(trained(f"{units} hidden units, distorted", f"{units}-distorted", PAPER[units][1], "8 min", HIDDEN, f"{RATES}, {DISTORTED}")
               for units in UNITS),
             trained("300 hidden units, deslanted", "300-deslanted", 1.6, "3 min", HIDDEN, RATES),
-            *(Row(f"{units} hidden units, initial weights 2.4/F", f"configs/lecun_1998.py:{units}", overrides=(SMALL,), cost="5 min")
-              for units in ("300", "300-100")),
             trained("LeNet-1", "lenet1", 1.7, "4 min", TINY, file="lenet"),
             trained("LeNet-4", "lenet4", 1.1, "5 min", READING),
             trained("LeNet-4, boosted", "lenet4-boosted", 0.7, "15 min", recipe=f"plain SGD, {SGD}, {DISTORTED}, 25 passes each"),
@@ -96,8 +92,6 @@ EXPERIMENT = Experiment(
             trained("LeNet-4, the paper's recipe", "paper-lenet4", 1.1, "10 min, 1 core", "", RATES),
             trained("LeNet-5, the paper's recipe", "paper", 0.95, "10 min, 1 core", "", LARGER, "lenet"),
             trained("LeNet-5, distorted, the paper's recipe", "paper-distorted", 0.8, "15 min, 1 core", "", f"{LARGER}, {DISTORTED}", "lenet"),
-            Row("LeNet-5, the paper's recipe, initial weights 2.4/F", "configs/lenet.py:paper", overrides=("--config.model.init_root=False",),
-                cost="10 min, 1 core"),
             Row("three LeNet-5", members=((LENET5, 3),), cost="1 min, after its members"),
         ],
         claims=[
@@ -105,12 +99,6 @@ EXPERIMENT = Experiment(
                   size=3.6),
             Claim("deslanting helps nearest neighbours", "section III.C", better="K-NN, Euclidean, deslanted",
                   worse="K-NN, Euclidean", size=2.6),
-            *(Claim(f"larger initial weights lower the error of {units} hidden units", "ours",
-                    better=f"{units} hidden units", worse=f"{units} hidden units, initial weights 2.4/F",
-                    note=SATURATED * (units == "300-100"))
-              for units in ("300", "300-100")),
-            Claim("larger initial weights lower the error of LeNet-5", "ours", better="LeNet-5, the paper's recipe",
-                  worse="LeNet-5, the paper's recipe, initial weights 2.4/F"),
             Claim("deslanting helps 300 hidden units", "section III.C", better="300 hidden units, deslanted",
                   worse="300 hidden units", size=3.1),
             *(Claim(f"distorted digits help {units} hidden units", "section III.C", better=f"{units} hidden units, distorted",

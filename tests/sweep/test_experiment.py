@@ -126,7 +126,7 @@ def test_every_number_of_a_paper_has_its_place_and_every_row_its_cost(name):
 
 def test_the_seed_that_chose_lenets_recipe_is_not_counted():
     found = load_experiments()
-    assert all(found[name].full.first_seed >= 1 for name in ("lenet", "lenet_size", "lecun_1998"))
+    assert all(found[name].full.first_seed >= 1 for name in ("lenet", "lenet_size", "lecun_1998", "lecun_init"))
 
 
 @pytest.mark.parametrize("name", load_experiments())
