@@ -198,6 +198,8 @@ def _read(text: str) -> TestOps:
     if own := next((name for name in names if pipeline.only_for_protocols(name)), None):
         raise UsageError(f"data.test_ops has '{own}', which is for evaluate.protocol to put there: show one view of one size, "
                          "and choose a protocol")  # fmt: skip
+    if names.count("center") > 1:
+        raise UsageError("data.test_ops has 'center' twice: a protocol replaces the one crop that a test string has")
     at = names.index("center") if "center" in names else len(calls)
     resize = next((call for call in calls if call.name in RESIZES), None)
     moved = ("grey", "center", *RESIZES)

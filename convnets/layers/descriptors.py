@@ -148,6 +148,8 @@ class Pyramid(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         parts, top = [], self.levels - 1
+        if 2 ** (top - 1) >= max(x.shape[1:3]):  # the level before has a field for every word
+            raise ValueError(f"{self.levels} levels are too many for {x.shape[1]} x {x.shape[2]} words")
         for level in range(self.levels):
             fields = 2**level
             rows, columns = (_members(size, fields).astype(x.dtype) for size in x.shape[1:3])

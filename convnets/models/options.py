@@ -1,5 +1,7 @@
 """Checks of options shared by several networks."""
 
+import math
+
 import flax
 
 from convnets.errors import UsageError
@@ -12,9 +14,9 @@ def scale_width(count: int, width: float) -> int:
     """Scales a number of feature maps or units by a width factor; returns at least 1.
 
     Raises:
-        UsageError: the width is not positive.
+        UsageError: the width is not positive, or not finite.
     """
-    if not width > 0:
+    if not 0 < width < math.inf:
         raise UsageError(f"width is {width}: it must be a number above 0")
     return max(1, round(count * width))
 

@@ -16,6 +16,7 @@ from convnets.evaluation.evaluator import Evaluator
 from convnets.models.lenet import Boosted
 from convnets.runtime import distributed, parallel
 from convnets.training import intervals, train_step
+from convnets.training.curvature import check_curvature
 from convnets.training.network import check_same_data, load_initial, split_problems
 from convnets.training.optimizer import make_recipe
 from convnets.training.state import TrainState, check_network, create_state
@@ -48,6 +49,8 @@ class Components:
             optimizer = make_recipe(**config.optim, steps_per_epoch=1.0, batch_size=1).optimizer
             # The members of a boosted network have optimizers of their own.
             check_network(self.model, optax.identity() if isinstance(self.model, Boosted) else optimizer)
+            if config.optim.damping and not isinstance(self.model, Boosted):
+                check_curvature(self.model, config.loss)
             self.initial = load_initial(config, self.model)
         self.train_split, self.test_split = distributed.main_first(lambda: dataset.load_splits(**config.data))
         check_same_data(self.train_split, self.test_split)

@@ -24,6 +24,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal
 
 from convnets.errors import UsageError
+from convnets.models.summary import variable_shapes
 
 EXAMPLES = 500  # for the mean curvature (LeCun et al. 1998, section III.B)
 ELEMENTWISE = {"abs", "add", "convert_element_type", "copy", "div", "exp", "integer_pow", "log", "logistic", "max", "min", "mul",
@@ -40,6 +41,11 @@ class CurvatureState(NamedTuple):
     total: Any
 
 
+def count_first_steps(steps_per_epoch: float, batch_size: int) -> int:
+    """Returns the number of steps that measure h at the beginning of a pass."""
+    return min(-(-EXAMPLES // batch_size), max(round(steps_per_epoch), 1))
+
+
 def scale_by_curvature(
     damping: float, steps_per_epoch: float, batch_size: int
 ) -> optax.GradientTransformationExtraArgs:
@@ -53,8 +59,7 @@ def scale_by_curvature(
         damping: the paper's mu.
         steps_per_epoch, batch_size: length of a pass and of a step.
     """
-    period = max(round(steps_per_epoch), 1)
-    window = min(-(-EXAMPLES // batch_size), period)
+    period, window = max(round(steps_per_epoch), 1), count_first_steps(steps_per_epoch, batch_size)
 
     def init(params):
         return CurvatureState(jnp.int32(0), jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params))
@@ -70,6 +75,20 @@ def scale_by_curvature(
         return scaled, CurvatureState(state.updates + 1, mean, total)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def check_curvature(model: nn.Module, loss: str) -> None:
+    """Raises UsageError if `second_derivatives` of the network are not those of the loss, or it learns from more than a gradient."""
+    image, key = jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32), jax.random.key(0)
+    train = lambda v, x: model.apply(v, x, train=True, rngs={"dropout": key}, mutable=True)[1]  # noqa: E731
+    changed = jax.eval_shape(train, variable_shapes(model), image)
+    if {"batch_stats", "reinforcement"} & set(changed):
+        raise UsageError("optim.damping: it is for networks without batch normalization and without reinforcement")
+    wanted = "rbf_map" if "outputs" in changed else "sse"
+    if loss != wanted:
+        raise UsageError(
+            f"optim.damping: of this network the second derivatives are of loss={wanted}, not of loss={loss}"
+        )
 
 
 def curvature_of(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> Callable[[Any], Any]:
@@ -162,9 +181,10 @@ def _pull_back(operation: Any, given: list[_Value], made: list[_Value]) -> list[
     if name in ELEMENTWISE:
         full = [jnp.broadcast_to(array, made[0].array.shape) for array in arrays]  # an operand may have fewer elements
         slopes = jax.vjp(of_real, *full)[1]([jnp.ones_like(made[0].array)])
-        found = [
-            _sum_to(array.shape, jnp.square(slope) * known[0]) for array, slope in zip(arrays, slopes, strict=True)
-        ]
+        same = [[j for j in real if given[j] is given[i]] for i in real]  # an array may be multiplied by itself
+        whole = [sum(slopes[real.index(j)] for j in every) for every in same]
+        found = [_sum_to(array.shape, jnp.square(slope) * known[0] / len(every))
+                 for array, slope, every in zip(arrays, whole, same, strict=True)]  # fmt: skip
     else:
         found = jax.vjp(of_real, *map(jnp.square, arrays))[1](known)
     of_operand = dict(zip(real, found, strict=True))

@@ -23,7 +23,7 @@ def parameter_multipliers(text: str) -> Callable[[Any], Any]:
     applies; a parameter that matches no item gets the factor 0.
 
     Raises:
-        UsageError: a factor is not a number. The returned function raises it if a pattern matches no parameter.
+        UsageError: there is no item, or a factor is not finite. The returned function raises it if a pattern matches no parameter.
     """
     rules = []
     for item in filter(None, (i.strip() for i in text.split(","))):
@@ -32,6 +32,10 @@ def parameter_multipliers(text: str) -> Callable[[Any], Any]:
             rules.append((pattern.strip(), float(number or 1)))
         except ValueError:
             raise UsageError(f"'{item}': write pattern=number, for example fc10/kernel=250") from None
+        if not math.isfinite(rules[-1][1]):
+            raise UsageError(f"'{item}': the factor must be finite")
+    if not rules:  # all factors would be 0
+        raise UsageError(f"'{text}' names no parameter; write '*' for all")
 
     def tree(params: Any) -> Any:
         unused = {pattern for pattern, _ in rules}
@@ -75,8 +79,8 @@ def scale_by_lr_factor() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
 
 
-def limit_norm(radius: float) -> optax.GradientTransformation:
-    """Limits the L2 norm of each unit's incoming weights after the update to `radius`.
+def limit_norm(radius: float, lr_multipliers: str = "") -> optax.GradientTransformation:
+    """Limits the L2 norm of each unit's incoming weights after the update to `radius`, except of layers with the rate 0.
 
     Hinton et al. 2012 (arXiv 1207.0580), Srivastava et al. 2014, section 5.1. In a convolution a unit is one feature
     map; in a locally connected layer it is one feature map at one position.
@@ -84,10 +88,10 @@ def limit_norm(radius: float) -> optax.GradientTransformation:
     Raises:
         UsageError: the network has a connection table, whose kernel has no axis of units.
     """
-    kernels = parameter_multipliers("*/kernel")
+    kernels, rates = parameter_multipliers("*/kernel"), parameter_multipliers(lr_multipliers or "*")
 
-    def limited(update, param, is_kernel):
-        if not is_kernel:
+    def limited(update, param, is_kernel, rate):
+        if not (is_kernel and rate):
             return update
         new = param + update
         if new.ndim == 3:
@@ -98,7 +102,9 @@ def limit_norm(radius: float) -> optax.GradientTransformation:
         norm = jnp.sqrt(jnp.sum(jnp.square(new), into, keepdims=True))
         return new * jnp.minimum(1, radius / jnp.maximum(norm, 1e-30)) - param
 
-    return optax.stateless(lambda updates, params: jax.tree.map(limited, updates, params, kernels(params)))
+    return optax.stateless(
+        lambda updates, params: jax.tree.map(limited, updates, params, kernels(params), rates(params))
+    )
 
 
 # Parameter averages: each function maps the number of steps taken to the newest parameters' weight in the average.
@@ -209,6 +215,6 @@ def make_recipe(
     parts += [scale_by_curvature(damping, steps_per_epoch, batch_size)] if damping else []
     parts += [optax.scale_by_learning_rate(rate), scale_by_lr_factor()]
     parts += [optax.trace(momentum, nesterov)] if momentum else []
-    parts += [limit_norm(max_norm)] if max_norm else []
+    parts += [limit_norm(max_norm, lr_multipliers)] if max_norm else []
     optimizer = optax.with_extra_args_support(optax.chain(*parts))
     return Recipe(optimizer, rate, parse_feedback(schedule), parse_average(average, steps_per_epoch))

@@ -21,6 +21,7 @@ from convnets.runtime.watchdog import Watchdog
 from convnets.training import closed_form, divergence, intervals, metric_log
 from convnets.training.checkpoint import Checkpoints
 from convnets.training.components import Components
+from convnets.training.curvature import count_first_steps
 from convnets.training.network import Network, check_same_step, result_of
 from convnets.training.optimizer import list_mismatches
 from convnets.training.schedules import Errors
@@ -62,6 +63,9 @@ class Run:
         check_same_step(workdir, int(restored[0].step) if restored else 0)
         self.notes = list_mismatches(config.optim.schedule, config.optim.average, config.train.epochs,
                                      1 / self.components.steps_per_epoch)  # fmt: skip
+        first = count_first_steps(self.components.steps_per_epoch, self.components.batch_size)
+        if config.optim.damping and self.components.total < first:
+            self.notes.append(f"optim.damping: no parameter changes in the first {first} steps, and these are all")
         if restored:
             self.state, self.seconds = restored[0], restored[1]["seconds"]
             if not recipe.feedback:  # the schedule that gave the factor may have been changed

@@ -116,8 +116,10 @@ def problems(config: ConfigDict, devices: bool = True, begins: bool = True) -> l
     choose("data.loader", dataset.LOADERS)
     choose("data.on_error", tf_pipeline.POLICIES)
     choose("loss", LOSSES)
-    attempt("optim.decay_multipliers", parameter_multipliers, config.optim.decay_multipliers)
-    attempt("optim.lr_multipliers", parameter_multipliers, config.optim.lr_multipliers)
+    if config.optim.weight_decay or config.optim.decay_multipliers:
+        attempt("optim.decay_multipliers", parameter_multipliers, config.optim.decay_multipliers)
+    if config.optim.lr_multipliers:
+        attempt("optim.lr_multipliers", parameter_multipliers, config.optim.lr_multipliers)
     attempt("evaluate.protocol", protocols.parse, config.evaluate.protocol)
     if not any(line.startswith(("model: ", "data.test_ops: ", "loss", "evaluate.protocol: ")) for line in found):
         network = models.create(**config.model)

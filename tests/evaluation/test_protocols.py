@@ -162,6 +162,13 @@ def test_a_protocol_has_to_suit_the_network(network, loss, protocol, test_ops, m
     assert message in str(e.value) and "\n" not in str(e.value)
 
 
+@pytest.mark.parametrize("protocol", ["ten_crop", "crops_144", "multi_crop(256, 384, 512)"])
+def test_a_second_crop_is_refused(protocol):
+    """A protocol that replaced one of them would show views of the other's size."""
+    with pytest.raises(UsageError, match="'center' twice"):
+        protocols.parts(protocol, "decode|resize_short(256)|center(256)|subtract_mean|center(224)")
+
+
 def test_a_wrong_pass_is_found_without_data():
     with pytest.raises(UsageError, match="random"):
         evaluator.check(models.create("resnet20_cifar", 10, "float32"), "softmax", "decode|flip|center(24)", "ten_crop")

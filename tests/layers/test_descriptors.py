@@ -100,6 +100,11 @@ def test_a_pyramid_of_words_by_hand():
     np.testing.assert_allclose([parts[0], parts[1:5].sum(), parts[5:].sum()], [1 / 4, 1 / 4, 1 / 2], rtol=1e-5)
 
 
+def test_a_pyramid_has_no_more_levels_than_words_to_divide():
+    with pytest.raises(ValueError, match="4 levels are too many for 3 x 3 words"):
+        Pyramid(4).apply({}, jnp.zeros((1, 3, 3, 2)))
+
+
 def test_a_line_of_words_says_its_sizes():
     model = models.create("stack", 10, "float32", layers="sift(2)|codebook(20)|pyramid(3)|out", side=32, channels=3)
     rows = {r.name: r for r in summarize(model)}

@@ -128,8 +128,9 @@ def test_width_multiplies_maps_and_units():
     model = models.create("cuda_convnet_13pct", 10, "float32", width=2.0)
     outputs = {r.name: r.output for r in summarize(model)}
     assert (outputs["conv1"], outputs["local3"], outputs["fc10"]) == ([24, 24, 128], [6, 6, 64], [10])
-    with pytest.raises(UsageError, match="width is 0: it must be a number above 0"):
-        variable_shapes(models.create("vgg_a", 10, "float32", width=0))
+    for width in (0, math.inf, math.nan):
+        with pytest.raises(UsageError, match=f"width is {width}: it must be a number above 0"):
+            variable_shapes(models.create("vgg_a", 10, "float32", width=width))
 
 
 @pytest.mark.parametrize("option", ["pooling", "lrn", "init_weights", "act"])

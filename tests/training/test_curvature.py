@@ -7,7 +7,7 @@ import pytest
 from convnets import models
 from convnets.errors import UsageError
 from convnets.layers import cpu_convolution, cpu_kernels
-from convnets.training.curvature import EXAMPLES, curvature_of, scale_by_curvature, second_derivatives
+from convnets.training.curvature import EXAMPLES, check_curvature, curvature_of, scale_by_curvature, second_derivatives
 from convnets.training.optimizer import make_recipe
 from convnets.training.state import check_network
 from tests.conftest import filled
@@ -127,3 +127,26 @@ def test_an_operation_without_a_rule_is_refused_before_training():
     with pytest.raises(UsageError, match=r"optim.damping: the second derivatives of '\w+'"):
         check_network(model, recipe.optimizer)
     check_network(models.create("resnet20_cifar", 10, "float32"), recipe.optimizer)
+
+
+def test_an_array_times_itself_is_its_square():
+    x = {"w": jnp.asarray([[0.5, -1.5]])}
+    product, square = (second_derivatives(f, x)["w"] for f in (lambda p: p["w"] * p["w"], lambda p: jnp.square(p["w"])))
+    np.testing.assert_array_equal(product, square)
+
+
+@pytest.mark.parametrize(
+    "name, loss, wanted",
+    [("lenet5", "sse", "rbf_map"), ("lenet1", "rbf_map", "sse"), ("resnet20_cifar", "sse", "without batch normalization"),
+     ("neocognitron", "sse", "without reinforcement")],
+)  # fmt: skip
+def test_a_curvature_of_another_error_is_refused(name, loss, wanted):
+    with pytest.raises(UsageError, match=rf"optim.damping: .*{wanted}"):
+        check_curvature(models.create(name, 10, "float32"), loss)
+
+
+@pytest.mark.parametrize(
+    "name, loss", [("lenet5", "rbf_map"), ("lenet1", "sse"), ("lenet4", "sse"), ("lenet1989", "sse")]
+)
+def test_the_papers_networks_have_their_loss(name, loss):
+    check_curvature(models.create(name, 10, "float32"), loss)

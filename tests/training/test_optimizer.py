@@ -268,6 +268,19 @@ def test_the_mean_of_parameters_begins_at_its_epoch():
     assert [float(weight(np.int32(start + n))) for n in (0, 1, 2)] == [1, 1, 0.5]
 
 
+def test_max_norm_leaves_layers_alone_that_do_not_learn():
+    params = {"conv1": {"kernel": jnp.full((3, 3, 1, 2), 5.0)}, "out": {"kernel": jnp.full((4, 2), 5.0)}}
+    optimizer = make(max_norm=1.0, lr_multipliers="out/*").optimizer
+    updates = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)[0]
+    assert not updates["conv1"]["kernel"].any() and updates["out"]["kernel"].all()
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", "*=nan", "*=inf"])
+def test_multipliers_that_would_stop_the_learning_are_refused(text):
+    with pytest.raises(UsageError, match=r"names no parameter|must be finite"):
+        parameter_multipliers(text)
+
+
 def test_max_norm_refuses_a_connection_table():
     params = {"C3": {"kernel": np.ones((5, 5, 60), np.float32)}}
     optimizer = make(max_norm=1.0).optimizer

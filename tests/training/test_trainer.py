@@ -171,6 +171,13 @@ def test_another_batch_size_does_not_jump_the_epoch_in_silence(tmp_path):
     assert Run(short, tmp_path).notes[0].startswith("cosine(3) of optim.schedule changes the rate until epoch 3")
 
 
+def test_a_run_that_ends_before_its_first_curvature_says_so(tmp_path):
+    short = config(steps=4)
+    short.optim.damping, short.loss = 0.02, "sse"
+    (line,) = Run(short, tmp_path).notes
+    assert line.startswith("optim.damping: no parameter changes in the first 11 steps")
+
+
 @pytest.mark.parametrize(
     "content, message", [(b"", "cannot be read"), (b"PK\x03\x04", "cannot be read"), (None, "is no file")]
 )
