@@ -3,7 +3,7 @@
     python run.py --config=configs/handcrafted.py:hog-mnist-1000 --config.data.data_dir=DIR --workdir=runs/hog-1000
 
 The argument is a method and a data set. A suffix -N limits training to N images, different ones for each seed
-as long as they last:
+as long as they last. For the networks N is 100, 1000 or 10000:
     hog-mnist       histograms of oriented gradients and a linear SVM (Dalal & Triggs 2005).
     hog-cifar10
     sift-mnist      dense SIFT, a k-means codebook, a spatial pyramid and a linear SVM (Lazebnik et al. 2006).
@@ -23,6 +23,7 @@ stretched to that number of epochs.
 import functools
 
 from configs import base, cuda_convnet, lenet
+from convnets.errors import UsageError
 
 EPOCHS = {"mnist": {100: 200, 1000: 40, 10_000: 15}, "cifar10": {100: 100, 1000: 60, 10_000: 15}}
 TOTAL = {"mnist": 60_000, "cifar10": 50_000}  # training images
@@ -34,11 +35,15 @@ def get_config(variant: str = "hog-mnist"):
     data, number = (*rest, "", "")[:2]
     config = base.pick(VARIANTS, f"{method}-{data}")()
     if number:
+        if not number.isdecimal() or int(number) < 2:
+            raise UsageError(
+                f"unknown variant '{variant}': -{number} is not a number of training images, of which it needs two"
+            )
         n = int(number)
         config.data.train_split = base.part_of_seed(config, "train", n, max(TOTAL[data] // n, 1))
         config.train.batch_size = min(config.train.batch_size, n // 2)
         if method == "conv":
-            more_epochs(config, EPOCHS[data][n])
+            more_epochs(config, base.pick({f"conv-{data}-{m}": epochs for m, epochs in EPOCHS[data].items()}, variant))
     return config
 
 

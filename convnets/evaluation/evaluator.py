@@ -58,7 +58,7 @@ class Evaluator:
         self.batch_size, self.input_shape = batch_size, model.input_shape
         self.resident_arrays = parallel.replicate(split.resident_arrays)
         self.parts = []
-        for average, passes, _ in protocols.parts(protocol, split.ops):
+        for average, passes, *_ in protocols.parts(protocol, split.ops):
             splits = [split if ops == split.ops else split.with_test_ops(ops) for ops in map(op_string.write, passes)]
             compiled = [
                 parallel.parallel(eval_step.eval_step(model, loss, s.device_ops, average), train=False) for s in splits
@@ -192,18 +192,18 @@ def check(model: nn.Module, loss: str, test_ops: str, protocol: str) -> None:
         )
     height, width, channels = model.input_shape
     variables = None
-    sides = sorted({side for part in parts for side in part.sides})
-    for side in dict.fromkeys([*sides[:1], *sides[-1:]]):  # a network that takes both takes those between
+    ends = [(side, part.multiple) for part in parts if part.sides for side in (min(part.sides), max(part.sides))]
+    for side, multiple in dict.fromkeys(ends):  # a network that takes both takes those between
         if variables is None:
             with explain_misfits():
                 variables = variable_shapes(model)
-        high = side // protocols.STEP * protocols.STEP or height + protocols.STEP
-        image = jax.ShapeDtypeStruct((1, high, high + protocols.STEP, channels), jnp.float32)
+        high = side // multiple * multiple or height + multiple
+        image = jax.ShapeDtypeStruct((1, high, high + multiple, channels), jnp.float32)
         try:
             jax.eval_shape(functools.partial(model.apply, train=False), variables, image)
         except (UsageError, *MISFITS) as e:
             why = f" ({e})" if isinstance(e, UsageError) else ""
             raise UsageError(
-                f"'{protocol}' shows whole images, like {high} x {high + protocols.STEP}, and this network takes"
+                f"'{protocol}' shows whole images, like {high} x {high + multiple}, and this network takes"
                 f" {height} x {width} alone{why}"
             ) from None

@@ -35,11 +35,13 @@ class Passes(NamedTuple):
         passes: the operations of each pass.
         sides: shorter sides of the whole images that the network receives; 0 = the size in the data. Not every network
             accepts them.
+        multiple: both sides of the whole images are multiples of so many pixels.
     """
 
     average: str
     passes: list[list[Call]]
     sides: tuple[int, ...] = ()
+    multiple: int = STEP
 
 
 class TestOps(NamedTuple):
@@ -131,7 +133,7 @@ def dense(
         _no_mean_image("dense", [call for call in test.after if call.kwargs.get("of") != ("center",)])
     look = [test.resized(size), _op("crop_to_multiple", multiple)] if size else []
     ops = [*test.start, *look, *test.pixels, *([_op("with_flip")] if flip else [])]
-    return Passes(average, [ops], (size,) if size else (0,) if test.n else ())
+    return Passes(average, [ops], (size,) if size else (0,) if test.n else (), multiple)
 
 
 def multi_scale(test: TestOps, *sizes: int, average: str = "softmax", multiple: int = STEP) -> Passes:
@@ -144,7 +146,7 @@ def multi_scale(test: TestOps, *sizes: int, average: str = "softmax", multiple: 
     if not sizes:
         raise UsageError("multi_scale: give the shorter sides of the images, like multi_scale(256, 384, 512)")
     parts = [dense(test, size, average, multiple=multiple) for size in sizes]
-    return Passes(average, [ops for p in parts for ops in p.passes], tuple(sizes))
+    return Passes(average, [ops for p in parts for ops in p.passes], tuple(sizes), multiple)
 
 
 def multi_crop(test: TestOps, *sizes: int, average: str = "softmax") -> Passes:

@@ -28,6 +28,18 @@ from convnets.training.state import TrainState
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # a layer's inputs [n, ...] and the labels [n]
 
 
+def list_fitted(model: nn.Module, loss: str) -> list[str]:
+    """Returns the names of the layers that are fitted, in their order.
+
+    Raises:
+        UsageError: the network has no output layer that can be fitted.
+    """
+    names = [row.name for row in summarize(model)]
+    if not any(name in OUTPUTS for name in names):
+        raise UsageError(f"loss={loss} fits the layer 'out'; the layers of this network are {', '.join(names)}")
+    return [name for name in names if name.rstrip("0123456789") in FITS]
+
+
 def fit_closed_form(
     model: nn.Module, loss: str, state: TrainState, split: Split, batch_size: int, seed: int, num_images: int
 ) -> tuple[TrainState, list[dict[str, float]]]:  # fmt: skip
@@ -40,11 +52,7 @@ def fit_closed_form(
     """
     if distributed.process_count() > 1:
         raise UsageError(f"loss={loss} is fitted by one process, which looks at all images")
-    order = [row.name for row in summarize(model) if row.name.rstrip("0123456789") in FITS]
-    if not any(name in OUTPUTS for name in order):
-        raise UsageError(
-            f"loss={loss} fits the layer 'out'; the layers of this network are {', '.join(sorted(state.params))}"
-        )
+    order = list_fitted(model, loss)
     devices, resident_arrays = jax.local_device_count(), parallel.replicate(split.resident_arrays)
     stop = -(-num_images // batch_size)
 

@@ -13,9 +13,11 @@ from convnets import models
 from convnets.data import dataset, sampler, tf_pipeline
 from convnets.errors import UsageError
 from convnets.evaluation.evaluator import Evaluator
+from convnets.losses import CLOSED_FORM
 from convnets.models.lenet import Boosted
 from convnets.runtime import distributed, parallel
 from convnets.training import intervals, train_step
+from convnets.training.closed_form import list_fitted
 from convnets.training.curvature import check_curvature
 from convnets.training.network import check_same_data, load_initial, split_problems
 from convnets.training.optimizer import make_recipe
@@ -51,6 +53,8 @@ class Components:
             check_network(self.model, optax.identity() if isinstance(self.model, Boosted) else optimizer)
             if config.optim.damping and not isinstance(self.model, Boosted):
                 check_curvature(self.model, config.loss)
+            if config.loss in CLOSED_FORM:
+                list_fitted(self.model, config.loss)
             self.initial = load_initial(config, self.model)
         self.train_split, self.test_split = distributed.main_first(lambda: dataset.load_splits(**config.data))
         check_same_data(self.train_split, self.test_split)

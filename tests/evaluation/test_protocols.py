@@ -151,6 +151,8 @@ def test_says_what_a_test_string_lacks(protocol, test_ops, message):
         ("cuda_convnet_26pct", "softmax", "dense", "decode|subtract_mean", None),
         ("lenet5", "mse", "ten_crop(average='score')", "decode|center(32)", None),
         ("lenet5", "mse", "single", "decode|center(32)", None),
+        ("bn_inception", "softmax", "dense(256, multiple=1)", "decode", "like 256 x 257"),
+        ("vgg_d", "softmax", "dense(200, multiple=1)", "decode", None),
     ],
 )
 def test_a_protocol_has_to_suit_the_network(network, loss, protocol, test_ops, message):

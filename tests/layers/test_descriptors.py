@@ -214,8 +214,9 @@ def test_a_network_of_hand_made_features_is_a_run_like_any_other(scratch, tmp_pa
 def test_an_svm_needs_a_layer_of_classes(scratch, tmp_path):
     config = digits(scratch, "configs/lenet.py:digits", "--config.loss=svm", "--config.data.train_ops=decode|resize(32)",
                     "--config.data.test_ops=decode|resize(32)")  # fmt: skip
-    with pytest.raises(UsageError, match="fits the layer 'out'; the layers of this network are C1, C3"):
+    with pytest.raises(UsageError, match="fits the layer 'out'; the layers of this network are C1, S2"):
         train.train(config, tmp_path, False)
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_too_few_descriptors_for_a_codebook():
