@@ -35,8 +35,8 @@ def digits(kind: str, rate: float, *more: str, suffix: str = "") -> Row:
 
 # The abstract compares the maximum with subsampling, whose sums have a weight; the average is like it.
 WHERE = {"subsampling": "abstract", "average": "abstract, by analogy"}
-NOTES = {"L2": "the difference is less than the deviation of single runs", "subsampling": "on digits, and with a rate of its own, it does as well",
-         "average": "on digits, and with a rate of its own, it does a little better"}  # fmt: skip
+NOTES = {"L2": "the difference is less than the deviation of single runs", "subsampling": "on digits subsampling with a rate of its own does as well",
+         "average": "on digits the average with a rate of its own does a little better"}  # fmt: skip
 
 
 def claims(*kinds: str, metric: str = "") -> list[Claim]:

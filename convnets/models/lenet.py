@@ -194,7 +194,9 @@ class LeNet5(_LeNet):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_classes != len(CODES):
-            raise UsageError(f"lenet5 has codes for {len(CODES)} classes, not {self.num_classes}")
+            raise UsageError(
+                f"lenet5 has codes for {len(CODES)} classes, not {self.num_classes}; lenet5_modern takes any number"
+            )
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:

@@ -215,8 +215,8 @@ def _picture(
         (0.0, 1.0) if quantity == "probability" else None)))  # fmt: skip
     lowest = float(occlusion.values.min())
     print(
-        f"{what} is taken for {name}: {quantity} {whole[guess]:.3g}; with a grey square of {side} x {side} pixels over a part"
-        f" of it, {lowest:.3g} or more"
+        f"{what} is taken for {name}: {quantity} {whole[guess]:.3g}; the lowest with a grey square of {side} x {side} pixels over"
+        f" a part of it: {lowest:.3g}"
     )
     return {"image": {"name": what, "guess": name, quantity: _short(float(whole[guess])), "occluded": _short(
         {"side": side, "rows": occlusion.centres[0].tolist(), "columns": occlusion.centres[1].tolist(),

@@ -8,6 +8,7 @@ from typing import Any
 from convnets.errors import UsageError
 from convnets.models.paper_costs import TRAINING
 from convnets.report import markdown
+from convnets.runtime.provenance import shorten
 from convnets.sweep.experiment import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results.jsonl"
@@ -203,7 +204,7 @@ def make(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
 
 def origin(line: Mapping[str, Any]) -> tuple[str, str, str]:
     """Returns the machine, the version of jax and the commit of a line."""
-    return line["where"], line["jax"], line["commit"][:7]
+    return line["where"], line["jax"], shorten(line["commit"])
 
 
 def part(measured: dict[str, float] | None, total: float) -> str:

@@ -25,6 +25,7 @@ from convnets.report.tables import (
     paper_cell,
     row_head,
     row_lines,
+    sees_training_images,
     unit,
 )
 from convnets.report.verdicts import interval
@@ -228,8 +229,9 @@ def readme(text: str, made: Sequence[Table], recorded: Sequence[Mapping[str, Any
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     rates = reproductions(made)
     near = sum(difference(line) < NEAR for _, line in rates)
-    shown = [(t, line) for t, line in rates if CHOSEN not in line.row.recipe][:SHOWN]
-    more = (f"These are the {SHOWN} rows of {len(rates)} that are nearest to their papers, without rows that the test error chose."
+    shown = [(t, line) for t, line in rates if CHOSEN not in line.row.recipe and not sees_training_images(line)][:SHOWN]
+    more = (f"These are the {SHOWN} rows of {len(rates)} that are nearest to their papers, without training errors and without settings chosen by their"
+            " test error."
             f" {near} of all rows lie within {NEAR} points; the largest difference is {difference(rates[-1][1]):.2f} points"
             f" ({rates[-1][1].label}). " if len(rates) > SHOWN else "")  # fmt: skip
     body = [*row_head("test_error"), *(text for t, line in shown for text in row_lines(t, [line])), "",

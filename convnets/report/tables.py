@@ -13,7 +13,7 @@ from convnets.report.ledger import Table, TableRow
 from convnets.report.verdicts import BINARY, ENOUGH, Verdict, count_never, error_interval
 from convnets.sweep.experiment import Claim
 
-MODE = {"cpu": "two cores", "full": "the paper's size"}
+MODE = {"cpu": "reduced size", "full": "the paper's size"}
 DECIDED = ("reproduced", "not reproduced")
 MANY = 1000  # runs of a row, beyond which nobody would wait for a verdict
 WORDS = ("reproduced", "not resolved", "not reproduced")  # verdicts of claims that were run
@@ -90,10 +90,12 @@ def _row_line(table: Table, line: TableRow) -> str:
     facts = _last_test(line)
     seconds, device = statistics.median(r["seconds"] for r in line.runs), facts["device"]
     images = f", {facts['num_examples']:,}" if "num_examples" in facts else ""
+    seen = ", train" * sees_training_images(line)
     range_ = compute_interval(line)
     same = line.paper is not None and table.size == "full"
     return markdown.row([
-        cell(line.label) + f" ({line.row.recipe})" * bool(line.row.recipe), facts["dataset"].split(":")[0] + images, facts["protocol"], paper_cell(metric, line),
+        cell(line.label) + f" ({line.row.recipe})" * bool(line.row.recipe), facts["dataset"].split(":")[0] + seen + images,
+        facts["protocol"], paper_cell(metric, line),
         f"**{number(metric, line.mean)}**{spread} ({len(values)}{note})",
         f"{number(metric, range_[0])} to {number(metric, range_[1])}" if range_ else "",
         number(metric, line.mean - line.paper, "+") if same and line.paper is not None else "",
@@ -107,6 +109,11 @@ def _last_test(line: TableRow) -> dict[str, Any]:
     return {**last, **(last.get("tests", {}).get(line.test, {}) if line.test else {})}
 
 
+def sees_training_images(line: TableRow) -> bool:
+    """Returns whether the row's test is on training images."""
+    return bool(line.test) and line.row.tests[line.test].on_training_images
+
+
 def compute_interval(line: TableRow) -> tuple[float, float] | None:
     """Returns the 95 % interval of a row's error over runs and test sets, in percent; None for other metrics or one run.
 
@@ -116,8 +123,7 @@ def compute_interval(line: TableRow) -> tuple[float, float] | None:
     tested = unit(metric) == "%" and metric != "feature_change" and (not metric.startswith("train") or bool(line.test))
     if not (tested or metric in BINARY):
         return None
-    seen = bool(line.test) and line.row.tests[line.test].on_training_images
-    examples = 0 if seen else _last_test(line).get("num_examples", 0)
+    examples = 0 if sees_training_images(line) else _last_test(line).get("num_examples", 0)
     return error_interval(metric, list(line.values.values()), examples, line.row.deterministic)
 
 
@@ -162,8 +168,10 @@ def count_verdicts(made: Sequence[Table]) -> str:
         f"After Holm's correction for all claims, {' and '.join(f'{held[w]} of the verdicts *{w}*' for w in DECIDED)} on papers'"
         " and the lecture's claims remain.",
     ]  # fmt: skip
-    if interim := sum(v.n < v.planned for v in run):
-        sentences.append(f"{interim} of these verdicts are interim, because not all planned runs have been recorded.")
+    if interim := sum(v.n < v.planned for _, v in judged):
+        sentences.append(
+            f"{interim} verdicts are interim, because not all planned runs of these claims have been recorded."
+        )
     compared = [v for v in run if v.size and not v.size.startswith("another")]
     inside = [v for v in compared if v.size == "inside"]
     sentences.append(f"For {len(compared)} claims the paper gives the size of the effect in our setting: {len(inside)} of these sizes lie in"

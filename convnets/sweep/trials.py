@@ -31,7 +31,7 @@ from convnets.config import PATHS, get_leaf, list_overrides, load_config, overri
 from convnets.errors import CheckpointError, UsageError
 from convnets.runtime import files
 from convnets.runtime.distributed import SIGNALS
-from convnets.sweep.experiment import ROOT, Experiment, Row, check_experiment, count_runs
+from convnets.sweep.experiment import ROOT, RUNNABLE, Experiment, Row, check_experiment, count_runs
 from convnets.training import validation
 
 FINAL = ("done", "diverged")  # not rerun: the same command would give the same result
@@ -64,11 +64,12 @@ def load_experiment(path: str, size: str) -> Experiment:
         raise UsageError(f"--experiment={path} does not exist; give a file such as experiments/lenet.py")
     module = run_file(Path(path), f"experiments.{Path(path).stem}")
     if not hasattr(module, "EXPERIMENT"):
-        raise UsageError(
-            f"{path} has no EXPERIMENT; a demonstration is run by: python -m experiments.{Path(path).stem}"
-        )
+        runs = f"run it by: python -m experiments.{Path(path).stem}" if hasattr(module, "main") else (
+            f"sweep a config by --config={path} --grid=KEY=VALUE,VALUE")  # fmt: skip
+        raise UsageError(f"{path} has no EXPERIMENT; {runs}")
     if getattr(module.EXPERIMENT, size) is None:
-        raise UsageError(f"{path} has no size '{size}'")
+        there = ", ".join(s for s in RUNNABLE if getattr(module.EXPERIMENT, s))
+        raise UsageError(f"{path} has no size '{size}'; give --size={there}")
     return module.EXPERIMENT
 
 
