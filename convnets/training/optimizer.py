@@ -23,7 +23,7 @@ def parameter_multipliers(text: str) -> Callable[[Any], Any]:
     applies; a parameter that matches no item gets the factor 0.
 
     Raises:
-        UsageError: there is no item, or a factor is not finite. The returned function raises it if a pattern matches no parameter.
+        UsageError: there is no item, or a factor is negative or not finite. The returned function raises it if a pattern matches no parameter.
     """
     rules = []
     for item in filter(None, (i.strip() for i in text.split(","))):
@@ -32,8 +32,8 @@ def parameter_multipliers(text: str) -> Callable[[Any], Any]:
             rules.append((pattern.strip(), float(number or 1)))
         except ValueError:
             raise UsageError(f"'{item}': write pattern=number, for example fc10/kernel=250") from None
-        if not math.isfinite(rules[-1][1]):
-            raise UsageError(f"'{item}': the factor must be finite")
+        if not 0 <= rules[-1][1] < math.inf:
+            raise UsageError(f"'{item}': the factor must be finite, and 0 or more")
     if not rules:  # all factors would be 0
         raise UsageError(f"'{text}' names no parameter; write '*' for all")
 

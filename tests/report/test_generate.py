@@ -138,10 +138,7 @@ def change(made, **changes):
 def test_a_verdict_before_all_planned_runs_is_an_interim_one(made):
     early = change(made, seeds=5)
     text = pages.document(early, results.read_results())
-    assert (
-        "| 3 of 5 | **reproduced** (interim: 3 of 5 runs): As said. |" in text
-        and " 2 verdicts are interim" in text
-    )
+    assert "| 3 of 5 | **reproduced** (interim: 3 of 5 runs): As said. |" in text and " 2 verdicts are interim" in text
     assert "| net (3 of 5 runs) | 0.95 (fig. 9) |" in pages.planned(early)
 
 

@@ -275,7 +275,7 @@ def test_max_norm_leaves_layers_alone_that_do_not_learn():
     assert not updates["conv1"]["kernel"].any() and updates["out"]["kernel"].all()
 
 
-@pytest.mark.parametrize("text", ["", " ", ",", "*=nan", "*=inf"])
+@pytest.mark.parametrize("text", ["", " ", ",", "*=nan", "*=inf", "*=-1"])
 def test_multipliers_that_would_stop_the_learning_are_refused(text):
     with pytest.raises(UsageError, match=r"names no parameter|must be finite"):
         parameter_multipliers(text)
