@@ -148,3 +148,15 @@ def reached(jaxpr):
         if not needed.isdisjoint(equation.outvars):
             needed.update(v for v in equation.invars if not hasattr(v, "val"))
     return [v in needed for v in jaxpr.invars]
+
+
+def products(traced):
+    """Returns the precision of every matrix product of a traced function, that of an inner function too."""
+    found = []
+    for equation in traced.eqns:
+        found += [equation.params["precision"]] if equation.primitive.name == "dot_general" else []
+        inner = [
+            jaxpr for value in equation.params.values() for jaxpr in (value if isinstance(value, tuple) else [value])
+        ]
+        found += [precision for jaxpr in inner if hasattr(jaxpr, "eqns") for precision in products(jaxpr)]
+    return found

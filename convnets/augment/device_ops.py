@@ -92,8 +92,8 @@ def distort(
     n = x.shape[0]
     hat_rows = jax.nn.relu(1 - jnp.abs(v.reshape(n, h * w, 1) - jnp.arange(h, dtype=jnp.float32)))
     hat_columns = jax.nn.relu(1 - jnp.abs(u.reshape(n, h * w, 1) - jnp.arange(w, dtype=jnp.float32)))
-    lines = jnp.einsum("npr,nrcm->npcm", hat_rows, x - fill)
-    return jnp.einsum("npc,npcm->npm", hat_columns, lines).reshape(x.shape) + fill
+    lines = jnp.einsum("npr,nrcm->npcm", hat_rows, x - fill, precision="highest")
+    return jnp.einsum("npc,npcm->npm", hat_columns, lines, precision="highest").reshape(x.shape) + fill
 
 
 def deslant(keys: jax.Array, x: jax.Array) -> jax.Array:
@@ -112,7 +112,7 @@ def deslant(keys: jax.Array, x: jax.Array) -> jax.Array:
     slope = jnp.sum(ink * down * right, (1, 2)) / jnp.maximum(jnp.sum(ink * jnp.square(down), (1, 2)), 1e-6)
     source = columns + slope[:, None, None] * down  # [n, h, w]: where each pixel comes from, in its row
     hats = jax.nn.relu(1 - jnp.abs(source[..., None] - columns))
-    return jnp.einsum("nhwv,nhvc->nhwc", hats, x)
+    return jnp.einsum("nhwv,nhvc->nhwc", hats, x, precision="highest")
 
 
 def rotate(keys: jax.Array, x: jax.Array, degrees: float, fill: float = 0.0) -> jax.Array:
@@ -239,7 +239,7 @@ def color_jitter(
         factors = 1 + limits * jax.random.uniform(amount, (3,), minval=-1, maxval=1)
 
         def change(image, kind):
-            gray = image @ jnp.array(LUMA)[:, None]
+            gray = jnp.matmul(image, jnp.array(LUMA)[:, None], precision="highest")
             toward = jnp.stack([jnp.zeros_like(image), jnp.full_like(image, gray.mean()), gray + 0 * image])[kind]
             changed = toward + factors[kind] * (image - toward)
             return jnp.clip(changed, 0, 255) if clip else changed

@@ -24,7 +24,7 @@ def squared_distances(x: jax.Array, points: jax.Array) -> jax.Array:
     """Returns the squared Euclidean distances, float32 [n, k], from x [n, d] to the columns of `points` [d, k]."""
     x, points = x.astype(jnp.float32), points.astype(jnp.float32)
     squares = jnp.sum(jnp.square(x), axis=1, keepdims=True) + jnp.sum(jnp.square(points), axis=0)
-    return jnp.maximum(squares - 2 * x @ points, 0)
+    return jnp.maximum(squares - jnp.matmul(2 * x, points, precision="highest"), 0)
 
 
 class PCA(nn.Module):

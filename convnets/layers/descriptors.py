@@ -131,7 +131,7 @@ class Codebook(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         centres = self.param("kernel", nn.initializers.normal(1.0), (x.shape[-1], self.words)).astype(x.dtype)
-        nearness = x @ centres - jnp.sum(jnp.square(centres), axis=0) / 2
+        nearness = jnp.matmul(x, centres, precision="highest") - jnp.sum(jnp.square(centres), axis=0) / 2
         return jax.nn.one_hot(jnp.argmax(nearness, axis=-1), self.words, dtype=x.dtype)
 
 

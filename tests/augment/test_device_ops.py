@@ -10,6 +10,7 @@ from convnets.augment import device_ops, pipeline
 from convnets.augment.statistics import measure_statistics
 from convnets.errors import UsageError
 from convnets.evaluation import protocols
+from tests.conftest import products
 
 N = 2000
 RNG = np.random.default_rng(0)
@@ -208,3 +209,13 @@ def test_random_operations_depend_on_the_example_alone(text):
 def test_errors_name_the_operation(text, message):
     with pytest.raises(UsageError, match=message):
         run(text, COLOURS, keys(50))
+
+
+@pytest.mark.parametrize(
+    "text", ["distort(2, rotate=10)", "rotate(10)", "scale(1.2)", "deslant", "lighting(0.1)", "color_jitter"]
+)
+def test_matrix_products_are_not_rounded_on_accelerators(text):
+    """GPUs and TPUs compute them in fewer bits unless told otherwise; some tenths of a grey level would be wrong."""
+    calls = pipeline.bind(pipeline.parse("decode|" + text)[1], FOUND)
+    found = products(jax.make_jaxpr(lambda images: pipeline.apply(calls, keys(2), images))(COLOURS[:2]))
+    assert found and set(found) == {(jax.lax.Precision.HIGHEST,) * 2}

@@ -1,10 +1,12 @@
 """Layers of the classifiers that are fitted at once."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from convnets.layers import classical
+from convnets.layers import classical, descriptors
+from tests.conftest import products
 from tests.layers.references import data
 
 
@@ -29,3 +31,14 @@ def test_distances_of_bfloat16_inputs_are_computed_in_float32():
     x, points = jnp.asarray(data(5, 784), jnp.bfloat16), data(784, 20, seed=1)
     exact = np.square(np.asarray(x, np.float64)[:, :, None] - points[None]).sum(1)
     np.testing.assert_allclose(classical.squared_distances(x, points), exact, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [classical.Nearest(9, 3, 3), classical.Gaussians(9), descriptors.Codebook(5)])
+def test_distances_and_the_choice_of_the_nearest_are_not_rounded_on_accelerators(layer):
+    """GPUs and TPUs compute matrix products in fewer bits unless told otherwise, so that a near tie could flip."""
+    images = data(2, 24, 24, 3)
+    variables = layer.init(jax.random.key(0), images)
+    found = products(jax.make_jaxpr(layer.apply)(variables, images))[
+        : 1 if isinstance(layer, classical.Nearest) else None
+    ]
+    assert found and set(found) == {(jax.lax.Precision.HIGHEST,) * 2}
