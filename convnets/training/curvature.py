@@ -65,7 +65,7 @@ def scale_by_curvature(
         return CurvatureState(jnp.int32(0), jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params))
 
     def update(updates, state, params=None, *, curvature, **_):
-        phase = state.updates % period
+        phase = _same_for_all(state.updates) % period
         kept = jax.tree.map(lambda t: jnp.where(phase == 0, 0, t), state.total)
         add = lambda: jax.tree.map(jnp.add, kept, curvature(params))  # noqa: E731
         total = lax.cond(phase < window, add, lambda: kept)
@@ -75,6 +75,20 @@ def scale_by_curvature(
         return scaled, CurvatureState(state.updates + 1, mean, total)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+@jax.custom_batching.custom_vmap
+def _same_for_all(updates: jax.Array) -> jax.Array:
+    """Returns the number of updates, which is the same for all seeds that are trained together, as a number without their axis.
+
+    A condition on a number of each seed would become a selection, which computes the curvature in every step.
+    """
+    return updates
+
+
+@_same_for_all.def_vmap
+def _first(seeds: int, _: Any, updates: jax.Array) -> tuple[jax.Array, bool]:
+    return updates[0], False
 
 
 def check_curvature(model: nn.Module, loss: str) -> None:

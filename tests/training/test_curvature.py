@@ -41,6 +41,25 @@ def test_it_is_the_papers_recursion():
         np.testing.assert_allclose(found[name], wanted / 4, rtol=1e-4)
 
 
+def test_seeds_that_are_trained_together_measure_no_more_often_than_one():
+    """A branch that depends on a seed's own state would become a selection, which computes both sides in every step."""
+    optimizer, params = scale_by_curvature(0.02, 600, 100), {"k": jnp.ones((3, 2))}
+    measured = []
+
+    def curvature(own):
+        jax.debug.callback(lambda *_: measured.append(1), own["k"])
+        return own
+
+    update = lambda state, own: optimizer.update(own, state, own, curvature=curvature)  # noqa: E731
+    state, together = jax.vmap(optimizer.init)(params), jax.jit(jax.vmap(update))
+    for n in range(20):
+        updates, state = together(state, params)
+        expected = 0 if n < 4 else 1 / 1.02
+        np.testing.assert_allclose(updates["k"], np.full((3, 2), expected), rtol=1e-5)
+    jax.effects_barrier()
+    assert len(measured) == 3 * EXAMPLES // 100
+
+
 def test_of_one_layer_it_is_the_diagonal_of_the_gauss_newton_matrix():
     """There the paper drops no products: no weight is shared, and no two paths lead to an output."""
     model, params, images = network("out")
