@@ -41,7 +41,17 @@ from convnets.training.optimizer import make_recipe, parameter_multipliers
 from tests.conftest import ROOT, write_zip_codes
 
 NETWORKS = {
-    "lenet": ["digits", "mnist", "paper", "paper-lenet1", "modern", "lenet1", "lenet1989", "lenet1989-zip"],
+    "lenet": [
+        "digits",
+        "mnist",
+        "paper",
+        "paper-distorted",
+        "paper-lenet1",
+        "modern",
+        "lenet1",
+        "lenet1989",
+        "lenet1989-zip",
+    ],
     "cuda_convnet": ["26pct", "19pct", "18pct", "13pct", "11pct"],  # per-layer weight decay
     "resnet_cifar": ["20"],
     "alexnet": ["paper"],
